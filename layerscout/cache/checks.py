@@ -1,0 +1,85 @@
+"""Arrays and plans in, an error or what a store may hold out: every refusal happens before a byte is written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+
+from layerscout.cache import identity as identities
+from layerscout.cache.layout import ArrayLayout, StoreLayout
+from layerscout.errors import BudgetError, DataError
+
+Rows = Shaped[np.ndarray, "..."]  # not checked yet, so no shape is claimed
+
+
+def checked_arrays(
+    what: str, arrays: Mapping[str, ArrayLayout], given: Mapping[str, Rows], start: int, stop: int
+) -> list[tuple[ArrayLayout, Rows]]:
+    """Pair every planned array with the given rows ``[start, stop)``, in the stored type.
+
+    Floats may be rounded but must stay finite (an index column may hold NaN, which means "there is none");
+    integers must keep their value.
+
+    Raises
+    ------
+    DataError
+        An array is missing, superfluous, of a wrong shape or kind, or holds a number that cannot be stored.
+    """
+    if set(given) != set(arrays):
+        odd = ", ".join(f"'{name}'" for name in sorted(set(given) ^ set(arrays)))
+        raise DataError(f"{what} {odd} is missing or not planned", hint=f"planned: {', '.join(arrays)}")
+    return [(array, _stored(f"{what} '{name}'", array, np.asarray(given[name]), start, stop)) for name, array in arrays.items()]
+
+
+def _stored(what: str, array: ArrayLayout, values: Rows, start: int, stop: int) -> Rows:
+    expected = (stop - start, *array.shape[1:])
+    if values.shape != expected:
+        message = f"{what} has shape {values.shape} for rows {start} to {stop}, expected {expected}"
+        raise DataError(message, hint="give exactly the rows of span(unit)")
+    kind = np.dtype(array.dtype).kind
+    if values.dtype.kind != kind:
+        raise DataError(f"{what} has dtype {values.dtype}, expected {array.dtype}", hint="convert the array first")
+    with np.errstate(over="ignore"):  # an overflow is found below, and named
+        stored = values.astype(array.dtype, copy=False)
+    if kind == "i" and not np.array_equal(stored, values):
+        raise DataError(f"{what} has values that do not fit {array.dtype}", hint="check the dataset's actions and episode lengths")
+    if kind == "f":
+        bad = np.isinf(stored) if array.width is None else ~np.isfinite(stored)
+        if bad.any():
+            place = tuple(np.argwhere(bad)[0])
+            value = values[place]
+            found = "nan" if np.isnan(value) else "inf" if np.isinf(value) else f"{value:g}, too large for {array.dtype},"
+            raise DataError(
+                f"{what} has {found} at row {start + int(place[0])}", hint="check the numbers that made it; float32 holds larger ones"
+            )
+    return stored
+
+
+def check_fit(identity: identities.Identity, layout: StoreLayout) -> None:
+    """Raise DataError unless the identity is resolved and names exactly the planned layers, in order."""
+    identities.check(identity)
+    planned = [{"name": spec.name, "module": spec.module, "width": spec.width, "role": spec.role} for spec in layout.specs]
+    for position, (stated, needed) in enumerate(zip(identity["layers"], planned, strict=False)):
+        if stated != needed:
+            raise DataError(f"identity.layers[{position}] is {stated}, the array is {needed}", hint="they must be equal")
+    if len(planned) != len(identity["layers"]):
+        raise DataError(
+            f"the identity names {len(identity['layers'])} layers, {len(planned)} arrays are planned", hint="they must be equal"
+        )
+    for spec in layout.specs:
+        if spec.role == "layer" and spec.dtype != identity["logical_dtype"]:
+            message = f"layer '{spec.name}' is {spec.dtype}, but identity.logical_dtype is {identity['logical_dtype']!r}"
+            raise DataError(message, hint="use one dtype in both")
+
+
+def check_space(root: Path, needed: int) -> None:
+    """Raise BudgetError unless ``needed`` bytes are free on the disk where ``root`` is or will be."""
+    existing = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        message = f"the store needs {needed / 1e9:,.3f} GB under {root}, only {free / 1e9:,.3f} GB are free; nothing was written"
+        raise BudgetError(message, hint="choose another --root, fewer layers, or free some space")

@@ -1,0 +1,116 @@
+"""Bytes in, one whole durable file or nothing out; crc32c and sha256 of what was written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from layerscout.cache.records import Record
+
+CRC_BYTES = 4  # the trailer of a chunk file: crc32c of everything before it, little-endian
+TEMPORARY_SUFFIX = ".partial"
+
+Buffer = bytes | NDArray[np.uint8]
+
+
+class StoredObject(Record):
+    """One file of a store: path relative to the store, bytes, and the digests it must have.
+
+    ``crc32c`` of a chunk file covers the payload without its trailer (over payload and trailer together crc32c is the
+    same constant for every intact file, so it could not tell two chunks apart); of any other file, the whole file.
+    ``sha256`` always covers the whole file.
+    """
+
+    path: str
+    size: int
+    crc32c: int
+    sha256: str
+
+
+def write_file(root: Path, path: str, data: Buffer, *, chunk: bool = False) -> StoredObject:
+    """Write ``root/path`` completely or not at all, forced to disk; ``sync_folders`` makes its name durable.
+
+    Parameters
+    ----------
+    chunk
+        Append the crc32c trailer to ``data``.
+    """
+    checksum = google_crc32c.value(data)
+    content = data.data if isinstance(data, np.ndarray) else memoryview(data)
+    pieces = [content, memoryview(checksum.to_bytes(CRC_BYTES, "little"))] if chunk else [content]
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # a name of its own for every attempt: two writers must never append to the same half-written file
+    temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    digest = hashlib.sha256()
+    try:
+        with temporary.open("wb", buffering=0) as file:
+            for piece in pieces:
+                digest.update(piece)
+                _write_all(file.fileno(), piece)
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    size = sum(piece.nbytes for piece in pieces)
+    return StoredObject(path=path, size=size, crc32c=checksum, sha256=digest.hexdigest())
+
+
+def _write_all(descriptor: int, piece: memoryview) -> None:
+    while piece:
+        piece = piece[os.write(descriptor, piece) :]
+
+
+def sync_folders(root: Path, paths: Iterable[str] = ()) -> None:
+    """Force to disk the names in ``root`` and in every folder between it and ``paths``."""
+    folders = {root}
+    for path in paths:
+        folders.update(root / parent for parent in Path(path).parents)
+    if os.name != "posix":  # other systems cannot open a folder; their rename is durable or not as they please
+        return
+    for folder in sorted(folders):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def first_misfit(root: Path, objects: Sequence[StoredObject]) -> StoredObject | None:
+    """Return the first object whose file is missing or has another size, or None when all are there."""
+    for item in objects:
+        try:
+            if os.stat(root / item.path).st_size != item.size:
+                return item
+        except (FileNotFoundError, NotADirectoryError):
+            return item
+    return None
+
+
+def chunk_is_intact(root: Path, item: StoredObject) -> bool:
+    """Read a chunk file whole: True when size, trailer and payload all agree with ``item``."""
+    try:
+        data = np.fromfile(root / item.path, dtype=np.uint8)
+    except OSError:
+        return False
+    return len(data) == item.size and trailer(data) == item.crc32c == google_crc32c.value(data[:-CRC_BYTES])
+
+
+def trailer(data: NDArray[np.uint8]) -> int:
+    """Return the crc32c that the last four bytes of a chunk file hold."""
+    return int.from_bytes(data[-CRC_BYTES:].tobytes(), "little")
+
+
+def trailer_of(path: Path) -> int:
+    """Return the crc32c that a chunk file claims, reading only its last four bytes."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(-CRC_BYTES, os.SEEK_END)
+        return int.from_bytes(file.read(CRC_BYTES), "little")

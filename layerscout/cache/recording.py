@@ -1,0 +1,175 @@
+"""Episodes one by one in, one finished trajectory file out; a killed recording keeps every part it completed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from layerscout.cache.episodes import Episode, check_episode, check_group, write_episode
+from layerscout.cache.files import TEMPORARY_SUFFIX, sync_folders
+from layerscout.cache.identity import plain_json
+from layerscout.errors import DataError, UsageError
+
+FORMAT = "layerscout-trajectories/1"
+GROUP = "episodes"
+
+
+def episode_name(index: int) -> str:
+    """Return the name of an episode's group."""
+    return f"{index:06d}"
+
+
+class TrajectoryWriter:
+    """Records episodes to ``path``; made again with the same path and attributes, it continues after the last safe part.
+
+    Parameters
+    ----------
+    path
+        The file to make.
+    attributes
+        Plain JSON data that says how the episodes came to be (environment, action_count, policy, seed, ...).
+    part_episodes
+        Episodes that are made safe together; at most so many are lost in a kill.
+
+    Raises
+    ------
+    UsageError
+        The path holds episodes that were recorded with other attributes.
+    DataError
+        A part from before is damaged, or an attribute is not plain JSON data.
+    """
+
+    def __init__(self, path: Path | str, attributes: Mapping[str, Any], part_episodes: int = 64) -> None:
+        self.path = Path(path)
+        self.part_episodes = part_episodes
+        self._spelled = plain_json(dict(attributes), "the attributes")
+        self._parts = self.path.with_name(f"{self.path.name}.parts")
+        self._waiting: list[Episode] = []
+        self._shape: tuple[Any, ...] | None = None  # what all episodes have in common
+        self.episodes, self.steps = 0, 0
+        self.finished = self.path.exists()
+        if self.finished:
+            shutil.rmtree(self._parts, ignore_errors=True)  # killed between the rename and the clean-up
+            self._count(self.path)
+        else:
+            for torn in self._parts.glob(f"*{TEMPORARY_SUFFIX}"):
+                torn.unlink()
+            for part in self._existing():
+                self._count(part)
+
+    def append(self, episode: Episode) -> None:
+        """Take one episode; it is safe once ``episodes`` counts it.
+
+        Raises
+        ------
+        DataError
+            The episode breaks the format or does not go with those before it.
+        UsageError
+            The recording is finished.
+        """
+        if self.finished:
+            raise UsageError(f"{self.path} is finished with {self.episodes} episodes", hint="choose another path, or delete the file")
+        where = f"{self.path}, episode {self.episodes + len(self._waiting)}"
+        check_episode(episode, where)
+        self._agree((episode.frames.shape[1:], tuple(name for name, _ in episode.arrays())), where)
+        self._waiting.append(episode)
+        if len(self._waiting) >= self.part_episodes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make everything taken so far safe on disk."""
+        if not self._waiting:
+            return
+        self._parts.mkdir(parents=True, exist_ok=True)
+
+        def fill(file: h5py.File) -> None:
+            for offset, episode in enumerate(self._waiting):
+                write_episode(file[GROUP], episode_name(self.episodes + offset), episode)
+
+        self._write(self._parts / f"{episode_name(self.episodes)}.h5", fill)
+        self.episodes += len(self._waiting)
+        self.steps += sum(episode.steps for episode in self._waiting)
+        self._waiting.clear()
+
+    def commit(self) -> Path:
+        """Merge all parts into the file, without compressing anything again, and return its path.
+
+        Raises
+        ------
+        DataError
+            There is no episode.
+        """
+        if self.finished:
+            return self.path
+        self.flush()
+        if not self.episodes:
+            raise DataError(f"no episode was recorded for {self.path}", hint="ask for more steps")
+
+        def fill(file: h5py.File) -> None:
+            for part in self._existing():
+                with h5py.File(part, "r") as source:
+                    for name in source[GROUP]:
+                        source.copy(f"{GROUP}/{name}", file[GROUP], name)
+
+        self._write(self.path, fill)
+        shutil.rmtree(self._parts)
+        self.finished = True
+        return self.path
+
+    def _write(self, target: Path, fill: Callable[[h5py.File], None]) -> None:
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+        try:
+            with h5py.File(temporary, "x") as file:
+                file.attrs["format"], file.attrs["attributes"] = FORMAT, self._spelled
+                file.create_group(GROUP)
+                fill(file)
+                file.attrs["episodes"] = len(file[GROUP])  # a damaged group can lose members without an error
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folders(target.parent)
+
+    def _existing(self) -> list[Path]:
+        """Return the parts in order; a part is named by its first episode, so a lost one leaves a gap that ``_count`` finds."""
+        return sorted(self._parts.glob("[0-9]*.h5"))
+
+    def _count(self, path: Path) -> None:
+        try:
+            with h5py.File(path, "r") as file:
+                found = file.attrs.get("attributes"), file.attrs.get("format")
+                if found != (self._spelled, FORMAT):
+                    message = f"{path} was recorded with other settings: {found[0]}, now {self._spelled}"
+                    raise UsageError(message, hint="choose another path, or delete the file (and its .parts folder) to begin again")
+                names = sorted(file[GROUP])
+                if len(names) != file.attrs["episodes"]:
+                    raise DataError(f"{path} holds {len(names)} episodes, it states {file.attrs['episodes']}", hint=self._begin_again)
+                for name in names:
+                    if name != episode_name(self.episodes):
+                        raise DataError(f"{path} holds episode {name}, expected {episode_name(self.episodes)}", hint=self._begin_again)
+                    where = f"{path}, episode {self.episodes}"
+                    steps, *shape = check_group(file[GROUP][name], where)
+                    self._agree(tuple(shape), where)
+                    self.episodes, self.steps = self.episodes + 1, self.steps + steps
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+            raise DataError(f"{path} is truncated or damaged: {error}", hint=self._begin_again) from None
+
+    @property
+    def _begin_again(self) -> str:
+        return f"delete {self.path if self.finished else self._parts} and record again"
+
+    def _agree(self, shape: tuple[Any, ...], where: str) -> None:
+        self._shape = self._shape or shape
+        if shape != self._shape:
+            seen, expected = (f"frames {frames} and fields {', '.join(names)}" for frames, names in (shape, self._shape))
+            raise DataError(
+                f"{where} has {seen}; earlier ones have {expected}", hint="all episodes of a file have the same fields and frame shape"
+            )

@@ -1,0 +1,201 @@
+"""The files by which stages speak: Ranking, Selection, RunRecord. JSON in, frozen models out, and back."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from layerscout.errors import DataError
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, closed to unknown keys, NaN refused (a missing number is None)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Estimate(Record):
+    """A number with its 95 % interval; the interval is None when it cannot be had."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class LayerScore(Record):
+    """One layer's evidence. A figure that the data cannot give is None and shown as n/a.
+
+    ``role`` is "layer" for a candidate, "control" for raw pixels, "twin" for the same block of the untrained backbone.
+    ``depth`` counts candidates from 0 in forward order. R² are out-of-fold, unclipped.
+    """
+
+    name: str
+    role: Literal["layer", "control", "twin"]
+    depth: int
+    width: int
+    reward_r2: Estimate | None
+    transition_r2: Estimate | None
+    effective_rank: Estimate  # exp(entropy) of the covariance spectrum / width, in (0, 1]
+    score: Estimate | None
+    reward_r2_shuffled: Estimate | None  # reward circularly shifted: mean over shifts, 2.5 and 97.5 percentiles
+    persistence_r2: float | None  # z_{t+1} = z_t
+    transition_gain: float | None  # transition_r2 - max(0, persistence_r2)
+    bits_action: float | None = None
+    flags: tuple[str, ...] = ()
+
+
+class Ranking(Record):
+    """All layers of one or two stores in order, best candidate first, with what was measured and how."""
+
+    format: Literal["layerscout-ranking/1"] = "layerscout-ranking/1"
+    store_id: str
+    twin_store_id: str | None
+    dataset_digest: str
+    backbone: str
+    score_version: str
+    weights: tuple[float, float, float]
+    normalisation: str
+    rows: int
+    episodes: int
+    folds: int
+    notes: tuple[str, ...] = ()
+    layers: tuple[LayerScore, ...]
+
+    @property
+    def candidates(self) -> tuple[LayerScore, ...]:
+        """The layers that compete, best score first."""
+        return tuple(layer for layer in self.layers if layer.role == "layer")
+
+
+class Choice(Record):
+    """One representation handed to RL and why. ``kind`` is the arm's part in the comparison."""
+
+    kind: Literal["ranked", "middle", "worst", "twin", "pixels"]
+    store_id: str
+    layer: str
+    rank: int | None  # 1 = best; None for what is not a candidate
+    score: float | None
+
+
+class Selection(Record):
+    """The layers handed to RL with the controls that must run beside them."""
+
+    format: Literal["layerscout-selection/1"] = "layerscout-selection/1"
+    ranking: str  # path of ranking.json, relative to this file
+    store_id: str
+    dataset_digest: str
+    backbone: str
+    choices: tuple[Choice, ...]
+
+
+class Budget(Record):
+    """What one run was allowed and used; equal for all arms of a comparison, except where the arms differ by nature."""
+
+    environment_steps: int
+    updates: int
+    trainable_parameters: int
+    flops: float  # multiply-adds times two, forward and backward, counted from the network shapes
+    backbone_clips: int  # clips that went through the video model during training
+    wall_seconds: float
+    cpu_seconds: float
+
+
+class Run(Record):
+    """One agent: (arm, seed). ``returns`` are undiscounted episode returns in the order they ended."""
+
+    arm: str
+    seed: int
+    returns: tuple[float, ...]
+    evaluations: tuple[tuple[int, tuple[float, ...]], ...]  # (update, returns of greedy rollouts)
+    final: float | None  # mean of the last 50 returns (or of all, if fewer); None when the run failed
+    status: Literal["done", "failed"]
+    reason: str = ""
+
+
+class Arm(Record):
+    """One representation with its head; its runs differ only by seed."""
+
+    name: str
+    kind: str
+    layer: str
+    store_id: str | None
+    head: str
+    score: float | None
+    width: int
+    budget: Budget
+
+
+class RunRecord(Record):
+    """One comparison: every arm and every run under one budget."""
+
+    format: Literal["layerscout-runs/1"] = "layerscout-runs/1"
+    environment: str
+    mode: Literal["offline", "online", "in-loop"]
+    selection: str | None
+    random_policy_return: float | None
+    arms: tuple[Arm, ...]
+    runs: tuple[Run, ...]
+
+
+RecordType = TypeVar("RecordType", bound=Record)
+
+
+def save(record: Record, path: Path) -> None:
+    """Write a record atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, record.model_dump_json(indent=1).encode() + b"\n")
+
+
+def load(model: type[RecordType], path: Path) -> RecordType:
+    """Read a record.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is not JSON, or does not have this record's fields.
+    """
+    try:
+        return model.model_validate(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise DataError(f"no file {path}", hint="give the path of the file that the earlier stage wrote") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not valid JSON: {error}", hint="run the stage that writes it again") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{path} is not a {model.__name__}: {where}: {first['msg']}", hint="run the stage that writes it again") from None
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a whole file or nothing: temporary name, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def as_table_value(estimate: Estimate | float | None, digits: int = 3) -> str:
+    """Format a figure for a table: "0.412 [0.380, 0.440]", "0.412", or "n/a"."""
+    if estimate is None:
+        return "n/a"
+    if isinstance(estimate, float):
+        return f"{estimate:.{digits}f}"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.{digits}f}"
+    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+
+
+def none_if_nan(value: float) -> float | None:
+    """Turn NaN and infinities into None, so that no made-up number enters a record."""
+    return float(value) if value == value and abs(value) != float("inf") else None
+
+
+def to_json(value: Any) -> str:
+    """Return compact JSON of plain data or of a record."""
+    return value.model_dump_json() if isinstance(value, BaseModel) else json.dumps(value, allow_nan=False, default=str)

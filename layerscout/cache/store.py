@@ -1,0 +1,179 @@
+"""A committed store in, layers and index columns out; nothing is opened except through its manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from layerscout.cache import identity as identities
+from layerscout.cache import manifest as manifests
+from layerscout.cache.files import first_misfit, sync_folders, write_file
+from layerscout.cache.layout import LAYER_NAME, ArrayLayout, LayerSpec
+from layerscout.cache.reader import REPAIR, LayerReader
+from layerscout.errors import DataError, UsageError, suggest
+
+__all__ = ["LayerReader", "LayerSpec", "Store", "default_root", "find_store", "name_store", "open_store"]
+
+STORE_ID = re.compile(r"ls1-[0-9a-f]{32}")
+REFERENCE_FORMAT = "layerscout-ref/1"
+
+
+class Store:
+    """The activations of one backbone on one dataset, immutable. Open it with ``Store.open`` or ``open_store``."""
+
+    def __init__(self, path: Path, manifest: manifests.Manifest, identity: identities.Identity) -> None:
+        self.path, self.manifest, self.identity = path, manifest, identity
+        self.id = manifest.store_id
+        self.rows = manifest.rows
+        self.specs = {spec.name: spec for spec in manifest.layers}
+        self._objects = {item.path: item for item in manifest.objects}
+
+    @staticmethod
+    def open(path: Path | str) -> Store:
+        """Open the store in a folder, checking that every listed file is there with its size.
+
+        Raises
+        ------
+        DataError
+            There is no manifest (the store is incomplete), a file is missing or has another size, or the identity is not the manifest's.
+        """
+        path = Path(path)
+        manifest = manifests.read(path)
+        misfit = first_misfit(path, manifest.objects)
+        if misfit:
+            raise DataError(f"{path / misfit.path} is missing or does not have its {misfit.size} bytes", hint=REPAIR)
+        identity_file = path / manifests.IDENTITY_NAME
+        try:
+            identity = json.loads(identity_file.read_bytes())
+            digest = identities.identity_digest(identity)
+        except (ValueError, TypeError, DataError) as error:
+            raise DataError(f"{identity_file} is damaged: {error}", hint=REPAIR) from None
+        if digest != manifest.identity_digest or identities.store_id(identity) != manifest.store_id:
+            raise DataError(f"{identity_file} is not the identity that the manifest states", hint=REPAIR)
+        return Store(path, manifest, identity)
+
+    def layer(self, name: str) -> LayerReader:
+        """Return the reader of one layer.
+
+        Raises
+        ------
+        DataError
+            The store has no such layer; the message names the nearest one.
+        """
+        if name not in self._layers:
+            message = f"layer '{name}' is not in store {self.id} ({len(self.specs)} layers){suggest(name, self.specs)}"
+            raise DataError(message, hint=f"layers: {', '.join(self.specs)}")
+        return self._reader(name, self._layers[name])
+
+    def index(self, column: str) -> Shaped[np.ndarray, " row"]:
+        """Return one index column: episode, step, action, reward, terminated, truncated or padding.
+
+        Raises
+        ------
+        DataError
+            There is no such column.
+        """
+        columns = self.manifest.layout.index()
+        if column not in columns:
+            raise DataError(f"no index column '{column}'{suggest(column, columns)}", hint=f"columns: {', '.join(columns)}")
+        return self._reader(column, columns[column]).all()
+
+    @cached_property
+    def _layers(self) -> dict[str, ArrayLayout]:
+        return self.manifest.layout.layers()
+
+    def _reader(self, name: str, layout: ArrayLayout) -> LayerReader:
+        return LayerReader(self.path, name, layout, tuple(self._objects[layout.path(chunk)] for chunk in range(layout.chunks)))
+
+    def __repr__(self) -> str:
+        return f"Store({self.id}, {self.rows} rows, {len(self.specs)} layers)"
+
+
+def default_root() -> Path:
+    """Return the folder of all stores: LAYERSCOUT_ROOT, or ``layerscout`` in the user's cache folder."""
+    if chosen := os.environ.get("LAYERSCOUT_ROOT"):
+        return Path(chosen)
+    caches = os.environ.get("XDG_CACHE_HOME")
+    # the XDG rules: a relative path there is invalid and must be ignored
+    return (Path(caches) if caches and Path(caches).is_absolute() else Path.home() / ".cache") / "layerscout"
+
+
+def open_store(root: Path | str | None, text: Path | str) -> Store:
+    """Open a store by its id, by a name given with ``name_store``, or by its folder.
+
+    Raises
+    ------
+    DataError
+        Nothing is known under that word, or the store is incomplete or damaged.
+    """
+    root = Path(root) if root is not None else default_root()
+    word = str(text)
+    if STORE_ID.fullmatch(word):
+        return Store.open(root / "stores" / word)
+    reference = root / "refs" / f"{word}.json"
+    if LAYER_NAME.fullmatch(word) and reference.is_file():
+        return Store.open(root / "stores" / _read_reference(reference))
+    if Path(text).is_dir():
+        return Store.open(text)
+    known = [path.stem for path in root.glob("refs/*.json")] + [path.name for path in root.glob("stores/ls1-*")]
+    raise DataError(f"no store '{word}' under {root}{suggest(word, known)}", hint="give a store's id, name or folder, or the right --root")
+
+
+def find_store(root: Path | str | None, identity: identities.Identity) -> Store | None:
+    """Return the store of this identity, or one computed the same way that has more layers, or None.
+
+    Raises
+    ------
+    DataError
+        The identity is unresolved, or the store that would serve is damaged.
+    """
+    folder = (Path(root) if root is not None else default_root()) / "stores"
+    exact = folder / identities.store_id(identity)
+    if exact.is_dir():
+        return Store.open(exact)
+    for candidate in sorted(folder.glob(f"{identities.STORE_PREFIX}*")):
+        if (candidate / manifests.NAME).is_file() and _serves(candidate, identity):
+            return Store.open(candidate)
+    return None
+
+
+def name_store(root: Path | str | None, name: str, store: Store) -> Path:
+    """Give a store a human name in ``refs/``; a name already taken moves to this store.
+
+    Raises
+    ------
+    UsageError
+        The name is not made of letters, digits, ".", "_" and "-", or looks like a store id.
+    """
+    if not LAYER_NAME.fullmatch(name) or STORE_ID.fullmatch(name):
+        raise UsageError(f"'{name}' cannot name a store", hint="letters, digits, '.', '_' and '-', beginning with a letter or digit")
+    folder = (Path(root) if root is not None else default_root()) / "refs"
+    document = {"format": REFERENCE_FORMAT, "store_id": store.id}
+    write_file(folder, f"{name}.json", json.dumps(document).encode() + b"\n")
+    sync_folders(folder)
+    return folder / f"{name}.json"
+
+
+def _serves(candidate: Path, identity: identities.Identity) -> bool:
+    try:
+        held: dict[str, Any] = json.loads((candidate / manifests.IDENTITY_NAME).read_bytes())
+        return identities.serves(held, identity)
+    except (OSError, ValueError, TypeError, DataError):
+        return False  # a store whose identity cannot be read serves nobody; opening it by id tells what is wrong
+
+
+def _read_reference(path: Path) -> str:
+    try:
+        target = json.loads(path.read_bytes())["store_id"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not a store's name: {error!r}", hint="delete it and name the store again") from None
+    if not isinstance(target, str) or not STORE_ID.fullmatch(target):
+        raise DataError(f"{path} names {target!r}, which is not a store id", hint="delete it and name the store again")
+    return target

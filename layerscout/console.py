@@ -1,0 +1,93 @@
+"""What the commands share: one way to print results, one way to end in an error, sizes and tables for people."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from layerscout.errors import LayerscoutError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+INTERRUPTED = 130
+
+
+def guarded(command: Command) -> Command:
+    """Turn exceptions into one line and a hint on stderr and the right exit code; tracebacks only with ``--debug``."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except LayerscoutError as error:
+            if options.get("debug"):
+                traceback.print_exc()
+            fail(str(error), error.hint, error.exit_code)
+        except KeyboardInterrupt:
+            fail("interrupted", "run the same command to continue", INTERRUPTED)
+        except BrokenPipeError:  # the reader of our output went away, as `| head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(0) from None
+        except OSError as error:
+            if options.get("debug"):
+                raise
+            fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), "check the path, its permissions and the free space", 4)
+        except Exception as error:
+            if options.get("debug"):
+                raise
+            fail(f"this is a bug: {type(error).__name__}: {error}", "run again with --debug and report it with the output of: layerscout doctor", 1)
+
+    return run  # type: ignore[return-value]
+
+
+def fail(message: str, hint: str, code: int) -> None:
+    """Print one line of error and one of advice to stderr, and end."""
+    print(f"error: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def emit(data: dict[str, Any], as_json: bool, text: str | None = None) -> None:
+    """Print a command's result to stdout: JSON for programs, otherwise ``text`` or one "key: value" line a field."""
+    if as_json:
+        print(json.dumps(data, allow_nan=False, default=str))
+    else:
+        print(text if text is not None else "\n".join(f"{key}: {_readable(key, value)}" for key, value in data.items()))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Lay out rows in aligned columns; numbers to the right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(column), *(len(row[i]) for row in cells)) if cells else len(column) for i, column in enumerate(columns)]
+    numeric = [all(_is_number(row[i]) for row in cells) for i in range(len(columns))]
+
+    def line(row: Sequence[str]) -> str:
+        return "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric, strict=True)).rstrip()
+
+    return "\n".join([line(list(columns)), "  ".join("-" * width for width in widths), *(line(row) for row in cells)])
+
+
+def size(count: float) -> str:
+    """Bytes for people: 512 B, 1.4 MB, 3.2 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _readable(key: str, value: Any) -> str:
+    if "bytes" in key and isinstance(value, int | float):
+        return size(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _is_number(cell: str) -> bool:
+    return cell == "n/a" or cell.replace(",", "").replace(".", "").replace("-", "").replace("+", "").strip("% ").isdigit()

@@ -1,0 +1,67 @@
+"""Hooks that pool inside the forward pass: clips in, one pooled matrix a layer out, in one pass for all layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from layerscout.errors import DataError
+from layerscout.extract.backbones.base import LayerInfo, LoadedBackbone, TokenGrid
+from layerscout.extract.pooling import pool
+
+
+class Capture:
+    """Runs a loaded backbone and returns what the wanted layers said, pooled in float32 while the pass runs.
+
+    Only the pooled vectors outlive a block, so memory does not grow with the number of layers. Blocks after the
+    last wanted layer are dropped. The hooks return None: anything else would replace the block's output.
+    """
+
+    def __init__(self, loaded: LoadedBackbone, layers: Sequence[LayerInfo], grid: TokenGrid, pooling: str) -> None:
+        self._loaded, self._grid, self._pooling = loaded, grid, pooling
+        self.layers = tuple(layers)
+        loaded.truncate(max(layers, key=lambda layer: layer.depth))
+
+    @torch.inference_mode()
+    def __call__(self, clip: UInt8[Tensor, "clip time height width channel"]) -> dict[str, Float[Tensor, "clip pooled"]]:
+        """Return each layer's pooled activation for a batch of clips, on the backbone's device.
+
+        Raises
+        ------
+        DataError
+            A layer did not fire, or fired more than once, in this pass.
+        """
+        pooled: dict[str, Tensor] = {}
+        with self._hooks(pooled):
+            self._loaded.forward(clip.to(self._loaded.device))
+        missing = [layer.name for layer in self.layers if layer.name not in pooled]
+        if missing:
+            raise DataError(
+                f"layer '{missing[0]}' never ran in the forward pass", hint="the backbone's layer list does not match its model"
+            )
+        return pooled
+
+    @contextmanager
+    def _hooks(self, pooled: dict[str, Tensor]) -> Iterator[None]:
+        handles = []
+        try:
+            for layer in self.layers:
+                module = self._loaded.module.get_submodule(layer.module)
+                handles.append(module.register_forward_hook(self._hook(layer.name, pooled)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, name: str, pooled: dict[str, Tensor]) -> Any:
+        def hook(module: nn.Module, arguments: Any, output: Any) -> None:
+            if name in pooled:
+                raise DataError(f"layer '{name}' ran twice in one forward pass", hint="list the block that runs once")
+            pooled[name] = pool(self._loaded.tokens(output), self._pooling, self._grid)
+
+        return hook

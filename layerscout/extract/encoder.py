@@ -1,0 +1,54 @@
+"""A committed store in, the same features for new frames out: what an agent sees when it acts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from layerscout.cache.store import Store
+from layerscout.errors import DataError
+from layerscout.extract.backbones.base import Backbone, find
+from layerscout.extract.capture import Capture
+from layerscout.extract.pooling import pixel_features
+from layerscout.extract.run import PIXELS
+
+
+def backbone_of(store: Store) -> Backbone:
+    """Describe the backbone that filled ``store``, verified against the store's identity.
+
+    Raises
+    ------
+    DataError
+        The weights or the recipe on this machine are not those of the store.
+    """
+    provenance, expected = store.manifest.provenance, store.identity["backbone"]
+    backbone = find(provenance["backbone"], provenance["backbone_options"])
+    here = {"name": backbone.name, "weights_digest": backbone.weights_digest(), **backbone.identity}
+    for key in expected:
+        if here.get(key) != expected[key]:
+            raise DataError(
+                f"backbone '{provenance['backbone']}' is not the one that filled {store.id}: {key} is {here.get(key)}, stored {expected[key]}",
+                hint=f"extract again: layerscout extract {provenance['backbone']} DATA",
+            )
+    return backbone
+
+
+class Encoder:
+    """Clips to pooled features of some layers of one store's backbone, bit for bit the store's recipe."""
+
+    def __init__(self, store: Store, layers: Sequence[str], device: str = "cpu") -> None:
+        self.backbone = backbone_of(store)
+        self.clip = self.backbone.clip
+        self._pixels = PIXELS in layers
+        wanted = [self.backbone.layer(name) for name in layers if name != PIXELS]
+        self._capture = (
+            Capture(self.backbone.load(torch.device(device)), wanted, self.backbone.grid, store.identity["pooling"]) if wanted else None
+        )
+
+    def __call__(self, clip: UInt8[Tensor, "clip time height width channel"]) -> dict[str, Float[Tensor, "clip pooled"]]:
+        """Return float32 features of every wanted layer for a batch of clips."""
+        features = {} if self._capture is None else self._capture(clip)
+        return features | ({PIXELS: pixel_features(clip)} if self._pixels else {})

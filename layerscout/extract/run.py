@@ -1,0 +1,227 @@
+"""ExtractConfig in, a committed store of every layer's activations out: plan what is missing, then do only that."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import layerscout
+from layerscout.cache.identity import SCHEMA
+from layerscout.cache.store import LayerSpec, Store, default_root, find_store
+from layerscout.cache.trajectories import Trajectories
+from layerscout.cache.writer import StoreWriter, planned_bytes
+from layerscout.errors import DataError, UsageError
+from layerscout.extract.backbones.base import Backbone, LayerInfo, find, scale_pixels
+from layerscout.extract.capture import Capture
+from layerscout.extract.clips import RowTable, clips_of, fit, padding_of
+from layerscout.extract.config import ExtractConfig
+from layerscout.extract.pooling import pixel_features, width
+from layerscout.progress import SILENT, Reporter
+
+PIXELS = "pixels"  # the control layer that every store carries
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an extraction will do; ``existing`` is the store that already answers it, if any."""
+
+    config: ExtractConfig
+    backbone: Backbone
+    layers: tuple[LayerInfo, ...]
+    specs: tuple[LayerSpec, ...]
+    identity: dict[str, Any]
+    rows: int
+    root: Path
+    existing: Store | None
+
+    @property
+    def bytes(self) -> int:
+        return planned_bytes(self.specs, self.rows, self.config.rows_per_chunk)
+
+    def describe(self) -> dict[str, Any]:
+        """Rows, bytes, files and what exists already, for ``--dry-run``."""
+        units = -(-self.rows // self.config.rows_per_chunk)
+        return {
+            "backbone": self.config.backbone,
+            "layers": len(self.layers),
+            "rows": self.rows,
+            "bytes": 0 if self.existing else self.bytes,
+            "files": 0 if self.existing else units * (len(self.specs) + 7),
+            "units": units,
+            "memory_bytes": self.config.rows_per_chunk * sum(spec.width * np.dtype(spec.dtype).itemsize for spec in self.specs),
+            "root": str(self.root),
+            "exists": self.existing.id if self.existing else None,
+        }
+
+
+def plan(config: ExtractConfig) -> Plan:
+    """Work out the store's identity and what is missing; writes nothing.
+
+    Raises
+    ------
+    UsageError
+        Unknown backbone, layer or pooling; a device that is not there.
+    DataError
+        The dataset cannot be read or its frames do not fit the backbone.
+    """
+    check_device(config.device)
+    backbone = find(config.backbone, config.backbone_options)
+    layers = tuple(backbone.layer(name) for name in config.layers) or backbone.layers
+    pooling = config.pooling or backbone.default_pooling
+    with Trajectories(config.data) as data:
+        rows = len(RowTable(data.lengths))
+        probe_frames = probe_input(data.frame_shape)
+        fitted = fit(probe_frames, backbone.clip)
+        dataset_digest = data.digest()
+    pixel_width = pixel_features(torch.zeros((1, len(backbone.clip.offsets), *backbone.clip.frame_shape), dtype=torch.uint8)).shape[1]
+    specs = (
+        *(
+            LayerSpec(layer.name, width(pooling, backbone.grid, layer.width), config.dtype, "layer", layer.depth, layer.module)
+            for layer in layers
+        ),
+        LayerSpec(PIXELS, pixel_width, config.dtype, "control", -1, ""),
+    )
+    identity = {
+        "schema": SCHEMA,
+        "backbone": {"name": backbone.name, "weights_digest": backbone.weights_digest(), **backbone.identity},
+        "recipe": {"offsets": list(backbone.clip.offsets), "padding": "repeat first frame", "compute_dtype": "float32"},
+        "preprocessing": {"frame_shape": list(backbone.clip.frame_shape), "fingerprint": _fingerprint(fitted)},
+        "dataset": {"digest": dataset_digest, "rows": "every frame, in episode order"},
+        "layers": [{"name": spec.name, "module": spec.module, "width": spec.width, "role": spec.role} for spec in specs],
+        "pooling": pooling,
+        "logical_dtype": config.dtype,
+    }
+    root = config.root or default_root()
+    return Plan(config, backbone, layers, specs, identity, rows, root, find_store(root, identity))
+
+
+def run(planned: Plan, reporter: Reporter = SILENT) -> Store:
+    """Do what the plan lacks and commit; the same command continues after a kill, unit by unit, bit-equal."""
+    if planned.existing:
+        reporter.say(f"already there: {planned.existing.id}")
+        return planned.existing
+    config, backbone = planned.config, planned.backbone
+    writer = StoreWriter.open(planned.root, planned.identity, planned.specs, planned.rows, config.rows_per_chunk)
+    pending = writer.pending()
+    began, began_cpu, done = time.monotonic(), time.process_time(), 0
+    with threads(config.threads), Trajectories(config.data) as data:
+        capture = (
+            Capture(backbone.load(torch.device(config.device)), planned.layers, backbone.grid, planned.identity["pooling"])
+            if pending
+            else None
+        )
+        index = _Index(data)
+        with reporter.task(f"extract {backbone.name}", planned.rows, "rows") as task:
+            task.resume(planned.rows - sum(stop - start for start, stop in map(writer.span, pending)))
+            for unit in pending:
+                start, stop = writer.span(unit)
+                arrays = {spec.name: np.empty((stop - start, spec.width), spec.dtype) for spec in planned.specs}
+                # batches are cut inside a unit, so a resumed run sees the same batches as an unbroken one
+                for low in range(start, stop, config.batch):
+                    high = min(stop, low + config.batch)
+                    clips = torch.from_numpy(clips_of(data, index.table, low, high, backbone.clip))
+                    assert capture is not None
+                    for name, pooled in (capture(clips) | {PIXELS: pixel_features(clips)}).items():
+                        arrays[name][low - start : high - start] = pooled.cpu().numpy()
+                    task.advance(high - low)
+                writer.write_unit(unit, arrays, index.columns(start, stop, backbone.clip.offsets))
+                done += stop - start
+        attributes = dict(data.attributes)
+    seconds = time.monotonic() - began
+    return writer.commit(
+        {
+            "layerscout": layerscout.__version__,
+            "torch": torch.__version__,
+            "backbone": config.backbone,
+            "backbone_options": config.backbone_options,
+            "data": str(config.data),
+            "dataset_attributes": attributes,
+            "device": config.device,
+            "batch": config.batch,
+            "seconds": round(seconds, 3),
+            "cpu_seconds": round(time.process_time() - began_cpu, 3),
+            "rows_per_second": round(done / max(seconds, 1e-9), 1),
+        }
+    )
+
+
+class _Index:
+    """The per-row columns of a dataset: who, when, what was done, what came of it."""
+
+    def __init__(self, data: Trajectories) -> None:
+        self.table = RowTable(data.lengths)
+        self._data = data
+
+    def columns(self, start: int, stop: int, offsets: tuple[int, ...]) -> dict[str, np.ndarray]:
+        """Columns of rows [start, stop); the last row of an episode has no action (-1) and no reward (NaN)."""
+        count = stop - start
+        columns = {
+            "episode": np.empty(count, np.int32),
+            "step": np.empty(count, np.int32),
+            "action": np.full(count, -1, np.int32),
+            "reward": np.full(count, np.nan, np.float32),
+            "terminated": np.zeros(count, bool),
+            "truncated": np.zeros(count, bool),
+        }
+        at = 0
+        for number, first, after in self.table.spans(start, stop):
+            episode = self._data.episode(number)
+            steps = np.arange(first, after)
+            acted = slice(at, at + min(after, len(episode.actions)) - first)
+            source = slice(first, min(after, len(episode.actions)))
+            columns["episode"][at : at + len(steps)] = number
+            columns["step"][at : at + len(steps)] = steps
+            columns["action"][acted] = episode.actions[source]
+            if episode.rewards is not None:
+                columns["reward"][acted] = episode.rewards[source]
+            columns["terminated"][acted] = episode.terminated[source]
+            columns["truncated"][acted] = episode.truncated[source]
+            at += len(steps)
+        return columns | {"padding": padding_of(columns["step"], offsets)}
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that this machine lacks: a silent CPU run would be a wrong benchmark and a long wait."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device '{name}'", hint="cpu, cuda or cuda:0") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            f"device '{name}' was asked for and torch sees no GPU", hint="layerscout doctor shows what torch sees; use --device cpu"
+        )
+    if device.type not in {"cpu", "cuda"}:
+        raise UsageError(f"device '{name}' is not supported", hint="cpu, cuda or cuda:0")
+
+
+class threads:
+    """Run torch on ``count`` threads inside the block; None leaves it as it is."""
+
+    def __init__(self, count: int | None) -> None:
+        self._count = count
+
+    def __enter__(self) -> None:
+        self._before = torch.get_num_threads()
+        torch.set_num_threads(self._count or min(self._before, os.cpu_count() or 1))
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self._before)
+
+
+def probe_input(frame_shape: tuple[int, ...]) -> np.ndarray:
+    """A fixed pseudo-random frame that shows what preprocessing does to this frame shape."""
+    if len(frame_shape) != 3:
+        raise DataError(f"frames have shape {frame_shape}, expected height x width x channel", hint="collect the dataset again")
+    return np.random.Generator(np.random.Philox(0)).integers(0, 256, (1, *frame_shape), dtype=np.uint8)
+
+
+def _fingerprint(fitted: np.ndarray) -> str:
+    scaled = scale_pixels(torch.from_numpy(fitted[None]))
+    return f"sha256:{hashlib.sha256(scaled.contiguous().numpy().tobytes()).hexdigest()}"

@@ -1,0 +1,43 @@
+"""Name → "module:object", loaded on first use, so that listing names imports nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import Any
+
+from layerscout.errors import UsageError, suggest
+
+REGISTRY: dict[str, dict[str, str]] = {
+    "backbone": {
+        "tiny": "layerscout.extract.backbones.tiny:pretrained",
+        "tiny-untrained": "layerscout.extract.backbones.tiny:untrained",
+        "synthetic": "layerscout.extract.backbones.synthetic:build",
+        "cogvideox": "layerscout.extract.backbones.cogvideox:build",
+    },
+    "world": {
+        "layerscout/Grid-v0": "layerscout.rl.envs.grid:Grid",
+        "layerscout/Intercept-v0": "layerscout.rl.envs.intercept:Intercept",
+    },
+}
+
+
+def names(kind: str) -> dict[str, str]:
+    """Return every known name of a kind with its target; entry points ``layerscout.<kind>s`` add to the built-in ones."""
+    plugins = importlib.metadata.entry_points(group=f"layerscout.{kind}s")
+    return REGISTRY[kind] | {plugin.name: plugin.value for plugin in plugins}
+
+
+def load(kind: str, name: str) -> Any:
+    """Import and return the object registered under ``name``.
+
+    Raises
+    ------
+    UsageError
+        The name is unknown; the message names the nearest known one.
+    """
+    known = names(kind)
+    if name not in known:
+        raise UsageError(f"unknown {kind} '{name}'{suggest(name, known)}", hint=f"known {kind}s: {', '.join(sorted(known))}")
+    module, _, attribute = known[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

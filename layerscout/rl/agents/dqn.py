@@ -1,0 +1,201 @@
+"""Batches of transitions in, greedy policies out: double DQN for many runs side by side, in the order of the papers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int64, Shaped
+from pydantic import Field
+from torch import Tensor
+
+from layerscout.errors import UsageError
+from layerscout.rl.layers import RunNetwork
+from layerscout.rl.optimiser import RunAdam, flatten, load_rows
+from layerscout.rl.replay import Batch
+from layerscout.settings import Config
+
+
+class DQNConfig(Config):
+    """Settings of the learner; equal for all runs of a comparison."""
+
+    gamma: float = Field(default=0.98, ge=0.0, le=1.0)
+    lr: float = Field(default=1e-3, gt=0.0)
+    batch: int = Field(default=64, ge=1)
+    double: bool = True  # choose the next action with the online network, value it with the target network
+    target_interval: int = Field(default=500, ge=1)  # updates between two moves of the target network
+    tau: float = Field(default=1.0, gt=0.0, le=1.0)  # how far the target moves: 1 = copy
+    loss: Literal["huber", "mse"] = "huber"
+    gradient_clip: float = Field(default=10.0, ge=0.0)  # largest gradient norm of one run; 0 = off
+    conservative: float = Field(default=0.0, ge=0.0)  # weight of the CQL(H) term, for learning from a fixed dataset
+    epsilon_start: float = Field(default=1.0, ge=0.0, le=1.0)
+    epsilon_end: float = Field(default=0.05, ge=0.0, le=1.0)
+    epsilon_steps: int = Field(default=12_000, ge=1)  # environment steps of one run over which epsilon falls linearly
+    warm_up: int = Field(default=500, ge=1)  # environment steps of one run before the first update
+    train_interval: int = Field(default=1, ge=1)  # environment steps of one run between two updates
+    capacity: int = Field(default=20_000, ge=1)  # transitions that one run keeps
+    head: Literal["linear", "mlp"] = "mlp"
+    hidden: tuple[int, ...] = (64,)
+
+    def epsilon(self, step: int) -> float:
+        """Return the share of random actions at environment step ``step`` of a run."""
+        return self.epsilon_start + min(1.0, step / self.epsilon_steps) * (self.epsilon_end - self.epsilon_start)
+
+
+class DQN:
+    """Double deep Q-learning with replay and a target network; one object trains all runs.
+
+    Parameters
+    ----------
+    network_factory
+        Seeds of the runs → network [run, batch, ...] → [run, batch, action]. Called twice (online, target); what it shares
+        between calls, such as a frozen layer, is held once.
+    seeds
+        One seed a run. A run's result depends on its seed and its batches, not on its neighbours.
+    device
+        Where to compute; "cuda" without a GPU is an error.
+
+    Attributes
+    ----------
+    failed : Bool[np.ndarray, "run"]
+        Runs whose loss or gradient stopped being finite. They keep their last good weights and no longer learn.
+    reasons : dict of run to one sentence
+
+    References
+    ----------
+    Mnih et al. 2015 (replay, target network); van Hasselt et al. 2016, arXiv 1509.06461, eq. 4 (double);
+    Kumar et al. 2020, arXiv 2006.04779, eq. 4 (conservative term).
+    """
+
+    def __init__(
+        self, config: DQNConfig, network_factory: Callable[[Sequence[int]], RunNetwork], seeds: Sequence[int], device: str = "cpu"
+    ) -> None:
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UsageError(f"device '{device}' was asked for and there is no GPU", hint="use --device cpu")
+        self.config, self.seeds, self.device = config, tuple(seeds), torch.device(device)
+        self.online = network_factory(self.seeds).to(self.device)
+        self.target = network_factory(self.seeds).to(self.device).requires_grad_(False)
+        self.optimiser = RunAdam(self.online, config.lr, config.gradient_clip)
+        self.target_values = flatten(self.target)
+        self.target_values.copy_(self.optimiser.values)
+        self.updates = 0
+        self.reasons: dict[int, str] = {}
+
+    # --- acting
+
+    @torch.no_grad()
+    def q(self, z: Shaped[np.ndarray, "run batch *feature"]) -> Float32[np.ndarray, "run batch action"]:
+        """Return the online network's Q-values."""
+        return self.online(self._tensor(z)).cpu().numpy()
+
+    def act(
+        self,
+        z: Shaped[np.ndarray, "run batch *feature"],
+        epsilon: float = 0.0,
+        generators: Sequence[np.random.Generator] = (),
+    ) -> Int64[np.ndarray, "run batch"]:
+        """Choose ε-greedy actions; a run explores with its own generator. With ε = 0 nothing is drawn."""
+        values = self.q(z)
+        actions = values.argmax(-1)
+        if epsilon > 0.0:
+            for row, generator in zip(actions, generators, strict=True):
+                explore = generator.random(len(row)) < epsilon
+                row[explore] = generator.integers(0, values.shape[-1], len(row))[explore]
+        return actions
+
+    # --- learning
+
+    def update(self, batch: Batch) -> Float32[np.ndarray, " run"]:
+        """Take one gradient step on every run and return the losses before it (NaN for a run that has failed)."""
+        size = batch.action.shape[1]
+        states = self._tensor(batch.states)
+        values, tape = self.online.record(states if self.config.double else states[:, :size], learned=size)
+        goal = self._goal(batch, states[:, size:], values[:, size:])
+        action = self._tensor(batch.action)[..., None]
+        losses, slope = self._losses(values[:, :size], action, goal)
+        self.online.pull_back(tape, slope, self.optimiser.gradient_views)
+        result = losses.cpu().numpy()
+        newly = self.optimiser.step(result)
+        self.updates += 1
+        for run in np.flatnonzero(newly).tolist():
+            self.reasons[run] = f"loss or gradient was not finite at update {self.updates} (loss {result[run]})"
+        if self.updates % self.config.target_interval == 0:
+            self.target_values.lerp_(self.optimiser.values, self.config.tau)
+        result[self.failed] = np.nan
+        return result
+
+    @torch.no_grad()
+    def _goal(
+        self, batch: Batch, next_z: Shaped[Tensor, "run batch *feature"], online: Float[Tensor, "run _ action"]
+    ) -> Float[Tensor, "run batch 1"]:
+        """y = r + γ (1 − terminated) Q_target(s', argmax_a Q_online(s', a)); a truncated transition is not an end."""
+        values = self.target(next_z)
+        chooser = online if self.config.double else values
+        value = values.gather(-1, chooser.max(-1, keepdim=True).indices)
+        discount = np.where(batch.terminated, np.float32(0.0), np.float32(self.config.gamma))
+        return torch.addcmul(self._tensor(batch.reward)[..., None], self._tensor(discount)[..., None], value)
+
+    def _losses(
+        self, values: Float[Tensor, "run batch action"], action: Int64[Tensor, "run batch 1"], goal: Float[Tensor, "run batch 1"]
+    ) -> tuple[Float[Tensor, " run"], Float[Tensor, "run batch action"]]:
+        """Return each run's loss and its slope by every Q-value.
+
+        The loss is the mean over the batch of the Huber error (½δ² for |δ| ≤ 1, else |δ| − ½) or of δ², with δ = Q(s, a) − y,
+        plus weight · (logsumexp_a' Q(s, a') − Q(s, a)).
+        """
+        size, weight = action.shape[1], self.config.conservative
+        error = values.gather(-1, action) - goal
+        if self.config.loss == "huber":
+            by_error = error.clamp(-1.0, 1.0)
+            losses = (by_error * (error - 0.5 * by_error)).sum((1, 2)) / size
+        else:
+            by_error = 2.0 * error
+            losses = (error * error).sum((1, 2)) / size
+        slope = torch.zeros_like(values)
+        if weight:
+            taken = values.gather(-1, action)
+            losses = losses + weight * (values.logsumexp(-1, keepdim=True) - taken).mean((1, 2))
+            slope.copy_(values.softmax(-1)).mul_(weight)
+            by_error = by_error - weight
+        return losses, slope.scatter_add_(-1, action, by_error).div_(size)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    # --- accounts
+
+    @property
+    def failed(self) -> Bool[np.ndarray, " run"]:
+        return self.optimiser.failed
+
+    def update_flops(self) -> Int64[np.ndarray, " run"]:
+        """Floating-point operations of one update, per run: forward and backward of Q(s), forward of the target and of the double Q(s')."""
+        forward = self.online.multiply_adds()
+        evaluations = 3 + 1 + int(self.config.double)
+        return 2 * self.config.batch * (evaluations * forward - self.online.frozen_multiply_adds())
+
+    # --- continuing
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a bit-exact continuation needs: numpy arrays, numbers and words."""
+        return {
+            "optimiser": self.optimiser.state_dict(),
+            "target": self.target_values.cpu().numpy().copy(),
+            "updates": self.updates,
+            "reasons": {str(run): reason for run, reason in self.reasons.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a saved state back.
+
+        Raises
+        ------
+        DataError
+            The state is of other runs or of another network.
+        """
+        self.optimiser.load_state_dict(state["optimiser"])
+        load_rows(self.target_values, state["target"], "target")
+        self.updates = int(state["updates"])
+        self.reasons = {int(run): reason for run, reason in state["reasons"].items()}

@@ -1,0 +1,68 @@
+"""Nested plain state in, one atomic file out, and back: arrays in npz, the rest as JSON; nothing that could run code."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from layerscout.cache.records import write_atomic
+from layerscout.errors import DataError
+
+ARRAY = "__array__"
+STRUCTURE = "structure"
+
+
+def save(path: Path, key: str, state: dict[str, Any]) -> None:
+    """Write ``state`` (dicts, lists, numbers, words, None, numpy arrays); ``key`` names the settings that it belongs to."""
+    arrays: dict[str, np.ndarray] = {}
+    structure = {"key": key, "state": _strip(state, arrays)}
+    buffer = io.BytesIO()
+    np.savez(buffer, **{STRUCTURE: np.frombuffer(json.dumps(structure).encode(), dtype=np.uint8)}, **arrays)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, buffer.getvalue())
+
+
+def load(path: Path, key: str) -> dict[str, Any] | None:
+    """Read the state, or None when there is no file.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, or was written under other settings.
+    """
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            structure = json.loads(file[STRUCTURE].tobytes())
+            arrays = {name: file[name] for name in file.files if name != STRUCTURE}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"checkpoint {path} is damaged: {error}", hint="delete it; training starts again from the beginning") from None
+    if structure["key"] != key:
+        raise DataError(f"checkpoint {path} belongs to other settings", hint="use the same settings, another --out, or delete it")
+    return _restore(structure["state"], arrays)
+
+
+def _strip(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, np.ndarray):
+        name = f"array{len(arrays)}"
+        arrays[name] = value
+        return {ARRAY: name}
+    if isinstance(value, dict):
+        return {str(key): _strip(item, arrays) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strip(item, arrays) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _restore(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, dict):
+        return arrays[value[ARRAY]] if set(value) == {ARRAY} else {key: _restore(item, arrays) for key, item in value.items()}
+    return [_restore(item, arrays) for item in value] if isinstance(value, list) else value

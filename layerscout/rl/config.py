@@ -1,0 +1,57 @@
+"""The settings of the stages that play and train: frozen, closed to unknown keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from layerscout.rl.agents.dqn import DQNConfig
+from layerscout.settings import Config
+
+
+class CollectConfig(Config):
+    """What to play, how, and where the episodes go.
+
+    ``policy`` is ``random``, ``random:K``, ``epsilon:E`` or ``epsilon:E:K`` (see ``layerscout.rl.policies``).
+    ``copies`` changes speed and memory, never the data. ``size`` and ``options`` go to the environment.
+    """
+
+    environment: str
+    steps: int = Field(ge=1)
+    out: Path
+    policy: str = "random"
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    copies: int = Field(default=32, ge=1)
+    size: int | None = Field(default=None, ge=1)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainConfig(Config):
+    """One comparison: the arms of a selection, each with ``seeds`` runs, under one budget.
+
+    ``mode`` offline learns from the store alone for ``updates`` updates; online plays ``steps`` environment steps a run
+    with the frozen layer before the head; in-loop trains adapters on both sides of one frozen block. ``heads`` is a
+    declared factor: each arm is trained once with each. Evaluation is by greedy episodes with the same seeds for all runs.
+    """
+
+    environment: str
+    selection: Path
+    out: Path
+    root: Path | None = None
+    mode: Literal["offline", "online", "in-loop"] = "offline"
+    seeds: int = Field(default=10, ge=1)
+    heads: tuple[Literal["linear", "mlp"], ...] = Field(default=("mlp",), min_length=1)
+    scratch: bool = True  # add a network trained from scratch on the raw pixels
+    scratch_hidden: tuple[int, ...] = (256, 64)
+    updates: int = Field(default=5_000, ge=1)  # offline
+    steps: int = Field(default=20_000, ge=1)  # online and in-loop: environment steps of one run
+    evaluations: int = Field(default=4, ge=1)  # the last one is the final one
+    evaluation_episodes: int = Field(default=10, ge=1)
+    final_episodes: int = Field(default=50, ge=1)
+    checkpoint_updates: int = Field(default=500, ge=1)  # updates (offline) or steps between two checkpoints
+    in_loop_grid: int = Field(default=4, ge=0)  # cells a side to which the block's tokens are averaged before the head; 0 = one mean
+    dqn: DQNConfig = Field(default_factory=lambda: DQNConfig())
+    device: str = "cpu"
+    threads: int | None = Field(default=None, ge=1)

@@ -1,0 +1,131 @@
+"""Frames of many games in, what each arm's head sees out: the frozen representations at work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int, UInt8
+
+from layerscout.cache.store import LayerReader
+from layerscout.extract.backbones.base import ClipSpec
+from layerscout.extract.clips import ClipWindow
+from layerscout.extract.encoder import Encoder
+from layerscout.rl.arms import ArmSpec
+
+BATCH = 128  # clips a forward pass
+
+Frames = UInt8[np.ndarray, "copy height width channel"]
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Brings each feature to mean 0 and standard deviation 1 over the dataset; a constant feature becomes 0."""
+
+    mean: Float32[np.ndarray, " feature"]
+    inverse: Float32[np.ndarray, " feature"]
+
+    @staticmethod
+    def of(reader: LayerReader) -> Scaler:
+        """Measure over all rows, chunk by chunk, in float64 around the first row."""
+        shift = reader.read(0, 1)[0].astype(np.float64)
+        total, squares, rows = np.zeros_like(shift), np.zeros_like(shift), 0
+        for _, chunk in reader.chunks():
+            centred = chunk.astype(np.float64) - shift
+            total += centred.sum(axis=0)
+            squares += np.square(centred).sum(axis=0)
+            rows += len(chunk)
+        mean = total / rows
+        deviation = np.sqrt(np.maximum(squares / rows - np.square(mean), 0.0))
+        live = deviation > 1e-6 * np.maximum(np.abs(mean + shift), 1.0)
+        inverse = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=live)
+        return Scaler((mean + shift).astype(np.float32), inverse.astype(np.float32))
+
+    def __call__(self, rows: np.ndarray) -> Float32[np.ndarray, "row feature"]:
+        return (rows.astype(np.float32) - self.mean) * self.inverse
+
+
+def feature_table(arm: ArmSpec, scaler: Scaler) -> Float32[np.ndarray, "row feature"]:
+    """Return a layer's rows as the head sees them, filled chunk by chunk."""
+    reader = arm.store.layer(arm.layer)
+    table = np.empty(reader.shape, dtype=np.float32)
+    for start, chunk in reader.chunks():
+        table[start : start + len(chunk)] = scaler(chunk)
+    return table
+
+
+class FeatureObserver:
+    """Runs the frozen layers on the present clips of many games, each game for its own arm.
+
+    One model in memory for each store that an arm needs, whatever the number of arms and runs. What comes out for a
+    clip equals the stored row of that clip, so a policy learned from the store sees the same when it acts.
+    """
+
+    def __init__(
+        self, arms: Sequence[ArmSpec], scalers: Sequence[Scaler], arm_of_copy: Int[np.ndarray, " copy"], encoders: dict[str, Encoder]
+    ) -> None:
+        self._arms, self._scalers, self._encoders = arms, scalers, encoders
+        self._arm_of_copy = np.asarray(arm_of_copy)
+        self.width = max(arm.width for arm in arms)
+        self.shape: tuple[int, ...] = (self.width,)
+        self._windows = {store: ClipWindow(len(self._arm_of_copy), encoder.clip) for store, encoder in encoders.items()}
+
+    def start(self, which: Int[np.ndarray, " started"], frames: Frames) -> None:
+        """Begin episodes in the copies ``which``; ``frames`` are theirs alone."""
+        for window in self._windows.values():
+            window.start(which, frames)
+
+    def push(self, which: Int[np.ndarray, " moved"], frames: Frames) -> None:
+        """Add the newest frames of the copies ``which``."""
+        for window in self._windows.values():
+            window.push(which, frames)
+
+    def observe(self, live: Bool[np.ndarray, " copy"]) -> Float32[np.ndarray, "copy feature"]:
+        """Return the features of every live copy, zero elsewhere and in the padding of narrower arms."""
+        seen = np.zeros((len(live), self.width), dtype=np.float32)
+        for store, encoder in self._encoders.items():
+            mine = np.array([arm.store.id == store for arm in self._arms])[self._arm_of_copy] & live
+            copies = np.flatnonzero(mine)
+            clips = self._windows[store].clips()[copies]
+            for low in range(0, len(copies), BATCH):
+                batch = copies[low : low + BATCH]
+                self._fill(seen, batch, encoder(torch.from_numpy(clips[low : low + BATCH])))
+        return seen
+
+    def _fill(self, seen: np.ndarray, batch: np.ndarray, features: dict[str, torch.Tensor]) -> None:
+        for number, arm in enumerate(self._arms):
+            chosen = np.flatnonzero(self._arm_of_copy[batch] == number)
+            if arm.layer in features and len(chosen):
+                stored = features[arm.layer][chosen].cpu().numpy().astype(arm.store.specs[arm.layer].dtype)  # rounded as the store rounds
+                seen[batch[chosen], : arm.width] = self._scalers[number](stored)
+
+
+class ClipObserver:
+    """The clips themselves, for networks that hold the frozen block between their own adapters."""
+
+    def __init__(self, copies: int, spec: ClipSpec) -> None:
+        self._window = ClipWindow(copies, spec)
+        self.shape: tuple[int, ...] = (len(spec.offsets), *spec.frame_shape)
+
+    def start(self, which: Int[np.ndarray, " started"], frames: Frames) -> None:
+        """Begin episodes in the copies ``which``; ``frames`` are theirs alone."""
+        self._window.start(which, frames)
+
+    def push(self, which: Int[np.ndarray, " moved"], frames: Frames) -> None:
+        """Add the newest frames of the copies ``which``."""
+        self._window.push(which, frames)
+
+    def observe(self, live: Bool[np.ndarray, " copy"]) -> UInt8[np.ndarray, "copy time height width channel"]:
+        """Return every copy's present clip."""
+        return self._window.clips()
+
+
+Observer = FeatureObserver | ClipObserver
+
+
+def encoders_of(arms: Sequence[ArmSpec], device: str) -> dict[str, Encoder]:
+    """Load one encoder a store, for just the layers that the arms need."""
+    stores = {arm.store.id: arm.store for arm in arms}
+    return {name: Encoder(store, sorted({arm.layer for arm in arms if arm.store.id == name}), device) for name, store in stores.items()}

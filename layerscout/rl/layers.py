@@ -1,0 +1,185 @@
+"""Batches with a leading run axis in, Q-values with a leading run axis out: every run has its own weights, all move in one call.
+
+A parameter is always ``[run, ...]``, so a layer is one batched product over the runs. Each run is initialised from its own
+generator, seeded by the run's seed: what a run starts from does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, Shaped
+from torch import Tensor, nn
+
+from layerscout.errors import UsageError
+
+HEAD, INPUT_ADAPTER = 0, 1  # parts of a network that draw their first weights
+NARROW = 16  # outputs narrower than this are computed transposed: the matrix library is slow on a narrow right-hand side
+
+
+class RunNetwork(nn.Module):
+    """Base of all networks with a run axis: knows its runs, and what a run costs."""
+
+    def __init__(self, runs: int) -> None:
+        super().__init__()
+        self.runs = runs
+
+    def trainable_parameters(self) -> Int64[np.ndarray, " run"]:
+        """Count each run's live trainable numbers; the zero padding of a narrower arm does not count."""
+        children = [part.trainable_parameters() for part in self._parts()]
+        own = sum(parameter[0].numel() for parameter in self.parameters(recurse=False))
+        return np.sum(children, axis=0, dtype=np.int64) + np.full(self.runs, own, dtype=np.int64)
+
+    def multiply_adds(self) -> Int64[np.ndarray, " run"]:
+        """Count the multiply-adds of one forward pass of one sample, per run; the backward pass of a trained part costs twice that."""
+        children = [part.multiply_adds() for part in self._parts()]
+        return np.sum(children, axis=0, dtype=np.int64) + np.zeros(self.runs, dtype=np.int64)
+
+    def _parts(self) -> list[RunNetwork]:
+        within = [list(child) if isinstance(child, nn.Sequential) else [child] for child in self.children()]
+        return [part for parts in within for part in parts if isinstance(part, RunNetwork)]
+
+    def frozen_multiply_adds(self) -> int:
+        """Count the part of ``multiply_adds`` that has no trainable weights; its backward pass costs only once the forward."""
+        return 0
+
+    def record(self, x: Shaped[Tensor, "run batch *feature"], learned: int) -> tuple[Float[Tensor, "run batch action"], Any]:
+        """Return the output for all samples, and a tape of the first ``learned`` ones from which `pull_back` computes gradients."""
+        with torch.enable_grad():
+            values = self(x[:, :learned])
+        with torch.no_grad():
+            rest = [self(x[:, learned:])] if learned < x.shape[1] else []
+        return torch.cat([values.detach(), *rest], dim=1), values
+
+    def pull_back(self, tape: Any, slope: Float[Tensor, "run learned action"], out: Sequence[Tensor]) -> None:
+        """Write the gradient of sum(slope · output) by every parameter into ``out``, in the order of ``parameters()``."""
+        for place, gradient in zip(out, torch.autograd.grad(tape, list(self.parameters()), slope), strict=True):
+            place.copy_(gradient)
+
+
+def affine(
+    x: Float[Tensor, "run batch feature"], weight: Float[Tensor, "run feature out"], bias: Float[Tensor, "run 1 out"]
+) -> Float[Tensor, "run batch out"]:
+    """y[r] = x[r] W[r] + b[r]."""
+    if weight.shape[-1] < NARROW:
+        return torch.baddbmm(bias.mT, weight.mT, x.mT).mT
+    return torch.baddbmm(bias, x, weight)
+
+
+def weight_generators(seeds: Sequence[int], part: int) -> list[torch.Generator]:
+    """Return one generator a run, for the first weights of one part of its network; parts draw independently."""
+    states = (np.random.SeedSequence([int(seed), part]).generate_state(1, np.uint64) for seed in seeds)
+    return [torch.Generator().manual_seed(int(state[0])) for state in states]
+
+
+class RunLinear(RunNetwork):
+    """Affine map with its own weights for every run: y[r] = x[r] W[r] + b[r].
+
+    The first weights are uniform in ±1/√fan_in, as in ``torch.nn.Linear``.
+
+    Parameters
+    ----------
+    width_in, width_out
+        Features in and out; ``width_in`` is the common, padded width.
+    generators
+        One generator a run.
+    live_widths
+        How many of the input features each run really has (default: all). The weights of the rest are zero, and stay
+        zero because their inputs are zero; fan-in is the run's own.
+    """
+
+    def __init__(
+        self, width_in: int, width_out: int, generators: Sequence[torch.Generator], live_widths: Sequence[int] | None = None
+    ) -> None:
+        super().__init__(len(generators))
+        self.live_widths = np.full(self.runs, width_in) if live_widths is None else np.array(live_widths, dtype=np.int64)
+        if self.live_widths.shape != (self.runs,) or self.live_widths.min() < 1 or self.live_widths.max() > width_in:
+            raise UsageError(
+                f"live widths {self.live_widths.tolist()} do not fit {self.runs} runs of width {width_in}",
+                hint="give one width a run, between 1 and the common width",
+            )
+        self.width_out = width_out
+        self.weight = nn.Parameter(torch.zeros(self.runs, width_in, width_out))
+        self.bias = nn.Parameter(torch.zeros(self.runs, 1, width_out))
+        with torch.no_grad():
+            for run, (width, generator) in enumerate(zip(self.live_widths, generators, strict=True)):
+                bound = 1.0 / math.sqrt(width)
+                self.weight[run, :width].uniform_(-bound, bound, generator=generator)
+                self.bias[run].uniform_(-bound, bound, generator=generator)
+
+    def forward(self, x: Float[Tensor, "run batch feature"]) -> Float[Tensor, "run batch out"]:
+        return affine(x, self.weight, self.bias)
+
+    def trainable_parameters(self) -> Int64[np.ndarray, " run"]:
+        return (self.live_widths + 1) * self.width_out
+
+    def multiply_adds(self) -> Int64[np.ndarray, " run"]:
+        return self.live_widths * self.width_out
+
+
+class Head(RunNetwork):
+    """Adapter h after the features: a linear map, or an MLP with ReLU, to one Q-value an action.
+
+    Parameters
+    ----------
+    width
+        Features in (the common width of all arms).
+    actions
+        Values out.
+    seeds
+        One seed a run.
+    kind
+        "linear", or "mlp" with the layers of ``hidden``. The head's capacity is a declared factor of a comparison.
+    live_widths
+        Each run's own number of features, see `RunLinear`.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        actions: int,
+        seeds: Sequence[int],
+        kind: Literal["linear", "mlp"] = "mlp",
+        hidden: Sequence[int] = (64,),
+        live_widths: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(len(seeds))
+        generators = weight_generators(seeds, HEAD)
+        widths = [width, *(hidden if kind == "mlp" else ()), actions]
+        layers = [
+            RunLinear(before, after, generators, live_widths if depth == 0 else None)
+            for depth, (before, after) in enumerate(itertools.pairwise(widths))
+        ]
+        self.layers = nn.Sequential(*layers)
+        self._pairs = tuple((layer.weight, layer.bias) for layer in layers)  # what every forward pass reads
+
+    def forward(self, x: Float[Tensor, "run batch feature"]) -> Float[Tensor, "run batch action"]:
+        *inner, last = self._pairs
+        for weight, bias in inner:
+            x = torch.relu(affine(x, weight, bias))
+        return affine(x, *last)
+
+    @torch.no_grad()
+    def record(self, x: Float[Tensor, "run batch feature"], learned: int) -> tuple[Float[Tensor, "run batch action"], list[Tensor]]:
+        inputs = [x]
+        for weight, bias in self._pairs[:-1]:
+            inputs.append(affine(inputs[-1], weight, bias).relu_())
+        return affine(inputs[-1], *self._pairs[-1]), [each[:, :learned] for each in inputs]
+
+    @torch.no_grad()
+    def pull_back(self, tape: list[Tensor], slope: Float[Tensor, "run learned action"], out: Sequence[Tensor]) -> None:
+        """Write the gradient by hand: the same numbers as autograd, without its bookkeeping and copies."""
+        for depth in reversed(range(len(tape))):
+            x, weight = tape[depth], self._pairs[depth][0]
+            torch.sum(slope, 1, keepdim=True, out=out[2 * depth + 1])
+            if weight.shape[-1] < NARROW:
+                out[2 * depth].copy_(torch.bmm(slope.mT, x).mT)
+            else:
+                torch.bmm(x.mT, slope, out=out[2 * depth])
+            if depth:
+                slope = torch.bmm(slope, weight.mT).mul_(x.sign())  # x is a ReLU's output: 1 where it let through, 0 where not

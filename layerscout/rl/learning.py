@@ -1,0 +1,118 @@
+"""A group of runs in, their learning histories out: the offline loop and the loop with games, each killable at any step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from layerscout.progress import Task
+from layerscout.rl import checkpoint
+from layerscout.rl.agents.dqn import DQN
+from layerscout.rl.config import TrainConfig
+from layerscout.rl.games import Games
+from layerscout.rl.replay import Replay, RowTable, generator_states, restore_generators, run_generators
+from layerscout.rl.rollouts import Stage
+
+SAMPLING, EXPLORING = 1, 2  # purposes of a run's random streams
+
+
+@dataclass
+class History:
+    """What a group has been through: evaluations as (updates, returns [run][episode]), training returns [run][episode]."""
+
+    evaluations: list[list[Any]]
+    returns: list[list[float]]
+    environment_steps: int
+    backbone_clips: int
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where a group's state lies between two processes, and under which settings."""
+
+    path: Path
+    key: str
+
+
+def learn_offline(dqn: DQN, table: RowTable, stage: Stage, config: TrainConfig, saved: Saved, task: Task) -> History:
+    """Learn from the dataset alone: draw, update, look in by greedy rollouts now and then."""
+    generators = run_generators(dqn.seeds, SAMPLING)
+    evaluations: list[list[Any]] = []
+    if state := checkpoint.load(saved.path, saved.key):
+        dqn.load_state_dict(state["dqn"])
+        restore_generators(generators, state["generators"])
+        evaluations = state["evaluations"]
+    task.resume(dqn.updates * len(dqn.seeds))
+    while dqn.updates < config.updates:
+        dqn.update(table.sample(config.dqn.batch, generators))
+        _evaluate_when_due(dqn, stage, config, dqn.updates, config.updates, evaluations, task)
+        if dqn.updates % config.checkpoint_updates == 0 and dqn.updates < config.updates:
+            checkpoint.save(
+                saved.path, saved.key, {"dqn": dqn.state_dict(), "generators": generator_states(generators), "evaluations": evaluations}
+            )
+        task.advance(len(dqn.seeds))
+    return History(evaluations, [list(returns) for returns in evaluations[-1][1]], len(table.transitions), 0)
+
+
+def learn_from_games(dqn: DQN, games: Games, replay: Replay, stage: Stage, config: TrainConfig, saved: Saved, task: Task) -> History:
+    """Learn while playing: act, store, update; one game a run, all in lock step."""
+    sampling, exploring = run_generators(dqn.seeds, SAMPLING), run_generators(dqn.seeds, EXPLORING)
+    evaluations: list[list[Any]] = []
+    step = 0
+    if state := checkpoint.load(saved.path, saved.key):
+        dqn.load_state_dict(state["dqn"])
+        replay.load_state_dict(state["replay"])
+        games.load_state_dict(state["games"])
+        restore_generators(sampling, state["sampling"])
+        restore_generators(exploring, state["exploring"])
+        evaluations, step = state["evaluations"], state["step"]
+        games.frames_seen = state["frames_seen"]
+    task.resume(step * len(dqn.seeds))
+    while step < config.steps:
+        before = games.seen
+        actions = dqn.act(before[:, None], config.dqn.epsilon(step), exploring)[:, 0]
+        outcome, after = games.step(actions)
+        replay.add(before, actions, outcome.reward, after, outcome.terminated)
+        step += 1
+        if step >= config.dqn.warm_up and step % config.dqn.train_interval == 0:
+            dqn.update(replay.sample(config.dqn.batch, sampling))
+        _evaluate_when_due(dqn, stage, config, step, config.steps, evaluations, task)
+        if step % config.checkpoint_updates == 0 and step < config.steps:
+            checkpoint.save(
+                saved.path,
+                saved.key,
+                {
+                    "dqn": dqn.state_dict(),
+                    "replay": replay.state_dict(),
+                    "games": games.state_dict(),
+                    "sampling": generator_states(sampling),
+                    "exploring": generator_states(exploring),
+                    "evaluations": evaluations,
+                    "step": step,
+                    "frames_seen": games.frames_seen,
+                },
+            )
+        task.advance(len(dqn.seeds))
+    return History(evaluations, games.returns, config.steps, games.frames_seen // len(dqn.seeds))
+
+
+def _evaluate_when_due(dqn: DQN, stage: Stage, config: TrainConfig, at: int, total: int, evaluations: list[list[Any]], task: Task) -> None:
+    if at != total and (at % max(1, total // config.evaluations) or total - at < total // config.evaluations):
+        return
+    episodes = config.final_episodes if at == total else config.evaluation_episodes
+    returns = stage.evaluate(dqn.act, episodes)
+    evaluations.append([at, returns.tolist()])
+    best = [float(np.mean(run)) for run in returns]
+    task.advance(0, returns=f"{np.mean(best):+.2f} (best {max(best):+.2f})")
+
+
+Learner = Callable[[Task], History]
+
+
+def final_mean(returns: Sequence[float]) -> float | None:
+    """Mean of the last 50 returns, or of all if there are fewer; None when there is none."""
+    return float(np.mean(returns[-50:])) if len(returns) else None

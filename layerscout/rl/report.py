@@ -1,0 +1,53 @@
+"""The folder of an experiment in; report.html, paper.md, the figures and the CSV tables out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from layerscout.cache.records import write_atomic
+from layerscout.rl import figures
+from layerscout.rl.chapters import chapters
+from layerscout.rl.page import render
+from layerscout.rl.paper import write_paper
+from layerscout.rl.sources import gather
+from layerscout.rl.tables import write_tables
+from layerscout.rl.verdict import verdict
+
+__all__ = ["verdict", "write_report"]
+
+
+def write_report(out: Path) -> Path:
+    """Write everything that can be said about the experiment in ``out`` from its own files.
+
+    Writes ``report.html`` (one page that needs nothing else), ``paper.md``, ``figures/*.svg``, and beside every run record
+    ``experiment_returns.csv``, ``experiment_summary.csv`` and ``experiment_summary_table.md``.
+
+    Returns
+    -------
+    The path of ``report.html``.
+
+    Raises
+    ------
+    DataError
+        There is no ranking in ``out``, or one of its files cannot be read.
+    """
+    evidence = gather(out)
+    parts = chapters(evidence)
+    curve = figures.layer_curve(evidence.ranking)
+    drawn = {"layer-curve": curve} | {name: svg for part in parts for name, svg in part.figures.items()}
+    (out / "figures").mkdir(exist_ok=True)
+    for name, svg in drawn.items():
+        write_atomic(out / "figures" / f"{name}.svg", svg.encode())
+    for path, record in evidence.records:
+        write_tables(record, tables_folder(path, [other for other, _ in evidence.records], out))
+    write_paper(evidence, parts, out / "paper.md")
+    page = out / "report.html"
+    write_atomic(page, render(evidence, parts, curve).encode())
+    return page
+
+
+def tables_folder(path: str, paths: Sequence[str], out: Path) -> Path:
+    """Return where a record's tables go: beside it, or in a folder of its name when it shares its place with another record."""
+    place = (out / path).parent
+    return place / Path(path).stem if sum((out / other).parent == place for other in paths) > 1 else place

@@ -1,0 +1,79 @@
+"""The folder of an experiment in, its records and settings out: what a report may rest on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from layerscout.cache.records import Ranking, RunRecord, Selection, load
+from layerscout.errors import DataError
+
+SETTINGS = ("*settings*.json", "*config*.json", "collect.json", "extract.json", "probe.json", "train.json", "demo.json")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything found under one folder. Paths are relative to it; ``records`` is empty when nothing was trained."""
+
+    folder: Path
+    ranking: Ranking
+    selection: Selection | None
+    records: tuple[tuple[str, RunRecord], ...]
+    settings: tuple[tuple[str, dict[str, Any]], ...]
+
+
+def gather(folder: Path) -> Evidence:
+    """Read the ranking, the selection, every run record and the saved settings of an experiment.
+
+    The ranking may lie in the folder or in ``probe/``; run records are ``runs*.json`` in the folder, in ``train*/`` or one
+    level below that.
+
+    Raises
+    ------
+    DataError
+        There is no ranking, or a file that is there cannot be read.
+    """
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder}", hint="give the folder that layerscout probe and layerscout train wrote to")
+    ranking = first(folder, "ranking.json")
+    if ranking is None:
+        raise DataError(f"no ranking.json in {folder} or {folder / 'probe'}", hint=f"layerscout probe STORE --out {folder}")
+    selection = first(folder, "selection.json")
+    patterns = ("runs*.json", "train*/runs*.json", "train*/*/runs*.json")
+    runs = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    return Evidence(
+        folder=folder,
+        ranking=load(Ranking, ranking),
+        selection=load(Selection, selection) if selection else None,
+        records=tuple((path.relative_to(folder).as_posix(), load(RunRecord, path)) for path in runs),
+        settings=tuple((path.relative_to(folder).as_posix(), read_object(path)) for path in setting_files(folder)),
+    )
+
+
+def first(folder: Path, name: str) -> Path | None:
+    """Return where a stage's file lies, the stage's own folder first."""
+    return next((path for path in (folder / "probe" / name, folder / name) if path.is_file()), None)
+
+
+def setting_files(folder: Path) -> list[Path]:
+    """Return the files of resolved settings that stages saved beside their outputs."""
+    return sorted({path for depth in ("", "*/", "*/*/") for pattern in SETTINGS for path in folder.glob(depth + pattern) if path.is_file()})
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    DataError
+        The file is not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not valid JSON: {error}", hint="run the stage that writes it again") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds {type(content).__name__}, not an object of settings", hint="run the stage that writes it again")
+    return content

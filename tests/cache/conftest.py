@@ -1,0 +1,87 @@
+"""A small store whose every number is known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from layerscout.cache.identity import SCHEMA
+from layerscout.cache.store import LayerSpec, Store
+from layerscout.cache.writer import StoreWriter
+
+ROWS, ROWS_PER_CHUNK = 21, 8  # the last of three chunks is not full
+
+
+@dataclass(frozen=True)
+class Example:
+    specs: tuple[LayerSpec, ...]
+    identity: dict[str, Any]
+    layers: dict[str, np.ndarray]
+    index: dict[str, np.ndarray]
+
+    def open(self, root: Path, rows_per_chunk: int = ROWS_PER_CHUNK) -> StoreWriter:
+        return StoreWriter.open(root, self.identity, self.specs, ROWS, rows_per_chunk)
+
+    def write(self, writer: StoreWriter, units: Iterable[int]) -> None:
+        for unit in units:
+            part = slice(*writer.span(unit))
+            writer.write_unit(unit, {k: v[part] for k, v in self.layers.items()}, {k: v[part] for k, v in self.index.items()})
+
+    def store(self, root: Path) -> Store:
+        writer = self.open(root)
+        self.write(writer, writer.pending())
+        return writer.commit({"command": "test"})
+
+    def fewer(self, *names: str) -> Example:
+        """The same computation, asked for some of its layers only."""
+        listed = [layer for layer in self.identity["layers"] if layer["name"] in names]
+        specs = tuple(spec for spec in self.specs if spec.name in names)
+        return Example(specs, self.identity | {"layers": listed}, {name: self.layers[name] for name in names}, self.index)
+
+
+def make_identity(specs: Iterable[LayerSpec]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "backbone": {"name": "tiny", "weights_digest": "sha256:aa"},
+        "recipe": {"timestep": 0.25, "noise_seed": 3},
+        "preprocessing": {"clip_length": 5, "fingerprint": "sha256:bb"},
+        "dataset": {"digest": "sha256:cc"},
+        "layers": [{"name": spec.name, "module": spec.module, "width": spec.width, "role": spec.role} for spec in specs],
+        "pooling": {"kind": "grid", "cells": [4, 4]},
+        "logical_dtype": "float16",
+    }
+
+
+@pytest.fixture(autouse=True)
+def forced_to_disk(monkeypatch) -> set[int]:
+    """Inodes that were forced to disk. Waiting for the disk itself would take most of the tests' time and shows nothing here."""
+    inodes: set[int] = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: inodes.add(os.fstat(descriptor).st_ino))
+    return inodes
+
+
+@pytest.fixture
+def example() -> Example:
+    random = np.random.default_rng(0)
+    specs = (
+        LayerSpec("transformer_blocks.3", 5, "float16", "layer", 0, "transformer_blocks.3"),
+        LayerSpec("transformer_blocks.7", 3, "float16", "layer", 1, "transformer_blocks.7"),
+        LayerSpec("pixels", 4, "float32", "control", 2, "pixels"),
+    )
+    layers = {spec.name: random.normal(size=(ROWS, spec.width)).astype(spec.dtype) for spec in specs}
+    index = {
+        "episode": np.repeat([0, 1, 2], 7).astype(np.int32),
+        "step": np.tile(np.arange(7), 3).astype(np.int32),
+        "action": np.tile([0, 1, 2, 0, 1, 2, -1], 3).astype(np.int32),
+        "reward": np.tile([0, 1, 0, 0, -1, 0.5, np.nan], 3).astype(np.float32),
+        "terminated": np.tile([0, 0, 0, 0, 0, 1, 0], 3).astype(bool),
+        "truncated": np.zeros(ROWS, dtype=bool),
+        "padding": np.tile([4, 3, 2, 1, 0, 0, 0], 3).astype(np.int16),
+    }
+    return Example(specs, make_identity(specs), layers, index)

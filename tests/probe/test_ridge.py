@@ -1,0 +1,121 @@
+"""The probe from moments equals scikit-learn on the rows: penalties, out-of-fold R², controls."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.metrics import r2_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from synthetic_layers import columns_of, controllable_state, probe, rows_of, with_reward
+
+from layerscout.probe.config import ProbeConfig
+
+
+def oracle(inputs: np.ndarray, targets: np.ndarray, fold: np.ndarray, config: ProbeConfig) -> tuple[np.ndarray, list[float]]:
+    """Nested cross-validation with a plain pipeline: out-of-fold predictions and the penalty of each fold."""
+    folds = config.folds
+
+    def model(penalty: float, train: np.ndarray):
+        return make_pipeline(StandardScaler(), Ridge(alpha=penalty * train.sum())).fit(inputs[train], targets[train])
+
+    predicted, chosen = np.empty_like(targets), []
+    for tested in range(folds):
+        others = [(tested + 1) % folds] if config.inner == "next" else [other for other in range(folds) if other != tested]
+        losses = np.zeros(len(config.penalties))
+        for valid in others:
+            train = (fold != tested) & (fold != valid)
+            variance = targets[train].var(axis=0)
+            scale = np.where(variance > 0, variance, np.inf)
+            for place, penalty in enumerate(config.penalties):
+                error = targets[fold == valid] - model(penalty, train).predict(inputs[fold == valid]).reshape(-1, targets.shape[1])
+                losses[place] += np.sum(error**2 / scale)
+        chosen.append(config.penalties[int(losses.argmin())])
+        predicted[fold == tested] = model(chosen[-1], fold != tested).predict(inputs[fold == tested]).reshape(-1, targets.shape[1])
+    return predicted, chosen
+
+
+def layer_and_columns(width: int, lengths: list[int], offset: float, actions: int = 3) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    columns = columns_of(lengths, rng, actions)
+    state = controllable_state(columns, 4, rng)
+    layer = np.tanh(state @ rng.standard_normal((4, width)) / 2) + 0.2 * rng.standard_normal((len(state), width)) + offset
+    return layer.astype(np.float32), with_reward(columns, state[:, 0] + rng.standard_normal(len(state)))
+
+
+RAGGED = [23, 1, 40, 17, 31, 22, 8, 35, 29, 27, 12, 19]
+CASES = {
+    "plain": {"width": 12, "lengths": RAGGED, "offset": 0.0},
+    "far from zero": {"width": 12, "lengths": RAGGED, "offset": 100.0},
+    "fewer rows than features": {"width": 60, "lengths": [9, 8, 7, 9, 8, 10, 7], "offset": 1.0},
+    "one action only": {"width": 6, "lengths": RAGGED, "offset": 0.0, "actions": 1},
+}
+
+
+@pytest.mark.parametrize("inner", ["next", "all"])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("float64", 1e-8)])
+@pytest.mark.parametrize("case", CASES)
+def test_equals_nested_scikit_learn(case: str, precision: str, tolerance: float, inner: str) -> None:
+    layer, columns = layer_and_columns(**CASES[case])
+    config = ProbeConfig(store="memory", precision=precision, inner=inner, shifts=2, penalties=(1e-4, 1e-2, 0.1, 1.0))
+    found = probe(layer, columns, precision=precision, inner=inner, shifts=2, penalties=config.penalties)
+    rows = rows_of(layer, columns, config)
+    predicted, penalties = oracle(rows.inputs, rows.after, rows.fold, config)
+    assert found.transition_penalties == tuple(penalties)
+    assert abs(found.transition_r2 - r2_score(rows.after, predicted)) <= tolerance
+    for column, value in enumerate((found.reward_r2, *found.reward_r2_shifted)):
+        predicted, penalties = oracle(rows.now, rows.scalars[:, [column]], rows.fold, config)
+        assert abs(value - r2_score(rows.scalars[:, column], predicted)) <= tolerance
+        if column == 0:
+            assert found.reward_penalties == tuple(penalties)
+
+
+def test_without_action_is_the_same_probe_on_z_alone_at_the_same_penalty() -> None:
+    layer, columns = layer_and_columns(**CASES["plain"])
+    config = ProbeConfig(store="memory", precision="float64", penalties=(0.01,), shifts=0)
+    rows = rows_of(layer, columns, config)
+    predicted, _ = oracle(rows.now, rows.after, rows.fold, config)
+    found = probe(layer, columns, precision="float64", penalties=(0.01,), shifts=0)
+    assert abs(found.transition_r2_without_action - r2_score(rows.after, predicted)) <= 1e-8
+    assert found.transition_r2 > found.transition_r2_without_action + 0.01
+
+
+def test_dead_features_are_left_out_of_the_average_not_counted_as_perfect() -> None:
+    layer, columns = layer_and_columns(**CASES["plain"])
+    constant = np.full((len(layer), 20), 7.3, dtype=np.float32)
+    alone, padded = probe(layer, columns), probe(np.hstack([layer, constant]), columns)
+    assert padded.live_features == alone.live_features == 12
+    assert abs(padded.transition_r2 - alone.transition_r2) <= 1e-6
+    assert abs(padded.persistence_r2 - alone.persistence_r2) <= 1e-6
+    assert abs(padded.bits_action - alone.bits_action) <= 1e-6
+    assert abs(padded.effective_rank * 32 - alone.effective_rank * 12) <= 1e-6
+
+
+def test_low_rank_layers_do_not_fit_the_rounding_of_products() -> None:
+    """Copies of four features in float16: the smallest penalties meet a singular matrix."""
+    rng = np.random.default_rng(1)
+    columns = columns_of([40] * 15, rng)
+    state = controllable_state(columns, 4, rng)
+    layer = np.tile(state, (1, 30)).astype(np.float16)
+    columns = with_reward(columns, state[:, 0])
+    tiny = (1e-7,)
+    found = probe(layer, columns, penalties=tiny, shifts=0), probe(layer, columns, penalties=tiny, shifts=0, precision="float64")
+    alone = probe(state.astype(np.float16), columns, penalties=tiny, shifts=0, precision="float64")
+    for copies in found:
+        assert abs(copies.reward_r2 - alone.reward_r2) <= 1e-5
+        assert abs(copies.transition_r2 - alone.transition_r2) <= 1e-5
+
+
+def test_trivial_predictors_equal_their_plain_form() -> None:
+    layer, columns = layer_and_columns(**CASES["plain"])
+    config = ProbeConfig(store="memory")
+    rows, found = rows_of(layer, columns, config), probe(layer, columns)
+    assert abs(found.persistence_r2 - r2_score(rows.after, rows.now)) <= 1e-6
+    predicted = np.empty_like(rows.after)
+    for fold in range(config.folds):
+        train, test = rows.fold != fold, rows.fold == fold
+        for feature in range(layer.shape[1]):
+            model = LinearRegression().fit(rows.now[train][:, [feature]], rows.after[train, feature])
+            predicted[test, feature] = model.predict(rows.now[test][:, [feature]])
+    assert abs(found.autoregression_r2 - r2_score(rows.after, predicted)) <= 1e-6
