@@ -10,15 +10,13 @@ cheapest form: many gradient steps in one call of ``train``. Rounds of the two a
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import harness
 import numpy as np
 import stable_baselines3
 import torch
@@ -111,34 +109,11 @@ def measure(batch: int, rounds: int, updates: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer updates a round")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    options = parser.parse_args()
+    chosen = harness.options(__doc__)
     torch.set_num_threads(1)
-    rounds, updates = (7, 150) if options.quick else (11, 600)
+    rounds, updates = (7, 150) if chosen.quick else (11, 600)
     figures = {key: round(value, 4) for batch in (32, 64) for key, value in measure(batch, rounds, updates).items()}
-    holds = all(figures[name] >= bound for name, bound in BARS.items())
-    if options.json:
-        packages = {"torch": torch.__version__, "stable_baselines3": stable_baselines3.__version__, "numpy": np.__version__}
-        versions = {"python": platform.python_version()} | packages
-        print(json.dumps({"name": "agents_speed", "versions": versions, "figures": figures, "bars": BARS, "holds": holds}))
-        return
-    print(f"{RUNS} runs side by side, {WIDTH} features, {ACTIONS} actions, head {HIDDEN}; median of {rounds} rounds of {updates} updates")
-    print(f"{'batch':>6} {'layerscout ms/run':>18} {'SB3 ms':>8} {'speedup':>8}   [lowest, highest round]")
-    for batch in (32, 64):
-        ours, theirs, speedup, low, high = (
-            figures[name.format(batch)]
-            for name in (
-                "layerscout_ms_batch_{}",
-                "stable_baselines3_ms_batch_{}",
-                "speedup_batch_{}",
-                "speedup_batch_{}_low",
-                "speedup_batch_{}_high",
-            )
-        )
-        print(f"{batch:>6} {ours:>18.4f} {theirs:>8.4f} {speedup:>8.1f}   [{low:.1f}, {high:.1f}]")
-    print(f"bar: speedup at batch 32 >= {BARS['speedup_batch_32']:g}: {'holds' if holds else 'MISSED'}")
+    harness.finish("agents_speed", ("torch", "stable_baselines3", "numpy"), figures, chosen.json, at_least=BARS)
 
 
 if __name__ == "__main__":

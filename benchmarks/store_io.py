@@ -11,18 +11,15 @@ Rates count a layer's bytes; a ratio is np.load's median time divided by the con
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import harness
 import numpy as np
 import zarr
 
@@ -136,28 +133,13 @@ def summary(seconds: dict[str, list[float]], wrote: dict[str, float], layer_byte
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer layers and repetitions, under 30 s")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
-    layer_count, repetitions = (8, 11) if options.quick else (16, 31)
+    chosen = harness.options(__doc__)
+    layer_count, repetitions = (8, 11) if chosen.quick else (16, 31)
     with tempfile.TemporaryDirectory() as folder:
         store, wrote = write(Path(folder), layer_count)
         seconds = measure(Path(folder), store, repetitions)
     figures = summary(seconds, wrote, ROWS * WIDTH * np.dtype(DTYPE).itemsize, layer_count)
-    versions = {"python": platform.python_version()} | {name: version(name) for name in ("numpy", "zarr", "google-crc32c")}
-    holds = all(figures[name] >= bound for name, bound in BARS.items())
-    if options.json:
-        print(json.dumps({"name": "store_io", "versions": versions, "figures": figures, "bars": BARS, "holds": holds}))
-        return
-    print("  ".join(f"{name} {number}" for name, number in versions.items()))
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            print(f"{name:28} {value['median']:9.2f}   ({value['min']:.2f} to {value['max']:.2f})")
-        else:
-            bar = f"   bar: at least {BARS[name]}" if name in BARS else ""
-            print(f"{name:28} {value:9.2f}{bar}")
-    print("holds" if holds else "DOES NOT HOLD")
+    harness.finish("store_io", ("numpy", "zarr", "google-crc32c"), figures, chosen.json, at_least=BARS)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,8 @@ def collect(
     from layerscout.rl import collect as stage
     from layerscout.rl.config import CollectConfig
 
-    flags = {"environment": environment, "steps": steps, "policy": policy, "seed": seed, "copies": copies, "size": size, "out": out}
+    flags: dict[str, Any] = {"environment": environment, "steps": steps, "policy": policy, "seed": seed, "copies": copies}
+    flags |= {"size": size, "out": out}
     planned = stage.plan(_settings(CollectConfig, "collect", config, preset, set_, flags))
     if dry_run:
         emit(planned.describe(), as_json)
@@ -91,7 +92,12 @@ def collect(
 
 @app.command()
 @guarded
-def layers(backbone: Annotated[str, typer.Argument(help="NAME or NAME:SOURCE.")], as_json: AsJson = False, debug: Debug = False) -> None:
+def layers(
+    backbone: Annotated[str, typer.Argument(help="NAME or NAME:SOURCE.")],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
     """List a backbone's layers, widths and parameters without loading weights."""
     from layerscout.extract.backbones.base import find
 
@@ -131,7 +137,7 @@ def extract(
     from layerscout.extract import run as stage
     from layerscout.extract.config import ExtractConfig
 
-    flags = {"backbone": backbone, "data": data, "root": root, "layers": layer or None, "pooling": pooling}
+    flags: dict[str, Any] = {"backbone": backbone, "data": data, "root": root, "layers": layer or None, "pooling": pooling}
     flags |= {"batch": batch, "device": device, "threads": threads}
     planned = stage.plan(_settings(ExtractConfig, "extract", config, preset, set_, flags))
     if dry_run:
@@ -149,6 +155,7 @@ def probe(
     twin: Annotated[str | None, typer.Option(help="Store of the untrained backbone on the same data.")] = None,
     root: Root = None,
     out: Out = None,
+    layer: Annotated[list[str] | None, typer.Option("--layer", help="Only these layers (repeat).")] = None,
     top_k: Annotated[int | None, typer.Option(help="Layers to hand to RL.")] = None,
     threads: Threads = None,
     config: ConfigFile = None,
@@ -164,7 +171,7 @@ def probe(
     from layerscout.probe import run as stage
     from layerscout.probe.config import ProbeConfig
 
-    flags = {"store": store, "twin": twin, "root": root, "out": out, "top_k": top_k, "threads": threads}
+    flags: dict[str, Any] = {"store": store, "twin": twin, "root": root, "out": out, "layers": layer or None, "top_k": top_k, "threads": threads}
     planned = stage.plan(_settings(ProbeConfig, "probe", config, preset, set_, flags))
     if dry_run:
         emit(planned.describe(), as_json)
@@ -208,7 +215,7 @@ def train(
         emit(planned.describe(), as_json)
         return
     record = stage.run(planned, Reporter(quiet, events=settings.out / "events.jsonl"))
-    emit(record.model_dump(), as_json, tables.as_text(record))
+    emit(record.model_dump(), as_json, table(tables.PAPER_COLUMNS, tables.summary_cells(record)))
 
 
 @app.command()
@@ -216,6 +223,7 @@ def train(
 def report(
     out: Annotated[Path, typer.Argument(help="Folder with the results of probe and train.")] = Path("outputs"),
     as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Write one self-contained HTML page and paper.md from the run's own files."""
@@ -227,7 +235,7 @@ def report(
 
 @app.command()
 @guarded
-def doctor(as_json: AsJson = False, debug: Debug = False) -> None:
+def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Print what a bug report needs: versions, devices, GL, free disk."""
     from layerscout.doctor import examine, readable
 

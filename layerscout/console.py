@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -10,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from layerscout.errors import LayerscoutError
+from layerscout.errors import BudgetError, DataError, LayerscoutError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 INTERRUPTED = 130
@@ -23,25 +24,32 @@ def guarded(command: Command) -> Command:
     def run(*arguments: Any, **options: Any) -> Any:
         try:
             return command(*arguments, **options)
-        except LayerscoutError as error:
-            if options.get("debug"):
-                traceback.print_exc()
-            fail(str(error), error.hint, error.exit_code)
         except KeyboardInterrupt:
             fail("interrupted", "run the same command to continue", INTERRUPTED)
         except BrokenPipeError:  # the reader of our output went away, as `| head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
-        except OSError as error:
-            if options.get("debug"):
-                raise
-            fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), "check the path, its permissions and the free space", 4)
         except Exception as error:
             if options.get("debug"):
-                raise
-            fail(f"this is a bug: {type(error).__name__}: {error}", "run again with --debug and report it with the output of: layerscout doctor", 1)
+                traceback.print_exc()
+            fail(*explain(error))
 
     return run  # type: ignore[return-value]
+
+
+def explain(error: Exception) -> tuple[str, str, int]:
+    """Return what to tell the user about an error: the message, the hint and the exit code."""
+    if isinstance(error, LayerscoutError):
+        return str(error), error.hint, error.exit_code
+    if isinstance(error, OSError):
+        told = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return told, "free some space, then run the same command again", BudgetError.exit_code
+        return told, "check the path, its permissions and the free space", DataError.exit_code
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}", "--dry-run tells what a command needs", BudgetError.exit_code
+    hint = "run again with --debug and report it with the output of: layerscout doctor"
+    return f"this is a bug: {type(error).__name__}: {error}", hint, 1
 
 
 def fail(message: str, hint: str, code: int) -> None:
@@ -55,9 +63,9 @@ def fail(message: str, hint: str, code: int) -> None:
 def emit(data: dict[str, Any], as_json: bool, text: str | None = None) -> None:
     """Print a command's result to stdout: JSON for programs, otherwise ``text`` or one "key: value" line a field."""
     if as_json:
-        print(json.dumps(data, allow_nan=False, default=str))
+        print(json.dumps(data, allow_nan=False, default=str), flush=True)
     else:
-        print(text if text is not None else "\n".join(f"{key}: {_readable(key, value)}" for key, value in data.items()))
+        print(text if text is not None else "\n".join(f"{key}: {_readable(key, value)}" for key, value in data.items()), flush=True)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -67,7 +75,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     numeric = [all(_is_number(row[i]) for row in cells) for i in range(len(columns))]
 
     def line(row: Sequence[str]) -> str:
-        return "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric, strict=True)).rstrip()
+        return "  ".join(
+            cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
 
     return "\n".join([line(list(columns)), "  ".join("-" * width for width in widths), *(line(row) for row in cells)])
 

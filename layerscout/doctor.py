@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes.util
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -15,9 +16,9 @@ from typing import Any
 from layerscout.console import size
 
 PACKAGES = (
-    "layerscout torch diffusers transformers numpy scipy scikit-learn dask zarr h5py safetensors "
-    "gymnasium minigrid stable-baselines3 typer pydantic torchvision"
-).split()
+    *("layerscout", "torch", "diffusers", "transformers", "numpy", "scipy", "scikit-learn", "dask", "zarr", "h5py", "safetensors"),
+    *("gymnasium", "minigrid", "stable-baselines3", "typer", "pydantic", "torchvision"),
+)
 GL_LIBRARIES = {"EGL": "libegl1", "OSMesa": "libosmesa6", "GL": "libgl1"}  # name → the Debian package that brings it
 
 
@@ -56,9 +57,10 @@ def _torch() -> dict[str, Any]:
         return {"broken": "import took more than 120 s"}
     if answer.returncode:
         return {"broken": (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]}
-    import json
-
-    return json.loads(answer.stdout)
+    try:
+        return json.loads(answer.stdout.splitlines()[-1])  # what torch prints when it is imported comes before
+    except (IndexError, ValueError):
+        return {"broken": f"unexpected answer: {answer.stdout[:200]!r}"}
 
 
 def _root() -> Path:

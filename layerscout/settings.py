@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from layerscout.errors import DataError, UsageError, suggest
+
+STAGES = ("collect", "extract", "probe", "train")  # the tables that a settings file may have, beside [presets]
 
 
 class Config(BaseModel):
@@ -30,28 +33,39 @@ def resolve(
     preset: str | None = None,
     assignments: Sequence[str] = (),
     flags: dict[str, Any] | None = None,
+    defaults: dict[str, Any] | None = None,
+    presets: dict[str, dict[str, dict[str, Any]]] | None = None,
 ) -> ConfigType:
     """Merge every source of settings into one config; later sources win.
 
-    Order: the file's ``[section]`` table, the preset's ``[presets.NAME.section]`` table, ``section.key=value``
-    assignments (``key=value`` means this section), then flags that are not None.
+    Order: ``defaults``, the file's ``[section]`` table, the preset (``[presets.NAME.section]`` of the file, or a built-in
+    one from ``presets``), ``section.key=value`` assignments (``key=value`` means this section), then flags that are not None.
+    What is said for another stage is left to that stage, because one file and one list of assignments may serve several.
 
     Raises
     ------
     UsageError
-        The file is not TOML, a key or preset is unknown, or a value is out of range.
+        The file is not TOML, a table, key or preset is unknown, or a value is out of range.
+    DataError
+        There is no such file.
     """
     document = _read_toml(file) if file else {}
-    merged: dict[str, Any] = dict(document.get(section, {}))
+    merged = _merge(defaults or {}, document.get(section, {}))
     if preset is not None:
-        presets = document.get("presets", {}) | {}
-        if preset not in presets:
-            raise UsageError(f"unknown preset '{preset}'{suggest(preset, presets)}", hint=f"presets in {file}: {', '.join(presets) or 'none'}")
-        merged |= presets[preset].get(section, {})
+        known = (presets or {}) | document.get("presets", {})
+        if preset not in known:
+            hint = f"known presets: {', '.join(known)}" if known else "presets are the [presets.NAME] tables of a file given with --config"
+            raise UsageError(f"unknown preset '{preset}'{suggest(preset, known)}", hint=hint)
+        merged = _merge(merged, known[preset].get(section, {}))
     for assignment in assignments:
         path, value = _parse_assignment(assignment)
-        if path[0] == section or len(path) == 1:
-            _assign(merged, path[1:] if len(path) > 1 else path, value)
+        if len(path) == 1 or path[0] in model.model_fields:
+            _assign(merged, path, value, assignment)
+        elif path[0] == section:
+            _assign(merged, path[1:], value, assignment)
+        elif path[0] not in STAGES:
+            near = suggest(path[0], (*STAGES, *model.model_fields))
+            raise UsageError(f"--set '{assignment}': unknown stage '{path[0]}'{near}", hint=f"stages: {', '.join(STAGES)}")
     merged |= {key: value for key, value in (flags or {}).items() if value is not None}
     return build(model, merged, section)
 
@@ -61,27 +75,51 @@ def build(model: type[ConfigType], values: dict[str, Any], section: str) -> Conf
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors()
+        # a misspelt key often leaves its right spelling missing: the misspelling is what to tell
+        first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
         where = ".".join([section, *(str(part) for part in first["loc"])])
+        help_hint = f"run layerscout {section.partition('.')[0]} --help"
         if first["type"] == "extra_forbidden":
-            known = list(model.model_fields)
-            raise UsageError(f"unknown setting '{where}'{suggest(str(first['loc'][-1]), known)}", hint=f"settings of [{section}]: {', '.join(known)}") from None
-        raise UsageError(f"setting '{where}': {first['msg']} (got {first.get('input')!r})", hint=f"run layerscout {section} --help") from None
+            *parents, key = (str(part) for part in first["loc"])
+            known = list(_inner(model, parents).model_fields)
+            table = ".".join([section, *parents])
+            raise UsageError(f"unknown setting '{where}'{suggest(key, known)}", hint=f"settings of [{table}]: {', '.join(known)}") from None
+        if first["type"] == "missing":
+            raise UsageError(f"setting '{where}' is missing", hint=help_hint) from None
+        raise UsageError(f"setting '{where}': {first['msg']} (got {first.get('input')!r})", hint=help_hint) from None
 
 
 def save(config: Config, path: Path) -> None:
     """Write the resolved settings beside the outputs they produced."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(config.model_dump_json(indent=2) + "\n")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(config.model_dump_json(indent=2) + "\n")
+    temporary.replace(path)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text())
+        document = tomllib.loads(file.read_text())
     except FileNotFoundError:
         raise DataError(f"no configuration file {file}", hint="check the path given to --config") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is not valid TOML: {error}", hint="see docs/how-to for an example file") from None
+    presets = document.get("presets", {})
+    _check_tables(document, f"{file}", (*STAGES, "presets"))
+    _check_tables(presets, f"{file} [presets]", presets)
+    for name, preset in presets.items():
+        _check_tables(preset, f"{file} [presets.{name}]", STAGES)
+    return document
+
+
+def _check_tables(document: dict[str, Any], where: str, known: Iterable[str]) -> None:
+    """Refuse a table that no stage would ever look at, and a plain value where a table belongs."""
+    for name, table in document.items():
+        if name not in known:
+            raise UsageError(f"{where}: unknown table '{name}'{suggest(name, known)}", hint=f"tables: {', '.join(known)}")
+        if not isinstance(table, dict):
+            raise UsageError(f"{where}: '{name}' is {table!r}, expected a table", hint=f"write [{name}] on a line of its own")
 
 
 def _parse_assignment(text: str) -> tuple[list[str], Any]:
@@ -94,7 +132,29 @@ def _parse_assignment(text: str) -> tuple[list[str], Any]:
         return key.split("."), raw
 
 
-def _assign(target: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    for part in path[:-1]:
-        target = target.setdefault(part, {})
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Lay one table over another, table by table."""
+    merged = dict(below)
+    for key, value in above.items():
+        merged[key] = _merge(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
+    return merged
+
+
+def _assign(target: dict[str, Any], path: Sequence[str], value: Any, said: str) -> None:
+    for depth, part in enumerate(path[:-1]):
+        below = target.get(part, {})
+        if not isinstance(below, dict):
+            raise UsageError(f"--set '{said}': '{'.'.join(path[: depth + 1])}' is {below!r}, not a table", hint="set it without a dot")
+        target[part] = dict(below)  # a copy: the tables below may be shared defaults
+        target = target[part]
     target[path[-1]] = value
+
+
+def _inner(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
+    """Follow field names into nested settings, as far as they are models."""
+    for name in path:
+        field = model.model_fields.get(name)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            break
+        model = field.annotation
+    return model

@@ -43,7 +43,7 @@ class LayerScore(Record):
     score: Estimate | None
     reward_r2_shuffled: Estimate | None  # reward circularly shifted: mean over shifts, 2.5 and 97.5 percentiles
     persistence_r2: float | None  # z_{t+1} = z_t
-    transition_gain: float | None  # transition_r2 - max(0, persistence_r2)
+    transition_gain: float | None  # transition_r2 - max(0, persistence_r2, AR(1))
     bits_action: float | None = None
     flags: tuple[str, ...] = ()
 
@@ -93,7 +93,11 @@ class Selection(Record):
 
 
 class Budget(Record):
-    """What one run was allowed and used; equal for all arms of a comparison, except where the arms differ by nature."""
+    """What one run was allowed and used; equal for all arms of a comparison, except where the arms differ by nature.
+
+    Times are not those of one run: ``wall_seconds`` is that of the group of arms that trained side by side,
+    ``cpu_seconds`` the arm's equal share of the group's CPU time, over all its seeds.
+    """
 
     environment_steps: int
     updates: int
@@ -110,7 +114,7 @@ class Run(Record):
     arm: str
     seed: int
     returns: tuple[float, ...]
-    evaluations: tuple[tuple[int, tuple[float, ...]], ...]  # (update, returns of greedy rollouts)
+    evaluations: tuple[tuple[int, tuple[float, ...]], ...]  # (when, returns of greedy rollouts); when = updates offline, else environment steps
     final: float | None  # mean of the last 50 returns (or of all, if fewer); None when the run failed
     status: Literal["done", "failed"]
     reason: str = ""

@@ -7,6 +7,7 @@ joint attention receives a text stream that depends on the video: its mean over 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import Backbone, LayerInfo, TokenGrid
+
+BATCH = 32  # clips a forward pass
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ class Passport:
     input_mean: Float[Tensor, " feature"]
     input_rms: Float[Tensor, " feature"]
     block: nn.Module
+
+    @property
+    def fixed_tokens(self) -> int | None:
+        """The one number of tokens that the block's position tables are made for; None when the block takes any number."""
+        tables = [len(table) for value in self.context.values() if isinstance(value, tuple) for table in value]
+        return tables[0] if tables else None
 
 
 def harvest(backbone: Backbone, layer: str, clips: UInt8[np.ndarray, "clip time height width channel"], device: str = "cpu") -> Passport:
@@ -52,32 +61,54 @@ def harvest(backbone: Backbone, layer: str, clips: UInt8[np.ndarray, "clip time 
     loaded = backbone.load(torch.device(device))
     loaded.truncate(info)
     block = loaded.module.get_submodule(info.module)
-    seen: list[tuple[Tensor, dict[str, Any]]] = []
+    statistics = _Statistics()
 
     def note(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
         if positional or "hidden_states" not in named:
             raise DataError(
                 f"block {info.module} of {backbone.name} has no passport", hint="use --mode online or offline with this backbone"
             )
-        seen.append((named["hidden_states"].detach(), {key: value for key, value in named.items() if key != "hidden_states"}))
+        statistics.add(named["hidden_states"], {key: value for key, value in named.items() if key != "hidden_states"})
 
     handle = block.register_forward_pre_hook(note, with_kwargs=True)
     with torch.no_grad():
-        loaded.forward(torch.from_numpy(clips).to(loaded.device))
+        for low in range(0, len(clips), BATCH):
+            loaded.forward(torch.from_numpy(clips[low : low + BATCH]).to(loaded.device))
     handle.remove()
-    tokens, context = seen[0]
-    flat = tokens.flatten(0, 1)
-    return Passport(
-        layer=info,
-        grid=backbone.grid,
-        context={
-            key: value.mean(dim=0, keepdim=True) if isinstance(value, Tensor) and len(value) == len(tokens) else value
-            for key, value in context.items()
-        },
-        input_mean=flat.mean(dim=0),
-        input_rms=flat.square().mean(dim=0).sqrt(),
-        block=block,
-    )
+    mean, rms = statistics.moments()
+    return Passport(info, backbone.grid, statistics.context(), mean, rms, block)
+
+
+class _Statistics:
+    """What a block was called with, batch by batch: moments of its tokens, and its other arguments reduced to one clip's."""
+
+    def __init__(self) -> None:
+        self._count, self._sum, self._squares = 0, torch.zeros(()), torch.zeros(())
+        self._clips = 0
+        self._first: dict[str, Any] = {}
+        self._totals: dict[str, Tensor] = {}  # of the arguments that have one entry a clip
+        self._varying: set[str] = set()
+
+    def add(self, tokens: Float[Tensor, "clip token feature"], arguments: dict[str, Any]) -> None:
+        flat = tokens.flatten(0, 1).double()
+        self._count += len(flat)
+        self._sum, self._squares = self._sum + flat.sum(dim=0), self._squares + flat.square().sum(dim=0)
+        for name, value in arguments.items():
+            if not (isinstance(value, Tensor) and value.ndim and len(value) == len(tokens)):
+                self._first.setdefault(name, value)
+                continue
+            first = self._first.setdefault(name, value[:1])
+            self._totals[name] = self._totals.get(name, torch.zeros_like(first)) + value.sum(dim=0, keepdim=True)
+            if not torch.equal(value, first.expand_as(value)):
+                self._varying.add(name)
+        self._clips += len(tokens)
+
+    def moments(self) -> tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]]:
+        return (self._sum / self._count).float(), (self._squares / self._count).sqrt().float()
+
+    def context(self) -> dict[str, Any]:
+        """What is the same for every clip, exactly; the mean of what is not."""
+        return {name: self._totals[name] / self._clips if name in self._varying else value for name, value in self._first.items()}
 
 
 class FrozenLayer(nn.Module):
@@ -85,7 +116,7 @@ class FrozenLayer(nn.Module):
 
     def __init__(self, passport: Passport, block: nn.Module | None = None) -> None:
         super().__init__()
-        self.block = (block or passport.block).eval().requires_grad_(False)
+        self.block = (passport.block if block is None else block).eval().requires_grad_(False)
         self._context = passport.context
 
     def train(self, mode: bool = True) -> FrozenLayer:
@@ -103,8 +134,6 @@ class FrozenLayer(nn.Module):
 
 def reinitialised(passport: Passport, seed: int) -> nn.Module:
     """A copy of the block with every weight matrix drawn anew at the scale 1/sqrt(fan in), biases zero, norms one: the control."""
-    import copy
-
     block = copy.deepcopy(passport.block)
     generator = torch.Generator().manual_seed(seed)
     for module in block.modules():

@@ -14,6 +14,8 @@ import torch
 
 import layerscout
 from layerscout.cache.identity import SCHEMA
+from layerscout.cache.layout import StoreLayout
+from layerscout.cache.manifest import object_paths
 from layerscout.cache.store import LayerSpec, Store, default_root, find_store
 from layerscout.cache.trajectories import Trajectories
 from layerscout.cache.writer import StoreWriter, planned_bytes
@@ -47,15 +49,15 @@ class Plan:
 
     def describe(self) -> dict[str, Any]:
         """Rows, bytes, files and what exists already, for ``--dry-run``."""
-        units = -(-self.rows // self.config.rows_per_chunk)
+        layout = StoreLayout.plan(self.specs, self.rows, self.config.rows_per_chunk)
         return {
             "backbone": self.config.backbone,
             "layers": len(self.layers),
             "rows": self.rows,
             "bytes": 0 if self.existing else self.bytes,
-            "files": 0 if self.existing else units * (len(self.specs) + 7),
-            "units": units,
-            "memory_bytes": self.config.rows_per_chunk * sum(spec.width * np.dtype(spec.dtype).itemsize for spec in self.specs),
+            "files": 0 if self.existing else len(object_paths(layout)) + 1,  # the manifest lists all but itself
+            "units": layout.units,
+            "memory_bytes": layout.chunk_rows * sum(spec.width * 4 for spec in self.specs),  # one unit, float32 until it is written
             "root": str(self.root),
             "exists": self.existing.id if self.existing else None,
         }
@@ -122,7 +124,8 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> Store:
             task.resume(planned.rows - sum(stop - start for start, stop in map(writer.span, pending)))
             for unit in pending:
                 start, stop = writer.span(unit)
-                arrays = {spec.name: np.empty((stop - start, spec.width), spec.dtype) for spec in planned.specs}
+                # float32 whatever is stored: the writer rounds, and refuses by name what does not fit
+                arrays = {spec.name: np.empty((stop - start, spec.width), np.float32) for spec in planned.specs}
                 # batches are cut inside a unit, so a resumed run sees the same batches as an unbroken one
                 for low in range(start, stop, config.batch):
                     high = min(stop, low + config.batch)
@@ -130,6 +133,7 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> Store:
                     assert capture is not None
                     for name, pooled in (capture(clips) | {PIXELS: pixel_features(clips)}).items():
                         arrays[name][low - start : high - start] = pooled.cpu().numpy()
+                    writer.beat()
                     task.advance(high - low)
                 writer.write_unit(unit, arrays, index.columns(start, stop, backbone.clip.offsets))
                 done += stop - start
@@ -141,7 +145,7 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> Store:
             "torch": torch.__version__,
             "backbone": config.backbone,
             "backbone_options": config.backbone_options,
-            "data": str(config.data),
+            "data": str(config.data.absolute()),
             "dataset_attributes": attributes,
             "device": config.device,
             "batch": config.batch,

@@ -10,10 +10,13 @@ import scipy.linalg
 import scipy.special
 from jaxtyping import Float
 
+from layerscout.errors import DataError
 from layerscout.probe.moments import Moments, Sums
 from layerscout.probe.ridge import Scaling, standardise
 
-NOISE_FLOOR = 1e-6  # share of a feature's variance: about the rounding of float16, so that exact features give finite bits
+# Share of a feature's variance that counts as noise, so that exact features give finite bits: about the rounding of
+# float16, and for float32 products what their rounding can grow to in nearly dependent features.
+NOISE_FLOOR = {"float64": 1e-6, "float32": 1e-4}
 
 
 def persistence_error(total: Sums, width: int) -> Float[np.ndarray, " feature"]:
@@ -43,7 +46,9 @@ def autoregression_error(total: Sums, folds: Sequence[Sums], width: int) -> Floa
     return np.maximum(error, 0.0)
 
 
-def bits_action(moments: Moments, total: Sums, by: Scaling, live: Float[np.ndarray, " feature"]) -> tuple[float | None, float | None]:
+def bits_action(
+    moments: Moments, total: Sums, by: Scaling, live: Float[np.ndarray, " feature"], precision: str
+) -> tuple[float | None, float | None]:
     """How many bits a linear-Gaussian model learns about z_{t+1} from a_t beyond z_t, and the most that chance gives.
 
         bits = ½ log₂ (det Cov(z' | z) / det Cov(z' | z, a))
@@ -72,15 +77,16 @@ def bits_action(moments: Moments, total: Sums, by: Scaling, live: Float[np.ndarr
     present = xx[np.ix_(chosen, chosen)] / total.count
     across = np.hstack([xy[np.ix_(chosen, chosen)] / scale, xx[np.ix_(chosen, action)] / math.sqrt(total.count)]) / math.sqrt(total.count)
 
-    lower, present_rank = _factor(present)
+    noise = NOISE_FLOOR[precision]
+    lower, present_rank = _factor(present, noise)
     solved = scipy.linalg.solve_triangular(lower, across, lower=True, check_finite=False)
     after, acted = solved[:, : len(chosen)], solved[:, len(chosen) :]
     residual = following - after.T @ after
     action_residual = xx[np.ix_(action, action)] / total.count - acted.T @ acted
     shared = xy[np.ix_(action, chosen)] / scale / math.sqrt(total.count) - acted.T @ after
-    lower, next_rank = _factor(residual)
+    lower, next_rank = _factor(residual, noise)
     explained = scipy.linalg.solve_triangular(lower, shared.T, lower=True, check_finite=False)
-    floor = NOISE_FLOOR * np.diag(np.diagonal(xx)[action] / total.count)
+    floor = noise * np.diag(np.diagonal(xx)[action] / total.count)
     before = np.linalg.slogdet(action_residual + floor)[1]
     log_lambda = np.linalg.slogdet(action_residual + floor - explained.T @ explained)[1] - before
 
@@ -101,10 +107,13 @@ def _scatter_of_next(moments: Moments, total: Sums) -> Float[np.ndarray, "featur
     return total.xx[:width, :width] + moments.edges - np.outer(mean, total.y[:width])
 
 
-def _factor(matrix: Float[np.ndarray, "feature feature"]) -> tuple[Float[np.ndarray, "feature feature"], float]:
+def _factor(matrix: Float[np.ndarray, "feature feature"], noise: float) -> tuple[Float[np.ndarray, "feature feature"], float]:
     """Cholesky factor of a matrix with the noise floor added, and how many directions stand above the floor."""
-    floored = matrix + NOISE_FLOOR * np.eye(len(matrix))
-    lower = scipy.linalg.cholesky(floored, lower=True, overwrite_a=True, check_finite=False)
+    try:
+        lower = scipy.linalg.cholesky(matrix + noise * np.eye(len(matrix)), lower=True, overwrite_a=True, check_finite=False)
+    except scipy.linalg.LinAlgError:
+        message = "the rounding of the products exceeds what the action could explain"
+        raise DataError(message, hint="set probe.precision=float64; if it is, please report this layer") from None
     inverse, failed = scipy.linalg.lapack.dtrtri(lower, lower=1)
     assert failed == 0, "a Cholesky factor is invertible"
-    return lower, len(matrix) - NOISE_FLOOR * float(np.vdot(inverse, inverse))
+    return lower, len(matrix) - noise * float(np.vdot(inverse, inverse))

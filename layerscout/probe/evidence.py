@@ -14,7 +14,7 @@ from layerscout.probe.controls import autoregression_error, bits_action, persist
 from layerscout.probe.crossfit import OutOfFold, cross_fit, pool_folds, sums_of_squares
 from layerscout.probe.moments import Moments
 from layerscout.probe.rank import correlation_rank, relative_rank
-from layerscout.probe.ridge import ROUNDING, correlations, scaling
+from layerscout.probe.ridge import correlations, rounding, scaling
 from layerscout.probe.splits import Split
 
 LeftOut = tuple[float, ...]
@@ -59,7 +59,7 @@ def measure(
     total, folds = pool_folds(moments, split)
     by = scaling(total, moments.shift)
     live = (by.y_variance[:width] > 0).astype(np.float64)
-    penalties = [penalty + ROUNDING[config.precision] for penalty in config.penalties]
+    penalties = [penalty + rounding(config.precision, width) for penalty in config.penalties]
     found = cross_fit(moments, split, total, folds, penalties, config.inner, live)
     squares = sums_of_squares(total)
 
@@ -68,7 +68,7 @@ def measure(
     def average(error: Float[np.ndarray, " feature"]) -> float | None:
         return float(1 - np.sum(error / latents) / live.sum()) if live.any() else None
 
-    bits, chance = bits_action(moments, total, by, live)
+    bits, chance = bits_action(moments, total, by, live, config.precision)
     rank, rank_left = relative_rank(groups, total, width)
     correlation = correlations(total, by)[0][:width, :width]
     has_reward = found.scalars.shape[1] > 0
@@ -118,21 +118,21 @@ def _reward_left(found: OutOfFold, moments: Moments) -> LeftOut | None:
 def _transition_left(
     found: OutOfFold, moments: Moments, squares: Float[np.ndarray, " feature"], live: Float[np.ndarray, " feature"]
 ) -> LeftOut | None:
-    """Transition R² without each group.
+    """Transition R² without each group, from the errors that each group has summed over features.
 
-    A group's errors are known summed over features, so the change of the features' total sums of squares enters them as
-    the error-weighted mean of the changes; exact when one feature is live or all change alike.
+    With r = error / total sum of squares of a feature and τ the group's share of that sum, leaving the group out adds
+    mean(group's error / total sum of squares) - mean(r τ), over one minus the group's share: of the rows, in place of each
+    feature's own τ, so that a feature that lives in one group only does not divide by nothing.
     """
     if not live.any():
         return None
     alive = live > 0
     whole = squares[alive]
-    # a feature that lives in one group only would divide by nothing: its share of the rest counts as that of a mean group
-    growth = np.minimum(whole / np.maximum(_squares_without(moments)[:, : moments.width][:, alive], 1e-300), len(moments.groups.count))
+    held = 1 - _squares_without(moments)[:, : moments.width][:, alive] / whole
     error = found.transition[alive] / whole
-    remaining = growth @ error / len(error)
-    scale = remaining / max(float(error.mean()), 1e-300)
-    return tuple(float(value) for value in 1 - (remaining - scale * found.transition_share))
+    rows = moments.groups.count / moments.groups.count.sum()
+    gained = (found.transition_share - held @ error / len(error)) / (1 - rows)
+    return tuple(float(value) for value in 1 - error.mean() + gained)
 
 
 def jackknife(value: float | None, left: LeftOut | None, low: float = -np.inf, high: float = np.inf) -> Estimate | None:

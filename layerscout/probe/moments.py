@@ -71,7 +71,8 @@ class Moments:
     edges
         Sum of z_{t+1} z_{t+1}' minus sum of z_t z_t' over all transitions: only episode ends differ, so it costs nothing.
     shift
-        The pilot mean c. With it, float32 products stay exact to 1e-7 whatever the features' mean.
+        The pilot mean c, in the precision of the products. With it, they stay exact to that precision whatever the features'
+        mean.
     """
 
     width: int
@@ -87,7 +88,7 @@ def moment_bytes(width: int, actions: int, scalars: int, groups: int, folds: int
     return moments + 2 * SPAN_BYTES + 8 * 12 * features * targets + (SPAN_BYTES if precision == "float64" else 0)
 
 
-def accumulate(name: str, reader: Reader, transitions: Transitions, split: Split, precision: str = "float32") -> Moments:
+def accumulate(name: str, reader: Reader, transitions: Transitions, split: Split, precision: str = "float64") -> Moments:
     """Read a layer once, in row order, and add up its moments group by group.
 
     The result does not depend on how the store is cut into chunks, to the last bit.
@@ -110,7 +111,7 @@ def accumulate(name: str, reader: Reader, transitions: Transitions, split: Split
     for base, rows in _spans(name, reader, shift, max(2, SPAN_BYTES // (dtype.itemsize * width))):
         first, last = np.searchsorted(transitions.row, [base, base + len(rows) - 1])
         _add_span(sums, edges, rows, base, transitions, group_of_transition, slice(first, last))
-    return Moments(width, sums, edges, shift.astype(np.float64))
+    return Moments(width, sums, edges, shift)
 
 
 def _spans(
@@ -172,5 +173,5 @@ def _require_finite(name: str, rows: Float[np.ndarray, "row feature"], start: in
     row, feature = np.argwhere(~np.isfinite(rows))[0]
     raise DataError(
         f"layer '{name}' has the value {rows[row, feature]} in row {start + row}, feature {feature}",
-        hint="extract the store again (float32 if the layer overflows float16), or leave the layer out with --layers",
+        hint="extract the store again (float32 if the layer overflows float16), or name the other layers in probe.layers",
     )

@@ -125,3 +125,15 @@ def layer_markdown(ranking: Ranking, selection: Selection) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "Handed to reinforcement learning: " + ", ".join(f"{choice.layer} ({choice.kind})" for choice in selection.choices) + "."]
     return "\n".join([*lines, "", *(f"- {note}" for note in ranking.notes)]).rstrip() + "\n"
+
+
+def as_text(ranking: Ranking) -> str:
+    """Return the ranking for a terminal: one aligned line a layer, the notes, and why the best is the best."""
+    rows: list[tuple[str, ...]] = [("#", "layer", "score", "reward R²", "transition R²", "gain", "rank/width", "flags")]
+    for place, layer in enumerate(ranking.layers, 1):
+        figures = (layer.score, layer.reward_r2, layer.transition_r2, layer.transition_gain, layer.effective_rank)
+        cells = (as_table_value(figure, 2) for figure in figures)
+        rows.append((str(place) if layer.role == "layer" else layer.role, layer.name, *cells, " ".join(layer.flags)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, *(f"note: {note}" for note in ranking.notes), f"best: {ranking.candidates[0].name}, {why(ranking)}"])

@@ -13,12 +13,11 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
+from layerscout.errors import DataError
 from layerscout.probe.moments import Sums
 
 DEAD = 1e-12  # a variance below this share of the squared mean is rounding, not signal
-# Eigenvalues of a correlation matrix that rounding of the products can make up (at most 2e-7 was seen in float32, width
-# 64 to 1024, rank 8 to 512). Every penalty is raised by it, or the smallest would fit that rounding in layers of low rank.
-ROUNDING = {"float32": 3e-7, "float64": 1e-14}
+UNIT_ROUNDING = {"float32": 1e-7, "float64": 2e-16}
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,27 @@ class Decomposition:
     action_latents: Float[np.ndarray, "action feature"]
 
 
+def rounding(precision: str, width: int) -> float:
+    """Eigenvalue that rounding of the products can make up in a correlation matrix of some width.
+
+    Every penalty is raised by it, or the smallest ones would fit rounding in layers of low rank. Seen in float32: at most
+    0.6 of it, for widths of 64 to 1024, ranks of 8 to 512, 2,500 to 20,000 rows.
+    """
+    return float(UNIT_ROUNDING[precision] * np.sqrt(width))
+
+
 def scaling(train: Sums, pilot: Float[np.ndarray, " feature"]) -> Scaling:
     """Measure the training rows; ``pilot`` is the features' shift, needed to tell a constant column from rounding."""
+    unit = 10 * np.finfo(pilot.dtype).eps
     width = len(pilot)
     x_mean, y_mean = train.x / train.count, train.y / train.count
-    x_variance = np.maximum(np.diagonal(train.xx) / train.count - x_mean**2, 0.0)
-    y_variance = np.maximum(train.yy / train.count - y_mean**2, 0.0)
-    for mean, variance in ((x_mean, x_variance), (y_mean, y_variance)):
-        variance[:width][variance[:width] <= DEAD * (mean[:width] + pilot) ** 2] = 0.0
-    return Scaling(x_mean, np.sqrt(np.where(x_variance > 0, x_variance, 1.0)), y_mean, y_variance)
+    variances = []
+    for mean, square in ((x_mean, np.diagonal(train.xx) / train.count), (y_mean, train.yy / train.count)):
+        variance = np.maximum(square - mean**2, 0.0)
+        noise = np.maximum(DEAD * (mean[:width] + pilot) ** 2, unit * square[:width])
+        variance[:width][variance[:width] <= noise] = 0.0
+        variances.append(variance)
+    return Scaling(x_mean, np.sqrt(np.where(variances[0] > 0, variances[0], 1.0)), y_mean, variances[1])
 
 
 def standardise(
@@ -177,7 +188,11 @@ def fit(
 def _cholesky(matrix: Float[np.ndarray, "feature feature"], penalty: float) -> tuple[Float[np.ndarray, "feature feature"], bool]:
     matrix = matrix.copy()
     matrix.flat[:: len(matrix) + 1] += penalty
-    return scipy.linalg.cho_factor(matrix, overwrite_a=True, check_finite=False)
+    try:
+        return scipy.linalg.cho_factor(matrix, overwrite_a=True, check_finite=False)
+    except scipy.linalg.LinAlgError:
+        message = f"penalty {penalty:.1e} is below the rounding of the products, and the layer's features depend on each other"
+        raise DataError(message, hint="set probe.precision=float64, or begin probe.penalties higher") from None
 
 
 def _in_own_units(weights: Float[np.ndarray, "feature target"], by: Scaling, targets: slice) -> Linear:

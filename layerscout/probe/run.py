@@ -39,7 +39,7 @@ def run(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> Ranking:
     workers = plan.workers
     if workers < 1:
         message = f"probing one layer of width {max(job.spec.width for job in plan.pending)} takes {plan.layer_memory / 1e9:.1f} GB of memory, more than is free"
-        raise BudgetError(message, hint=f"set probe.groups={plan.config.folds}, or name narrower layers with --layers")
+        raise BudgetError(message, hint=f"set probe.groups={plan.config.folds}, or name narrower layers in probe.layers")
     measured = _measure_all(plan, workers, reporter)
     evidence = [measured[job] if found is None else found for job, found in zip(plan.jobs, plan.done, strict=True)]
     return _conclude(plan, evidence, reporter)

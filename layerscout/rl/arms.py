@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from layerscout.cache.records import Selection
@@ -11,6 +12,7 @@ from layerscout.errors import DataError, UsageError
 from layerscout.rl.config import TrainConfig
 
 PIXELS = "pixels"
+IN_LOOP_CONTROLS = {"reinitialised": "re-initialised block", "identity": "no block", "trained": "trained block"}  # kind → name
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,16 @@ def arms_of(selection: Selection, config: TrainConfig) -> list[ArmSpec]:
     Raises
     ------
     DataError
-        A store of the selection is missing, lacks the layer, or holds another dataset.
+        The selection is empty or names a layer twice; a store of it is missing, lacks the layer, or holds another dataset.
     """
+    if not selection.choices:
+        raise DataError("the selection has no layer", hint="run layerscout probe again")
+    stores = {name: open_store(config.root, name) for name in {selection.store_id, *(choice.store_id for choice in selection.choices)}}
     arms = []
-    stores: dict[str, Store] = {}
     for choice in selection.choices:
-        store = stores.setdefault(choice.store_id, open_store(config.root, choice.store_id))
+        store = stores[choice.store_id]
         _check(store, selection, choice.layer)
-        label = choice.layer if choice.kind in {"pixels"} or store.id == selection.store_id else f"{choice.layer} (untrained)"
+        label = choice.layer if choice.kind == "pixels" or store.id == selection.store_id else f"{choice.layer} (untrained)"
         for head in config.heads:
             name = label if len(config.heads) == 1 else f"{label} + {head}"
             hidden = config.dqn.hidden if head == "mlp" else ()
@@ -53,12 +57,39 @@ def arms_of(selection: Selection, config: TrainConfig) -> list[ArmSpec]:
         store = stores[selection.store_id]
         _check(store, selection, PIXELS)
         arms.append(ArmSpec("scratch", "scratch", PIXELS, store, "mlp", config.scratch_hidden, None))
+    names = [arm.name for arm in arms]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"the selection has '{twice}' twice", hint="a layer takes part once; remove one of the choices")
     return arms
+
+
+def in_loop_arms(arms: Sequence[ArmSpec]) -> list[ArmSpec]:
+    """Return the best ranked layer's block with every head, each followed by its controls: re-initialised, no and a trained block.
+
+    Raises
+    ------
+    UsageError
+        The selection has no ranked layer.
+    """
+    ranked = [arm for arm in arms if arm.kind == "ranked"]
+    if not ranked:
+        raise UsageError("in-loop training needs a ranked layer, and the selection has none", hint="use --mode offline or online")
+    found = []
+    for best in (arm for arm in ranked if arm.layer == ranked[0].layer):
+        head = best.name.removeprefix(best.layer)  # " + mlp" when heads are compared
+        found.append(best)
+        found.extend(replace(best, name=name + head, kind=kind, score=None) for kind, name in IN_LOOP_CONTROLS.items())
+    return found
 
 
 def check_environment(config: TrainConfig, store: Store, path: Path) -> None:
     """Refuse to train on another environment than the one that the layers were ranked on."""
     recorded = store.manifest.provenance["dataset_attributes"].get("environment")
+    if recorded is None:
+        raise UsageError(
+            f"{path} was made from an imported dataset, which names no environment to play", hint="collect one with layerscout collect"
+        )
     if recorded != config.environment:
         raise UsageError(
             f"{path} was made from '{recorded}', not from '{config.environment}'",

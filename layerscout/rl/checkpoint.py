@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from layerscout.cache.records import write_atomic
 from layerscout.errors import DataError
 
 ARRAY = "__array__"
@@ -19,12 +17,16 @@ STRUCTURE = "structure"
 
 def save(path: Path, key: str, state: dict[str, Any]) -> None:
     """Write ``state`` (dicts, lists, numbers, words, None, numpy arrays); ``key`` names the settings that it belongs to."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     structure = {"key": key, "state": _strip(state, arrays)}
-    buffer = io.BytesIO()
-    np.savez(buffer, **{STRUCTURE: np.frombuffer(json.dumps(structure).encode(), dtype=np.uint8)}, **arrays)
+    arrays[STRUCTURE] = np.frombuffer(json.dumps(structure).encode(), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, buffer.getvalue())
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:  # straight to disk: a replay of pictures must not stand in memory a second time
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def load(path: Path, key: str) -> dict[str, Any] | None:
@@ -41,11 +43,13 @@ def load(path: Path, key: str) -> dict[str, Any] | None:
         with np.load(path, allow_pickle=False) as file:
             structure = json.loads(file[STRUCTURE].tobytes())
             arrays = {name: file[name] for name in file.files if name != STRUCTURE}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"checkpoint {path} is damaged: {error}", hint="delete it; training starts again from the beginning") from None
-    if structure["key"] != key:
+        written_for, state = structure["key"], _restore(structure["state"], arrays)
+    except Exception as error:  # a damaged archive fails in many ways: bad checksum, truncation, "encrypted", unknown compression, ...
+        why = f"{type(error).__name__}: {error}"
+        raise DataError(f"checkpoint {path} is damaged: {why}", hint="delete it; training starts again from the beginning") from None
+    if written_for != key:
         raise DataError(f"checkpoint {path} belongs to other settings", hint="use the same settings, another --out, or delete it")
-    return _restore(structure["state"], arrays)
+    return state
 
 
 def _strip(value: Any, arrays: dict[str, np.ndarray]) -> Any:

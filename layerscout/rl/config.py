@@ -20,7 +20,7 @@ class CollectConfig(Config):
 
     environment: str
     steps: int = Field(ge=1)
-    out: Path
+    out: Path = Path("outputs/data.h5")
     policy: str = "random"
     seed: int = Field(default=0, ge=0, lt=2**32)
     copies: int = Field(default=32, ge=1)
@@ -38,7 +38,7 @@ class TrainConfig(Config):
 
     environment: str
     selection: Path
-    out: Path
+    out: Path = Path("outputs/train")
     root: Path | None = None
     mode: Literal["offline", "online", "in-loop"] = "offline"
     seeds: int = Field(default=10, ge=1)

@@ -138,7 +138,8 @@ def learning_curves(curves: Sequence[Curve], arms: Sequence[Arm], best: str | No
         if random_return is not None:
             axes.axhline(random_return, color=BLACK, linewidth=1, linestyle=(0, (1, 3)))
             ends.append((random_return, "random policy", BLACK))
-        axes.set_xlim(min((float(curve.x[0]) for curve in curves), default=0.0), right)
+        left = min((float(curve.x[0]) for curve in curves), default=0.0)
+        axes.set_xlim(left if left < right else 0.0, right)  # a single evaluation has no span of its own
         axes.set_xlabel(curves[0].axis if curves else "")
         axes.set_ylabel("return (mean over seeds)")
         label_ends(axes, right, ends)

@@ -12,7 +12,7 @@ from layerscout.rl.envs.core import StepOutcome, World
 from layerscout.rl.features import Observer
 from layerscout.rl.playing import episode_seed
 
-TRAINING_STREAM = 2**33  # apart from collected and evaluation episodes
+TRAINING_STREAM = 3 << 64  # apart from collected and evaluation episodes, see rollouts.EVALUATION_STREAM
 
 
 class Games:
@@ -60,8 +60,18 @@ class Games:
         return outcome, after
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what continues every game: episode numbers and the actions played since each began."""
-        return {"episode": self._episode.copy(), "actions": self._actions, "gained": self._gained.copy(), "returns": self.returns}
+        """Return what continues every game: episode numbers, the actions played since each began, and what is seen now.
+
+        What is seen could be had by looking again, but a model may round differently in a batch of another size.
+        """
+        return {
+            "episode": self._episode.copy(),
+            "actions": self._actions,
+            "gained": self._gained.copy(),
+            "returns": self.returns,
+            "seen": self._seen,
+            "frames_seen": self.frames_seen,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Play every game again up to where it was saved."""
@@ -77,7 +87,7 @@ class Games:
             if late:
                 self._world.step(np.array([actions[len(actions) - late] if len(actions) >= late else 0 for actions in self._actions]))
                 self._observer.push(self._everyone, self._world.frames())
-        self._seen = self._look(np.ones(len(self._seeds), dtype=bool))
+        self._seen, self.frames_seen = state["seen"], state["frames_seen"]
 
     def _begin(self, which: Int64[np.ndarray, " started"]) -> None:
         seeds = [episode_seed(TRAINING_STREAM + self._seeds[run], int(self._episode[run])) for run in which]

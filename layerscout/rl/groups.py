@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
 from layerscout.cache.trajectories import Trajectories
-from layerscout.errors import DataError
+from layerscout.errors import DataError, UsageError
+from layerscout.extract.backbones.base import ClipSpec
 from layerscout.extract.clips import RowTable as Rows
 from layerscout.extract.clips import clips_of
-from layerscout.extract.encoder import Encoder, backbone_of
+from layerscout.extract.encoder import backbone_of
 from layerscout.extract.passport import FrozenLayer, Passport, harvest, reinitialised
 from layerscout.progress import Task
 from layerscout.rl.agents.dqn import DQN
@@ -73,12 +76,10 @@ def _learn_on_features(
     stage = Stage(len(arm_of_run), make_world, lambda copy_run: FeatureObserver(arms, scalers, arm_of_run[copy_run], encoders))
     if config.mode == "offline":
         return dqn, learn_offline(dqn, _table(arms, scalers, arm_of_run), stage, config, saved, task)
-    world = make_world(len(arm_of_run))
-    games = Games(world, FeatureObserver(arms, scalers, arm_of_run, encoders), dqn.seeds)
     replay = Replay(len(arm_of_run), min(config.dqn.capacity, config.steps), (width,))
-    history = learn_from_games(dqn, games, replay, stage, config, saved, task)
-    world.close()
-    return dqn, history
+    with closing(make_world(len(arm_of_run))) as world:
+        games = Games(world, FeatureObserver(arms, scalers, arm_of_run, encoders), dqn.seeds)
+        return dqn, learn_from_games(dqn, games, replay, stage, config, saved, task)
 
 
 def _table(arms: Sequence[ArmSpec], scalers: Sequence[Scaler], arm_of_run: Int[np.ndarray, " run"]) -> RowTable:
@@ -88,30 +89,45 @@ def _table(arms: Sequence[ArmSpec], scalers: Sequence[Scaler], arm_of_run: Int[n
     return RowTable(tables, arm_of_run.tolist(), *columns)
 
 
-def in_loop_groups(best: ArmSpec, config: TrainConfig, make_world: WorldMaker, actions: int) -> list[Group]:
-    """The seeds' equation Q = h(f(g(o))) with the best block, and its controls: re-initialised, identity, trained.
+def in_loop_groups(arms: Sequence[ArmSpec], config: TrainConfig, make_world: WorldMaker, actions: int) -> list[Group]:
+    """The seeds' equation Q = h(f(g(o))) with the frozen block, and its controls: re-initialised, identity, trained.
+
+    Parameters
+    ----------
+    arms
+        See `in_loop_arms`.
 
     Raises
     ------
     DataError
         The dataset that the store was made from is gone (its clips calibrate the block's inputs).
+    UsageError
+        The block works on one number of tokens only, and an input adapter gives another.
     """
+    best = arms[0]
     backbone = backbone_of(best.store)
-    passport = harvest(backbone, best.layer, _calibration(best, Encoder(best.store, [], config.device)), config.device)
+    clip, grid = backbone.clip, backbone.grid
+    passport = harvest(backbone, best.layer, _calibration(best, clip), config.device)
+    tokens = len(clip.offsets) * grid.height * grid.width
+    if passport.fixed_tokens not in {None, tokens}:
+        raise UsageError(
+            f"block {best.layer} has position tables for {passport.fixed_tokens} tokens, and a clip of {len(clip.offsets)} frames gives {tokens}",
+            hint="use --mode online or offline with this backbone",
+        )
     frozen, fresh = FrozenLayer(passport), FrozenLayer(passport, reinitialised(passport, seed=0))
-    blocks: dict[str, tuple[str, Callable[[int], torch.nn.Module | OwnBlocks]]] = {
-        best.layer: ("ranked", lambda runs: frozen),
-        "re-initialised block": ("reinitialised", lambda runs: fresh),
-        "no block": ("identity", lambda runs: torch.nn.Identity()),
-        "trained block": ("trained", lambda runs: OwnBlocks([frozen] * runs)),
+    blocks: dict[str, Callable[[int], torch.nn.Module | OwnBlocks]] = {
+        "ranked": lambda runs: frozen,
+        "reinitialised": lambda runs: fresh,
+        "identity": lambda runs: torch.nn.Identity(),
+        "trained": lambda runs: OwnBlocks([frozen] * runs),
     }
     return [
         Group(
-            name.replace(" ", "-"),
-            (ArmSpec(name, kind, best.layer, best.store, best.head, best.hidden, best.score if kind == "ranked" else None),),
-            partial(_learn_in_loop, passport, make_block, best, config, make_world, actions),
+            re.sub(r"[^A-Za-z0-9._-]+", "-", arm.name),
+            (arm,),
+            partial(_learn_in_loop, passport, blocks[arm.kind], arm, clip, config, make_world, actions),
         )
-        for name, (kind, make_block) in blocks.items()
+        for arm in arms
     ]
 
 
@@ -119,13 +135,14 @@ def _learn_in_loop(
     passport: Passport,
     make_block: Callable[[int], torch.nn.Module | OwnBlocks],
     arm: ArmSpec,
+    clip: ClipSpec,
     config: TrainConfig,
     make_world: WorldMaker,
     actions: int,
     saved: Saved,
     task: Task,
 ) -> tuple[DQN, History]:
-    clip, grid, width = backbone_of(arm.store).clip, passport.grid, passport.layer.width
+    grid, width = passport.grid, passport.layer.width
     frames = (len(clip.offsets), *clip.frame_shape)
     deviation = (passport.input_rms.square() - passport.input_mean.square()).clamp_min(0).sqrt()
     patch = clip.frame_shape[0] // grid.height
@@ -141,16 +158,15 @@ def _learn_in_loop(
     seeds = seeds_of(config)
     dqn = DQN(config.dqn, network, seeds, config.device)
     stage = Stage(len(seeds), make_world, lambda copy_run: ClipObserver(len(copy_run), clip))
-    world = make_world(len(seeds))
-    games: Games = Games(world, ClipObserver(len(seeds), clip), seeds)
     replay = Replay(len(seeds), min(config.dqn.capacity, config.steps), frames, np.uint8)
-    history = learn_from_games(dqn, games, replay, stage, config, saved, task)
-    world.close()
+    with closing(make_world(len(seeds))) as world:
+        games = Games(world, ClipObserver(len(seeds), clip), seeds)
+        history = learn_from_games(dqn, games, replay, stage, config, saved, task)
     history.backbone_clips = 0  # the backbone as a whole never runs here
     return dqn, history
 
 
-def _calibration(arm: ArmSpec, encoder: Encoder) -> np.ndarray:
+def _calibration(arm: ArmSpec, clip: ClipSpec) -> UInt8[np.ndarray, "clip time height width channel"]:
     path = Path(arm.store.manifest.provenance["data"])
     if not path.exists():
         raise DataError(
@@ -161,4 +177,4 @@ def _calibration(arm: ArmSpec, encoder: Encoder) -> np.ndarray:
         if data.digest() != arm.store.identity["dataset"]["digest"]:
             raise DataError(f"{path} is not the dataset that {arm.store.id} was made from", hint="collect it again with the same settings")
         rows = Rows(data.lengths)
-        return clips_of(data, rows, 0, min(len(rows), CALIBRATION_CLIPS), encoder.clip)
+        return clips_of(data, rows, 0, min(len(rows), CALIBRATION_CLIPS), clip)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,45 @@ class History:
     backbone_clips: int
 
 
+@dataclass
+class Clock:
+    """Seconds spent on a group by all processes that worked on it, as far as they saved what they did."""
+
+    wall_before: float = 0.0
+    cpu_before: float = 0.0
+    _wall_start: float = field(default_factory=time.monotonic)
+    _cpu_start: float = field(default_factory=time.process_time)
+
+    def read(self) -> tuple[float, float]:
+        """Return wall-clock and CPU seconds up to now."""
+        return self.wall_before + time.monotonic() - self._wall_start, self.cpu_before + time.process_time() - self._cpu_start
+
+
 @dataclass(frozen=True)
 class Saved:
-    """Where a group's state lies between two processes, and under which settings."""
+    """Where a group's state lies between two processes, under which settings, and the time it took."""
 
     path: Path
     key: str
+    clock: Clock = field(default_factory=Clock)
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the saved state, or None, and count the seconds that led to it."""
+        state = checkpoint.load(self.path, self.key)
+        if state is not None:
+            self.clock.wall_before, self.clock.cpu_before = state["seconds"]
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Save the state with the seconds spent on it."""
+        checkpoint.save(self.path, self.key, state | {"seconds": list(self.clock.read())})
 
 
 def learn_offline(dqn: DQN, table: RowTable, stage: Stage, config: TrainConfig, saved: Saved, task: Task) -> History:
     """Learn from the dataset alone: draw, update, look in by greedy rollouts now and then."""
     generators = run_generators(dqn.seeds, SAMPLING)
     evaluations: list[list[Any]] = []
-    if state := checkpoint.load(saved.path, saved.key):
+    if state := saved.load():
         dqn.load_state_dict(state["dqn"])
         restore_generators(generators, state["generators"])
         evaluations = state["evaluations"]
@@ -51,9 +78,7 @@ def learn_offline(dqn: DQN, table: RowTable, stage: Stage, config: TrainConfig, 
         dqn.update(table.sample(config.dqn.batch, generators))
         _evaluate_when_due(dqn, stage, config, dqn.updates, config.updates, evaluations, task)
         if dqn.updates % config.checkpoint_updates == 0 and dqn.updates < config.updates:
-            checkpoint.save(
-                saved.path, saved.key, {"dqn": dqn.state_dict(), "generators": generator_states(generators), "evaluations": evaluations}
-            )
+            saved.save({"dqn": dqn.state_dict(), "generators": generator_states(generators), "evaluations": evaluations})
         task.advance(len(dqn.seeds))
     return History(evaluations, [list(returns) for returns in evaluations[-1][1]], len(table.transitions), 0)
 
@@ -63,14 +88,13 @@ def learn_from_games(dqn: DQN, games: Games, replay: Replay, stage: Stage, confi
     sampling, exploring = run_generators(dqn.seeds, SAMPLING), run_generators(dqn.seeds, EXPLORING)
     evaluations: list[list[Any]] = []
     step = 0
-    if state := checkpoint.load(saved.path, saved.key):
+    if state := saved.load():
         dqn.load_state_dict(state["dqn"])
         replay.load_state_dict(state["replay"])
         games.load_state_dict(state["games"])
         restore_generators(sampling, state["sampling"])
         restore_generators(exploring, state["exploring"])
         evaluations, step = state["evaluations"], state["step"]
-        games.frames_seen = state["frames_seen"]
     task.resume(step * len(dqn.seeds))
     while step < config.steps:
         before = games.seen
@@ -82,9 +106,7 @@ def learn_from_games(dqn: DQN, games: Games, replay: Replay, stage: Stage, confi
             dqn.update(replay.sample(config.dqn.batch, sampling))
         _evaluate_when_due(dqn, stage, config, step, config.steps, evaluations, task)
         if step % config.checkpoint_updates == 0 and step < config.steps:
-            checkpoint.save(
-                saved.path,
-                saved.key,
+            saved.save(
                 {
                     "dqn": dqn.state_dict(),
                     "replay": replay.state_dict(),
@@ -93,24 +115,20 @@ def learn_from_games(dqn: DQN, games: Games, replay: Replay, stage: Stage, confi
                     "exploring": generator_states(exploring),
                     "evaluations": evaluations,
                     "step": step,
-                    "frames_seen": games.frames_seen,
-                },
+                }
             )
         task.advance(len(dqn.seeds))
     return History(evaluations, games.returns, config.steps, games.frames_seen // len(dqn.seeds))
 
 
 def _evaluate_when_due(dqn: DQN, stage: Stage, config: TrainConfig, at: int, total: int, evaluations: list[list[Any]], task: Task) -> None:
-    if at != total and (at % max(1, total // config.evaluations) or total - at < total // config.evaluations):
+    if at not in {total * (number + 1) // config.evaluations for number in range(config.evaluations)}:
         return
     episodes = config.final_episodes if at == total else config.evaluation_episodes
     returns = stage.evaluate(dqn.act, episodes)
     evaluations.append([at, returns.tolist()])
     best = [float(np.mean(run)) for run in returns]
     task.advance(0, returns=f"{np.mean(best):+.2f} (best {max(best):+.2f})")
-
-
-Learner = Callable[[Task], History]
 
 
 def final_mean(returns: Sequence[float]) -> float | None:

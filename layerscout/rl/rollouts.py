@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,9 @@ from layerscout.rl.envs.core import World
 from layerscout.rl.features import Observer
 from layerscout.rl.playing import episode_seed
 
-EVALUATION_STREAM = 2**32  # collected data has seeds below this, so evaluation episodes are never in the dataset
+# Collected data has seeds below 2^32. A seed sequence reads a large seed as 32-bit words, the lowest first, and pads with zeros: with
+# one high word alone, (2^32, 0, 0) would be (0, 1, 0), the second episode of seed 0. Nothing collected has a third word above 1.
+EVALUATION_STREAM = 2 << 64
 SIDE_BY_SIDE = 512  # games at once, at most
 
 Policy = Callable[[Shaped[np.ndarray, "run episode *feature"]], Int64[np.ndarray, "run episode"]]
@@ -34,34 +37,39 @@ class Stage:
 
     def _wave(self, policy: Policy, numbers: Int64[np.ndarray, " episode"]) -> Float[np.ndarray, "run episode"]:
         copies = self.runs * len(numbers)
-        world, observer = self.make_world(copies), self.make_observer(np.repeat(np.arange(self.runs), len(numbers)))
-        seeds = np.array([episode_seed(EVALUATION_STREAM, int(number)) for number in numbers], dtype=np.int64)
+        observer = self.make_observer(np.repeat(np.arange(self.runs), len(numbers)))
         everyone = np.arange(copies)
-        world.reset(everyone, np.tile(seeds, self.runs))
-        observer.start(everyone, world.frames())
         live, returns = np.ones(copies, dtype=bool), np.zeros(copies)
-        while live.any():
-            seen = observer.observe(live)
-            actions = policy(seen.reshape(self.runs, len(numbers), *seen.shape[1:])).reshape(-1)
-            outcome = world.step(actions)
-            returns += np.where(live, outcome.reward, 0.0)
-            live &= ~(outcome.terminated | outcome.truncated)
-            going_on = np.flatnonzero(live)
-            if len(going_on):
-                observer.push(going_on, world.frames(going_on))
-        world.close()
+        with closing(self.make_world(copies)) as world:
+            world.reset(everyone, np.tile(_evaluation_seeds(numbers), self.runs))
+            observer.start(everyone, world.frames())
+            while live.any():
+                seen = observer.observe(live)
+                actions = policy(seen.reshape(self.runs, len(numbers), *seen.shape[1:])).reshape(-1)
+                outcome = world.step(actions)
+                returns += np.where(live, outcome.reward, 0.0)
+                live &= ~(outcome.terminated | outcome.truncated)
+                going_on = np.flatnonzero(live)
+                if len(going_on):
+                    observer.push(going_on, world.frames(going_on))
         return returns.reshape(self.runs, len(numbers))
 
 
 def random_return(make_world: Callable[[int], World], episodes: int = 200, seed: int = 0) -> float:
     """Mean return of uniformly random actions on the evaluation episodes: what knowing nothing earns."""
-    copies = min(episodes, SIDE_BY_SIDE)
-    world, rng = make_world(copies), np.random.default_rng(seed)
-    world.reset(np.arange(copies), np.array([episode_seed(EVALUATION_STREAM, number) for number in range(copies)], dtype=np.int64))
-    live, returns = np.ones(copies, dtype=bool), np.zeros(copies)
-    while live.any():
-        outcome = world.step(rng.integers(0, world.action_count, copies))
-        returns += np.where(live, outcome.reward, 0.0)
-        live &= ~(outcome.terminated | outcome.truncated)
-    world.close()
-    return float(returns.mean())
+    rng, parts = np.random.default_rng(seed), []
+    for first in range(0, episodes, SIDE_BY_SIDE):
+        numbers = np.arange(first, min(episodes, first + SIDE_BY_SIDE))
+        with closing(make_world(len(numbers))) as world:
+            world.reset(np.arange(len(numbers)), _evaluation_seeds(numbers))
+            live, returns = np.ones(len(numbers), dtype=bool), np.zeros(len(numbers))
+            while live.any():
+                outcome = world.step(rng.integers(0, world.action_count, len(numbers)))
+                returns += np.where(live, outcome.reward, 0.0)
+                live &= ~(outcome.terminated | outcome.truncated)
+        parts.append(returns)
+    return float(np.concatenate(parts).mean())
+
+
+def _evaluation_seeds(numbers: Int64[np.ndarray, " episode"]) -> Int64[np.ndarray, " episode"]:
+    return np.array([episode_seed(EVALUATION_STREAM, int(number)) for number in numbers], dtype=np.int64)

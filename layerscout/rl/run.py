@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +17,23 @@ from layerscout.cache import records
 from layerscout.cache.records import Arm, Budget, Run, RunRecord, Selection
 from layerscout.errors import BudgetError, UsageError
 from layerscout.extract.run import check_device, threads
+from layerscout.memory import available_memory
 from layerscout.progress import SILENT, Reporter
 from layerscout.rl import tables
 from layerscout.rl.agents.dqn import DQN
-from layerscout.rl.arms import ArmSpec, arms_of, check_environment
+from layerscout.rl.arms import ArmSpec, arms_of, check_environment, in_loop_arms
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.envs.pixels import world_of
 from layerscout.rl.groups import Group, feature_groups, in_loop_groups, seeds_of
 from layerscout.rl.learning import History, Saved, final_mean
 from layerscout.rl.rollouts import random_return
 
+KEY = "settings.key"  # the digest of the settings that a group's folder belongs to
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What a comparison will do; ``done`` says which groups have finished already."""
+    """What a comparison will do. ``key`` names everything that decides its numbers."""
 
     config: TrainConfig
     selection: Selection
@@ -60,7 +61,7 @@ class Plan:
             "arms": [arm.name for arm in self.arms],
             "seeds": config.seeds,
             "runs": len(self.arms) * config.seeds,
-            "updates": config.updates if config.mode == "offline" else config.steps,
+            **({"updates": config.updates} if config.mode == "offline" else {"environment_steps": config.steps}),
             "memory_bytes": self.memory_bytes,
             "out": str(config.out),
             "exists": (config.out / "runs.json").exists(),
@@ -73,7 +74,7 @@ def plan(config: TrainConfig) -> Plan:
     Raises
     ------
     UsageError
-        The selection was made from another environment, or the device is not there.
+        The selection was made from another environment, the device is not there, or ``out`` holds results of other settings.
     DataError
         A store of the selection is missing or does not fit.
     BudgetError
@@ -84,7 +85,7 @@ def plan(config: TrainConfig) -> Plan:
     arms = arms_of(selection, config)
     check_environment(config, arms[0].store, config.selection)
     if config.mode == "in-loop":
-        arms = [arm for arm in arms if arm.kind == "ranked"][:1]
+        arms = in_loop_arms(arms)
     exempt = {"out", "root", "selection", "threads", "checkpoint_updates"}  # where and how fast, never what comes out
     document = {
         "config": json.loads(config.model_dump_json(exclude=exempt)),
@@ -92,8 +93,9 @@ def plan(config: TrainConfig) -> Plan:
         "version": layerscout.__version__,
     }
     planned = Plan(config, selection, tuple(arms), hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest())
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if planned.memory_bytes > available:
+    _refuse_other_settings(config.out, planned.key)
+    available = available_memory()
+    if available is not None and planned.memory_bytes > available:
         raise BudgetError(
             f"training needs about {planned.memory_bytes / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are free",
             hint="fewer seeds, a smaller --set train.dqn.capacity, or fewer layers in the selection",
@@ -117,11 +119,11 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> RunRecord:
     runs: list[Run] = []
     with threads(config.threads):
         if config.mode == "in-loop":
-            groups = in_loop_groups(planned.arms[0], config, make_world, actions)
+            groups = in_loop_groups(planned.arms, config, make_world, actions)
         else:
             groups = feature_groups(planned.arms, config, make_world, actions)
         for group in groups:
-            part = _finished(config.out / group.name / "result.json", planned.key) or _train(group, planned, reporter)
+            part = _finished(config.out / group.name) or _train(group, planned, reporter)
             arms.extend(part.arms)
             runs.extend(part.runs)
     record = RunRecord(
@@ -137,25 +139,30 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> RunRecord:
     return record
 
 
-def _finished(path: Path, key: str) -> RunRecord | None:
-    if not path.exists():
-        return None
-    if path.with_suffix(".key").read_text().strip() != key:
-        raise UsageError(f"{path.parent} holds results of other settings", hint="choose another --out, or delete that folder")
-    return records.load(RunRecord, path)
+def _refuse_other_settings(out: Path, key: str) -> None:
+    """Every group's folder says from its beginning under which settings it was made; refuse before anything is overwritten."""
+    for path in sorted(out.glob(f"*/{KEY}")):
+        if path.read_text().strip() != key:
+            raise UsageError(f"{path.parent} holds results of other settings", hint="choose another --out, or delete that folder")
+
+
+def _finished(folder: Path) -> RunRecord | None:
+    return records.load(RunRecord, folder / "result.json") if (folder / "result.json").exists() else None
 
 
 def _train(group: Group, planned: Plan, reporter: Reporter) -> RunRecord:
     config = planned.config
     folder = config.out / group.name
+    folder.mkdir(parents=True, exist_ok=True)
+    records.write_atomic(folder / KEY, planned.key.encode())
     saved = Saved(folder / "checkpoint.npz", planned.key)
     runs = len(group.arms) * config.seeds
     total = (config.updates if config.mode == "offline" else config.steps) * runs
-    began, began_cpu = time.monotonic(), time.process_time()
     unit = "updates" if config.mode == "offline" else "steps"
     with reporter.task(f"train {group.name} ({runs} runs, {config.mode})", total, unit) as task:
         dqn, history = group.learn(saved, task)
-    spent = (time.monotonic() - began, (time.process_time() - began_cpu) / len(group.arms))
+    wall, cpu = saved.clock.read()
+    spent = (wall, cpu / len(group.arms))
     part = RunRecord(
         environment=config.environment,
         mode=config.mode,
@@ -164,7 +171,6 @@ def _train(group: Group, planned: Plan, reporter: Reporter) -> RunRecord:
         arms=tuple(_arm(arm, number * config.seeds, dqn, history, spent) for number, arm in enumerate(group.arms)),
         runs=tuple(_runs(group.arms, seeds_of(config), dqn, history)),
     )
-    records.write_atomic((folder / "result.json").with_suffix(".key"), planned.key.encode())
     records.save(part, folder / "result.json")
     saved.path.unlink(missing_ok=True)
     return part

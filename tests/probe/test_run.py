@@ -20,6 +20,7 @@ from layerscout.errors import BudgetError, DataError
 from layerscout.probe import plan as plan_module
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.plan import OUTPUTS, plan_stores
+from layerscout.probe.report import as_text
 from layerscout.probe.run import plan, run
 
 
@@ -78,6 +79,9 @@ def test_the_best_layer_is_found_and_every_output_is_there(tmp_path: Path) -> No
     assert "| 1 | blocks.2 |" in table
     assert "- the middle layer blocks.2 is already chosen as ranked" in table
     assert (tmp_path / "score_by_depth.png").read_bytes().startswith(b"\x89PNG")
+    text = as_text(ranking).splitlines()
+    assert text[1].startswith("1        blocks.2  0.")
+    assert text[-1].startswith("best: blocks.2, score 0.")
     assert "<svg" in (tmp_path / "score_by_depth.svg").read_text()
 
 

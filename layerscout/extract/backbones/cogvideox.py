@@ -6,8 +6,6 @@ noise that is the same for every row, and passed once through the transformer wi
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,11 @@ from torch import Tensor
 
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, LoadedBackbone, TokenGrid, fixed_noise, scale_pixels
+from layerscout.extract.backbones.checkpoint import config_digest, fetch, load_model, read_config, weights_digest
 from layerscout.settings import Config
 from layerscout.settings import build as build_settings
 
+PARTS = ("transformer", "vae", "scheduler")
 NOISE_SEED = 5
 TIME_RATIO = 4  # frames a latent frame, after the first
 
@@ -46,13 +46,11 @@ def build(source: str | None, options: dict[str, Any]) -> Backbone:
     if source is None:
         raise UsageError("backbone 'cogvideox' needs a checkpoint", hint="write cogvideox:FOLDER or cogvideox:HUB-ID")
     chosen = build_settings(CogVideoXOptions, options, "extract.backbone_options")
-    folder = _fetch(source)
-    transformer, vae, scheduler = (_config(folder / part) for part in ("transformer", "vae", "scheduler"))
-    if transformer.get("patch_size_t") is not None:
-        raise DataError(
-            f"{source} is CogVideoX 1.5 (patch_size_t={transformer['patch_size_t']})",
-            hint="this family file reads CogVideoX 1.0: 2b and 5b",
-        )
+    folder = fetch(source, PARTS, weights=False)
+    transformer = read_config(folder / "transformer", kind="CogVideoXTransformer3DModel")
+    vae = read_config(folder / "vae", kind="AutoencoderKLCogVideoX")
+    scheduler = read_config(folder / "scheduler", name="scheduler_config.json")
+    _check_kind(source, transformer, vae)
     if (chosen.frames - 1) % TIME_RATIO:
         raise UsageError(f"CogVideoX takes 4k+1 frames, not {chosen.frames}", hint="--set extract.backbone_options.frames=9")
     pixels = 2 ** (len(vae["block_out_channels"]) - 1)  # pixels a latent cell
@@ -75,15 +73,15 @@ def build(source: str | None, options: dict[str, Any]) -> Backbone:
         default_pooling="all/mean",
         identity={
             "class": "CogVideoXTransformer3DModel",
-            "config_digest": _digest(json.dumps([transformer, vae, scheduler], sort_keys=True).encode()),
+            "config_digest": config_digest(transformer, vae, scheduler),
             "regime": "denoise",
             "sigma": chosen.sigma,
             "noise": f"fixed, seed {NOISE_SEED}",
             "text": "zeros",
             "vae": "mode",
         },
-        weights_digest=lambda: _weights_digest(folder),
-        load=lambda device: _CogVideoX(folder, chosen, device),
+        weights_digest=lambda: weights_digest([fetch(source, PARTS, weights=True) / part for part in ("transformer", "vae")]),
+        load=lambda device: _CogVideoX(fetch(source, PARTS, weights=True), chosen, device),
     )
 
 
@@ -91,15 +89,12 @@ class _CogVideoX(LoadedBackbone):
     def __init__(self, folder: Path, options: CogVideoXOptions, device: torch.device) -> None:
         from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 
-        exact = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
         self.device = device
-        self.module = (
-            CogVideoXTransformer3DModel.from_pretrained(folder, subfolder="transformer", **exact).to(device).eval().requires_grad_(False)
-        )
-        self._vae = AutoencoderKLCogVideoX.from_pretrained(folder, subfolder="vae", **exact).to(device).eval().requires_grad_(False)
+        self.module = load_model(CogVideoXTransformer3DModel, folder / "transformer").to(device)
+        self._vae = load_model(AutoencoderKLCogVideoX, folder / "vae").to(device)
         schedule = CogVideoXDDIMScheduler.from_pretrained(folder, subfolder="scheduler").alphas_cumprod
         # the noise level is a share of standard deviation; integer timesteps mean different things in different schedules
-        self._timestep = int(torch.argmin((schedule.rsqrt().reciprocal() - (1 - options.sigma**2) ** 0.5).abs()))
+        self._timestep = int(torch.argmin((schedule.sqrt() - (1 - options.sigma**2) ** 0.5).abs()))
         self._keep, self._noise_share = float(schedule[self._timestep]) ** 0.5, float(1 - schedule[self._timestep]) ** 0.5
         self._rope = self._rotary(options)
 
@@ -128,50 +123,48 @@ class _CogVideoX(LoadedBackbone):
         if not config.use_rotary_positional_embeddings:
             return None
         from diffusers.models.embeddings import get_3d_rotary_pos_embed
-        from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_region_for_grid
 
         pixels = 2 ** (len(self._vae.config.block_out_channels) - 1) * config.patch_size
         grid = (options.size[0] // pixels, options.size[1] // pixels)
-        base = (config.sample_height // config.patch_size, config.sample_width // config.patch_size)
+        trained = (config.sample_height // config.patch_size, config.sample_width // config.patch_size)
         return get_3d_rotary_pos_embed(
             embed_dim=config.attention_head_dim,
-            crops_coords=get_resize_crop_region_for_grid(grid, base[1], base[0]),
+            crops_coords=centred_box(grid, trained),
             grid_size=grid,
             temporal_size=(options.frames - 1) // TIME_RATIO + 1,
             device=self.device,
         )
 
 
-def _fetch(source: str) -> Path:
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
-    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+def centred_box(grid: tuple[int, int], trained: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return (top, left), (bottom, right) of the largest box with the shape of ``grid`` in the middle of the trained grid.
+
+    Rotary positions of a frame of another size are spread over this box, so that they stay among the trained ones.
+    """
+    scale = min(trained[0] / grid[0], trained[1] / grid[1])
+    rows, columns = (round(side * scale) for side in grid)
+    top, left = round((trained[0] - rows) / 2), round((trained[1] - columns) / 2)
+    return (top, left), (top + rows, left + columns)
+
+
+def _check_kind(source: str, transformer: dict[str, Any], vae: dict[str, Any]) -> None:
+    """Refuse relatives that this file would run wrongly."""
+    if transformer.get("patch_size_t") is not None:
         raise DataError(
-            f"no checkpoint folder {source}", hint="give a folder with transformer/ and vae/, or a hub id such as zai-org/CogVideoX-2b"
+            f"{source} is CogVideoX 1.5 (patch_size_t={transformer['patch_size_t']})", hint="this backbone reads CogVideoX 1.0: 2b and 5b"
         )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    wanted = ["transformer/*", "vae/*", "scheduler/*"]
-    try:
-        return Path(snapshot_download(source, allow_patterns=wanted, ignore_patterns=["*.bin", "*.pt", "*.ckpt"]))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    for part, config, needed in (
+        ("transformer", transformer, ("num_attention_heads", "attention_head_dim", "num_layers", "patch_size", "in_channels")),
+        ("vae", vae, ("block_out_channels", "latent_channels")),
+    ):
+        for name in needed:
+            if name not in config:
+                raise DataError(f"{source}: {part}/config.json misses '{name}'", hint="download the checkpoint again")
+    if transformer["in_channels"] != vae["latent_channels"]:
         raise DataError(
-            f"could not get {source} from the hub: {type(error).__name__}", hint="check the id and the network, or give a local folder"
-        ) from None
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    name = "scheduler_config.json" if folder.name == "scheduler" else "config.json"
-    try:
-        return json.loads((folder / name).read_text())
-    except FileNotFoundError:
-        raise DataError(
-            f"{folder.parent} has no {folder.name}/{name}", hint="a CogVideoX checkpoint has transformer/, vae/ and scheduler/"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"{folder / name} is not valid JSON: {error}", hint="download the checkpoint again") from None
+            f"{source} takes {transformer['in_channels']} channels and its VAE gives {vae['latent_channels']}: an image-to-video checkpoint",
+            hint="this backbone reads the text-to-video checkpoints 2b and 5b",
+        )
 
 
 def _block_parameters(config: dict[str, Any]) -> int:
@@ -180,23 +173,3 @@ def _block_parameters(config: dict[str, Any]) -> int:
     with torch.device("meta"):
         model = CogVideoXTransformer3DModel.from_config(config | {"num_layers": 1})
     return sum(parameter.numel() for parameter in model.transformer_blocks[0].parameters())
-
-
-def _weights_digest(folder: Path) -> str:
-    """sha256 over the names, sizes and bytes of the safetensors files that will be loaded."""
-    digest = hashlib.sha256()
-    for part in ("transformer", "vae"):
-        files = sorted((folder / part).glob("*.safetensors"))
-        if not files:
-            raise DataError(
-                f"{folder / part} holds no .safetensors file", hint="pickled checkpoints (.bin) are refused; convert with save_pretrained"
-            )
-        for file in files:
-            digest.update(f"{part}/{file.name}|{file.stat().st_size}|".encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return f"sha256:{digest.hexdigest()}"
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -1,0 +1,42 @@
+"""What every benchmark shares: the two flags, and one way to print figures against their bars."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from importlib.metadata import version
+from typing import Any
+
+
+def options(description: str | None) -> argparse.Namespace:
+    """Read ``--quick`` and ``--json``."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a shorter run, for continuous integration")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    return parser.parse_args()
+
+
+def finish(
+    name: str,
+    packages: tuple[str, ...],
+    figures: dict[str, Any],
+    as_json: bool,
+    at_least: dict[str, float] | None = None,
+    at_most: dict[str, float] | None = None,
+) -> None:
+    """Print the figures, the bars and whether all hold. A figure is a number or a dict with median, min and max."""
+    at_least, at_most = at_least or {}, at_most or {}
+    holds = all(figures[key] >= bound for key, bound in at_least.items()) and all(figures[key] <= bound for key, bound in at_most.items())
+    versions = {"python": platform.python_version()} | {package: version(package) for package in packages}
+    if as_json:
+        print(json.dumps({"name": name, "versions": versions, "figures": figures, "bars": at_least | at_most, "holds": holds}))
+        return
+    print(f"{name}: " + "  ".join(f"{package} {number}" for package, number in versions.items()))
+    for key, value in figures.items():
+        bar = f"   bar: at least {at_least[key]:g}" if key in at_least else f"   bar: at most {at_most[key]:g}" if key in at_most else ""
+        if isinstance(value, dict):
+            print(f"  {key:36} {value['median']:12.3f}   ({value['min']:.3f} to {value['max']:.3f}){bar}")
+        else:
+            print(f"  {key:36} {value:>12,.3f}{bar}" if isinstance(value, int | float) else f"  {key:36} {value}{bar}")
+    print("  all bars hold" if holds else "  A BAR DOES NOT HOLD")

@@ -1,0 +1,35 @@
+"""This machine in, how many bytes of memory a process may still take out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+MEMINFO = Path("/proc/meminfo")
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+
+
+def available_memory() -> int | None:
+    """Return the smallest of what the system and a container's limit leave, or None where neither can be known."""
+    known = [amount for amount in (_system(), _container()) if amount is not None]
+    return min(known, default=None)
+
+
+def _system() -> int | None:
+    try:
+        fields = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # half of a machine that others may use too
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _container() -> int | None:
+    try:
+        limit, used = ((CONTROL_GROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return None if limit == "max" else max(int(limit) - int(used), 0)
+    except (OSError, ValueError):
+        return None
