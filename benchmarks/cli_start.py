@@ -1,6 +1,6 @@
 """How long ``layerscout --help`` takes as a whole process, and which heavy packages it loads (none).
 
-    python benchmarks/cli_start.py [--quick] [--json]
+python benchmarks/cli_start.py [--quick] [--json]
 """
 
 from __future__ import annotations

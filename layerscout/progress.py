@@ -102,11 +102,11 @@ class Reporter:
 
         if self._bar is None:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[facts]}"),
+                TextColumn("{task.fields[facts]}", markup=False),
             )
             self._bar = Progress(*columns, console=Console(file=self.stream))
             self._bar.start()

@@ -1,6 +1,63 @@
-"""One thread a process, set before any library reads it: tests run side by side and must not fight for cores."""
+"""One thread a process; small datasets and stores that several files read, made once, because a video model takes seconds to import."""
+
+from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from pathlib import Path
 
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+import pytest
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # before any library reads them: tests run side by side
     os.environ.setdefault(name, "1")
+
+INTERCEPT, GRID = "layerscout/Intercept-v0", "layerscout/Grid-v0"
+
+
+@pytest.fixture(scope="session")
+def _no_waiting_for_the_disk():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@dataclass(frozen=True)
+class Small:
+    """Two datasets with their stores: Intercept through ``tiny`` and its twin, Grid's planes through ``synthetic``."""
+
+    root: Path
+    intercept: Path
+    planes: Path
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory, _no_waiting_for_the_disk) -> Small:
+    from layerscout.rl.collect import plan, run
+    from layerscout.rl.config import CollectConfig
+
+    folder = tmp_path_factory.mktemp("small")
+    intercept = CollectConfig(environment=INTERCEPT, steps=290, policy="epsilon:0.5:3", out=folder / "intercept.h5")
+    planes = CollectConfig(environment=GRID, steps=400, policy="epsilon:0.6", options={"observation": "planes"}, out=folder / "planes.h5")
+    return Small(folder / "root", run(plan(intercept)), run(plan(planes)))
+
+
+@pytest.fixture(scope="session")
+def tiny_store(small):
+    return _extract("tiny", small.intercept, small.root)
+
+
+@pytest.fixture(scope="session")
+def untrained_store(small):
+    return _extract("tiny-untrained", small.intercept, small.root)
+
+
+@pytest.fixture(scope="session")
+def synthetic_store(small):
+    return _extract("synthetic", small.planes, small.root)
+
+
+def _extract(backbone: str, data: Path, root: Path):
+    from layerscout.extract.config import ExtractConfig
+    from layerscout.extract.run import plan, run
+
+    return run(plan(ExtractConfig(backbone=backbone, data=data, root=root, rows_per_chunk=128)))

@@ -18,28 +18,36 @@ from layerscout.extract.pooling import pool
 class Capture:
     """Runs a loaded backbone and returns what the wanted layers said, pooled in float32 while the pass runs.
 
-    Only the pooled vectors outlive a block, so memory does not grow with the number of layers. Blocks after the
-    last wanted layer are dropped. The hooks return None: anything else would replace the block's output.
+    Only the pooled vectors outlive a block, so memory does not grow with the number of layers. A pass ends after the
+    deepest wanted layer. The hooks return None: anything else would replace the block's output.
     """
 
     def __init__(self, loaded: LoadedBackbone, layers: Sequence[LayerInfo], grid: TokenGrid, pooling: str) -> None:
         self._loaded, self._grid, self._pooling = loaded, grid, pooling
         self.layers = tuple(layers)
-        loaded.truncate(max(layers, key=lambda layer: layer.depth))
 
     @torch.inference_mode()
-    def __call__(self, clip: UInt8[Tensor, "clip time height width channel"]) -> dict[str, Float[Tensor, "clip pooled"]]:
+    def __call__(
+        self, clip: UInt8[Tensor, "clip time height width channel"], only: Sequence[str] | None = None
+    ) -> dict[str, Float[Tensor, "clip pooled"]]:
         """Return each layer's pooled activation for a batch of clips, on the backbone's device.
+
+        Parameters
+        ----------
+        only
+            Names of the layers wanted from this pass (default: all of ``layers``).
 
         Raises
         ------
         DataError
             A layer did not fire, or fired more than once, in this pass.
         """
+        wanted = [layer for layer in self.layers if only is None or layer.name in only]
+        self._loaded.truncate(max(wanted, key=lambda layer: layer.depth))
         pooled: dict[str, Tensor] = {}
-        with self._hooks(pooled):
+        with self._hooks(wanted, pooled):
             self._loaded.forward(clip.to(self._loaded.device))
-        missing = [layer.name for layer in self.layers if layer.name not in pooled]
+        missing = [layer.name for layer in wanted if layer.name not in pooled]
         if missing:
             raise DataError(
                 f"layer '{missing[0]}' never ran in the forward pass", hint="the backbone's layer list does not match its model"
@@ -47,10 +55,10 @@ class Capture:
         return pooled
 
     @contextmanager
-    def _hooks(self, pooled: dict[str, Tensor]) -> Iterator[None]:
+    def _hooks(self, wanted: Sequence[LayerInfo], pooled: dict[str, Tensor]) -> Iterator[None]:
         handles = []
         try:
-            for layer in self.layers:
+            for layer in wanted:
                 module = self._loaded.module.get_submodule(layer.module)
                 handles.append(module.register_forward_hook(self._hook(layer.name, pooled)))
             yield

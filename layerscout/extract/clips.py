@@ -93,6 +93,6 @@ class ClipWindow:
         self._past[which, :-1] = self._past[which, 1:]
         self._past[which, -1] = fit(frames, self._spec)
 
-    def clips(self) -> UInt8[np.ndarray, "copy time height width channel"]:
-        """Return the present clip of every copy."""
-        return self._past[:, [self._span - 1 + offset for offset in self._spec.offsets]]
+    def clips(self, which: Int[np.ndarray, " copy"]) -> UInt8[np.ndarray, "copy time height width channel"]:
+        """Return the present clips of the copies ``which``."""
+        return self._past[np.asarray(which)[:, None], [self._span - 1 + offset for offset in self._spec.offsets]]

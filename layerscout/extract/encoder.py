@@ -42,13 +42,14 @@ class Encoder:
     def __init__(self, store: Store, layers: Sequence[str], device: str = "cpu") -> None:
         self.backbone = backbone_of(store)
         self.clip = self.backbone.clip
-        self._pixels = PIXELS in layers
         wanted = [self.backbone.layer(name) for name in layers if name != PIXELS]
         self._capture = (
             Capture(self.backbone.load(torch.device(device)), wanted, self.backbone.grid, store.identity["pooling"]) if wanted else None
         )
 
-    def __call__(self, clip: UInt8[Tensor, "clip time height width channel"]) -> dict[str, Float[Tensor, "clip pooled"]]:
-        """Return float32 features of every wanted layer for a batch of clips."""
-        features = {} if self._capture is None else self._capture(clip)
-        return features | ({PIXELS: pixel_features(clip)} if self._pixels else {})
+    def __call__(self, clip: UInt8[Tensor, "clip time height width channel"], layer: str) -> Float[Tensor, "clip pooled"]:
+        """Return float32 features of one layer for a batch of clips; the model runs no deeper than that layer."""
+        if layer == PIXELS:
+            return pixel_features(clip)
+        assert self._capture is not None, "the encoder was built without layers of its backbone"
+        return self._capture(clip, only=[layer])[layer]

@@ -99,7 +99,8 @@ class _Statistics:
                 continue
             first = self._first.setdefault(name, value[:1])
             self._totals[name] = self._totals.get(name, torch.zeros_like(first)) + value.sum(dim=0, keepdim=True)
-            if not torch.equal(value, first.expand_as(value)):
+            # the same row at another place in a batch may be rounded otherwise, and is the same all the same
+            if not torch.allclose(value, first, rtol=1e-5, atol=1e-6):
                 self._varying.add(name)
         self._clips += len(tokens)
 
@@ -107,7 +108,7 @@ class _Statistics:
         return (self._sum / self._count).float(), (self._squares / self._count).sqrt().float()
 
     def context(self) -> dict[str, Any]:
-        """What is the same for every clip, exactly; the mean of what is not."""
+        """What is the same for every clip, as the first clip had it; the mean of what is not."""
         return {name: self._totals[name] / self._clips if name in self._varying else value for name, value in self._first.items()}
 
 

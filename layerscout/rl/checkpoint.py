@@ -40,7 +40,7 @@ def load(path: Path, key: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             structure = json.loads(file[STRUCTURE].tobytes())
             arrays = {name: file[name] for name in file.files if name != STRUCTURE}
         written_for, state = structure["key"], _restore(structure["state"], arrays)

@@ -59,8 +59,9 @@ def feature_table(arm: ArmSpec, scaler: Scaler) -> Float32[np.ndarray, "row feat
 class FeatureObserver:
     """Runs the frozen layers on the present clips of many games, each game for its own arm.
 
-    One model in memory for each store that an arm needs, whatever the number of arms and runs. What comes out for a
-    clip equals the stored row of that clip, so a policy learned from the store sees the same when it acts.
+    One model in memory for each store that an arm needs, whatever the number of arms and runs; a clip runs no deeper
+    than its own arm's layer. What comes out for a clip equals the stored row of that clip (to float rounding, because
+    batches differ), so a policy learned from the store sees the same when it acts.
     """
 
     def __init__(
@@ -85,21 +86,14 @@ class FeatureObserver:
     def observe(self, live: Bool[np.ndarray, " copy"]) -> Float32[np.ndarray, "copy feature"]:
         """Return the features of every live copy, zero elsewhere and in the padding of narrower arms."""
         seen = np.zeros((len(live), self.width), dtype=np.float32)
-        for store, encoder in self._encoders.items():
-            mine = np.array([arm.store.id == store for arm in self._arms])[self._arm_of_copy] & live
-            copies = np.flatnonzero(mine)
-            clips = self._windows[store].clips()[copies]
+        for number, (arm, scaler) in enumerate(zip(self._arms, self._scalers, strict=True)):
+            copies = np.flatnonzero((self._arm_of_copy == number) & live)
             for low in range(0, len(copies), BATCH):
                 batch = copies[low : low + BATCH]
-                self._fill(seen, batch, encoder(torch.from_numpy(clips[low : low + BATCH])))
+                features = self._encoders[arm.store.id](torch.from_numpy(self._windows[arm.store.id].clips(batch)), arm.layer)
+                stored = features.cpu().numpy().astype(arm.store.specs[arm.layer].dtype)  # rounded as the store rounds
+                seen[batch, : arm.width] = scaler(stored)
         return seen
-
-    def _fill(self, seen: np.ndarray, batch: np.ndarray, features: dict[str, torch.Tensor]) -> None:
-        for number, arm in enumerate(self._arms):
-            chosen = np.flatnonzero(self._arm_of_copy[batch] == number)
-            if arm.layer in features and len(chosen):
-                stored = features[arm.layer][chosen].cpu().numpy().astype(arm.store.specs[arm.layer].dtype)  # rounded as the store rounds
-                seen[batch[chosen], : arm.width] = self._scalers[number](stored)
 
 
 class ClipObserver:
@@ -107,6 +101,7 @@ class ClipObserver:
 
     def __init__(self, copies: int, spec: ClipSpec) -> None:
         self._window = ClipWindow(copies, spec)
+        self._everyone = np.arange(copies)
         self.shape: tuple[int, ...] = (len(spec.offsets), *spec.frame_shape)
 
     def start(self, which: Int[np.ndarray, " started"], frames: Frames) -> None:
@@ -119,7 +114,7 @@ class ClipObserver:
 
     def observe(self, live: Bool[np.ndarray, " copy"]) -> UInt8[np.ndarray, "copy time height width channel"]:
         """Return every copy's present clip."""
-        return self._window.clips()
+        return self._window.clips(self._everyone)
 
 
 Observer = FeatureObserver | ClipObserver

@@ -112,7 +112,7 @@ class LoadedBackbone(ABC):
 
     @abstractmethod
     def truncate(self, last: LayerInfo) -> None:
-        """Drop every block after ``last`` (early exit); irreversible for this object."""
+        """Make the next passes end after the block ``last`` (early exit); another call may ask for a deeper one again."""
 
 
 def digest_tensors(tensors: dict[str, Tensor]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,10 @@ def load_model(kind: Any, folder: Path) -> Any:
     """
     weight_files(folder)
     try:
-        model, report = kind.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
-        )
+        with _no_progress_bar():
+            model, report = kind.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
+            )
     except Exception as error:  # what diffusers and safetensors throw at a damaged file has no common class
         told = " ".join(str(error).split())
         raise DataError(f"the weights in {folder} cannot be loaded: {type(error).__name__}: {told}", hint=AGAIN) from error
@@ -126,3 +128,17 @@ def load_model(kind: Any, folder: Path) -> Any:
     if lacking:
         raise DataError(f"{folder} lacks {len(lacking)} weights of its configuration, first {lacking[0]}", hint=AGAIN)
     return model.float().eval().requires_grad_(False)
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep diffusers from drawing its own bar for the shards."""
+    from diffusers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -92,6 +92,7 @@ class _CogVideoX(LoadedBackbone):
         self.device = device
         self.module = load_model(CogVideoXTransformer3DModel, folder / "transformer").to(device)
         self._vae = load_model(AutoencoderKLCogVideoX, folder / "vae").to(device)
+        self._blocks: Any = self.module.transformer_blocks
         schedule = CogVideoXDDIMScheduler.from_pretrained(folder, subfolder="scheduler").alphas_cumprod
         # the noise level is a share of standard deviation; integer timesteps mean different things in different schedules
         self._timestep = int(torch.argmin((schedule.sqrt() - (1 - options.sigma**2) ** 0.5).abs()))
@@ -115,8 +116,7 @@ class _CogVideoX(LoadedBackbone):
         return output[0]
 
     def truncate(self, last: LayerInfo) -> None:
-        blocks: Any = self.module.transformer_blocks
-        self.module.transformer_blocks = blocks[: last.depth + 1]
+        self.module.transformer_blocks = self._blocks[: last.depth + 1]
 
     def _rotary(self, options: CogVideoXOptions) -> tuple[Tensor, Tensor] | None:
         config: Any = self.module.config

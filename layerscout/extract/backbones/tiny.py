@@ -92,6 +92,7 @@ class _Tiny(LoadedBackbone):
 
             self.module.load_state_dict(load(_weights()))
         self.module.eval().requires_grad_(False).to(device)
+        self._blocks: Any = self.module.transformer_blocks
         self._noise = fixed_noise((1, FUTURE, 3, SIZE, SIZE), NOISE_SEED).to(device)
 
     def forward(self, clip: UInt8[Tensor, "clip time height width channel"]) -> None:
@@ -103,8 +104,7 @@ class _Tiny(LoadedBackbone):
         return output[0]
 
     def truncate(self, last: LayerInfo) -> None:
-        blocks: Any = self.module.transformer_blocks
-        self.module.transformer_blocks = blocks[: last.depth + 1]
+        self.module.transformer_blocks = self._blocks[: last.depth + 1]
 
 
 def _describe(name: str, source: str | None, options: dict[str, Any]) -> Backbone:

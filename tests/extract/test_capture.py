@@ -1,0 +1,143 @@
+"""Hooks see what the modules give, change nothing, and cannot miss a layer silently."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from layerscout.errors import DataError
+from layerscout.extract.backbones.base import LayerInfo, LoadedBackbone, TokenGrid, find
+from layerscout.extract.capture import Capture
+from layerscout.extract.pooling import pool
+
+
+def random_clips(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return find("tiny")
+
+
+def outputs_by_hand(backbone, clips) -> dict[str, torch.Tensor]:
+    """Raw tokens of every block of the whole model, noted by wrapping each block's ``forward``."""
+    loaded = backbone.load(torch.device("cpu"))
+    seen = {}
+    for layer in backbone.layers:
+        block = loaded.module.get_submodule(layer.module)
+
+        def noting(*arguments, inner=block.forward, name=layer.name, **named):
+            output = inner(*arguments, **named)
+            seen[name] = loaded.tokens(output).clone()
+            return output
+
+        block.forward = noting
+    with torch.inference_mode():
+        loaded.forward(clips)
+    return seen
+
+
+@pytest.mark.parametrize("pooling", ["future/grid4", "all/mean", "last/grid2"])
+def test_pooled_activations_are_those_of_the_modules(tiny, pooling):
+    clips = random_clips(5)
+    capture = Capture(tiny.load(torch.device("cpu")), tiny.layers, tiny.grid, pooling)
+    expected = outputs_by_hand(tiny, clips)
+    captured = capture(clips)
+    assert list(captured) == [layer.name for layer in tiny.layers]
+    for name, tokens in expected.items():
+        assert torch.equal(captured[name], pool(tokens, pooling, tiny.grid))
+
+
+@pytest.mark.parametrize("wanted", [[0], [3], [5, 1], [7]])
+def test_stopping_after_the_last_wanted_layer_changes_no_value(tiny, wanted):
+    clips = random_clips(4)
+    everything = Capture(tiny.load(torch.device("cpu")), tiny.layers, tiny.grid, "all/mean")(clips)
+    loaded = tiny.load(torch.device("cpu"))
+    some = Capture(loaded, [tiny.layers[i] for i in wanted], tiny.grid, "all/mean")(clips)
+    assert len(loaded.module.transformer_blocks) == max(wanted) + 1
+    assert sorted(some) == sorted(tiny.layers[i].name for i in wanted)
+    assert all(torch.equal(some[name], everything[name]) for name in some)
+
+
+def test_each_pass_may_stop_at_another_layer(tiny):
+    clips = random_clips(4)
+    loaded = tiny.load(torch.device("cpu"))
+    capture = Capture(loaded, tiny.layers, tiny.grid, "all/mean")
+    everything = capture(clips)
+    for name in ("blocks.2", "blocks.6", "blocks.0", "blocks.7"):
+        only = capture(clips, only=[name])
+        assert list(only) == [name]
+        assert len(loaded.module.transformer_blocks) == tiny.layer(name).depth + 1
+        assert torch.equal(only[name], everything[name])
+    assert all(torch.equal(values, everything[name]) for name, values in capture(clips).items())
+
+
+class Chain(LoadedBackbone):
+    """Three linear blocks on the colours of every row of every frame, each called as often as ``calls`` says."""
+
+    def __init__(self, calls: tuple[int, int, int] = (1, 1, 1)) -> None:
+        self.device = torch.device("cpu")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.module = nn.ModuleList([nn.Linear(3, 3) for _ in calls])
+        self.calls = calls
+
+    def forward(self, clip):
+        tokens = clip.float().mean(3) / 255
+        for block, times in zip(self.module, self.calls, strict=True):
+            for _ in range(times):
+                tokens = block(tokens)
+        self.result = tokens
+
+    def tokens(self, output):
+        return output.flatten(1, 2)
+
+    def truncate(self, last):
+        pass
+
+
+CHAIN_LAYERS = [LayerInfo(f"block.{i}", f"{i}", i, 3, 12) for i in range(3)]
+CHAIN_GRID = TokenGrid(time=2, height=4, width=1, past=2)
+
+
+@pytest.fixture
+def clips():
+    return torch.randint(0, 256, (2, 2, 4, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def test_hooks_do_not_change_the_forward_pass_and_leave_nothing_behind(clips):
+    free, hooked = Chain(), Chain()
+    with torch.inference_mode():
+        free.forward(clips)
+    pooled = Capture(hooked, CHAIN_LAYERS, CHAIN_GRID, "all/mean")(clips)
+    assert torch.equal(free.result, hooked.result)
+    torch.testing.assert_close(pooled["block.2"], free.result.mean((1, 2)))
+    assert not any(block._forward_hooks for block in hooked.module)
+
+
+def test_what_was_captured_does_not_alias_the_model(clips):
+    capture = Capture(Chain(), CHAIN_LAYERS, CHAIN_GRID, "all/grid1")
+    first = capture(clips)
+    kept = {name: value.clone() for name, value in first.items()}
+    capture(255 - clips)
+    assert all(torch.equal(first[name], kept[name]) for name in kept)
+
+
+def test_a_layer_that_never_runs_is_refused(clips):
+    with pytest.raises(DataError, match=r"layer 'block\.1' never ran"):
+        Capture(Chain(calls=(1, 0, 1)), CHAIN_LAYERS, CHAIN_GRID, "all/mean")(clips)
+
+
+def test_a_layer_that_runs_twice_is_refused_and_hooks_are_removed(clips):
+    chain = Chain(calls=(1, 2, 1))
+    with pytest.raises(DataError, match=r"layer 'block\.1' ran twice"):
+        Capture(chain, CHAIN_LAYERS, CHAIN_GRID, "all/mean")(clips)
+    assert not any(block._forward_hooks for block in chain.module)
+
+
+def test_only_wanted_layers_are_hooked(clips):
+    """A layer that runs twice does not matter when nobody asked for it."""
+    pooled = Capture(Chain(calls=(1, 2, 1)), [CHAIN_LAYERS[0], CHAIN_LAYERS[2]], CHAIN_GRID, "all/mean")(clips)
+    assert sorted(pooled) == ["block.0", "block.2"]

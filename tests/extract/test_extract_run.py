@@ -1,0 +1,359 @@
+"""Extraction: killed and continued it is bit-equal to an unbroken run; it looks at no later frame; it does nothing twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import frames_by_hand
+import numpy as np
+import pytest
+import torch
+
+from layerscout.cache.store import Store
+from layerscout.cache.trajectories import Trajectories
+from layerscout.cache.writer import StoreWriter
+from layerscout.errors import BudgetError, DataError, UsageError
+from layerscout.extract import run as extraction
+from layerscout.extract.backbones import base, tiny
+from layerscout.extract.capture import Capture
+from layerscout.extract.clips import RowTable, clips_of
+from layerscout.extract.config import ExtractConfig
+from layerscout.extract.encoder import Encoder, backbone_of
+from layerscout.extract.pooling import pixel_features
+from layerscout.extract.run import plan, run
+
+LENGTHS = (12, 1, 25, 7, 30)
+ROWS = sum(LENGTHS) + len(LENGTHS)
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    return frames_by_hand.random_episodes(LENGTHS)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, episodes) -> Path:
+    return frames_by_hand.write(tmp_path_factory.mktemp("data") / "data.h5", episodes)
+
+
+def config(dataset: Path, store_root: Path, **changes) -> ExtractConfig:
+    return ExtractConfig(**({"backbone": "tiny", "data": dataset, "root": store_root, "rows_per_chunk": 32, "batch": 10} | changes))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, data) -> Store:
+    return run(plan(config(data, tmp_path_factory.mktemp("unbroken"))))
+
+
+def files_of(store: Store) -> dict[str, bytes]:
+    """Every file that numbers come from; the manifest holds times and is no such file."""
+    return {
+        path.relative_to(store.path).as_posix(): path.read_bytes()
+        for path in sorted(store.path.rglob("*"))
+        if path.is_file() and path.name != "manifest.json"
+    }
+
+
+def everything_under(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*"))
+
+
+# --- what is stored
+
+
+def test_rows_are_the_pooled_activations_of_their_clips(unbroken, data):
+    backbone = base.find("tiny")
+    capture = Capture(backbone.load(torch.device("cpu")), backbone.layers, backbone.grid, backbone.default_pooling)
+    with Trajectories(data) as trajectories:
+        clips = torch.from_numpy(clips_of(trajectories, RowTable(trajectories.lengths), 0, ROWS, backbone.clip))
+    expected = capture(clips) | {"pixels": pixel_features(clips)}
+    assert list(unbroken.specs) == list(expected)
+    for name, values in expected.items():
+        stored = unbroken.layer(name).all()
+        assert stored.dtype == np.float16
+        np.testing.assert_allclose(stored, values, rtol=2e-3, atol=1e-3 * float(values.abs().max()))
+
+
+def test_index_columns_say_who_when_and_what(unbroken, episodes):
+    row = 0
+    columns = {name: unbroken.index(name) for name in ("episode", "step", "action", "reward", "terminated", "truncated", "padding")}
+    for number, episode in enumerate(episodes):
+        for step in range(len(episode.frames)):
+            last = step == len(episode.actions)
+            expected = {
+                "episode": number,
+                "step": step,
+                "action": -1 if last else episode.actions[step],
+                "reward": np.float32("nan") if last else episode.rewards[step],
+                "terminated": False if last else episode.terminated[step],
+                "truncated": False if last else episode.truncated[step],
+                "padding": max(0, 2 - step),
+            }
+            np.testing.assert_equal({name: columns[name][row] for name in expected}, expected)
+            row += 1
+    assert row == unbroken.rows == ROWS
+
+
+def test_a_dataset_without_rewards_has_none_in_any_row(tmp_path, episodes):
+    data = frames_by_hand.write(tmp_path / "data.h5", [replace(episode, rewards=None) for episode in episodes[:2]])
+    store = run(plan(config(data, tmp_path, layers=("blocks.0",))))
+    assert np.isnan(store.index("reward")).all()
+
+
+@pytest.mark.parametrize("changes", [{"batch": 3}, {"rows_per_chunk": 7}, {"threads": 1}], ids=str)
+def test_what_is_no_part_of_the_identity_changes_no_number(unbroken, data, tmp_path, changes):
+    store = run(plan(config(data, tmp_path, **changes)))
+    assert store.id == unbroken.id
+    for name in store.specs:
+        expected = unbroken.layer(name).all().astype(np.float32)
+        np.testing.assert_allclose(store.layer(name).all(), expected, rtol=2e-3, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"backbone": "tiny-untrained"}, {"pooling": "last/mean"}, {"dtype": "float32"}, {"layers": ("blocks.1",)}], ids=str
+)
+def test_what_changes_numbers_is_part_of_the_identity(unbroken, data, tmp_path, changes):
+    planned = plan(config(data, tmp_path, **changes))
+    assert planned.identity != unbroken.identity
+
+
+def test_every_setting_is_in_the_identity_or_stated_to_be_exempt():
+    exempt = {"root", "batch", "device", "threads", "rows_per_chunk"}
+    tested = {"backbone", "data", "layers", "pooling", "dtype", "backbone_options"}  # above, below and in test_cogvideox.py
+    assert set(ExtractConfig.model_fields) == exempt | tested
+    assert all(f"``{name}``" in ExtractConfig.__doc__ for name in exempt)
+
+
+# --- causality
+
+
+def test_later_frames_change_no_earlier_row(unbroken, episodes, tmp_path):
+    changed = frames_by_hand.write(tmp_path / "data.h5", frames_by_hand.with_other_ending(episodes, episode=2, step=20))
+    other = run(plan(config(changed, tmp_path)))
+    assert other.id != unbroken.id, "another dataset is another store"
+    first = sum(LENGTHS[:2]) + 2
+    touched = np.arange(first + 20, first + LENGTHS[2] + 1)
+    for name in unbroken.specs:
+        before, after = unbroken.layer(name).all(), other.layer(name).all()
+        different = np.flatnonzero((before != after).any(axis=1))
+        np.testing.assert_array_equal(different, touched, err_msg=f"{name}: exactly the rows from the changed frame on differ")
+
+
+# --- killed and continued
+
+
+def test_an_interrupted_run_continues_bit_equal(unbroken, data, tmp_path, monkeypatch):
+    written = []
+    whole = StoreWriter.write_unit
+
+    def write_and_stop(self, unit, layers, index):
+        if len(written) in (1, 2):
+            written.append("stopped")
+            raise KeyboardInterrupt
+        whole(self, unit, layers, index)
+        written.append(unit)
+
+    monkeypatch.setattr(StoreWriter, "write_unit", write_and_stop)
+    planned = plan(config(data, tmp_path))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(planned)
+        assert not (tmp_path / "stores").exists()
+    store = run(plan(config(data, tmp_path)))
+    assert written == [0, "stopped", "stopped", 1, 2], "no unit is computed twice"
+    assert files_of(store) == files_of(unbroken)
+    assert not list((tmp_path / "staging").rglob("*.json"))
+
+
+def test_a_killed_process_is_continued_bit_equal(unbroken, data, tmp_path, monkeypatch):
+    """SIGKILL, so that nothing can tidy up."""
+    script = textwrap.dedent(
+        f"""
+        import os, signal
+        from pathlib import Path
+        from layerscout.cache.writer import StoreWriter
+        from layerscout.extract.config import ExtractConfig
+        from layerscout.extract.run import plan, run
+
+        whole = StoreWriter.write_unit
+        def write_and_die(self, unit, layers, index):
+            whole(self, unit, layers, index)
+            if unit == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+        StoreWriter.write_unit = write_and_die
+        run(plan(ExtractConfig(backbone="tiny", data=Path({str(data)!r}), root=Path({str(tmp_path)!r}), rows_per_chunk=32, batch=10)))
+        """
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    killed = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "stores").exists()
+    assert len(list((tmp_path / "staging").rglob("units/*.json"))) == 2
+    computed = []
+    whole = StoreWriter.write_unit
+    monkeypatch.setattr(
+        StoreWriter, "write_unit", lambda self, unit, layers, index: (computed.append(unit), whole(self, unit, layers, index))
+    )
+    store = run(plan(config(data, tmp_path)))
+    assert computed == [2]
+    assert files_of(store) == files_of(unbroken)
+
+
+def test_a_second_run_does_nothing(data, unbroken, monkeypatch, tmp_path):
+    root = shutil.copytree(unbroken.path.parents[1], tmp_path / "root")
+    before = {path: path.stat().st_mtime_ns for path in everything_under(root)}
+    monkeypatch.setattr(tiny, "_Tiny", lambda *a: pytest.fail("the model was loaded"))
+    planned = plan(config(data, root))
+    assert planned.existing is not None
+    assert planned.describe()["bytes"] == 0
+    assert planned.describe()["exists"] == unbroken.id
+    assert run(planned).id == unbroken.id
+    assert {path: path.stat().st_mtime_ns for path in everything_under(root)} == before
+
+
+def test_some_layers_are_served_by_a_store_with_more(data, unbroken):
+    planned = plan(config(data, unbroken.path.parents[1], layers=("blocks.6", "blocks.2")))
+    assert planned.existing is not None
+    assert planned.existing.id == unbroken.id
+    assert plan(config(data, unbroken.path.parents[1], layers=("blocks.2",), pooling="all/mean")).existing is None
+
+
+def test_fewer_layers_hold_the_same_numbers(data, unbroken, tmp_path):
+    store = run(plan(config(data, tmp_path, layers=("blocks.2",))))
+    assert list(store.specs) == ["blocks.2", "pixels"]
+    for name in store.specs:
+        np.testing.assert_array_equal(store.layer(name).all(), unbroken.layer(name).all())
+
+
+# --- plans
+
+
+def test_a_plan_writes_nothing_and_tells_what_will_be_written(data, tmp_path):
+    root = tmp_path / "root"
+    described = plan(config(data, root)).describe()
+    assert not root.exists()
+    assert described["rows"] == ROWS
+    assert described["units"] == 3
+    assert described["exists"] is None
+    store = run(plan(config(data, root)))
+    files = [path for path in store.path.rglob("*") if path.is_file()]
+    assert described["files"] == len(files)
+    total = sum(path.stat().st_size for path in files)
+    assert total <= described["bytes"] <= 1.5 * total + 200_000
+
+
+def test_no_room_is_refused_before_anything_is_written(data, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    root = tmp_path / "root"
+    with pytest.raises(BudgetError, match="nothing was written"):
+        run(plan(config(data, root)))
+    assert not root.exists()
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_an_activation_that_is_not_finite_is_named_with_its_row(data, tmp_path, monkeypatch, bad):
+    whole, rows = Capture.__call__, []
+
+    def spoilt(self, clip):
+        pooled = whole(self, clip)
+        rows.extend(range(len(rows), len(rows) + len(clip)))
+        if 41 in rows[-len(clip) :]:
+            pooled["blocks.3"] = pooled["blocks.3"].clone()
+            pooled["blocks.3"][rows[-len(clip) :].index(41), 5] = bad
+        return pooled
+
+    monkeypatch.setattr(Capture, "__call__", spoilt)
+    with pytest.raises(DataError, match=rf"layer 'blocks\.3' has {bad} at row 41"):
+        run(plan(config(data, tmp_path)))
+    assert not (tmp_path / "stores").exists()
+
+
+def test_an_activation_too_large_for_float16_is_named(data, tmp_path, monkeypatch):
+    whole = Capture.__call__
+    monkeypatch.setattr(Capture, "__call__", lambda self, clip: {name: values + 1e5 for name, values in whole(self, clip).items()})
+    with pytest.raises(DataError, match=r"layer 'blocks\.0' has .* too large for float16"):
+        run(plan(config(data, tmp_path)))
+    run(plan(config(data, tmp_path, dtype="float32")))
+
+
+def test_a_gpu_that_is_not_there_is_an_error(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="'cuda' was asked for and torch sees no GPU"):
+        plan(config(data, tmp_path, device="cuda"))
+
+
+@pytest.mark.parametrize("device", ["gpu", "meta", "cpu:x"])
+def test_an_unknown_device_is_an_error(data, tmp_path, device):
+    with pytest.raises(UsageError, match=f"'{device}'"):
+        plan(config(data, tmp_path, device=device))
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "expected"),
+    [
+        ({"backbone": "tyni"}, UsageError, "did you mean 'tiny'"),
+        ({"layers": ("block.1",)}, UsageError, "did you mean 'blocks.1'"),
+        ({"layers": ("blocks.1", "blocks.1")}, DataError, "twice"),
+        ({"pooling": "median"}, UsageError, "unknown pooling"),
+        ({"pooling": "last/grid3"}, UsageError, "does not divide"),
+        ({"backbone": "synthetic"}, DataError, "frames are 32x32x3 and this backbone takes 8x8x2"),
+        ({"data": Path("/no/such/file.h5")}, DataError, "no trajectory file"),
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_refused_before_anything_is_written(data, tmp_path, changes, kind, expected):
+    with pytest.raises(kind, match=expected):
+        plan(config(data, tmp_path / "root", **changes))
+    assert not (tmp_path / "root").exists()
+
+
+def test_a_truncated_dataset_is_refused(data, tmp_path):
+    torn = tmp_path / "torn.h5"
+    torn.write_bytes(data.read_bytes()[:-5000])
+    with pytest.raises(DataError, match=r"torn\.h5"):
+        plan(config(torn, tmp_path / "root"))
+
+
+# --- the store's backbone again, for agents that act
+
+
+def test_an_encoder_gives_the_stored_rows(unbroken, data):
+    encoder = Encoder(unbroken, ["blocks.4", "pixels"])
+    with Trajectories(data) as trajectories:
+        clips = torch.from_numpy(clips_of(trajectories, RowTable(trajectories.lengths), 0, ROWS, encoder.clip))
+    for low in range(0, ROWS, 9):
+        for name in ("blocks.4", "pixels"):
+            stored = unbroken.layer(name).read(low, min(ROWS, low + 9))
+            np.testing.assert_allclose(encoder(clips[low : low + 9], name), stored, rtol=2e-3, atol=1e-3 * np.abs(stored).max())
+
+
+def test_pixels_alone_need_no_model(unbroken, monkeypatch):
+    monkeypatch.setattr(tiny, "_Tiny", lambda *a: pytest.fail("the model was loaded"))
+    clip = torch.zeros((1, 3, 32, 32, 3), dtype=torch.uint8)
+    torch.testing.assert_close(Encoder(unbroken, ["pixels"])(clip, "pixels"), pixel_features(clip))
+
+
+def test_other_weights_than_the_stores_are_refused(unbroken, monkeypatch):
+    assert backbone_of(unbroken).name == "tiny"
+    monkeypatch.setattr(tiny, "_weights", lambda: b"other weights")
+    with pytest.raises(DataError, match="weights_digest is sha256:") as error:
+        backbone_of(unbroken)
+    assert error.value.hint == "extract again: layerscout extract tiny DATA"
+
+
+def test_threads_are_given_back():
+    before = torch.get_num_threads()
+    with extraction.threads(1):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before

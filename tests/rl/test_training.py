@@ -1,0 +1,637 @@
+"""Training end to end: killed and continued it is bit-equal, it does nothing twice, it counts what it spends."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from by_hand import GRID, INTERCEPT, select, settings, without_times
+
+from layerscout.cache import records
+from layerscout.cache.records import RunRecord, Selection
+from layerscout.cache.trajectories import Trajectories
+from layerscout.errors import BudgetError, DataError, UsageError
+from layerscout.extract.clips import RowTable
+from layerscout.extract.encoder import backbone_of
+from layerscout.extract.passport import Passport
+from layerscout.progress import SILENT, Reporter
+from layerscout.rl import checkpoint, groups, learning
+from layerscout.rl import run as training
+from layerscout.rl.agents.dqn import DQN
+from layerscout.rl.arms import arms_of
+from layerscout.rl.envs.grid import Grid
+from layerscout.rl.envs.intercept import Intercept
+from layerscout.rl.features import ClipObserver, FeatureObserver, Scaler, encoders_of, feature_table
+from layerscout.rl.games import Games
+from layerscout.rl.groups import feature_groups
+from layerscout.rl.learning import Saved
+from layerscout.rl.replay import RowTable as Transitions
+from layerscout.rl.run import plan, run
+
+MODES = ["offline", "online", "in-loop"]
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory, small, synthetic_store, tiny_store, untrained_store):
+    """One selection on the grid's planes, one on Intercept with the untrained twin."""
+    folder = tmp_path_factory.mktemp("selections")
+    grid = select(
+        folder / "grid.json",
+        ("ranked", synthetic_store, "structured_mid"),
+        ("middle", synthetic_store, "random_narrow"),
+        ("pixels", synthetic_store, "pixels"),
+    )
+    intercept = select(
+        folder / "intercept.json",
+        ("ranked", tiny_store, "blocks.5"),
+        ("twin", untrained_store, "blocks.5"),
+        ("pixels", tiny_store, "pixels"),
+    )
+    return SimpleNamespace(grid=grid, intercept=intercept, root=small.root)
+
+
+@pytest.fixture(autouse=True)
+def _few_calibration_clips(monkeypatch):
+    monkeypatch.setattr(groups, "CALIBRATION_CLIPS", 8)
+
+
+def small_settings(chosen, out, mode="offline", **changes):
+    if mode != "in-loop":
+        return settings(chosen.grid, out, chosen.root, mode=mode, **changes)
+    shorter = {"environment": INTERCEPT, "steps": 18, "evaluations": 1, "checkpoint_updates": 7, "in_loop_grid": 2}
+    shorter |= {"evaluation_episodes": 1, "final_episodes": 2, "dqn": {"batch": 3, "warm_up": 5, "target_interval": 4, "hidden": [8]}}
+    return settings(chosen.intercept, out, chosen.root, mode=mode, **(shorter | changes))
+
+
+def train(config, reporter=SILENT) -> RunRecord:
+    return run(plan(config), reporter)
+
+
+@pytest.fixture(scope="module")
+def unbroken(chosen, tmp_path_factory):
+    """Each mode trained once without interruption: mode → (settings, record)."""
+    done = {}
+
+    def get(mode):
+        if mode not in done:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(groups, "CALIBRATION_CLIPS", 8)
+                config = small_settings(chosen, tmp_path_factory.mktemp(mode), mode)
+                done[mode] = config, train(config)
+        return done[mode]
+
+    return get
+
+
+# --- what comes out
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_arm_and_seed_is_trained_and_reported(unbroken, mode):
+    config, record = unbroken(mode)
+    names = [arm.name for arm in record.arms]
+    if mode == "in-loop":
+        assert names == ["blocks.5", "re-initialised block", "no block", "trained block"]
+        assert [arm.kind for arm in record.arms] == ["ranked", "reinitialised", "identity", "trained"]
+    else:
+        assert names == ["structured_mid", "random_narrow", "pixels", "scratch"]
+        assert [arm.head for arm in record.arms] == ["mlp-16", "mlp-16", "mlp-16", "mlp-12-8"]
+        assert [arm.width for arm in record.arms] == [8, 16, 256, 256]
+    assert [(run.arm, run.seed) for run in record.runs] == [(name, seed) for name in names for seed in range(2)]
+    assert {run.status for run in record.runs} == {"done"}
+    total = config.updates if mode == "offline" else config.steps
+    for one in record.runs:
+        at = [when for when, _ in one.evaluations]
+        assert at == [total * (number + 1) // config.evaluations for number in range(config.evaluations)]
+        assert [len(values) for _, values in one.evaluations] == [config.evaluation_episodes] * (len(at) - 1) + [config.final_episodes]
+        if mode == "offline":
+            assert one.returns == one.evaluations[-1][1]
+        if one.returns:
+            assert one.final == pytest.approx(np.mean(one.returns[-50:]))
+    assert record.random_policy_return == pytest.approx(-0.19 if mode != "in-loop" else -0.45, abs=0.3)
+    for name in ("runs.json", "settings.json", "experiment_returns.csv", "experiment_summary.csv", "experiment_summary_table.md"):
+        assert (config.out / name).is_file()
+    assert records.load(RunRecord, config.out / "runs.json") == record
+    assert type(config).model_validate(json.loads((config.out / "settings.json").read_text())) == config
+    assert not list(config.out.rglob("checkpoint.npz"))
+    assert not list(config.out.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_training_changed_the_agents(unbroken, mode, chosen, tmp_path, monkeypatch):
+    """The record of agents that never learn must differ, or the tests around here would show nothing."""
+    monkeypatch.setattr(DQN, "update", lambda self, batch: setattr(self, "updates", self.updates + 1))
+    idle = train(small_settings(chosen, tmp_path, mode))
+    assert idle.runs != unbroken(mode)[1].runs
+
+
+def test_heads_are_a_factor_that_every_layer_is_crossed_with(chosen, tmp_path):
+    record = train(small_settings(chosen, tmp_path, heads=("linear", "mlp"), updates=4, seeds=1))
+    crossed = [f"{layer} + {head}" for layer in ("structured_mid", "random_narrow", "pixels") for head in ("linear", "mlp")]
+    assert sorted(arm.name for arm in record.arms) == sorted([*crossed, "scratch"])
+    assert {arm.head for arm in record.arms} == {"linear", "mlp-16", "mlp-12-8"}
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["linear", "mlp-12-8", "mlp-16"]
+
+
+def test_heads_are_a_factor_in_the_loop_too(chosen, tmp_path):
+    planned = plan(small_settings(chosen, tmp_path, "in-loop", heads=("linear", "mlp")))
+    names = ("blocks.5", "re-initialised block", "no block", "trained block")
+    assert [arm.name for arm in planned.arms] == [f"{name} + {head}" for head in ("linear", "mlp") for name in names]
+    assert planned.describe()["runs"] == 16
+
+
+def test_the_network_from_scratch_can_be_left_out(chosen, tmp_path):
+    assert [arm.kind for arm in plan(small_settings(chosen, tmp_path, scratch=False)).arms] == ["ranked", "middle", "pixels"]
+
+
+@pytest.mark.parametrize(("total", "evaluations"), [(40, 2), (10, 4), (11, 3), (3, 5), (5001, 4)])
+def test_evaluations_are_as_many_as_asked_and_the_last_is_the_final_one(total, evaluations):
+    config = SimpleNamespace(evaluations=evaluations, final_episodes=3, evaluation_episodes=2)
+    stage = SimpleNamespace(evaluate=lambda policy, episodes: np.zeros((1, episodes)))
+    found, task = [], SimpleNamespace(advance=lambda *a, **k: None)
+    for at in range(1, total + 1):
+        learning._evaluate_when_due(SimpleNamespace(act=None), stage, config, at, total, found, task)
+    assert len(found) == min(total, evaluations)
+    assert [len(values[0]) for _, values in found] == [2] * (len(found) - 1) + [3]
+    assert found[-1][0] == total
+
+
+# --- killed and continued
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing of ours catches it."""
+
+
+def kill_after(monkeypatch, saves: int, late: int):
+    """Die ``late`` updates after the ``saves``-th checkpoint was written (0: at once)."""
+    written, since = [], []
+    whole_save, whole_update = Saved.save, DQN.update
+
+    def save(self, state):
+        whole_save(self, state)
+        written.append(self.path)
+        if len(written) == saves and not late:
+            raise Killed
+
+    def update(self, batch):
+        if len(written) == saves:
+            since.append(1)
+            if len(since) > late:
+                raise Killed
+        return whole_update(self, batch)
+
+    monkeypatch.setattr(Saved, "save", save)
+    monkeypatch.setattr(DQN, "update", update)
+    return written
+
+
+@pytest.mark.parametrize("late", [0, 3], ids=["at a checkpoint", "between two"])
+@pytest.mark.parametrize(("mode", "saves"), [("offline", 2), ("offline", 3), ("online", 1), ("online", 4), ("in-loop", 1), ("in-loop", 8)])
+def test_killed_and_continued_is_bit_equal(unbroken, chosen, tmp_path, mode, saves, late):
+    config = small_settings(chosen, tmp_path, mode)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(groups, "CALIBRATION_CLIPS", 8)
+        written = kill_after(patch, saves, late)
+        with pytest.raises(Killed):
+            train(config)
+        assert not (config.out / "runs.json").exists()
+        assert written[-1].exists()
+    assert without_times(train(config)) == without_times(unbroken(mode)[1])
+
+
+def test_a_video_model_in_the_loop_of_acting_continues_bit_equal(chosen, tmp_path, tiny_store):
+    """Games start again at different times, so the model sees batches of different sizes, which round differently."""
+    selection = select(tmp_path / "one.json", ("ranked", tiny_store, "blocks.1"))
+
+    def config(out):
+        steps = {"steps": 48, "evaluations": 1, "final_episodes": 1, "checkpoint_updates": 34, "scratch": False}
+        return settings(selection, tmp_path / out, chosen.root, environment=INTERCEPT, mode="online", **steps)
+
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, 1, 5)
+        with pytest.raises(Killed):
+            train(config("broken"))
+    whole = train(config("whole"))
+    assert all(one.returns for one in whole.runs), "an episode ended, so a game started again"
+    assert without_times(train(config("broken"))) == without_times(whole)
+
+
+def test_the_time_of_all_processes_is_counted(chosen, tmp_path, monkeypatch):
+    config = small_settings(chosen, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, 1, 0)
+        with pytest.raises(Killed):
+            train(config)
+    path = tmp_path / "mlp-16" / "checkpoint.npz"
+    key = plan(config).key
+    checkpoint.save(path, key, checkpoint.load(path, key) | {"seconds": [1000.0, 300.0]})
+    arms = {arm.name: arm.budget for arm in train(config).arms}
+    assert 1000 < arms["structured_mid"].wall_seconds < 1100
+    assert 100 < arms["structured_mid"].cpu_seconds < 150, "three arms share the processor time of their group"
+    assert arms["scratch"].wall_seconds < 100
+
+
+@pytest.mark.parametrize("mode", ["offline", "in-loop"])
+def test_the_same_command_again_trains_nothing(unbroken, mode, monkeypatch):
+    config, record = unbroken(mode)
+    results = {path: path.stat().st_mtime_ns for path in config.out.rglob("result.json")}
+    monkeypatch.setattr(DQN, "update", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr(DQN, "act", lambda *a: pytest.fail("played again"))
+    assert plan(config).describe()["exists"]
+    assert train(config) == record
+    assert {path: path.stat().st_mtime_ns for path in config.out.rglob("result.json")} == results
+
+
+def test_where_and_how_fast_do_not_matter_to_a_continuation(unbroken):
+    config, record = unbroken("offline")
+    assert train(config.model_copy(update={"checkpoint_updates": 7, "threads": 1})) == record
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seeds": 3}, {"updates": 41}, {"dqn": {"lr": 0.5}}, {"heads": ("linear",)}, {"mode": "online"}], ids=str
+)
+def test_other_settings_on_finished_results_are_refused_and_change_nothing(unbroken, chosen, changes):
+    config, _ = unbroken("offline")
+    before = {path: path.read_bytes() for path in config.out.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match="holds results of other settings") as error:
+        plan(small_settings(chosen, config.out, **changes))
+    assert "--out" in error.value.hint
+    assert {path: path.read_bytes() for path in config.out.rglob("*") if path.is_file()} == before
+
+
+def test_other_settings_on_half_finished_results_are_refused(chosen, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, 1, 0)
+        with pytest.raises(Killed):
+            train(small_settings(chosen, tmp_path))
+    with pytest.raises(UsageError, match="holds results of other settings"):
+        plan(small_settings(chosen, tmp_path, seeds=3))
+
+
+def test_another_selection_is_other_settings(unbroken, chosen, tmp_path, synthetic_store):
+    config, _ = unbroken("offline")
+    other = select(tmp_path / "other.json", ("ranked", synthetic_store, "random_wide"))
+    with pytest.raises(UsageError, match="other settings"):
+        plan(config.model_copy(update={"selection": other}))
+
+
+# --- checkpoints
+
+
+STATE = {
+    "dqn": {"values": np.arange(40, dtype=np.float32).reshape(4, 10), "updates": 7, "reasons": {"1": "loss"}},
+    "generators": [np.random.default_rng(0).bit_generator.state],
+    "evaluations": [[3, [[0.5, 1.0], [float(np.float32(0.1)), -1.0]]]],
+    "nothing": None,
+    "seen": np.zeros((2, 3), np.uint8),
+}
+
+
+def same(one, other) -> bool:
+    if isinstance(one, np.ndarray):
+        return isinstance(other, np.ndarray) and one.dtype == other.dtype and np.array_equal(one, other)
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return isinstance(other, list) and len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+def test_a_checkpoint_round_trips_and_leaves_no_other_file(tmp_path):
+    path = tmp_path / "folder" / "checkpoint.npz"
+    assert checkpoint.load(path, "key") is None
+    checkpoint.save(path, "key", STATE)
+    checkpoint.save(path, "key", STATE)
+    assert same(checkpoint.load(path, "key"), STATE)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    checkpoint.save(tmp_path / "c.npz", "key", STATE)
+    with pytest.raises(DataError, match="belongs to other settings"):
+        checkpoint.load(tmp_path / "c.npz", "another key")
+
+
+def test_no_damaged_byte_gives_another_state(tmp_path):
+    path = tmp_path / "c.npz"
+    checkpoint.save(path, "key", STATE)
+    content = path.read_bytes()
+    refused = 0
+    for place in range(0, len(content), 5):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            assert same(checkpoint.load(path, "key"), STATE), f"byte {place}"
+        except DataError:
+            refused += 1
+    assert refused > 0.5 * len(content) / 5
+
+
+@pytest.mark.parametrize("kept", [0, 1, 50, -1, -40])
+def test_a_truncated_checkpoint_is_refused(tmp_path, kept):
+    path = tmp_path / "c.npz"
+    checkpoint.save(path, "key", STATE)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DataError, match=f"{path} is damaged") as error:
+        checkpoint.load(path, "key")
+    assert error.value.exit_code == 4
+
+
+def test_training_stops_at_a_damaged_checkpoint(chosen, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(patch, 1, 0)
+        with pytest.raises(Killed):
+            train(small_settings(chosen, tmp_path))
+    path = tmp_path / "mlp-16" / "checkpoint.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"checkpoint\.npz is damaged"):
+        train(small_settings(chosen, tmp_path))
+
+
+# --- neighbours
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_an_arm_alone_learns_what_it_learns_beside_others(chosen, tmp_path, mode, synthetic_store):
+    def learned(arms, out):
+        config = small_settings(chosen, out, mode)
+        (group,) = feature_groups([arm for arm in arms if arm.kind != "scratch"], config, lambda copies: Grid(copies, "planes"), 5)
+        with SILENT.task("train", 1) as task:
+            return group.learn(Saved(out / "checkpoint.npz", "key"), task)
+
+    arms = arms_of(records.load(Selection, chosen.grid), small_settings(chosen, tmp_path, mode))
+    (dqn, history), width = learned(arms, tmp_path / "all"), arms[1].width
+    (alone, history_alone) = learned(arms[1:2], tmp_path / "alone")
+    together = [parameter[2:4].detach() for parameter in dqn.online.parameters()]
+    for beside, single in zip(together, alone.online.parameters(), strict=True):
+        trimmed = beside[:, :width] if beside.shape[1] > single.shape[1] else beside
+        np.testing.assert_allclose(trimmed, single.detach(), atol=1e-4)
+        assert not beside[:, single.shape[1] :].any(), "the padding of a narrow arm stays zero"
+    assert history.returns[2:4] == history_alone.returns
+    assert [[at, returns[2:4]] for at, returns in history.evaluations] == history_alone.evaluations
+
+
+def test_a_run_that_fails_is_reported_and_harms_no_other(unbroken, chosen, tmp_path, monkeypatch):
+    whole, draws = Transitions.sample, []
+
+    def spoilt(self, batch, generators):
+        drawn = whole(self, batch, generators)
+        draws.append(1)
+        if len(draws) == 9:
+            drawn.reward[1] = np.nan  # the second seed of the first arm
+        return drawn
+
+    monkeypatch.setattr(Transitions, "sample", spoilt)
+    record = train(small_settings(chosen, tmp_path))
+    expected = unbroken("offline")[1]
+    failed, *others = [one for one in record.runs if one.status == "failed"]
+    assert not others
+    assert (failed.arm, failed.seed, failed.final) == ("structured_mid", 1, None)
+    assert "update 9" in failed.reason
+    assert [one for one in record.runs if one.status == "done"] == [
+        one for one in expected.runs if (one.arm, one.seed) != ("structured_mid", 1)
+    ]
+    assert "1" in (tmp_path / "experiment_summary.csv").read_text()
+
+
+# --- budgets
+
+
+def test_budgets_offline(unbroken, synthetic_store):
+    config, record = unbroken("offline")
+    transitions = int((synthetic_store.index("action") >= 0).sum())
+    for arm in record.arms:
+        sizes = [arm.width, 12, 8, 5] if arm.kind == "scratch" else [arm.width, 16, 5]
+        products = sum(a * b for a, b in itertools.pairwise(sizes))
+        assert arm.budget.environment_steps == transitions
+        assert arm.budget.updates == config.updates
+        assert arm.budget.trainable_parameters == products + sum(sizes[1:])
+        assert (
+            arm.budget.flops == config.updates * 2 * config.dqn.batch * 5 * products
+        )  # forward and backward of Q(s), two forwards of Q(s')
+        assert arm.budget.backbone_clips == 0
+        assert arm.budget.wall_seconds > 0
+
+
+def test_budgets_online(unbroken):
+    config, record = unbroken("online")
+    groups_of_runs = [[run for run in record.runs if run.arm != "scratch"], [run for run in record.runs if run.arm == "scratch"]]
+    for arm in record.arms:
+        mine = groups_of_runs[arm.kind == "scratch"]
+        assert arm.budget.environment_steps == config.steps
+        assert arm.budget.updates == config.steps - config.dqn.warm_up + 1
+        ended = sum(len(run.returns) for run in mine)
+        seen = (len(mine) * (config.steps + 1) + ended) // len(mine)  # every frame of every episode, once
+        assert arm.budget.backbone_clips == (0 if arm.kind in {"pixels", "scratch"} else seen)
+
+
+def test_budgets_in_the_loop(unbroken):
+    config, record = unbroken("in-loop")
+    by_kind = {arm.kind: arm.budget for arm in record.arms}
+    assert all(budget.updates == config.steps - config.dqn.warm_up + 1 for budget in by_kind.values())
+    assert all(budget.backbone_clips == 0 for budget in by_kind.values())
+    assert (
+        by_kind["ranked"].trainable_parameters == by_kind["identity"].trainable_parameters == by_kind["reinitialised"].trainable_parameters
+    )
+    assert by_kind["trained"].trainable_parameters > by_kind["ranked"].trainable_parameters
+    assert by_kind["trained"].flops > by_kind["ranked"].flops > by_kind["identity"].flops
+
+
+# --- what agents see
+
+
+@pytest.mark.parametrize("batch", [3, 128])
+def test_agents_see_the_stored_rows_of_the_same_frames(chosen, small, tmp_path, monkeypatch, batch):
+    """Two episodes of the dataset shown frame by frame to an observer with an arm of each store and the pixels."""
+    monkeypatch.setattr("layerscout.rl.features.BATCH", batch)
+    config = settings(chosen.intercept, tmp_path, chosen.root, environment=INTERCEPT, scratch=False)
+    arms = arms_of(records.load(Selection, chosen.intercept), config)
+    assert [arm.name for arm in arms] == ["blocks.5", "blocks.5 (untrained)", "pixels"]
+    scalers = [Scaler.of(arm.store.layer(arm.layer)) for arm in arms]
+    arm_of_copy = np.repeat(np.arange(3), 2)
+    observer = FeatureObserver(arms, scalers, arm_of_copy, encoders_of(arms, "cpu"))
+    with Trajectories(small.intercept) as data:
+        table, episodes = RowTable(data.lengths), [data.episode(i).frames for i in (0, 1)]
+    tables = [feature_table(arm, scaler) for arm, scaler in zip(arms, scalers, strict=True)]
+    everyone = np.arange(6)
+    observer.start(everyone, np.stack([episodes[copy % 2][0] for copy in everyone]))
+    for step in range(len(episodes[0])):
+        live = np.array([step < len(episodes[copy % 2]) for copy in everyone])
+        seen = observer.observe(live)
+        for copy in everyone:
+            number = arm_of_copy[copy]
+            arm, row = arms[number], int(table.first[copy % 2]) + step
+            if not live[copy]:
+                assert not seen[copy].any()
+                continue
+            # a batch of another size may be rounded to the next float16; what is rounded is the activation, before it is scaled
+            one_step = np.spacing(np.abs(arm.store.layer(arm.layer).read(row, row + 1)[0])).astype(np.float32) * scalers[number].inverse
+            difference = np.abs(seen[copy, : arm.width] - tables[number][row])
+            assert (difference <= 1.01 * one_step + 1e-5).all()
+            assert (difference < 1e-5).mean() > 0.9
+            assert not seen[copy, arm.width :].any()
+        going = np.array([copy for copy in everyone if step + 1 < len(episodes[copy % 2])])
+        if len(going):
+            observer.push(going, np.stack([episodes[copy % 2][step + 1] for copy in going]))
+        if step == 12:
+            break
+
+
+def test_features_are_scaled_to_mean_zero_and_deviation_one(synthetic_store):
+    for layer in ("random_wide", "structured_mid", "pixels"):
+        reader = synthetic_store.layer(layer)
+        rows = reader.all().astype(np.float64)
+        scaled = Scaler.of(reader)(reader.all())
+        varying = rows.std(axis=0) > 1e-6
+        np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-4)
+        np.testing.assert_allclose(scaled.std(axis=0), varying, atol=1e-3)
+        expected = (rows[:, varying] - rows[:, varying].mean(0)) / rows[:, varying].std(0)
+        np.testing.assert_allclose(scaled[:, varying], expected, atol=1e-3)
+
+
+# --- games
+
+
+@pytest.mark.parametrize("kind", [Grid, Intercept])
+def test_games_continue_exactly_from_their_actions(kind, tiny_store):
+    """Saved at any step and loaded into fresh games, everything that follows is the same."""
+    spec = backbone_of(tiny_store).clip
+    rng = np.random.default_rng(0)
+    actions = rng.integers(0, kind.action_count, (150, 3))
+
+    def fresh():
+        return Games(kind(3), ClipObserver(3, spec), seeds=[0, 1, 7])
+
+    games, states, seen = fresh(), {}, []
+    for step in range(150):
+        if step in {0, 1, 31, 62, 119}:
+            checkpointed = json.loads(json.dumps(games.state_dict(), default=lambda array: array.tolist()))
+            states[step] = checkpointed | {"seen": games.seen.copy()}
+        outcome, after = games.step(actions[step])
+        seen.append((outcome.reward.copy(), after.copy(), games.seen.copy()))
+    assert all(games.returns)
+    for begin, state in states.items():
+        again = fresh()
+        again.load_state_dict(state)
+        for step in range(begin, min(150, begin + 40)):
+            outcome, after = again.step(actions[step])
+            for got, expected in zip((outcome.reward, after, again.seen), seen[step], strict=True):
+                np.testing.assert_array_equal(got, expected)
+    assert again.returns == [own[: len(other)] for own, other in zip(games.returns, again.returns, strict=True)]
+
+
+def test_games_count_every_frame_that_was_looked_at(tiny_store):
+    games = Games(Grid(2), ClipObserver(2, backbone_of(tiny_store).clip), seeds=[0, 1])
+    for _ in range(70):
+        games.step(np.zeros(2, dtype=np.int64))
+    ended = sum(map(len, games.returns))
+    assert ended == 2
+    assert games.frames_seen == 2 * 71 + ended
+
+
+def test_what_follows_an_end_is_seen_apart_from_the_end(tiny_store):
+    """The last frame of an episode is the next state of its last action; the next action is chosen on the new episode."""
+    spec = backbone_of(tiny_store).clip
+    games = Games(Grid(1), ClipObserver(1, spec), seeds=[0])
+    for step in range(1, 61):
+        _, after = games.step(np.zeros(1, dtype=np.int64))
+        assert np.array_equal(after, games.seen) == (step < 60)
+    assert (games.seen[0] == games.seen[0, 0]).all(), "a new clip repeats the first frame"
+
+
+# --- what is refused
+
+
+def test_another_environment_than_the_ranked_one_is_refused(chosen, tmp_path):
+    with pytest.raises(UsageError, match=f"made from '{GRID}', not from '{INTERCEPT}'") as error:
+        plan(small_settings(chosen, tmp_path, environment=INTERCEPT))
+    assert error.value.hint.startswith(f"layerscout train {GRID}")
+
+
+def edited(chosen, tmp_path, **changes):
+    """The grid's selection with other fields, as settings."""
+    document = json.loads(chosen.grid.read_text()) | changes
+    (tmp_path / "edited.json").write_text(json.dumps(document))
+    return settings(tmp_path / "edited.json", tmp_path / "out", chosen.root)
+
+
+def test_selections_that_do_not_fit_are_refused(chosen, tmp_path, tiny_store):
+    choice = json.loads(chosen.grid.read_text())["choices"][0]
+    cases = [
+        ({"choices": []}, DataError, "has no layer"),
+        ({"choices": [choice, choice]}, DataError, "'structured_mid' twice"),
+        ({"choices": [choice | {"layer": "structured"}]}, DataError, "has no layer 'structured'"),
+        ({"choices": [choice | {"store_id": tiny_store.id, "layer": "blocks.1"}]}, DataError, "another dataset"),
+        ({"choices": [choice | {"store_id": "ls1-" + "0" * 32}]}, DataError, "does not exist"),
+        ({"choices": [choice | {"kind": "best"}]}, DataError, "is not a Selection"),
+        ({"dataset_digest": "sha256:00"}, DataError, "another dataset"),
+    ]
+    for changes, kind, expected in cases:
+        with pytest.raises(kind, match=expected):
+            plan(edited(chosen, tmp_path, **changes))
+    with pytest.raises(DataError, match="no file"):
+        plan(settings(tmp_path / "none.json", tmp_path / "out", chosen.root))
+    assert not (tmp_path / "out").exists()
+
+
+def test_in_the_loop_needs_a_ranked_layer(chosen, tmp_path):
+    choice = json.loads(chosen.grid.read_text())["choices"][1]
+    config = edited(chosen, tmp_path, choices=[choice]).model_copy(update={"mode": "in-loop"})
+    with pytest.raises(UsageError, match="needs a ranked layer"):
+        plan(config)
+
+
+def test_in_the_loop_needs_a_block_that_takes_tokens(chosen, tmp_path):
+    config = settings(chosen.grid, tmp_path, chosen.root, mode="in-loop")
+    with pytest.raises(DataError, match="structured_mid of synthetic has no passport"):
+        train(config)
+
+
+def test_in_the_loop_refuses_a_block_with_another_number_of_positions(chosen, tmp_path, monkeypatch):
+    monkeypatch.setattr(Passport, "fixed_tokens", property(lambda self: 20))
+    with pytest.raises(UsageError, match="position tables for 20 tokens, and a clip of 3 frames gives 48"):
+        train(small_settings(chosen, tmp_path, "in-loop"))
+
+
+def test_in_the_loop_says_when_the_dataset_is_gone(chosen, tmp_path, small):
+    moved = small.intercept.with_suffix(".moved")
+    small.intercept.rename(moved)
+    try:
+        with pytest.raises(DataError, match="is gone, and in-loop training calibrates on its clips"):
+            train(small_settings(chosen, tmp_path, "in-loop"))
+    finally:
+        moved.rename(small.intercept)
+
+
+def test_what_does_not_fit_in_memory_is_refused(chosen, tmp_path, monkeypatch):
+    needed = plan(small_settings(chosen, tmp_path)).memory_bytes
+    monkeypatch.setattr(training, "available_memory", lambda: needed - 1)
+    with pytest.raises(BudgetError, match="of memory"):
+        plan(small_settings(chosen, tmp_path))
+    monkeypatch.setattr(training, "available_memory", lambda: None)
+    plan(small_settings(chosen, tmp_path))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_plan_writes_nothing(chosen, tmp_path, mode):
+    described = plan(small_settings(chosen, tmp_path / "out", mode)).describe()
+    assert not (tmp_path / "out").exists()
+    assert described["exists"] is False
+    assert described["runs"] == 8
+    assert described["memory_bytes"] > 0
+    json.dumps(described)
+
+
+def test_progress_is_told_in_updates_of_all_runs(chosen, tmp_path):
+    events = tmp_path / "events.jsonl"
+    train(small_settings(chosen, tmp_path / "out"), Reporter(quiet=True, events=events))
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    begun = {event["task"]: event["total"] for event in told if event["event"] == "begin"}
+    done = {event["task"]: event["done"] for event in told if event["event"] == "end"}
+    assert begun == done
+    assert sorted(begun.values()) == [2 * 40, 6 * 40]
