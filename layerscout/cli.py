@@ -171,7 +171,15 @@ def probe(
     from layerscout.probe import run as stage
     from layerscout.probe.config import ProbeConfig
 
-    flags: dict[str, Any] = {"store": store, "twin": twin, "root": root, "out": out, "layers": layer or None, "top_k": top_k, "threads": threads}
+    flags: dict[str, Any] = {
+        "store": store,
+        "twin": twin,
+        "root": root,
+        "out": out,
+        "layers": layer or None,
+        "top_k": top_k,
+        "threads": threads,
+    }
     planned = stage.plan(_settings(ProbeConfig, "probe", config, preset, set_, flags))
     if dry_run:
         emit(planned.describe(), as_json)
