@@ -25,10 +25,18 @@ from layerscout.rl.report import verdict, write_report
 
 ENVIRONMENT = "layerscout/Intercept-v0"
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "collect": {"environment": ENVIRONMENT, "steps": 12_000, "policy": "random:4"},
+    "collect": {"environment": ENVIRONMENT, "steps": 30_000, "policy": "random:4"},
     "extract": {"backbone": "tiny", "batch": 64},
     "probe": {"top_k": 2},
-    "train": {"environment": ENVIRONMENT, "mode": "offline", "seeds": 6, "updates": 3_000, "evaluations": 3},
+    "train": {
+        "environment": ENVIRONMENT,
+        "mode": "offline",
+        "seeds": 6,
+        "updates": 4_000,
+        "evaluations": 3,
+        # a landing is rewarded some 25 steps after the paddle had to start: values must travel far in few updates
+        "dqn": {"lr": 3e-4, "gamma": 0.99, "target_interval": 25, "hidden": (64, 64)},
+    },
 }
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
@@ -71,7 +79,9 @@ def settings_for(out: Path, *, file: Path | None, preset: str | None, assignment
     for assignment in assignments:
         stage, dot, _ = assignment.partition("=")[0].partition(".")
         if stage not in DEFAULTS or not dot:
-            raise UsageError(f"--set '{assignment}' names no stage{suggest(stage, DEFAULTS)}", hint="write stage.key=value, e.g. train.seeds=10")
+            raise UsageError(
+                f"--set '{assignment}' names no stage{suggest(stage, DEFAULTS)}", hint="write stage.key=value, e.g. train.seeds=10"
+            )
 
     def resolve(model: Any, section: str, **fixed: Any) -> Any:
         sources: dict[str, Any] = {"file": file, "preset": preset, "assignments": assignments, "presets": PRESETS}

@@ -114,7 +114,9 @@ class Run(Record):
     arm: str
     seed: int
     returns: tuple[float, ...]
-    evaluations: tuple[tuple[int, tuple[float, ...]], ...]  # (when, returns of greedy rollouts); when = updates offline, else environment steps
+    evaluations: tuple[
+        tuple[int, tuple[float, ...]], ...
+    ]  # (when, returns of greedy rollouts); when = updates offline, else environment steps
     final: float | None  # mean of the last 50 returns (or of all, if fewer); None when the run failed
     status: Literal["done", "failed"]
     reason: str = ""

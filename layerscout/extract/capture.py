@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,12 +25,17 @@ class Capture:
     def __init__(self, loaded: LoadedBackbone, layers: Sequence[LayerInfo], grid: TokenGrid, pooling: str) -> None:
         self._loaded, self._grid, self._pooling = loaded, grid, pooling
         self.layers = tuple(layers)
+        self._pass = threading.local()  # each thread's own pass: several batches may be under way at once
+        for layer in self.layers:
+            loaded.module.get_submodule(layer.module).register_forward_hook(self._hook(layer.name))
 
     @torch.inference_mode()
     def __call__(
         self, clip: UInt8[Tensor, "clip time height width channel"], only: Sequence[str] | None = None
     ) -> dict[str, Float[Tensor, "clip pooled"]]:
         """Return each layer's pooled activation for a batch of clips, on the backbone's device.
+
+        Passes of several threads may overlap if they want the same deepest layer.
 
         Parameters
         ----------
@@ -45,8 +50,11 @@ class Capture:
         wanted = [layer for layer in self.layers if only is None or layer.name in only]
         self._loaded.truncate(max(wanted, key=lambda layer: layer.depth))
         pooled: dict[str, Tensor] = {}
-        with self._hooks(wanted, pooled):
+        self._pass.wanted, self._pass.pooled = {layer.name for layer in wanted}, pooled
+        try:
             self._loaded.forward(clip.to(self._loaded.device))
+        finally:
+            self._pass.wanted = frozenset()
         missing = [layer.name for layer in wanted if layer.name not in pooled]
         if missing:
             raise DataError(
@@ -54,20 +62,11 @@ class Capture:
             )
         return pooled
 
-    @contextmanager
-    def _hooks(self, wanted: Sequence[LayerInfo], pooled: dict[str, Tensor]) -> Iterator[None]:
-        handles = []
-        try:
-            for layer in wanted:
-                module = self._loaded.module.get_submodule(layer.module)
-                handles.append(module.register_forward_hook(self._hook(layer.name, pooled)))
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _hook(self, name: str, pooled: dict[str, Tensor]) -> Any:
+    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, arguments: Any, output: Any) -> None:
+            if name not in getattr(self._pass, "wanted", ()):
+                return  # nobody asked in this pass
+            pooled = self._pass.pooled
             if name in pooled:
                 raise DataError(f"layer '{name}' ran twice in one forward pass", hint="list the block that runs once")
             pooled[name] = pool(self._loaded.tokens(output), self._pooling, self._grid)

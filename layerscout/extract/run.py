@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,13 @@ from layerscout.cache.manifest import object_paths
 from layerscout.cache.store import LayerSpec, Store, default_root, find_store
 from layerscout.cache.trajectories import Trajectories
 from layerscout.cache.writer import StoreWriter, planned_bytes
-from layerscout.errors import DataError, UsageError
+from layerscout.errors import DataError
 from layerscout.extract.backbones.base import Backbone, LayerInfo, find, scale_pixels
 from layerscout.extract.capture import Capture
-from layerscout.extract.clips import RowTable, clips_of, fit, padding_of
+from layerscout.extract.clips import RowTable, clips_of, fit
 from layerscout.extract.config import ExtractConfig
+from layerscout.extract.device import batches_in_threads, check_device, cores
+from layerscout.extract.index import RowIndex
 from layerscout.extract.pooling import pixel_features, width
 from layerscout.progress import SILENT, Reporter
 
@@ -113,13 +114,20 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> Store:
     writer = StoreWriter.open(planned.root, planned.identity, planned.specs, planned.rows, config.rows_per_chunk)
     pending = writer.pending()
     began, began_cpu, done = time.monotonic(), time.process_time(), 0
-    with threads(config.threads), Trajectories(config.data) as data:
+    workers = cores(config.threads) if config.device == "cpu" else 1
+    with Trajectories(config.data) as data:
         capture = (
             Capture(backbone.load(torch.device(config.device)), planned.layers, backbone.grid, planned.identity["pooling"])
             if pending
             else None
         )
-        index = _Index(data)
+        index = RowIndex(data)
+
+        def one_batch(span: tuple[int, int]) -> dict[str, np.ndarray]:
+            assert capture is not None
+            clips = torch.from_numpy(clips_of(data, index.table, *span, backbone.clip))
+            return {name: pooled.cpu().numpy() for name, pooled in (capture(clips) | {PIXELS: pixel_features(clips)}).items()}
+
         with reporter.task(f"extract {backbone.name}", planned.rows, "rows") as task:
             task.resume(planned.rows - sum(stop - start for start, stop in map(writer.span, pending)))
             for unit in pending:
@@ -127,12 +135,10 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> Store:
                 # float32 whatever is stored: the writer rounds, and refuses by name what does not fit
                 arrays = {spec.name: np.empty((stop - start, spec.width), np.float32) for spec in planned.specs}
                 # batches are cut inside a unit, so a resumed run sees the same batches as an unbroken one
-                for low in range(start, stop, config.batch):
-                    high = min(stop, low + config.batch)
-                    clips = torch.from_numpy(clips_of(data, index.table, low, high, backbone.clip))
-                    assert capture is not None
-                    for name, pooled in (capture(clips) | {PIXELS: pixel_features(clips)}).items():
-                        arrays[name][low - start : high - start] = pooled.cpu().numpy()
+                spans = [(low, min(stop, low + config.batch)) for low in range(start, stop, config.batch)]
+                for (low, high), features in zip(spans, batches_in_threads(one_batch, spans, workers), strict=True):
+                    for name, pooled in features.items():
+                        arrays[name][low - start : high - start] = pooled
                     writer.beat()
                     task.advance(high - low)
                 writer.write_unit(unit, arrays, index.columns(start, stop, backbone.clip.offsets))
@@ -149,74 +155,12 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> Store:
             "dataset_attributes": attributes,
             "device": config.device,
             "batch": config.batch,
+            "threads": workers,
             "seconds": round(seconds, 3),
             "cpu_seconds": round(time.process_time() - began_cpu, 3),
             "rows_per_second": round(done / max(seconds, 1e-9), 1),
         }
     )
-
-
-class _Index:
-    """The per-row columns of a dataset: who, when, what was done, what came of it."""
-
-    def __init__(self, data: Trajectories) -> None:
-        self.table = RowTable(data.lengths)
-        self._data = data
-
-    def columns(self, start: int, stop: int, offsets: tuple[int, ...]) -> dict[str, np.ndarray]:
-        """Columns of rows [start, stop); the last row of an episode has no action (-1) and no reward (NaN)."""
-        count = stop - start
-        columns = {
-            "episode": np.empty(count, np.int32),
-            "step": np.empty(count, np.int32),
-            "action": np.full(count, -1, np.int32),
-            "reward": np.full(count, np.nan, np.float32),
-            "terminated": np.zeros(count, bool),
-            "truncated": np.zeros(count, bool),
-        }
-        at = 0
-        for number, first, after in self.table.spans(start, stop):
-            episode = self._data.episode(number)
-            steps = np.arange(first, after)
-            acted = slice(at, at + min(after, len(episode.actions)) - first)
-            source = slice(first, min(after, len(episode.actions)))
-            columns["episode"][at : at + len(steps)] = number
-            columns["step"][at : at + len(steps)] = steps
-            columns["action"][acted] = episode.actions[source]
-            if episode.rewards is not None:
-                columns["reward"][acted] = episode.rewards[source]
-            columns["terminated"][acted] = episode.terminated[source]
-            columns["truncated"][acted] = episode.truncated[source]
-            at += len(steps)
-        return columns | {"padding": padding_of(columns["step"], offsets)}
-
-
-def check_device(name: str) -> None:
-    """Refuse a device that this machine lacks: a silent CPU run would be a wrong benchmark and a long wait."""
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"unknown device '{name}'", hint="cpu, cuda or cuda:0") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            f"device '{name}' was asked for and torch sees no GPU", hint="layerscout doctor shows what torch sees; use --device cpu"
-        )
-    if device.type not in {"cpu", "cuda"}:
-        raise UsageError(f"device '{name}' is not supported", hint="cpu, cuda or cuda:0")
-
-
-class threads:
-    """Run torch on ``count`` threads inside the block; None leaves it as it is."""
-
-    def __init__(self, count: int | None) -> None:
-        self._count = count
-
-    def __enter__(self) -> None:
-        self._before = torch.get_num_threads()
-        torch.set_num_threads(self._count or min(self._before, os.cpu_count() or 1))
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_num_threads(self._before)
 
 
 def probe_input(frame_shape: tuple[int, ...]) -> np.ndarray:

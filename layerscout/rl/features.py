@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int, UInt8
+from jaxtyping import Bool, Float32, Int, Shaped, UInt8
 
 from layerscout.cache.store import LayerReader
 from layerscout.extract.backbones.base import ClipSpec
 from layerscout.extract.clips import ClipWindow
+from layerscout.extract.device import batches_in_threads, cores
 from layerscout.extract.encoder import Encoder
 from layerscout.rl.arms import ArmSpec
 
-BATCH = 128  # clips a forward pass
+BATCH = 32  # clips a forward pass
 
 Frames = UInt8[np.ndarray, "copy height width channel"]
 
@@ -71,6 +73,7 @@ class FeatureObserver:
         self._arm_of_copy = np.asarray(arm_of_copy)
         self.width = max(arm.width for arm in arms)
         self.shape: tuple[int, ...] = (self.width,)
+        self._workers = cores()
         self._windows = {store: ClipWindow(len(self._arm_of_copy), encoder.clip) for store, encoder in encoders.items()}
 
     def start(self, which: Int[np.ndarray, " started"], frames: Frames) -> None:
@@ -88,12 +91,15 @@ class FeatureObserver:
         seen = np.zeros((len(live), self.width), dtype=np.float32)
         for number, (arm, scaler) in enumerate(zip(self._arms, self._scalers, strict=True)):
             copies = np.flatnonzero((self._arm_of_copy == number) & live)
-            for low in range(0, len(copies), BATCH):
-                batch = copies[low : low + BATCH]
-                features = self._encoders[arm.store.id](torch.from_numpy(self._windows[arm.store.id].clips(batch)), arm.layer)
-                stored = features.cpu().numpy().astype(arm.store.specs[arm.layer].dtype)  # rounded as the store rounds
-                seen[batch, : arm.width] = scaler(stored)
+            batches = [copies[low : low + BATCH] for low in range(0, len(copies), BATCH)]
+            for batch, features in zip(batches, batches_in_threads(partial(self._encode, arm), batches, self._workers), strict=True):
+                seen[batch, : arm.width] = scaler(features)
         return seen
+
+    def _encode(self, arm: ArmSpec, copies: Int[np.ndarray, " copy"]) -> Shaped[np.ndarray, "copy feature"]:
+        clips = torch.from_numpy(self._windows[arm.store.id].clips(copies))
+        features = self._encoders[arm.store.id](clips, arm.layer)
+        return features.cpu().numpy().astype(arm.store.specs[arm.layer].dtype)  # rounded as the store rounds
 
 
 class ClipObserver:

@@ -16,7 +16,7 @@ from layerscout.rl.playing import episode_seed
 # Collected data has seeds below 2^32. A seed sequence reads a large seed as 32-bit words, the lowest first, and pads with zeros: with
 # one high word alone, (2^32, 0, 0) would be (0, 1, 0), the second episode of seed 0. Nothing collected has a third word above 1.
 EVALUATION_STREAM = 2 << 64
-SIDE_BY_SIDE = 512  # games at once, at most
+SIDE_BY_SIDE = 1024  # games at once, at most
 
 Policy = Callable[[Shaped[np.ndarray, "run episode *feature"]], Int64[np.ndarray, "run episode"]]
 

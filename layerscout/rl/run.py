@@ -16,7 +16,7 @@ from layerscout import settings
 from layerscout.cache import records
 from layerscout.cache.records import Arm, Budget, Run, RunRecord, Selection
 from layerscout.errors import BudgetError, UsageError
-from layerscout.extract.run import check_device, threads
+from layerscout.extract.device import check_device, cores, torch_threads
 from layerscout.memory import available_memory
 from layerscout.progress import SILENT, Reporter
 from layerscout.rl import tables
@@ -117,7 +117,7 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> RunRecord:
     settings.save(config, config.out / "settings.json")
     arms: list[Arm] = []
     runs: list[Run] = []
-    with threads(config.threads):
+    with torch_threads(cores(config.threads)):
         if config.mode == "in-loop":
             groups = in_loop_groups(planned.arms, config, make_world, actions)
         else:

@@ -9,6 +9,7 @@ from torch import nn
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import LayerInfo, LoadedBackbone, TokenGrid, find
 from layerscout.extract.capture import Capture
+from layerscout.extract.device import batches_in_threads
 from layerscout.extract.pooling import pool
 
 
@@ -107,14 +108,17 @@ def clips():
     return torch.randint(0, 256, (2, 2, 4, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
-def test_hooks_do_not_change_the_forward_pass_and_leave_nothing_behind(clips):
+def test_hooks_do_not_change_a_forward_pass_inside_or_outside_of_a_capture(clips):
     free, hooked = Chain(), Chain()
     with torch.inference_mode():
         free.forward(clips)
     pooled = Capture(hooked, CHAIN_LAYERS, CHAIN_GRID, "all/mean")(clips)
     assert torch.equal(free.result, hooked.result)
     torch.testing.assert_close(pooled["block.2"], free.result.mean((1, 2)))
-    assert not any(block._forward_hooks for block in hooked.module)
+    hooked.result = None
+    with torch.inference_mode():
+        hooked.forward(clips)  # nobody captures now: the hooks must be silent
+    assert torch.equal(free.result, hooked.result)
 
 
 def test_what_was_captured_does_not_alias_the_model(clips):
@@ -130,11 +134,20 @@ def test_a_layer_that_never_runs_is_refused(clips):
         Capture(Chain(calls=(1, 0, 1)), CHAIN_LAYERS, CHAIN_GRID, "all/mean")(clips)
 
 
-def test_a_layer_that_runs_twice_is_refused_and_hooks_are_removed(clips):
+def test_a_layer_that_runs_twice_is_refused_and_the_next_pass_is_not_disturbed(clips):
     chain = Chain(calls=(1, 2, 1))
+    capture = Capture(chain, CHAIN_LAYERS, CHAIN_GRID, "all/mean")
     with pytest.raises(DataError, match=r"layer 'block\.1' ran twice"):
-        Capture(chain, CHAIN_LAYERS, CHAIN_GRID, "all/mean")(clips)
-    assert not any(block._forward_hooks for block in chain.module)
+        capture(clips)
+    assert sorted(capture(clips, only=["block.0", "block.2"])) == ["block.0", "block.2"]
+
+
+def test_passes_of_several_threads_do_not_mix(clips):
+    capture = Capture(Chain(), CHAIN_LAYERS, CHAIN_GRID, "all/grid1")
+    batches = [torch.roll(clips, shift, dims=1) for shift in range(8)]
+    alone = [capture(batch) for batch in batches]
+    for expected, found in zip(alone, batches_in_threads(capture, batches, 4), strict=True):
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 def test_only_wanted_layers_are_hooked(clips):

@@ -20,11 +20,11 @@ from layerscout.cache.store import Store
 from layerscout.cache.trajectories import Trajectories
 from layerscout.cache.writer import StoreWriter
 from layerscout.errors import BudgetError, DataError, UsageError
-from layerscout.extract import run as extraction
 from layerscout.extract.backbones import base, tiny
 from layerscout.extract.capture import Capture
 from layerscout.extract.clips import RowTable, clips_of
 from layerscout.extract.config import ExtractConfig
+from layerscout.extract.device import batches_in_threads, torch_threads
 from layerscout.extract.encoder import Encoder, backbone_of
 from layerscout.extract.pooling import pixel_features
 from layerscout.extract.run import plan, run
@@ -354,6 +354,8 @@ def test_other_weights_than_the_stores_are_refused(unbroken, monkeypatch):
 
 def test_threads_are_given_back():
     before = torch.get_num_threads()
-    with extraction.threads(1):
-        assert torch.get_num_threads() == 1
+    with torch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        assert list(batches_in_threads(lambda item: torch.get_num_threads(), range(6), 2)) == [1] * 6
+        assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before

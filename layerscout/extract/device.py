@@ -1,0 +1,66 @@
+"""Where and on how many threads torch works: devices checked, cores used by whole batches instead of by single products."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from layerscout.errors import UsageError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that this machine lacks: a silent CPU run would be a wrong benchmark and a long wait.
+
+    Raises
+    ------
+    UsageError
+        The device is unknown, not supported, or not there.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device '{name}'", hint="cpu, cuda or cuda:0") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            f"device '{name}' was asked for and torch sees no GPU", hint="layerscout doctor shows what torch sees; use --device cpu"
+        )
+    if device.type not in {"cpu", "cuda"}:
+        raise UsageError(f"device '{name}' is not supported", hint="cpu, cuda or cuda:0")
+
+
+def cores(threads: int | None = None) -> int:
+    """Return ``threads``, or as many as this process may use (OMP_NUM_THREADS and the like are honoured)."""
+    return threads or min(torch.get_num_threads(), os.cpu_count() or 1)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Run torch's products on ``count`` threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def batches_in_threads(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """Yield ``work(item)`` in the order of the items, ``workers`` of them at a time, each product on one thread.
+
+    Small transformers leave most cores idle when one product is spread over them; whole batches side by side do not.
+    Every batch computes the same numbers whatever the number of workers.
+    """
+    with torch_threads(1):  # threads that start now inherit this
+        if workers == 1:
+            yield from map(work, items)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(work, items)
