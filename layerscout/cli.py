@@ -9,6 +9,7 @@ import typer
 
 from layerscout import __version__
 from layerscout.console import emit, guarded, table
+from layerscout.processor import name_core_type
 from layerscout.progress import Reporter
 
 app = typer.Typer(
@@ -270,4 +271,5 @@ def _settings(model: Any, section: str, file: Path | None, preset: str | None, a
 
 def main() -> None:
     """Entry point of the ``layerscout`` command."""
+    name_core_type()  # before numpy is loaded
     app()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class Plan:
             "bytes": 0 if self.existing else self.bytes,
             "files": 0 if self.existing else len(object_paths(layout)) + 1,  # the manifest lists all but itself
             "units": layout.units,
-            "memory_bytes": layout.chunk_rows * sum(spec.width * 4 for spec in self.specs),  # one unit, float32 until it is written
+            "memory_bytes": 2 * layout.chunk_rows * sum(spec.width * 4 for spec in self.specs),  # one unit computed, one written
             "root": str(self.root),
             "exists": self.existing.id if self.existing else None,
         }
@@ -128,7 +129,8 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> Store:
             clips = torch.from_numpy(clips_of(data, index.table, *span, backbone.clip))
             return {name: pooled.cpu().numpy() for name, pooled in (capture(clips) | {PIXELS: pixel_features(clips)}).items()}
 
-        with reporter.task(f"extract {backbone.name}", planned.rows, "rows") as task:
+        with ThreadPoolExecutor(1) as background, reporter.task(f"extract {backbone.name}", planned.rows, "rows") as task:
+            written = background.submit(lambda: None)
             task.resume(planned.rows - sum(stop - start for start, stop in map(writer.span, pending)))
             for unit in pending:
                 start, stop = writer.span(unit)
@@ -141,8 +143,10 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> Store:
                         arrays[name][low - start : high - start] = pooled
                     writer.beat()
                     task.advance(high - low)
-                writer.write_unit(unit, arrays, index.columns(start, stop, backbone.clip.offsets))
+                written.result()  # one unit is written while the next is computed; never more, so memory is bounded
+                written = background.submit(writer.write_unit, unit, arrays, index.columns(start, stop, backbone.clip.offsets))
                 done += stop - start
+            written.result()
         attributes = dict(data.attributes)
     seconds = time.monotonic() - began
     return writer.commit(

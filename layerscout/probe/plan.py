@@ -16,9 +16,9 @@ from layerscout.cache.layout import LayerSpec
 from layerscout.cache.records import Ranking
 from layerscout.cache.store import Store, open_store
 from layerscout.errors import DataError, suggest
+from layerscout.memory import available_memory
 from layerscout.probe.config import RANKING_ONLY, RUN_ONLY, ProbeConfig
 from layerscout.probe.evidence import Evidence
-from layerscout.probe.memory import available_memory
 from layerscout.probe.moments import moment_bytes
 from layerscout.probe.report import CSV_NAME, FIGURE_NAMES, SELECTED_NAME, TABLE_NAME
 from layerscout.probe.splits import Split, split_episodes
