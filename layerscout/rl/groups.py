@@ -90,7 +90,7 @@ def _table(arms: Sequence[ArmSpec], scalers: Sequence[Scaler], arm_of_run: Int[n
 
 
 def in_loop_groups(arms: Sequence[ArmSpec], config: TrainConfig, make_world: WorldMaker, actions: int) -> list[Group]:
-    """The seeds' equation Q = h(f(g(o))) with the frozen block, and its controls: re-initialised, identity, trained.
+    """The seeds' equation Q = h(f(g(o))) with the frozen block, and its controls: re-initialised, identity, trained from the start.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def in_loop_groups(arms: Sequence[ArmSpec], config: TrainConfig, make_world: Wor
         "ranked": lambda runs: frozen,
         "reinitialised": lambda runs: fresh,
         "identity": lambda runs: torch.nn.Identity(),
-        "trained": lambda runs: OwnBlocks([frozen] * runs),
+        "trained": lambda runs: OwnBlocks([FrozenLayer(passport, reinitialised(passport, seed)) for seed in range(runs)]),
     }
     return [
         Group(

@@ -19,6 +19,7 @@ from layerscout.rl.replay import Replay, RowTable, generator_states, restore_gen
 from layerscout.rl.rollouts import Stage
 
 SAMPLING, EXPLORING = 1, 2  # purposes of a run's random streams
+SPARING = 20  # a checkpoint waits until this many times its own cost has passed
 
 
 @dataclass
@@ -39,6 +40,8 @@ class Clock:
     cpu_before: float = 0.0
     _wall_start: float = field(default_factory=time.monotonic)
     _cpu_start: float = field(default_factory=time.process_time)
+    saved_at: float = field(default_factory=time.monotonic)
+    save_seconds: float = 0.0  # what the last checkpoint took
 
     def read(self) -> tuple[float, float]:
         """Return wall-clock and CPU seconds up to now."""
@@ -60,9 +63,17 @@ class Saved:
             self.clock.wall_before, self.clock.cpu_before = state["seconds"]
         return state
 
+    def due(self, at: int, config: TrainConfig, total: int) -> bool:
+        """Say whether to save now: in the rhythm of the settings, but not so often that a large replay costs more than 5 % of the time."""
+        waited = time.monotonic() - self.clock.saved_at
+        return at % config.checkpoint_updates == 0 and at < total and waited >= SPARING * self.clock.save_seconds
+
     def save(self, state: dict[str, Any]) -> None:
         """Save the state with the seconds spent on it."""
+        began = time.monotonic()
         checkpoint.save(self.path, self.key, state | {"seconds": list(self.clock.read())})
+        self.clock.saved_at = time.monotonic()
+        self.clock.save_seconds = self.clock.saved_at - began
 
 
 def learn_offline(dqn: DQN, table: RowTable, stage: Stage, config: TrainConfig, saved: Saved, task: Task) -> History:
@@ -77,7 +88,7 @@ def learn_offline(dqn: DQN, table: RowTable, stage: Stage, config: TrainConfig, 
     while dqn.updates < config.updates:
         dqn.update(table.sample(config.dqn.batch, generators))
         _evaluate_when_due(dqn, stage, config, dqn.updates, config.updates, evaluations, task)
-        if dqn.updates % config.checkpoint_updates == 0 and dqn.updates < config.updates:
+        if saved.due(dqn.updates, config, config.updates):
             saved.save({"dqn": dqn.state_dict(), "generators": generator_states(generators), "evaluations": evaluations})
         task.advance(len(dqn.seeds))
     return History(evaluations, [list(returns) for returns in evaluations[-1][1]], len(table.transitions), 0)
@@ -105,7 +116,7 @@ def learn_from_games(dqn: DQN, games: Games, replay: Replay, stage: Stage, confi
         if step >= config.dqn.warm_up and step % config.dqn.train_interval == 0:
             dqn.update(replay.sample(config.dqn.batch, sampling))
         _evaluate_when_due(dqn, stage, config, step, config.steps, evaluations, task)
-        if step % config.checkpoint_updates == 0 and step < config.steps:
+        if saved.due(step, config, config.steps):
             saved.save(
                 {
                     "dqn": dqn.state_dict(),

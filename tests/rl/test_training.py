@@ -184,6 +184,7 @@ def kill_after(monkeypatch, saves: int, late: int):
                 raise Killed
         return whole_update(self, batch)
 
+    monkeypatch.setattr(learning, "SPARING", 0)  # a checkpoint whenever the settings say so
     monkeypatch.setattr(Saved, "save", save)
     monkeypatch.setattr(DQN, "update", update)
     return written
