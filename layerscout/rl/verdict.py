@@ -182,8 +182,10 @@ def weigh(comparisons: Sequence[Comparison], p: float | None) -> tuple[Outcome, 
         return "partly supported", f"{names}, but not {rest} (nearest: {nearest(comparisons)}): only partly supported."
     better = [one.control for one in comparisons if one.shown and one.gain < 0]
     tail = f"{', '.join(better)} did better at 5 % after Holm; " if better else ""
-    end = "not supported at 5 %" + (f", p = {p:.3f}." if p is not None else ".")
-    return "not supported", f"and did not beat {every(comparisons)} ({tail}nearest: {nearest(comparisons)}): {end}"
+    end = "not supported at 5 %" + (f", p = {p:.3f}" if p is not None else "")
+    ahead = [one.control for one in comparisons if one.difference and one.difference.low is not None and one.difference.low > 0]
+    aside = f"; single intervals, not corrected for their number, put it above {', '.join(ahead)}" if ahead else ""
+    return "not supported", f"and did not beat {every(comparisons)} ({tail}nearest: {nearest(comparisons)}): {end}{aside}."
 
 
 def too_few(comparisons: Sequence[Comparison], shortest: Comparison) -> str:

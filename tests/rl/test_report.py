@@ -199,6 +199,14 @@ def test_verdict_on_a_loss_names_the_winner() -> None:
     assert "did better at 5 % after Holm" in judged.sentence
 
 
+def test_a_headline_that_fails_still_names_the_controls_that_lie_clearly_below() -> None:
+    judged = verdict(example_runs({**LEVELS, "scratch": 0.71}), example_ranking())
+    assert judged.outcome == "not supported"
+    below = judged.sentence.partition("not corrected for their number, put it above ")[2]
+    assert "twin/blocks.5" in below
+    assert "scratch" not in below
+
+
 def test_verdict_in_part() -> None:
     judged = verdict(example_runs({**LEVELS, "scratch": 0.75}, seeds=10), example_ranking())
     assert judged.outcome == "partly supported"
