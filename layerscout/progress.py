@@ -43,7 +43,7 @@ class Task:
 
     def line(self) -> str:
         """One line of plain text: how far, how fast, how long still."""
-        left = (self.total - self.done) / self.rate if self.rate > 0 else float("inf")
+        left = max(0, self.total - self.done) / self.rate if self.rate > 0 else float("inf")
         eta = f", {left:.0f} s left" if left != float("inf") else ""
         facts = "".join(f", {key} {value}" for key, value in self.facts.items())
         return f"{self.name}: {self.done:,}/{self.total:,} {self.unit} ({self.rate:,.0f}/s{eta}{facts})"

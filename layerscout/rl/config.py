@@ -43,6 +43,7 @@ class TrainConfig(Config):
     mode: Literal["offline", "online", "in-loop"] = "offline"
     seeds: int = Field(default=10, ge=1)
     heads: tuple[Literal["linear", "mlp"], ...] = Field(default=("mlp",), min_length=1)
+    standardise: bool = True  # bring each feature to mean 0 and standard deviation 1 over the dataset before the head sees it
     scratch: bool = True  # add a network trained from scratch on the raw pixels
     scratch_hidden: tuple[int, ...] = (256, 64)
     updates: int = Field(default=5_000, ge=1)  # offline

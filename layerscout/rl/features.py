@@ -45,6 +45,11 @@ class Scaler:
         inverse = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=live)
         return Scaler((mean + shift).astype(np.float32), inverse.astype(np.float32))
 
+    @staticmethod
+    def unchanged(width: int) -> Scaler:
+        """Leave features as the layer gives them."""
+        return Scaler(np.zeros(width, np.float32), np.ones(width, np.float32))
+
     def __call__(self, rows: np.ndarray) -> Float32[np.ndarray, "row feature"]:
         return (rows.astype(np.float32) - self.mean) * self.inverse
 

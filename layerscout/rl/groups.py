@@ -65,7 +65,7 @@ def _learn_on_features(
 ) -> tuple[DQN, History]:
     seeds = seeds_of(config)
     arm_of_run = np.repeat(np.arange(len(arms)), len(seeds))
-    scalers = [Scaler.of(arm.store.layer(arm.layer)) for arm in arms]
+    scalers = [Scaler.of(arm.store.layer(arm.layer)) if config.standardise else Scaler.unchanged(arm.width) for arm in arms]
     width, live = max(arm.width for arm in arms), [arms[arm].width for arm in arm_of_run.tolist()]
 
     def network(runs: Sequence[int]) -> RunNetwork:

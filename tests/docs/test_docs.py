@@ -95,6 +95,13 @@ def test_the_marked_shell_blocks_of_a_page_run_in_order(page: Path, tmp_path: Pa
     finish(["bash", "-e", "-o", "pipefail", str(program)], tmp_path, 300)
 
 
+@pytest.mark.parametrize("script", sorted((ROOT / "experiments").glob("*.sh")), ids=name)
+@pytest.mark.skipif(shutil.which("bash") is None, reason="experiments are bash scripts; runs wherever there is one")
+def test_an_experiment_runs_from_data_to_report_in_its_quick_form(script: Path, tmp_path: Path) -> None:
+    finish(["bash", str(script), "--preset", "quick"], tmp_path, 300)
+    assert (tmp_path / "work" / "outputs" / script.stem / "report.html").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_layerscout_command_that_is_shown_exists_with_its_options(page: Path) -> None:
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
