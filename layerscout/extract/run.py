@@ -24,11 +24,12 @@ from layerscout.extract.backbones.base import Backbone, LayerInfo, find, scale_p
 from layerscout.extract.capture import Capture
 from layerscout.extract.clips import RowTable, clips_of, fit
 from layerscout.extract.config import ExtractConfig
-from layerscout.extract.device import batches_in_threads, check_device, cores
+from layerscout.extract.device import batches_in_threads, check_device, cores, torch_threads
 from layerscout.extract.index import RowIndex
 from layerscout.extract.pooling import pixel_features, width
 from layerscout.progress import SILENT, Reporter
 
+PILOT_CLIPS = 8
 PIXELS = "pixels"  # the control layer that every store carries
 
 
@@ -50,7 +51,7 @@ class Plan:
         return planned_bytes(self.specs, self.rows, self.config.rows_per_chunk)
 
     def describe(self) -> dict[str, Any]:
-        """Rows, bytes, files and what exists already, for ``--dry-run``."""
+        """Rows, bytes, files, memory, time and what exists already, for ``--dry-run``."""
         layout = StoreLayout.plan(self.specs, self.rows, self.config.rows_per_chunk)
         return {
             "backbone": self.config.backbone,
@@ -60,9 +61,21 @@ class Plan:
             "files": 0 if self.existing else len(object_paths(layout)) + 1,  # the manifest lists all but itself
             "units": layout.units,
             "memory_bytes": 2 * layout.chunk_rows * sum(spec.width * 4 for spec in self.specs),  # one unit computed, one written
+            "seconds": 0.0 if self.existing else round(self._seconds(), 1),
             "root": str(self.root),
             "exists": self.existing.id if self.existing else None,
         }
+
+    def _seconds(self) -> float:
+        """Estimate the forward passes from one small batch of blank clips; loads the model for it."""
+        config = self.config
+        capture = Capture(self.backbone.load(torch.device(config.device)), self.layers, self.backbone.grid, self.identity["pooling"])
+        blank = torch.zeros((PILOT_CLIPS, len(self.backbone.clip.offsets), *self.backbone.clip.frame_shape), dtype=torch.uint8)
+        with torch_threads(1):
+            capture(blank)  # the first pass pays for what is set up once
+            began = time.monotonic()
+            capture(blank)
+        return self.rows * (time.monotonic() - began) / PILOT_CLIPS / (cores(config.threads) if config.device == "cpu" else 1)
 
 
 def plan(config: ExtractConfig) -> Plan:

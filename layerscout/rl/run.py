@@ -2,105 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-import layerscout
 from layerscout import settings
 from layerscout.cache import records
-from layerscout.cache.records import Arm, Budget, Run, RunRecord, Selection
-from layerscout.errors import BudgetError, UsageError
-from layerscout.extract.device import check_device, cores, torch_threads
-from layerscout.memory import available_memory
+from layerscout.cache.records import Arm, Budget, Run, RunRecord
+from layerscout.extract.device import cores, torch_threads
 from layerscout.progress import SILENT, Reporter
 from layerscout.rl import tables
 from layerscout.rl.agents.dqn import DQN
-from layerscout.rl.arms import ArmSpec, arms_of, check_environment, in_loop_arms
-from layerscout.rl.config import TrainConfig
+from layerscout.rl.arms import ArmSpec
 from layerscout.rl.envs.pixels import world_of
 from layerscout.rl.groups import Group, feature_groups, in_loop_groups, seeds_of
 from layerscout.rl.learning import History, Saved, final_mean
+from layerscout.rl.plan import KEY, Plan, plan
 from layerscout.rl.rollouts import random_return
 
-KEY = "settings.key"  # the digest of the settings that a group's folder belongs to
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a comparison will do. ``key`` names everything that decides its numbers."""
-
-    config: TrainConfig
-    selection: Selection
-    arms: tuple[ArmSpec, ...]
-    key: str
-
-    @property
-    def memory_bytes(self) -> int:
-        """Feature tables (offline) or replay (online, in-loop), plus weights, target and optimiser."""
-        config, widths = self.config, [arm.width for arm in self.arms]
-        weights = 16 * config.seeds * sum(width * sum(arm.hidden[:1] or (8,)) for width, arm in zip(widths, self.arms, strict=True))
-        if config.mode == "offline":
-            return weights + 4 * self.arms[0].store.rows * sum(widths)
-        kept = min(config.dqn.capacity, config.steps)
-        if config.mode == "online":
-            return weights + 8 * kept * config.seeds * len(widths) * max(widths)
-        clip = self.arms[0].store.identity
-        return weights + 2 * kept * config.seeds * int(np.prod(clip["preprocessing"]["frame_shape"])) * len(clip["recipe"]["offsets"])
-
-    def describe(self) -> dict[str, Any]:
-        """Runs, budget, memory and what exists already, for ``--dry-run``."""
-        config = self.config
-        return {
-            "mode": config.mode,
-            "arms": [arm.name for arm in self.arms],
-            "seeds": config.seeds,
-            "runs": len(self.arms) * config.seeds,
-            **({"updates": config.updates} if config.mode == "offline" else {"environment_steps": config.steps}),
-            "memory_bytes": self.memory_bytes,
-            "out": str(config.out),
-            "exists": (config.out / "runs.json").exists(),
-        }
-
-
-def plan(config: TrainConfig) -> Plan:
-    """Work out arms, runs and memory; trains nothing.
-
-    Raises
-    ------
-    UsageError
-        The selection was made from another environment, the device is not there, or ``out`` holds results of other settings.
-    DataError
-        A store of the selection is missing or does not fit.
-    BudgetError
-        The tables or the replay do not fit into memory.
-    """
-    check_device(config.device)
-    selection = records.load(Selection, config.selection)
-    arms = arms_of(selection, config)
-    check_environment(config, arms[0].store, config.selection)
-    if config.mode == "in-loop":
-        arms = in_loop_arms(arms)
-    exempt = {"out", "root", "selection", "threads", "checkpoint_updates"}  # where and how fast, never what comes out
-    document = {
-        "config": json.loads(config.model_dump_json(exclude=exempt)),
-        "selection": selection.model_dump_json(),
-        "version": layerscout.__version__,
-    }
-    planned = Plan(config, selection, tuple(arms), hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest())
-    _refuse_other_settings(config.out, planned.key)
-    available = available_memory()
-    if available is not None and planned.memory_bytes > available:
-        raise BudgetError(
-            f"training needs about {planned.memory_bytes / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are free",
-            hint="fewer seeds, a smaller --set train.dqn.capacity, or fewer layers in the selection",
-        )
-    return planned
+__all__ = ["Plan", "plan", "run"]
 
 
 def run(planned: Plan, reporter: Reporter = SILENT) -> RunRecord:
@@ -137,13 +57,6 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> RunRecord:
     records.save(record, config.out / "runs.json")
     tables.write_tables(record, config.out)
     return record
-
-
-def _refuse_other_settings(out: Path, key: str) -> None:
-    """Every group's folder says from its beginning under which settings it was made; refuse before anything is overwritten."""
-    for path in sorted(out.glob(f"*/{KEY}")):
-        if path.read_text().strip() != key:
-            raise UsageError(f"{path.parent} holds results of other settings", hint="choose another --out, or delete that folder")
 
 
 def _finished(folder: Path) -> RunRecord | None:

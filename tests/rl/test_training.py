@@ -19,7 +19,6 @@ from layerscout.extract.encoder import backbone_of
 from layerscout.extract.passport import Passport
 from layerscout.progress import SILENT, Reporter
 from layerscout.rl import checkpoint, groups, learning
-from layerscout.rl import run as training
 from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.arms import arms_of
 from layerscout.rl.envs.grid import Grid
@@ -611,10 +610,10 @@ def test_in_the_loop_says_when_the_dataset_is_gone(chosen, tmp_path, small):
 
 def test_what_does_not_fit_in_memory_is_refused(chosen, tmp_path, monkeypatch):
     needed = plan(small_settings(chosen, tmp_path)).memory_bytes
-    monkeypatch.setattr(training, "available_memory", lambda: needed - 1)
+    monkeypatch.setattr("layerscout.rl.plan.available_memory", lambda: needed - 1)
     with pytest.raises(BudgetError, match="of memory"):
         plan(small_settings(chosen, tmp_path))
-    monkeypatch.setattr(training, "available_memory", lambda: None)
+    monkeypatch.setattr("layerscout.rl.plan.available_memory", lambda: None)
     plan(small_settings(chosen, tmp_path))
 
 
