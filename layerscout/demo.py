@@ -26,7 +26,7 @@ from layerscout.rl.report import verdict, write_report
 ENVIRONMENT = "layerscout/Intercept-v0"
 DEFAULTS: dict[str, dict[str, Any]] = {
     "collect": {"environment": ENVIRONMENT, "steps": 30_000, "policy": "random:4"},
-    "extract": {"backbone": "tiny", "batch": 64},
+    "extract": {"backbone": "tiny", "batch": 64, "rows_per_chunk": 2048},  # smaller units, less memory in every stage
     "probe": {"top_k": 2},
     "train": {
         "environment": ENVIRONMENT,
