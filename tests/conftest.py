@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # before any library reads them: tests run side by side
     os.environ.setdefault(name, "1")
+
+settings.register_profile("ci", derandomize=True, deadline=None)  # the same examples every time: a change decides, not luck
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 INTERCEPT, GRID = "layerscout/Intercept-v0", "layerscout/Grid-v0"
 
