@@ -13,6 +13,7 @@ from layerscout import settings
 from layerscout.console import table
 from layerscout.extract import run as extraction
 from layerscout.extract.config import ExtractConfig
+from layerscout.memory import give_back
 from layerscout.probe import report as probe_report
 from layerscout.probe import run as probing
 from layerscout.probe.config import ProbeConfig
@@ -113,7 +114,9 @@ def run(chosen: DemoSettings, reporter: Reporter) -> DemoResult:
     collecting.run(collecting.plan(chosen.collect), reporter)
     store = extraction.run(extraction.plan(chosen.extract), reporter)
     twin = extraction.run(extraction.plan(chosen.twin), reporter)
+    give_back()
     ranking = probing.run(probing.plan(ProbeConfig(store=store.id, twin=twin.id, **chosen.probe)), reporter)
+    give_back()
     record = training.run(training.plan(chosen.train), reporter)
     page = write_report(chosen.out)
     judged = verdict(record, ranking)

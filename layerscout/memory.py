@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 from pathlib import Path
 
@@ -33,3 +35,12 @@ def _container() -> int | None:
         return None if limit == "max" else max(int(limit) - int(used), 0)
     except (OSError, ValueError):
         return None
+
+
+def give_back() -> None:
+    """Return freed memory to the system, so that one stage's leftovers do not add to the next one's peak (glibc only)."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return  # another C library: it gives back by itself, or not at all
