@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -200,8 +200,3 @@ def as_table_value(estimate: Estimate | float | None, digits: int = 3) -> str:
 def none_if_nan(value: float) -> float | None:
     """Turn NaN and infinities into None, so that no made-up number enters a record."""
     return float(value) if value == value and abs(value) != float("inf") else None
-
-
-def to_json(value: Any) -> str:
-    """Return compact JSON of plain data or of a record."""
-    return value.model_dump_json() if isinstance(value, BaseModel) else json.dumps(value, allow_nan=False, default=str)
