@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from layerscout import __version__
-from layerscout.console import emit, guarded, table
+from layerscout import __version__, cli_import, cli_store
+from layerscout.console import AsJson, Debug, DryRun, Quiet, Root, emit, guarded, table
 from layerscout.processor import name_core_type
 from layerscout.progress import Reporter
 
@@ -18,15 +18,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Find the one layer of a frozen video model that is worth handing to a reinforcement-learning agent, and prove it.",
 )
+app.add_typer(cli_store.app, name="store")
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file with a table for each stage.")]
 Preset = Annotated[str | None, typer.Option("--preset", help="Name of a [presets.NAME] table in the file.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="Override one setting: key=value or stage.key=value.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
-Root = Annotated[Path | None, typer.Option("--root", help="Folder of all stores (default: LAYERSCOUT_ROOT or the user's cache).")]
 Out = Annotated[Path | None, typer.Option("--out", help="Where the results go.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:0.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads.")]
@@ -91,6 +87,9 @@ def collect(
     emit(facts | {"next": f"layerscout extract tiny {path}"}, as_json)
 
 
+app.command("import")(cli_import.import_dataset)
+
+
 @app.command()
 @guarded
 def layers(
@@ -124,6 +123,7 @@ def extract(
     layer: Annotated[list[str] | None, typer.Option("--layer", help="Only these layers (repeat).")] = None,
     pooling: Annotated[str | None, typer.Option(help="WHERE/HOW, e.g. last/grid4 or all/mean.")] = None,
     batch: Annotated[int | None, typer.Option(help="Clips a forward pass.")] = None,
+    name: Annotated[str | None, typer.Option(help="What people will call the store.")] = None,
     device: Device = None,
     threads: Threads = None,
     config: ConfigFile = None,
@@ -139,26 +139,28 @@ def extract(
     from layerscout.extract.config import ExtractConfig
 
     flags: dict[str, Any] = {"backbone": backbone, "data": data, "root": root, "layers": layer or None, "pooling": pooling}
-    flags |= {"batch": batch, "device": device, "threads": threads}
+    flags |= {"batch": batch, "name": name, "device": device, "threads": threads}
     planned = stage.plan(_settings(ExtractConfig, "extract", config, preset, set_, flags))
     if dry_run:
         emit(planned.describe(), as_json)
         return
     store = stage.run(planned, Reporter(quiet))
-    facts = {"store": store.id, "path": str(store.path), "rows": store.rows, "layers": list(store.specs), "bytes": planned.bytes}
-    emit(facts | {"next": f"layerscout probe {store.id}"}, as_json)
+    facts = {"store": store.id, "name": planned.config.name, "path": str(store.path), "rows": store.rows, "layers": list(store.specs), "bytes": planned.bytes}
+    emit(facts | {"next": f"layerscout probe {planned.config.name or store.id}"}, as_json)
 
 
 @app.command()
 @guarded
 def probe(
-    store: Annotated[str | None, typer.Argument(help="A store's id, name or folder.")] = None,
+    store: Annotated[list[str] | None, typer.Argument(help="A store's id, name, folder or URL; several are ranked together.")] = None,
     twin: Annotated[str | None, typer.Option(help="Store of the untrained backbone on the same data.")] = None,
     root: Root = None,
     out: Out = None,
     layer: Annotated[list[str] | None, typer.Option("--layer", help="Only these layers (repeat).")] = None,
     top_k: Annotated[int | None, typer.Option(help="Layers to hand to RL.")] = None,
     threads: Threads = None,
+    scheduler: Annotated[str | None, typer.Option(help="A dask scheduler (tcp://…), or local for processes here.")] = None,
+    shard: Annotated[str | None, typer.Option(help="i/n: only every n-th piece of the pass from the i-th, counted from 0.")] = None,
     config: ConfigFile = None,
     preset: Preset = None,
     set_: Assignments = None,
@@ -167,23 +169,20 @@ def probe(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Rank a store's layers by what a linear map can read from them; no GPU, no torch."""
+    """Rank stores' layers by what a linear map can read from them; no GPU, no torch."""
     from layerscout.probe import report
     from layerscout.probe import run as stage
     from layerscout.probe.config import ProbeConfig
 
-    flags: dict[str, Any] = {
-        "store": store,
-        "twin": twin,
-        "root": root,
-        "out": out,
-        "layers": layer or None,
-        "top_k": top_k,
-        "threads": threads,
-    }
+    first, others = (store[0], store[1:]) if store else (None, [])
+    flags: dict[str, Any] = {"store": first, "others": others or None, "twin": twin, "root": root, "out": out}
+    flags |= {"layers": layer or None, "top_k": top_k, "threads": threads, "scheduler": scheduler, "shard": shard}
     planned = stage.plan(_settings(ProbeConfig, "probe", config, preset, set_, flags))
     if dry_run:
         emit(planned.describe(), as_json)
+        return
+    if planned.config.shard is not None:
+        emit(stage.run_shard(planned, Reporter(quiet)), as_json)
         return
     ranking = stage.run(planned, Reporter(quiet))
     emit(ranking.model_dump(), as_json, report.as_text(ranking))

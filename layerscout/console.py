@@ -1,4 +1,4 @@
-"""What the commands share: one way to print results, one way to end in an error, sizes and tables for people."""
+"""What the commands share: options, one way to print results, one way to end in an error, sizes and tables for people."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
 
 from layerscout.errors import BudgetError, DataError, LayerscoutError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 INTERRUPTED = 130
+
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Root = Annotated[Path | None, typer.Option("--root", help="Folder of all stores (default: LAYERSCOUT_ROOT or the user's cache).")]
 
 
 def guarded(command: Command) -> Command:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
 CONTROL_GROUP = Path("/sys/fs/cgroup")
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # names of glibc's mallopt
 
 
 def available_memory() -> int | None:
@@ -35,6 +36,19 @@ def _container() -> int | None:
         return None if limit == "max" else max(int(limit) - int(used), 0)
     except (OSError, ValueError):
         return None
+
+
+def hold_freed() -> None:
+    """Keep up to 64 MiB of freed memory for the next use instead of asking the system for it again (glibc only).
+
+    Numerical work that makes and drops arrays of megabytes otherwise spends a tenth of its time on new pages.
+    """
+    try:
+        library = ctypes.CDLL(None)
+        library.mallopt(MMAP_THRESHOLD, 32 * 2**20)
+        library.mallopt(TRIM_THRESHOLD, 64 * 2**20)
+    except (AttributeError, OSError, TypeError):
+        return  # another C library: it does so by itself, or not at all
 
 
 def give_back() -> None:

@@ -15,6 +15,13 @@ REGISTRY: dict[str, dict[str, str]] = {
         "synthetic": "layerscout.extract.backbones.synthetic:build",
         "cogvideox": "layerscout.extract.backbones.cogvideox:build",
     },
+    "importer": {
+        "minari": "layerscout.cache.importers.minari:Minari",
+        "robomimic": "layerscout.cache.importers.robomimic:Robomimic",
+        "d4rl": "layerscout.cache.importers.d4rl:D4rl",
+        "lerobot": "layerscout.cache.importers.lerobot:LeRobot",
+        "video": "layerscout.cache.importers.video:Video",
+    },
     "world": {
         "layerscout/Grid-v0": "layerscout.rl.envs.grid:Grid",
         "layerscout/Intercept-v0": "layerscout.rl.envs.intercept:Intercept",

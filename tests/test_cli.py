@@ -17,8 +17,8 @@ from layerscout import __version__, console
 from layerscout.cli import app
 from layerscout.errors import BudgetError, DataError, LayerscoutError, MissingExtraError, UsageError
 
-COMMANDS = ["demo", "collect", "layers", "extract", "probe", "train", "report", "doctor"]
-HEAVY = ["torch", "diffusers", "transformers", "sklearn", "dask", "zarr", "matplotlib", "scipy", "h5py", "gymnasium"]
+COMMANDS = ["demo", "collect", "import", "layers", "extract", "probe", "train", "report", "doctor"]
+HEAVY = ["torch", "diffusers", "transformers", "sklearn", "dask", "zarr", "matplotlib", "scipy", "h5py", "gymnasium", "av", "pyarrow"]
 START = [sys.executable, "-c", "from layerscout.cli import main; main()"]
 
 
@@ -73,7 +73,7 @@ assert not loaded, loaded
 
 
 def test_every_command_explains_itself():
-    assert [command.callback.__name__ for command in app.registered_commands] == COMMANDS
+    assert [command.name or command.callback.__name__ for command in app.registered_commands] == COMMANDS
     shown = call("-h")
     assert shown.exit_code == 0
     for name in COMMANDS:

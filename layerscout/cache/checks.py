@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
 
+from layerscout.cache import bfloat16
 from layerscout.cache import identity as identities
-from layerscout.cache.layout import ArrayLayout, StoreLayout
+from layerscout.cache.arrays import ArrayLayout
+from layerscout.cache.layout import StoreLayout
 from layerscout.errors import BudgetError, DataError
 
 Rows = Shaped[np.ndarray, "..."]  # not checked yet, so no shape is claimed
+CHECKERS = 2  # arrays rounded and looked at side by side
+BLOCK_BYTES = 1 << 18  # looked at in pieces that stay in the processor's cache
 
 
 def checked_arrays(
@@ -32,7 +37,9 @@ def checked_arrays(
     if set(given) != set(arrays):
         odd = ", ".join(f"'{name}'" for name in sorted(set(given) ^ set(arrays)))
         raise DataError(f"{what} {odd} is missing or not planned", hint=f"planned: {', '.join(arrays)}")
-    return [(array, _stored(f"{what} '{name}'", array, np.asarray(given[name]), start, stop)) for name, array in arrays.items()]
+    with ThreadPoolExecutor(CHECKERS) as pool:
+        kept = pool.map(lambda name: _stored(f"{what} '{name}'", arrays[name], np.asarray(given[name]), start, stop), arrays)
+        return list(zip(arrays.values(), kept, strict=True))
 
 
 def _stored(what: str, array: ArrayLayout, values: Rows, start: int, stop: int) -> Rows:
@@ -40,23 +47,35 @@ def _stored(what: str, array: ArrayLayout, values: Rows, start: int, stop: int) 
     if values.shape != expected:
         message = f"{what} has shape {values.shape} for rows {start} to {stop}, expected {expected}"
         raise DataError(message, hint="give exactly the rows of span(unit)")
-    kind = np.dtype(array.dtype).kind
+    kind = "f" if array.dtype == "bfloat16" else np.dtype(array.dtype).kind
     if values.dtype.kind != kind:
         raise DataError(f"{what} has dtype {values.dtype}, expected {array.dtype}", hint="convert the array first")
     with np.errstate(over="ignore"):  # an overflow is found below, and named
-        stored = values.astype(array.dtype, copy=False)
+        stored = (
+            bfloat16.encode(values.astype(np.float32, copy=False)) if array.dtype == "bfloat16" else values.astype(array.dtype, copy=False)
+        )
     if kind == "i" and not np.array_equal(stored, values):
         raise DataError(f"{what} has values that do not fit {array.dtype}", hint="check the dataset's actions and episode lengths")
-    if kind == "f":
-        bad = np.isinf(stored) if array.width is None else ~np.isfinite(stored)
-        if bad.any():
-            place = tuple(np.argwhere(bad)[0])
-            value = values[place]
-            found = "nan" if np.isnan(value) else "inf" if np.isinf(value) else f"{value:g}, too large for {array.dtype},"
-            raise DataError(
-                f"{what} has {found} at row {start + int(place[0])}", hint="check the numbers that made it; float32 holds larger ones"
-            )
+    if kind == "f" and (has_nonfinite(stored) if array.finite else np.isinf(stored).any()):
+        bad = ~np.isfinite(array.give(stored)) if array.finite else np.isinf(stored)
+        place = tuple(np.argwhere(bad)[0])
+        value = values[place]
+        found = "nan" if np.isnan(value) else "inf" if np.isinf(value) else f"{value:g}, too large for {array.dtype},"
+        hint = "check the numbers that made it; float32 and bfloat16 hold larger ones than float16"
+        raise DataError(f"{what} has {found} at row {start + int(place[0])}", hint=hint)
     return stored
+
+
+EXPONENTS = {2: np.uint16(0x7C00), 4: np.uint32(0x7F800000)}  # all ones in an infinity or NaN, nowhere else
+
+
+def has_nonfinite(stored: Rows) -> bool:
+    """Tell whether a stored float array holds NaN or an infinity, by its bits: for float16 far faster than ``np.isfinite``."""
+    size = stored.dtype.itemsize
+    exponent = np.uint16(bfloat16.EXPONENT) if stored.dtype.kind == "u" else EXPONENTS[size]
+    bits = stored.reshape(-1).view(f"u{size}") if stored.flags.c_contiguous else np.ascontiguousarray(stored).reshape(-1).view(f"u{size}")
+    step = BLOCK_BYTES // size
+    return any(bool(((bits[start : start + step] & exponent) == exponent).any()) for start in range(0, len(bits), step))
 
 
 def check_fit(identity: identities.Identity, layout: StoreLayout) -> None:

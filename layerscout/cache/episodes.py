@@ -1,70 +1,130 @@
-"""One episode in, one checked HDF5 group out, and back."""
+"""Arrays of one recorded episode in, a checked episode with its digest out."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-import h5py
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
+from layerscout.cache.arrays import NAME
+from layerscout.cache.layout import REQUIRED_COLUMNS
 from layerscout.errors import DataError
 
-REQUIRED = ("frames", "actions", "terminated", "truncated")
-DTYPES = {"frames": "uint8", "actions": "int64", "rewards": "float32", "terminated": "bool", "truncated": "bool", "state": "float32"}
-DIMENSIONS = {"frames": 4, "actions": 1, "rewards": 1, "terminated": 1, "truncated": 1, "state": 2}
+FIELDS = {  # name → what it may be: dtype → number of dimensions. The order is that of the digest.
+    "frames": {"uint8": 4},
+    "actions": {"int64": 1, "float32": 2},
+    "rewards": {"float32": 1},
+    "terminated": {"bool": 1},
+    "truncated": {"bool": 1},
+    "state": {"float32": 2},
+}
 PER_FRAME = ("frames", "state")  # one more than the steps: the last frame has no action
-DIGEST = "sha256"
-AGAIN = "collect or import the dataset again"
+EXTRA = "extra/"  # before the name of an array that the format has no field for
+RESERVED = REQUIRED_COLUMNS | {"state", "zarr.json"}  # names that a store gives to other columns
+FORMATS = "see docs/reference/formats.md"
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One run of T steps: T + 1 frames, T actions, and what the environment said.
+    """One run of T steps: T + 1 frames, what was done, and what the environment said.
 
-    ``state`` is the true state behind every frame, where the environment tells it; ``rewards`` is None where there are none.
+    Attributes
+    ----------
+    frames
+        What was seen; frame T is what the last action led to.
+    actions
+        int64 [step] for discrete actions, float32 [step, dimension] for continuous ones, None where nobody knows them.
+    rewards
+        None where there are none.
+    terminated, truncated
+        The task ended with this step; the recording was cut off after it.
+    state
+        The true state behind every frame, where the environment tells it.
+    extra
+        Any other numbers by name, one row a step or one row a frame: what an expert would have done, joint angles, ...
     """
 
     frames: UInt8[np.ndarray, "frame height width channel"]
-    actions: Int64[np.ndarray, " step"]
+    actions: Int64[np.ndarray, " step"] | Float32[np.ndarray, "step dimension"] | None
     rewards: Float32[np.ndarray, " step"] | None
     terminated: Bool[np.ndarray, " step"]
     truncated: Bool[np.ndarray, " step"]
     state: Float32[np.ndarray, "frame feature"] | None
+    extra: Mapping[str, Float32[np.ndarray, "row value"]] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
-        """T, the number of actions."""
-        return len(self.actions)
+        """T, the number of steps."""
+        return len(self.terminated)
 
     def arrays(self) -> Iterator[tuple[str, Shaped[np.ndarray, "*axes"]]]:
         """Yield the present arrays with their names, in the fixed order of the format."""
-        for name in DTYPES:
+        for name in FIELDS:
             values = getattr(self, name)
             if values is not None:
                 yield name, values
+        for name in sorted(self.extra):
+            yield EXTRA + name, self.extra[name]
+
+    def fields(self) -> Fields:
+        """Return what other episodes of the same file must have in common with this one."""
+        return Fields.of({name: values.shape for name, values in self.arrays()}, self.steps)
 
     def digest(self) -> bytes:
         """Return the sha256 over every array's name, type, shape and bytes."""
         total = hashlib.sha256()
         for name, values in self.arrays():
-            total.update(json.dumps([name, DTYPES[name], list(values.shape)]).encode())
-            total.update(np.ascontiguousarray(values, dtype=np.dtype(DTYPES[name]).newbyteorder("<")).data)
+            allowed = rules(name)
+            dtype = next((known for known in allowed if np.dtype(known).kind == values.dtype.kind), next(iter(allowed)))
+            total.update(json.dumps([name, dtype, list(values.shape)]).encode())
+            total.update(np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<")).data)
         return total.digest()
 
 
-@contextmanager
-def reading(what: str) -> Iterator[None]:
-    """Turn whatever the HDF5 library throws at a damaged file into a DataError that names ``what``."""
-    try:
-        yield
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
-        raise DataError(f"{what} is damaged: {error}", hint=AGAIN) from None
+@dataclass(frozen=True)
+class Fields:
+    """What all episodes of a file have in common."""
+
+    frame_shape: tuple[int, ...]
+    has_actions: bool
+    action_dimensions: int | None  # None when actions are discrete or absent
+    has_rewards: bool
+    state_width: int | None
+    extra: tuple[tuple[str, int, bool], ...]  # name, width, one row a frame (else a step)
+
+    @staticmethod
+    def of(shapes: Mapping[str, tuple[int, ...]], steps: int) -> Fields:
+        """Read them off the shapes of a checked episode's arrays."""
+        actions = shapes.get("actions")
+        return Fields(
+            frame_shape=tuple(shapes["frames"][1:]),
+            has_actions=actions is not None,
+            action_dimensions=actions[1] if actions is not None and len(actions) == 2 else None,
+            has_rewards="rewards" in shapes,
+            state_width=shapes["state"][1] if "state" in shapes else None,
+            extra=tuple(
+                (name.removeprefix(EXTRA), shape[1], shape[0] != steps) for name, shape in sorted(shapes.items()) if name.startswith(EXTRA)
+            ),
+        )
+
+    def __str__(self) -> str:
+        present = [
+            "actions" * self.has_actions + (f"[{self.action_dimensions}]" if self.action_dimensions else ""),
+            "rewards" * self.has_rewards,
+            f"state[{self.state_width}]" if self.state_width else "",
+            *(f"{EXTRA}{name}[{width}] a {'frame' if per_frame else 'step'}" for name, width, per_frame in self.extra),
+        ]
+        return f"frames {self.frame_shape} and fields {', '.join(filter(None, present)) or 'none'}"
+
+
+def rules(name: str) -> dict[str, int]:
+    """Return which types an array may have, each with its number of dimensions."""
+    return {"float32": 2} if name.startswith(EXTRA) else FIELDS[name]
 
 
 def check_episode(episode: Episode, where: str) -> None:
@@ -73,86 +133,30 @@ def check_episode(episode: Episode, where: str) -> None:
     Raises
     ------
     DataError
-        It has no steps, a field has a wrong type or length, or a reward or state is not finite; ``where`` names the episode.
+        It has no steps, a field has a wrong name, type or length, or a number is not finite; ``where`` names the episode.
     """
     for name, values in episode.arrays():
         check_field(where, name, values.dtype, values.shape, episode.steps)
-        if np.dtype(DTYPES[name]).kind == "f" and not np.isfinite(values).all():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
             row = int(np.argwhere(~np.isfinite(values))[0][0])
             raise DataError(f"{where}: '{name}' is not finite at index {row}", hint="leave the field out where there is no value")
+        if name == "actions" and values.dtype.kind == "i" and values.min() < 0:  # -1 is how a store says that there is none
+            row = int(np.argmax(values < 0))
+            raise DataError(f"{where}: 'actions' has {values[row]} at index {row}, expected whole numbers from 0", hint=FORMATS)
 
 
 def check_field(where: str, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], steps: int) -> None:
-    """Refuse a field whose type, number of dimensions or length is not what an episode of ``steps`` steps has."""
+    """Refuse a field whose name, type, number of dimensions or length is not what an episode of ``steps`` steps has."""
     if steps < 1:
-        raise DataError(f"{where} has no steps", hint="an episode needs at least one action; leave empty episodes out")
-    if dtype != np.dtype(DTYPES[name]):
-        raise DataError(f"{where}: '{name}' is {dtype}, expected {DTYPES[name]}", hint="see docs/reference/formats.md")
-    length = steps + 1 if name in PER_FRAME else steps
-    if len(shape) != DIMENSIONS[name] or shape[0] != length or 0 in shape:
-        message = f"{where}: '{name}' has shape {shape}, expected {DIMENSIONS[name]} dimensions, the first of length {length}"
-        raise DataError(message, hint="T actions go with T + 1 frames; see docs/reference/formats.md")
-
-
-def write_episode(parent: h5py.Group, name: str, episode: Episode) -> None:
-    """Store a checked episode as the group ``name``; frames one chunk each, so that a clip is read without its neighbours."""
-    group = parent.create_group(name)
-    for field, values in episode.arrays():
-        if field == "frames":
-            chunks = (1, *values.shape[1:])
-            group.create_dataset(field, data=values, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True)
-        else:
-            group.create_dataset(field, data=values)
-    group.attrs[DIGEST] = episode.digest().hex()
-
-
-def check_group(group: h5py.Group, where: str) -> tuple[int, tuple[int, ...], tuple[str, ...]]:
-    """Check the fields of a stored episode without reading them.
-
-    Returns
-    -------
-    steps, frame shape ``(height, width, channel)``, names of the present fields
-
-    Raises
-    ------
-    DataError
-        A field is missing, unknown, or of a wrong type or shape.
-    """
-    fields = {name: group[name] for name in DTYPES if name in group}
-    for name in REQUIRED:
-        if name not in fields:
-            raise DataError(f"{where} misses the field '{name}'", hint=AGAIN)
-    for name, field in fields.items():
-        if not isinstance(field, h5py.Dataset):
-            raise DataError(f"{where}: '{name}' is not an array", hint=AGAIN)
-    steps = fields["actions"].shape[0] if fields["actions"].shape else 0
-    for name, field in fields.items():
-        check_field(where, name, field.dtype, field.shape, steps)
-    if DIGEST not in group.attrs:
-        raise DataError(f"{where} misses its attribute '{DIGEST}'", hint=AGAIN)
-    return steps, fields["frames"].shape[1:], tuple(fields)
-
-
-def read_episode(group: h5py.Group, where: str) -> Episode:
-    """Read a stored episode whole and compare it with its digest.
-
-    Raises
-    ------
-    DataError
-        A field cannot be read, or the bytes are not those that were written.
-    """
-    values: dict[str, Any] = dict.fromkeys(DTYPES)
-    for name in DTYPES:
-        if name in group:
-            values[name] = read_field(group, name, where, slice(None))
-    episode = Episode(**values)
-    check_episode(episode, where)
-    if episode.digest().hex() != group.attrs[DIGEST]:
-        raise DataError(f"{where} is damaged: its arrays do not have the sha256 it states", hint=AGAIN)
-    return episode
-
-
-def read_field(group: h5py.Group, name: str, where: str, rows: slice) -> Shaped[np.ndarray, "row ..."]:
-    """Read some rows of one field; a chunk that cannot be decompressed is a DataError that names it."""
-    with reading(f"{where}: '{name}'"):
-        return group[name][rows]
+        raise DataError(f"{where} has no steps", hint="an episode needs at least one step; leave empty episodes out")
+    own = name.removeprefix(EXTRA)
+    if own is not name and (not NAME.fullmatch(own) or own in RESERVED):
+        hint = f"letters, digits, '.', '_' and '-', beginning with a letter or digit; not {', '.join(sorted(RESERVED))}"
+        raise DataError(f"{where}: '{own}' cannot name an extra field", hint=hint)
+    dimensions = rules(name).get(dtype.name)
+    if dimensions is None or not dtype.isnative:
+        raise DataError(f"{where}: '{name}' is {dtype}, expected {' or '.join(rules(name))}", hint=FORMATS)
+    lengths = (steps, steps + 1) if own is not name else (steps + 1,) if name in PER_FRAME else (steps,)
+    if len(shape) != dimensions or shape[0] not in lengths or 0 in shape:
+        expected = f"{dimensions} dimensions, the first of length {' or '.join(map(str, lengths))}"
+        raise DataError(f"{where}: '{name}' has shape {shape}, expected {expected}", hint=f"T steps go with T + 1 frames; {FORMATS}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import google_crc32c
@@ -16,6 +19,9 @@ from layerscout.cache.records import Record
 
 CRC_BYTES = 4  # the trailer of a chunk file: crc32c of everything before it, little-endian
 TEMPORARY_SUFFIX = ".partial"
+BLOCK_BYTES = 1 << 19  # checked, hashed and written in pieces that stay in the processor's cache
+LARGEST_DOCUMENT = 64 * 2**20  # bytes of a JSON file of a store that are read into memory
+WRITERS = 4  # files written at once: the disk is waited for while others are hashed
 
 Buffer = bytes | NDArray[np.uint8]
 
@@ -42,26 +48,42 @@ def write_file(root: Path, path: str, data: Buffer, *, chunk: bool = False) -> S
     chunk
         Append the crc32c trailer to ``data``.
     """
-    checksum = google_crc32c.value(data)
-    content = data.data if isinstance(data, np.ndarray) else memoryview(data)
-    pieces = [content, memoryview(checksum.to_bytes(CRC_BYTES, "little"))] if chunk else [content]
+    content = data if isinstance(data, np.ndarray) else np.frombuffer(data, dtype=np.uint8)
     target = root / path
     target.parent.mkdir(parents=True, exist_ok=True)
     # a name of its own for every attempt: two writers must never append to the same half-written file
     temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
-    digest = hashlib.sha256()
+    digest, checksum = hashlib.sha256(), 0
     try:
         with temporary.open("wb", buffering=0) as file:
-            for piece in pieces:
-                digest.update(piece)
-                _write_all(file.fileno(), piece)
+            for start in range(0, len(content), BLOCK_BYTES):
+                piece = content[start : start + BLOCK_BYTES]
+                checksum = google_crc32c.extend(checksum, piece)
+                digest.update(piece.data)
+                _write_all(file.fileno(), piece.data)
+            if chunk:
+                digest.update(checksum.to_bytes(CRC_BYTES, "little"))
+                _write_all(file.fileno(), memoryview(checksum.to_bytes(CRC_BYTES, "little")))
             os.fsync(file.fileno())
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    size = sum(piece.nbytes for piece in pieces)
+    size = len(content) + (CRC_BYTES if chunk else 0)
     return StoredObject(path=path, size=size, crc32c=checksum, sha256=digest.hexdigest())
+
+
+def write_files(root: Path, chunks: Iterable[tuple[str, Callable[[], Buffer]]]) -> tuple[StoredObject, ...]:
+    """Write chunk files side by side, so that one is hashed while another waits for the disk; in the order given.
+
+    Each content is made by a call in the thread that writes it, so that memory holds no more of them than there are threads.
+    """
+
+    def one(item: tuple[str, Callable[[], Buffer]]) -> StoredObject:
+        return write_file(root, item[0], item[1](), chunk=True)
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        return tuple(pool.map(one, chunks))
 
 
 def _write_all(descriptor: int, piece: memoryview) -> None:
@@ -84,14 +106,42 @@ def sync_folders(root: Path, paths: Iterable[str] = ()) -> None:
             os.close(descriptor)
 
 
+def read_document(path: Path) -> bytes:
+    """Return the bytes of a JSON file; a store may come from a stranger, so it must be a plain file of a reasonable size.
+
+    Raises
+    ------
+    OSError
+        It is missing, something else than a file (reading a pipe would wait for ever), or larger than such files are.
+    """
+    state = os.stat(path)
+    if not stat.S_ISREG(state.st_mode):
+        raise OSError(errno.EINVAL, "not a plain file")
+    if state.st_size > LARGEST_DOCUMENT:
+        raise OSError(errno.EFBIG, f"{state.st_size:,} bytes, more than the {LARGEST_DOCUMENT:,} that such a file has")
+    return path.read_bytes()
+
+
 def first_misfit(root: Path, objects: Sequence[StoredObject]) -> StoredObject | None:
     """Return the first object whose file is missing or has another size, or None when all are there."""
     for item in objects:
         try:
             if os.stat(root / item.path).st_size != item.size:
                 return item
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:
             return item
+    return None
+
+
+def first_damaged_document(root: Path, objects: Sequence[StoredObject]) -> StoredObject | None:
+    """Return the first JSON file that cannot be read or does not have its crc32c, or None; chunk files are not looked at."""
+    for item in objects:
+        if item.path.endswith(".json"):
+            try:
+                if google_crc32c.value(read_document(root / item.path)) != item.crc32c:
+                    return item
+            except OSError:
+                return item
     return None
 
 

@@ -51,7 +51,7 @@ def plain_json(value: Any, what: str) -> str:
     """
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{what} is not plain JSON data: {error}", hint="give text, finite numbers, lists and tables") from None
 
 

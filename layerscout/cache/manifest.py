@@ -12,11 +12,13 @@ from typing import Any, Literal
 from layerscout import __version__
 from layerscout.cache import identity as identities
 from layerscout.cache import records
-from layerscout.cache.files import StoredObject, sync_folders, write_file
-from layerscout.cache.layout import LayerSpec, StoreLayout
+from layerscout.cache.arrays import Codec, ColumnSpec, LayerSpec
+from layerscout.cache.files import LARGEST_DOCUMENT, StoredObject, read_document, sync_folders, write_file
+from layerscout.cache.layout import STANDARD_COLUMNS, StoreLayout
 from layerscout.cache.records import Record
 from layerscout.errors import DataError
 
+REPAIR = "delete the store and extract it again"
 NAME = "manifest.json"
 IDENTITY_NAME = "identity.json"
 
@@ -33,6 +35,8 @@ class Manifest(Record):
     rows: int
     rows_per_chunk: int
     layers: tuple[LayerSpec, ...]
+    columns: tuple[ColumnSpec, ...] = STANDARD_COLUMNS  # stores of before 0.2 do not list them
+    codec: Codec = "none"
     objects: tuple[StoredObject, ...]
     provenance: dict[str, Any]  # what made the store without changing its numbers: command, host, versions, times
     digest: str
@@ -40,7 +44,7 @@ class Manifest(Record):
     @property
     def layout(self) -> StoreLayout:
         """Where every array lies."""
-        return StoreLayout.plan(self.layers, self.rows, self.rows_per_chunk)
+        return StoreLayout.plan(self.layers, self.rows, self.rows_per_chunk, self.columns, self.codec)
 
 
 def write(
@@ -63,11 +67,18 @@ def write(
         "rows": layout.rows,
         "rows_per_chunk": layout.chunk_rows,
         "layers": [vars(spec) for spec in layout.specs],
+        "columns": [vars(column) for column in layout.columns],
+        "codec": layout.codec,
         "objects": [item.model_dump() for item in sorted(objects, key=lambda item: item.path)],
         "provenance": json.loads(identities.plain_json(provenance, "provenance")),
     }
-    fields["digest"] = _digest(fields)
-    write_file(root, NAME, json.dumps(fields, indent=1, allow_nan=False).encode() + b"\n")
+    fields["digest"] = digest_of(fields)
+    content = spelled(fields)
+    if len(content) > LARGEST_DOCUMENT:
+        raise DataError(
+            f"the manifest would have {len(content):,} bytes, at most {LARGEST_DOCUMENT:,} are read", hint="give less provenance"
+        )
+    write_file(root, NAME, content)
     sync_folders(root)
     return Manifest.model_validate(fields)
 
@@ -84,25 +95,61 @@ def read(root: Path) -> Manifest:
     if not path.is_file():
         what = "is incomplete: it has no manifest.json" if root.is_dir() else "does not exist"
         raise DataError(f"store {root} {what}", hint="run the same extract command again; it continues where it stopped")
-    manifest = records.load(Manifest, path)
-    fields = json.loads(path.read_bytes())
-    del fields["digest"]
-    if _digest(fields) != manifest.digest:
-        raise DataError(f"{path} is damaged: its content does not have the digest it states", hint="delete the store and extract it again")
-    listed, needed = sorted(item.path for item in manifest.objects), sorted(object_paths(manifest.layout))
+    try:
+        content = read_document(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", hint=REPAIR) from None
+    fields = records.parse(content, path)
+    try:
+        manifest = records.validate(Manifest, fields, path)
+        if digest_of({key: value for key, value in fields.items() if key != "digest"}) != manifest.digest:
+            raise DataError(f"{path} is damaged: its content does not have the digest it states", hint=REPAIR)
+        check_objects(manifest, path)
+    except DataError as error:
+        if str(path) in str(error):
+            raise
+        raise DataError(f"{path} is no manifest: {error}", hint=REPAIR) from None
+    except (ValueError, OverflowError, RecursionError) as error:  # numbers of thousands of digits, or nested without end
+        raise DataError(f"{path} is damaged: {error}", hint=REPAIR) from None
+    return manifest
+
+
+def check_objects(manifest: Manifest, path: Path) -> None:
+    """Refuse a manifest that does not list exactly the files its layers need, each with a size that the file can have.
+
+    A store may come from a stranger, so nothing is allocated or enumerated before its count is known to be that of the list.
+    """
+    layout = manifest.layout
+    count = layout.units * len(layout.arrays()) + len(layout.metadata_paths()) + 1
+    if count != len(manifest.objects):
+        message = f"{path} lists {len(manifest.objects)} files, its layers need {count}"
+        raise DataError(message, hint=REPAIR)
+    listed, needed = sorted(item.path for item in manifest.objects), sorted(object_paths(layout))
     if listed != needed:
         odd = min(set(listed) ^ set(needed), default="a file twice")
-        message = f"{path} lists {len(listed)} files, its layers need {len(needed)}: {odd}"
-        raise DataError(message, hint="delete the store and extract it again")
-    return manifest
+        raise DataError(f"{path} does not list the files that its layers need: {odd}", hint=REPAIR)
+    sizes = {item.path: item.size for item in manifest.objects}
+    if large := next((path for path in (*layout.metadata_paths(), IDENTITY_NAME) if sizes[path] > LARGEST_DOCUMENT), None):
+        raise DataError(f"{path} states {sizes[large]:,} bytes for {large}, more than such a file has", hint=REPAIR)
+    for array in layout.arrays():
+        for unit in range(layout.units):
+            size = sizes[array.path(unit)]
+            if not 0 < size <= array.most_file_bytes or (layout.codec == "none" and size != array.most_file_bytes):
+                message = f"{path} states {size} bytes for {array.path(unit)}, which has {array.most_file_bytes}"
+                raise DataError(message, hint=REPAIR)
 
 
 def object_paths(layout: StoreLayout) -> list[str]:
     """Return every file that a store of this layout consists of, the manifest aside."""
     arrays = layout.arrays()
     chunks = [array.path(unit) for unit in range(layout.units) for array in arrays]
-    return [*chunks, *layout.metadata_files(), IDENTITY_NAME]
+    return [*chunks, *layout.metadata_paths(), IDENTITY_NAME]
 
 
-def _digest(fields: dict[str, Any]) -> str:
+def spelled(fields: dict[str, Any]) -> bytes:
+    """Return the text of a manifest."""
+    return json.dumps(fields, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def digest_of(fields: dict[str, Any]) -> str:
     return "sha256:" + hashlib.sha256(identities.plain_json(fields, "the manifest").encode()).hexdigest()

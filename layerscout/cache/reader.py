@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import mmap
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +18,30 @@ import numpy as np
 from jaxtyping import Int, Shaped
 from numpy.typing import NDArray
 
-from layerscout.cache.files import CRC_BYTES, StoredObject
-from layerscout.cache.layout import ArrayLayout
+from layerscout.cache.arrays import ArrayLayout
+from layerscout.cache.files import CRC_BYTES, StoredObject, trailer
 from layerscout.errors import DataError
 
 BLOCK_BYTES = 1 << 19  # read and checksum in pieces that stay in the processor's cache
+MOST_MAPPED = 16  # chunks of one layer: each map holds a file open, and a process may have many layers
 REPAIR = "delete the store and extract it again, or copy it again from where it came"
 
 Rows = Shaped[np.ndarray, "row ..."]
+State = tuple[int, int, int]  # a file's inode, size and time of change
 
 
 @dataclass(frozen=True)
 class LayerReader:
-    """One array of a committed store. It holds no open file, so it may be pickled and used by many threads."""
+    """One array of a committed store. It may be pickled and used by many threads."""
 
     store: Path
     name: str
     layout: ArrayLayout
     objects: tuple[StoredObject, ...]  # one a chunk, in row order
+    _mapped: dict[int, tuple[State, Rows]] = field(default_factory=dict, compare=False, repr=False)  # chunks verified for single rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_mapped": {}}  # memory maps stay in their process
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -39,8 +50,13 @@ class LayerReader:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the stored numbers."""
-        return np.dtype(self.layout.dtype)
+        """Type of the numbers given out: the stored one, or float32 for bfloat16."""
+        return self.layout.read
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of a chunk: reading one of them reads them all."""
+        return self.layout.chunk_rows
 
     def all(self) -> Rows:
         """Return every row."""
@@ -56,25 +72,41 @@ class LayerReader:
         """
         if not 0 <= start <= stop <= self.layout.rows:
             raise DataError(f"rows {start} to {stop} of '{self.name}'", hint=f"the store has rows 0 to {self.layout.rows}")
-        out = np.empty((stop - start, *self.shape[1:]), dtype=self._stored)
+        out = np.empty((stop - start, *self.shape[1:]), dtype=self.layout.stored)
         for chunk in range(start // self.layout.chunk_rows, -(-stop // self.layout.chunk_rows)):
             first, last = self._span(chunk)
             low, high = max(start, first), min(stop, last)
             self._fill(chunk, low - first, out[low - start : high - start])
-        return self._native(out)
+        return self.layout.give(out)
 
     def rows(self, indices: Int[np.ndarray, " row"]) -> Rows:
-        """Return the given rows in the given order; only the chunks that hold them are read, one at a time."""
+        """Return the given rows in the given order.
+
+        A chunk is verified whole when it is first touched and then stays mapped, so that later rows of it cost no more than
+        their own bytes; it is verified again whenever its file changed (inode, size or time of change).
+
+        Raises
+        ------
+        DataError
+            An index is outside the store, or a chunk is missing, torn, changed, or another chunk's.
+        """
         wanted = np.asarray(indices)
         if wanted.ndim != 1 or (wanted.size and (wanted.dtype.kind not in "iu" or wanted.min() < 0 or wanted.max() >= self.layout.rows)):
             raise DataError(f"row indices of '{self.name}' are not integers in range", hint=f"the store has rows 0 to {self.layout.rows}")
-        out = np.empty((len(wanted), *self.shape[1:]), dtype=self._stored)
-        chunks = wanted // self.layout.chunk_rows
-        for chunk in np.unique(chunks):
-            here = chunks == chunk
-            first, last = self._span(int(chunk))
-            out[here] = self.read(first, last)[wanted[here] - first]
-        return self._native(out)
+        wanted = wanted.astype(np.int64, copy=False)  # a small type may not hold the rows of a chunk
+        chunks, within = np.divmod(wanted, self.layout.chunk_rows)
+        order = None if (chunks[1:] >= chunks[:-1]).all() else np.argsort(chunks, kind="stable")
+        if order is not None:
+            chunks, within = chunks[order], within[order]
+        out = np.empty((len(wanted), *self.shape[1:]), dtype=self.layout.stored)
+        borders = [0, *(np.flatnonzero(chunks[1:] != chunks[:-1]) + 1).tolist(), len(chunks)]
+        for start, stop in pairwise(borders):
+            if start < stop:  # "clip" writes in place; the indices are known to be in range
+                np.take(self._chunk(int(chunks[start])), within[start:stop], axis=0, out=out[start:stop], mode="clip")
+        if order is not None:
+            sorted_rows, out = out, np.empty_like(out)
+            out[order] = sorted_rows
+        return self.layout.give(out)
 
     def chunks(self) -> Iterator[tuple[int, Rows]]:
         """Yield ``(first row, rows)`` chunk by chunk, so that memory holds one chunk only."""
@@ -87,7 +119,9 @@ class LayerReader:
         import dask
         import dask.array
 
-        prefix = f"read-{self.store.name}-{self.name}"
+        # dask takes equal names for equal arrays: two runs of one store have the same id, but not the same bytes
+        content = hashlib.sha256("".join(item.sha256 for item in self.objects).encode()).hexdigest()
+        prefix = f"read-{content}-{self.name}"
         # the reader is one node of the graph, so that its list of files travels once and not with every chunk
         source, read = dask.delayed(self, name=prefix, traverse=False), dask.delayed(LayerReader.read, pure=False)
         blocks = [
@@ -100,40 +134,88 @@ class LayerReader:
         ]
         return dask.array.concatenate(blocks, axis=0)
 
-    @property
-    def _stored(self) -> np.dtype[Any]:
-        return self.dtype.newbyteorder("<")
-
-    def _native(self, rows: Rows) -> Rows:
-        return rows.astype(self.dtype, copy=False)
-
     def _span(self, chunk: int) -> tuple[int, int]:
         return chunk * self.layout.chunk_rows, min(self.layout.rows, (chunk + 1) * self.layout.chunk_rows)
 
+    def _chunk(self, chunk: int) -> Rows:
+        """Return a whole chunk in the stored type, mapped from its file when that is possible."""
+        path = self.store / self.objects[chunk].path
+        if self.layout.codec != "none":
+            return self._decoded(chunk)
+        try:
+            now = os.stat(path)
+            state = now.st_ino, now.st_size, now.st_mtime_ns
+            known = self._mapped.get(chunk)
+            if known is not None and known[0] == state:
+                return known[1]
+            with path.open("rb", buffering=0) as file:
+                if now.st_size != self.objects[chunk].size:
+                    raise _wrong_size(path, self.objects[chunk], now.st_size)
+                data = np.frombuffer(mmap.mmap(file.fileno(), now.st_size, access=mmap.ACCESS_READ), dtype=np.uint8)
+        except OSError as error:
+            if error.errno == errno.EMFILE:  # too many open files: without a map, every call reads and verifies the whole chunk
+                self._mapped.clear()
+                return self._decoded(chunk)
+            raise _unreadable(path, error) from None
+        payload = data[:-CRC_BYTES]
+        self._compare(path, chunk, _crc(payload), trailer(data))
+        rows = payload.view(self.layout.stored).reshape(self.layout.chunk_shape)
+        for oldest in list(self._mapped)[: max(0, len(self._mapped) - MOST_MAPPED + 1)]:  # each map holds a file open
+            self._mapped.pop(oldest, None)  # other threads may do the same
+        self._mapped[chunk] = state, rows
+        return rows
+
+    def _decoded(self, chunk: int) -> Rows:
+        item, path = self.objects[chunk], self.store / self.objects[chunk].path
+        try:
+            size = os.stat(path).st_size
+            if size != item.size:
+                raise _wrong_size(path, item, size)
+            data = np.fromfile(path, dtype=np.uint8)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        self._compare(path, chunk, google_crc32c.value(data[:-CRC_BYTES]), trailer(data))
+        try:
+            return self.layout.decode(data[:-CRC_BYTES])
+        except ValueError as error:
+            raise DataError(f"{path} does not decompress: {error}", hint=REPAIR) from None
+
     def _fill(self, chunk: int, skip: int, out: Rows) -> None:
         """Read a chunk file: ``skip`` rows to nowhere, ``out``, the rest to nowhere, the trailer; then compare checksums."""
+        if self.layout.codec != "none":
+            out[:] = self._decoded(chunk)[skip : skip + len(out)]
+            return
         item, path = self.objects[chunk], self.store / self.objects[chunk].path
-        payload = self.layout.file_bytes - CRC_BYTES
         before = skip * self.layout.row_bytes
-        trailer = np.empty(CRC_BYTES, dtype=np.uint8)
+        stated = np.empty(CRC_BYTES, dtype=np.uint8)
         try:
             with FileIO(path) as file:
                 crc = _skip(file, before, 0)
                 crc = _read(file, out.reshape(-1).view(np.uint8), crc)
-                crc = _skip(file, payload - before - out.nbytes, crc)
-                _read(file, trailer, 0)
+                crc = _skip(file, self.layout.payload_bytes - before - out.nbytes, crc)
+                _read(file, stated, 0)
                 longer = file.read(1) != b""
         except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}", hint=REPAIR) from None
+            raise _unreadable(path, error) from None
         except EOFError:
             raise DataError(f"{path} is truncated: shorter than its {item.size} bytes", hint=REPAIR) from None
-        stated = int.from_bytes(trailer.tobytes(), "little")
         if longer:
             raise DataError(f"{path} is damaged: longer than its {item.size} bytes", hint=REPAIR)
+        self._compare(path, chunk, crc, trailer(stated))
+
+    def _compare(self, path: Path, chunk: int, crc: int, stated: int) -> None:
         if crc != stated:
             raise DataError(f"{path} is damaged: its bytes do not have the crc32c of its trailer", hint=REPAIR)
-        if crc != item.crc32c:
+        if crc != self.objects[chunk].crc32c:
             raise DataError(f"{path} is not the file that the manifest lists: whole, but with another crc32c", hint=REPAIR)
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path} cannot be read: {error.strerror}", hint=REPAIR)
+
+
+def _wrong_size(path: Path, item: StoredObject, size: int) -> DataError:
+    return DataError(f"{path} is {'truncated' if size < item.size else 'damaged'}: {size} bytes, expected {item.size}", hint=REPAIR)
 
 
 def _read(file: FileIO, out: NDArray[np.uint8], crc: int) -> int:
@@ -150,4 +232,11 @@ def _skip(file: FileIO, count: int, crc: int) -> int:
     scratch = np.empty(min(count, BLOCK_BYTES), dtype=np.uint8)
     for start in range(0, count, BLOCK_BYTES):
         crc = _read(file, scratch[: min(BLOCK_BYTES, count - start)], crc)
+    return crc
+
+
+def _crc(data: NDArray[np.uint8]) -> int:
+    crc = 0
+    for start in range(0, len(data), BLOCK_BYTES):
+        crc = google_crc32c.extend(crc, data[start : start + BLOCK_BYTES])
     return crc

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from layerscout.cache.episodes import Episode, check_episode, check_group, write_episode
-from layerscout.cache.files import TEMPORARY_SUFFIX, sync_folders
+from layerscout.cache.episode_groups import check_group, source_of, write_episode
+from layerscout.cache.episodes import Episode, Fields, check_episode
+from layerscout.cache.files import sync_folders
 from layerscout.cache.identity import plain_json
+from layerscout.cache.temporaries import sweep, temporary_name
 from layerscout.errors import DataError, UsageError
 
 FORMAT = "layerscout-trajectories/1"
@@ -50,21 +52,27 @@ class TrajectoryWriter:
         self.part_episodes = part_episodes
         self._spelled = plain_json(dict(attributes), "the attributes")
         self._parts = self.path.with_name(f"{self.path.name}.parts")
-        self._waiting: list[Episode] = []
-        self._shape: tuple[Any, ...] | None = None  # what all episodes have in common
+        self._waiting: list[tuple[Episode, str]] = []
+        self._fields: Fields | None = None  # what all episodes have in common
         self.episodes, self.steps = 0, 0
+        self.sources: list[str] = []  # of the safe episodes; empty strings where none was given
         self.finished = self.path.exists()
+        sweep(self.path.parent, f"{glob.escape(self.path.name)}.*")
         if self.finished:
             shutil.rmtree(self._parts, ignore_errors=True)  # killed between the rename and the clean-up
             self._count(self.path)
         else:
-            for torn in self._parts.glob(f"*{TEMPORARY_SUFFIX}"):
-                torn.unlink()
+            sweep(self._parts)
             for part in self._existing():
                 self._count(part)
 
-    def append(self, episode: Episode) -> None:
+    def append(self, episode: Episode, source: str = "") -> None:
         """Take one episode; it is safe once ``episodes`` counts it.
+
+        Parameters
+        ----------
+        source
+            Where an imported episode came from, for people and for continuing; it does not enter the digest.
 
         Raises
         ------
@@ -77,8 +85,8 @@ class TrajectoryWriter:
             raise UsageError(f"{self.path} is finished with {self.episodes} episodes", hint="choose another path, or delete the file")
         where = f"{self.path}, episode {self.episodes + len(self._waiting)}"
         check_episode(episode, where)
-        self._agree((episode.frames.shape[1:], tuple(name for name, _ in episode.arrays())), where)
-        self._waiting.append(episode)
+        self._agree(episode.fields(), where)
+        self._waiting.append((episode, source))
         if len(self._waiting) >= self.part_episodes:
             self.flush()
 
@@ -89,41 +97,54 @@ class TrajectoryWriter:
         self._parts.mkdir(parents=True, exist_ok=True)
 
         def fill(file: h5py.File) -> None:
-            for offset, episode in enumerate(self._waiting):
-                write_episode(file[GROUP], episode_name(self.episodes + offset), episode)
+            for offset, (episode, source) in enumerate(self._waiting):
+                write_episode(file[GROUP], episode_name(self.episodes + offset), episode, source)
 
         self._write(self._parts / f"{episode_name(self.episodes)}.h5", fill)
         self.episodes += len(self._waiting)
-        self.steps += sum(episode.steps for episode in self._waiting)
+        self.steps += sum(episode.steps for episode, _ in self._waiting)
+        self.sources += [source for _, source in self._waiting]
         self._waiting.clear()
 
-    def commit(self) -> Path:
+    def commit(self, outcome: Mapping[str, Any] | None = None) -> Path:
         """Merge all parts into the file, without compressing anything again, and return its path.
+
+        Parameters
+        ----------
+        outcome
+            Plain JSON data that only the end of the recording could tell; readers see it among the attributes.
 
         Raises
         ------
         DataError
-            There is no episode.
+            There is no episode, or ``outcome`` is not plain JSON data.
+        UsageError
+            Another process finished the same recording meanwhile.
         """
         if self.finished:
             return self.path
         self.flush()
         if not self.episodes:
             raise DataError(f"no episode was recorded for {self.path}", hint="ask for more steps")
+        spelled = plain_json(dict(outcome), "the outcome") if outcome else None
 
         def fill(file: h5py.File) -> None:
             for part in self._existing():
                 with h5py.File(part, "r") as source:
                     for name in source[GROUP]:
                         source.copy(f"{GROUP}/{name}", file[GROUP], name)
+            if len(file[GROUP]) != self.episodes:
+                raise FileNotFoundError(f"parts of {self.path} are gone")
+            if spelled:
+                file.attrs["outcome"] = spelled
 
         self._write(self.path, fill)
-        shutil.rmtree(self._parts)
+        shutil.rmtree(self._parts, ignore_errors=True)
         self.finished = True
         return self.path
 
     def _write(self, target: Path, fill: Callable[[h5py.File], None]) -> None:
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+        temporary = temporary_name(target)
         try:
             with h5py.File(temporary, "x") as file:
                 file.attrs["format"], file.attrs["attributes"] = FORMAT, self._spelled
@@ -133,6 +154,12 @@ class TrajectoryWriter:
             with temporary.open("rb+") as written:
                 os.fsync(written.fileno())
             temporary.replace(target)
+        except FileNotFoundError:
+            temporary.unlink(missing_ok=True)
+            if not self.path.exists():
+                raise
+            message = f"another process finished {self.path} and cleared the parts"
+            raise UsageError(message, hint="record to a path of its own, or use that file") from None
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -156,9 +183,10 @@ class TrajectoryWriter:
                     if name != episode_name(self.episodes):
                         raise DataError(f"{path} holds episode {name}, expected {episode_name(self.episodes)}", hint=self._begin_again)
                     where = f"{path}, episode {self.episodes}"
-                    steps, *shape = check_group(file[GROUP][name], where)
-                    self._agree(tuple(shape), where)
+                    steps, fields = check_group(file[GROUP][name], where)
+                    self._agree(fields, where)
                     self.episodes, self.steps = self.episodes + 1, self.steps + steps
+                    self.sources.append(source_of(file[GROUP][name]))
         except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
             raise DataError(f"{path} is truncated or damaged: {error}", hint=self._begin_again) from None
 
@@ -166,10 +194,8 @@ class TrajectoryWriter:
     def _begin_again(self) -> str:
         return f"delete {self.path if self.finished else self._parts} and record again"
 
-    def _agree(self, shape: tuple[Any, ...], where: str) -> None:
-        self._shape = self._shape or shape
-        if shape != self._shape:
-            seen, expected = (f"frames {frames} and fields {', '.join(names)}" for frames, names in (shape, self._shape))
-            raise DataError(
-                f"{where} has {seen}; earlier ones have {expected}", hint="all episodes of a file have the same fields and frame shape"
-            )
+    def _agree(self, fields: Fields, where: str) -> None:
+        self._fields = self._fields or fields
+        if fields != self._fields:
+            message = f"{where} has {fields}; earlier ones have {self._fields}"
+            raise DataError(message, hint="all episodes of a file have the same fields and frame shape")

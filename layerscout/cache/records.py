@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from layerscout.errors import DataError
+
+AGAIN = "run the stage that writes it again"
 
 
 class Record(BaseModel):
@@ -26,6 +28,15 @@ class Estimate(Record):
     high: float | None = None
 
 
+class Confirmation(Record):
+    """What a layer reaches on episodes that had no part in the ranking: fitted on all others, at the penalty chosen there."""
+
+    reward_r2: Estimate | None
+    transition_r2: Estimate | None
+    effective_rank: Estimate | None  # of these episodes' rows alone
+    score: Estimate | None
+
+
 class LayerScore(Record):
     """One layer's evidence. A figure that the data cannot give is None and shown as n/a.
 
@@ -37,30 +48,66 @@ class LayerScore(Record):
     role: Literal["layer", "control", "twin"]
     depth: int
     width: int
+    store_id: str = ""
+    label: str = ""  # tells stores apart in a ranking of several
     reward_r2: Estimate | None
     transition_r2: Estimate | None
     effective_rank: Estimate  # exp(entropy) of the covariance spectrum / width, in (0, 1]
     score: Estimate | None
+    skill_score: Estimate | None = None  # S-skill: transition_skill in place of transition R², log_rank in place of rank
     reward_r2_shuffled: Estimate | None  # reward circularly shifted: mean over shifts, 2.5 and 97.5 percentiles
     persistence_r2: float | None  # z_{t+1} = z_t
+    autoregression_r2: float | None = None  # z_{t+1} = a + b z_t, each feature by itself
     transition_gain: float | None  # transition_r2 - max(0, persistence_r2, AR(1))
+    transition_skill: Estimate | None = None  # 1 - squared error / that of the best trivial forecast, at least 0
+    transition_r2_without_action: float | None = None
+    transition_r2_weighted: float | None = None  # features weighted by their variance
     bits_action: float | None = None
+    bits_action_by_chance: float | None = None
+    bits_total: float | None = None  # what z_t and a_t together tell of z_{t+1}
+    correlation_rank: float | None = None  # exp(entropy) of the correlation spectrum, in dimensions
+    log_rank: float | None = None  # ln correlation_rank / ln min(rows, width)
+    participation_ratio: float | None = None  # (Σ λ)² / Σ λ² of the covariance, in dimensions
+    rankme: float | None = None  # exp(entropy) of the singular values of the uncentred activations, in dimensions
+    rankme_centred: float | None = None
+    live_features: int | None = None
+    massive_features: int | None = None
+    nonfinite_rows: int = 0
+    targets: dict[str, Estimate | None] = {}  # R² of every other target
+    behind_best: Estimate | None = None  # best candidate's score minus this one's, paired by episode group
+    p_top_k: float | None = None  # chance to be among the best top_k, over resampled episode groups
+    p_top_k_weights: float | None = None  # share of nearby weightings of the score that put it there
+    confirmation: Confirmation | None = None
+    method: Literal["exact", "sketch", "dual"] = "exact"
+    method_error: float | None = None
     flags: tuple[str, ...] = ()
 
 
+class RankedStore(Record):
+    """One of the stores that a ranking draws layers from."""
+
+    store_id: str
+    backbone: str
+    label: str
+
+
 class Ranking(Record):
-    """All layers of one or two stores in order, best candidate first, with what was measured and how."""
+    """All layers of one or more stores in order, best candidate first, with what was measured and how."""
 
     format: Literal["layerscout-ranking/1"] = "layerscout-ranking/1"
     store_id: str
     twin_store_id: str | None
+    stores: tuple[RankedStore, ...] = ()
     dataset_digest: str
     backbone: str
     score_version: str
+    score_kind: Literal["S/1", "S-across/1", "S-skill/1"] = "S/1"  # the score that orders
     weights: tuple[float, float, float]
     normalisation: str
+    top_k: int | None = None
     rows: int
     episodes: int
+    confirmation_episodes: int = 0  # not among ``episodes``
     folds: int
     notes: tuple[str, ...] = ()
     layers: tuple[LayerScore, ...]
@@ -89,6 +136,9 @@ class Selection(Record):
     store_id: str
     dataset_digest: str
     backbone: str
+    score_kind: Literal["S/1", "S-across/1", "S-skill/1"] | None = None  # of the choices' scores, as the next two
+    weights: tuple[float, float, float] | None = None
+    normalisation: str | None = None
     choices: tuple[Choice, ...]
 
 
@@ -165,15 +215,40 @@ def load(model: type[RecordType], path: Path) -> RecordType:
         The file is missing, is not JSON, or does not have this record's fields.
     """
     try:
-        return model.model_validate(json.loads(path.read_text()))
+        data = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"no file {path}", hint="give the path of the file that the earlier stage wrote") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid JSON: {error}", hint="run the stage that writes it again") from None
+    return validate(model, parse(data, path), path)
+
+
+def parse(data: bytes, path: Path) -> Any:
+    """Return what JSON text says.
+
+    Raises
+    ------
+    DataError
+        It is not JSON, or nested deeper than a record ever is; ``path`` names it.
+    """
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:  # ValueError: a wrong character, wrong UTF-8, a number of thousands of digits
+        raise DataError(f"{path} is not valid JSON: {error}", hint=AGAIN) from None
+
+
+def validate(model: type[RecordType], document: Any, path: Path) -> RecordType:
+    """Return the record that plain data makes.
+
+    Raises
+    ------
+    DataError
+        It does not have this record's fields; ``path`` names it.
+    """
+    try:
+        return model.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path} is not a {model.__name__}: {where}: {first['msg']}", hint="run the stage that writes it again") from None
+        raise DataError(f"{path} is not a {model.__name__}: {where}: {first['msg']}", hint=AGAIN) from None
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -191,10 +266,10 @@ def as_table_value(estimate: Estimate | float | None, digits: int = 3) -> str:
     if estimate is None:
         return "n/a"
     if isinstance(estimate, float):
-        return f"{estimate:.{digits}f}"
+        return f"{estimate:z.{digits}f}"
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.{digits}f}"
-    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+        return f"{estimate.value:z.{digits}f}"
+    return f"{estimate.value:z.{digits}f} [{estimate.low:z.{digits}f}, {estimate.high:z.{digits}f}]"
 
 
 def none_if_nan(value: float) -> float | None:

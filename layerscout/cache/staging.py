@@ -1,7 +1,8 @@
-"""One identity and plan in, one folder to work in out: a new attempt, or a dead process's attempt taken over.
+"""One identity and plan in, one folder of one's own to work in out, with the finished units of earlier attempts.
 
-Leases are advisory. They spare two processes the same work; what makes a store correct is that every file is checked
-against its unit marker, and that the rename of the finished folder can succeed only once.
+No two processes ever write in one folder, and nobody changes a file in place: what an earlier attempt finished is linked,
+not taken over. So leases are advisory. They tell ``prune`` whose work is still wanted; what makes a store correct is that
+every file is checked against its unit marker, and that the rename of the finished folder can succeed only once.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ import shutil
 import socket
 import time
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layerscout.cache.files import TEMPORARY_SUFFIX, sync_folders, write_file
+from layerscout.cache.files import sync_folders, write_file
 
 ATTEMPT_FORMAT = "layerscout-attempt/1"
 LEASE_SECONDS = 300.0  # a heartbeat older than this, from another machine, is dead
 LONGEST_LEASE_SECONDS = 86400.0  # a process id of this machine may have been given to another process after this
 BEAT_SECONDS = 15.0  # heartbeats are written at most this often
+MAKE_TRIES = 100
+VANISHED = FileNotFoundError, FileExistsError  # what making a folder raises when another process deletes it (or its parent) meanwhile
 
 ATTEMPT, LEASE, UNITS, TREE = "attempt.json", "lease.json", "units", "store"
 
@@ -32,7 +36,6 @@ class Attempt:
     """A folder under ``staging/<store_id>``: ``store/`` grows into the store, ``units/`` holds the markers."""
 
     folder: Path
-    token: str = field(default_factory=lambda: uuid.uuid4().hex)
     _beaten: float = float("-inf")
 
     @property
@@ -43,13 +46,35 @@ class Attempt:
     def beat(self) -> None:
         """Tell other processes that this one is alive; cheap enough to call for every batch."""
         if time.monotonic() - self._beaten >= BEAT_SECONDS:
-            write_file(self.folder, LEASE, json.dumps(_claim(self.token)).encode())
+            claim = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
+            with contextlib.suppress(OSError):  # it only spares work, so it stops none
+                write_file(self.folder, LEASE, json.dumps(claim).encode())
             self._beaten = time.monotonic()
 
+    def take(self, source: Path, unit: int, paths: Sequence[str]) -> bool:
+        """Make a finished unit of the attempt in ``source`` this one's too; False when that cannot be, and it must be computed again."""
+        try:
+            if len(self.share(source, paths)) < len(paths):
+                return False
+            sync_folders(self.tree, paths)
+            marker = f"{UNITS}/{unit}.json"
+            taken = _share(source / marker, self.folder / marker, not alive(source))
+            sync_folders(self.folder / UNITS)
+        except OSError:  # one of the two was swept away meanwhile
+            return False
+        return taken
+
+    def share(self, source: Path, paths: Sequence[str]) -> list[str]:
+        """Link the given files of another attempt's tree into this one's, and return those for which that could be done.
+
+        Where the file system has no hard links, the files of a dead owner are moved.
+        """
+        dead = not alive(source)
+        return [path for path in paths if _share(source / TREE / path, self.tree / path, dead)]
+
     def release(self) -> None:
-        """Let the next process take over at once; the finished units stay."""
-        if _read_json(self.folder / LEASE).get("token") == self.token:
-            (self.folder / LEASE).unlink(missing_ok=True)
+        """Say that nobody works here any more; the finished units stay for the next process."""
+        (self.folder / LEASE).unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Delete the attempt with all its files."""
@@ -58,60 +83,72 @@ class Attempt:
             self.folder.parent.rmdir()
 
 
-def adopt(folder: Path, plan: dict[str, Any]) -> Attempt | None:
-    """Take over the attempt at exactly this plan that has the most finished units and no living owner, or return None."""
-    found = [path.parent for path in folder.glob(f"*/{ATTEMPT}") if _read_json(path) == _document(plan)]
-    for candidate in sorted(found, key=lambda path: -len(list((path / UNITS).glob("*.json")))):
-        attempt = Attempt(candidate)
-        if _take_lease(attempt):
-            for torn in candidate.rglob(f"*{TEMPORARY_SUFFIX}"):  # what the killed process was writing
-                torn.unlink()
-            return attempt
-    return None
+def earlier(folder: Path, plan: dict[str, Any]) -> list[Path]:
+    """Return the attempts at exactly this plan, those with the most finished units first."""
+    found = [attempt for attempt in attempts(folder) if _read_json(attempt / ATTEMPT) == _document(plan)]
+    return sorted(found, key=lambda attempt: (-len(_names(attempt / UNITS)), attempt.name))
+
+
+def attempts(folder: Path) -> list[Path]:
+    """Return the attempts at one store, except those that are just beginning."""
+    return [folder / name for name in _names(folder) if (folder / name / ATTEMPT).is_file()]
 
 
 def begin(folder: Path, plan: dict[str, Any]) -> Attempt:
     """Make a new attempt."""
     attempt = Attempt(folder / uuid.uuid4().hex)
-    for path in (attempt.tree, attempt.folder / UNITS):
-        path.mkdir(parents=True)
+    _make(attempt.folder)
     attempt.beat()
-    write_file(attempt.folder, ATTEMPT, json.dumps(_document(plan), indent=1).encode())
-    sync_folders(attempt.folder)
+    for path in (attempt.tree, attempt.folder / UNITS):
+        path.mkdir()
     sync_folders(folder)
+    with contextlib.suppress(*VANISHED):  # whoever publishes the store may sweep it away from now on
+        write_file(attempt.folder, ATTEMPT, json.dumps(_document(plan), indent=1).encode())
+        sync_folders(attempt.folder)
     return attempt
+
+
+def sweep(found: Iterable[Path]) -> None:
+    """Delete those of the given attempts whose owner is dead, because what they were for is published."""
+    for path in found:
+        if not alive(path):
+            Attempt(path).discard()
+
+
+def alive(attempt: Path) -> bool:
+    """Tell whether the owner of an attempt still works on it."""
+    return _alive(_read_json(attempt / LEASE))
+
+
+def _make(folder: Path) -> None:
+    for _ in range(MAKE_TRIES):  # another process may delete the empty parent just before its child is made
+        with contextlib.suppress(*VANISHED):
+            return folder.mkdir(parents=True)
+    return folder.mkdir(parents=True)
+
+
+def _share(source: Path, target: Path, dead: bool) -> bool:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(source, target)
+    except OSError:
+        if not dead:
+            return False
+        try:
+            source.replace(target)
+        except OSError:  # it is gone meanwhile
+            return False
+    return True
 
 
 def _document(plan: dict[str, Any]) -> dict[str, Any]:
     return {"format": ATTEMPT_FORMAT} | plan
 
 
-def _take_lease(attempt: Attempt) -> bool:
-    lease = attempt.folder / LEASE
-    if lease.exists():
-        if _alive(_read_json(lease)):
-            return False
-        aside = lease.with_name(f"{LEASE}.{attempt.token}")
-        try:
-            lease.rename(aside)  # of two processes that both saw a dead owner, one gets the file and the other an error
-        except FileNotFoundError:
-            return False
-        aside.unlink()
-    try:
-        with lease.open("x") as file:
-            json.dump(_claim(attempt.token), file)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _claim(token: str) -> dict[str, Any]:
-    return {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
-
-
 def _alive(claim: dict[str, Any]) -> bool:
     """Tell whether the owner of a lease still works; an unreadable lease has no owner, and neither has our own process's."""
-    age = time.time() - claim.get("time", 0.0)
+    beaten = claim.get("time")
+    age = time.time() - beaten if isinstance(beaten, int | float) else float("inf")
     if claim.get("host") != socket.gethostname() or os.name != "posix":
         return age < LEASE_SECONDS
     pid = claim.get("pid")
@@ -119,16 +156,23 @@ def _alive(claim: dict[str, Any]) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # it runs, under another user
         return True
     return True
 
 
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,16 @@ from jaxtyping import Shaped
 
 from layerscout.cache import identity as identities
 from layerscout.cache import manifest as manifests
-from layerscout.cache.files import first_misfit, sync_folders, write_file
-from layerscout.cache.layout import LAYER_NAME, ArrayLayout, LayerSpec
+from layerscout.cache.arrays import NAME, ArrayLayout, ColumnSpec, LayerSpec
+from layerscout.cache.files import StoredObject, first_damaged_document, first_misfit, read_document, sync_folders, write_file
 from layerscout.cache.reader import REPAIR, LayerReader
 from layerscout.errors import DataError, UsageError, suggest
 
-__all__ = ["LayerReader", "LayerSpec", "Store", "default_root", "find_store", "name_store", "open_store"]
+__all__ = ["ColumnSpec", "LayerReader", "LayerSpec", "Store", "default_root", "find_store", "name_store", "open_store"]
 
 STORE_ID = re.compile(r"ls1-[0-9a-f]{32}")
 REFERENCE_FORMAT = "layerscout-ref/1"
+ORIGIN_NAME = "origin.json"  # marks a mirror, see cache.mirror
 
 
 class Store:
@@ -33,11 +35,13 @@ class Store:
         self.id = manifest.store_id
         self.rows = manifest.rows
         self.specs = {spec.name: spec for spec in manifest.layers}
+        self.columns = {column.name: column for column in manifest.columns}
         self._objects = {item.path: item for item in manifest.objects}
+        self._readers: dict[str, LayerReader] = {}  # kept, so that chunks mapped for single rows are verified once
 
     @staticmethod
     def open(path: Path | str) -> Store:
-        """Open the store in a folder, checking that every listed file is there with its size.
+        """Open the store in a folder, checking that every listed file is there with its size, and the metadata whole.
 
         Raises
         ------
@@ -46,18 +50,9 @@ class Store:
         """
         path = Path(path)
         manifest = manifests.read(path)
-        misfit = first_misfit(path, manifest.objects)
-        if misfit:
-            raise DataError(f"{path / misfit.path} is missing or does not have its {misfit.size} bytes", hint=REPAIR)
-        identity_file = path / manifests.IDENTITY_NAME
-        try:
-            identity = json.loads(identity_file.read_bytes())
-            digest = identities.identity_digest(identity)
-        except (ValueError, TypeError, DataError) as error:
-            raise DataError(f"{identity_file} is damaged: {error}", hint=REPAIR) from None
-        if digest != manifest.identity_digest or identities.store_id(identity) != manifest.store_id:
-            raise DataError(f"{identity_file} is not the identity that the manifest states", hint=REPAIR)
-        return Store(path, manifest, identity)
+        if (path / ORIGIN_NAME).exists():
+            raise DataError(f"{path} is a mirror, which may hold some layers only", hint=f"open it by its id, {manifest.store_id}")
+        return Store(path, manifest, check_files(path, manifest, manifest.objects))
 
     def layer(self, name: str) -> LayerReader:
         """Return the reader of one layer.
@@ -72,8 +67,9 @@ class Store:
             raise DataError(message, hint=f"layers: {', '.join(self.specs)}")
         return self._reader(name, self._layers[name])
 
-    def index(self, column: str) -> Shaped[np.ndarray, " row"]:
-        """Return one index column: episode, step, action, reward, terminated, truncated or padding.
+    def index(self, column: str) -> Shaped[np.ndarray, "row ..."]:
+        """Return one index column, ``[row]`` or ``[row, value]``: episode, step, action, reward, terminated, truncated, padding,
+        and what else the dataset told (``columns``).
 
         Raises
         ------
@@ -90,10 +86,40 @@ class Store:
         return self.manifest.layout.layers()
 
     def _reader(self, name: str, layout: ArrayLayout) -> LayerReader:
-        return LayerReader(self.path, name, layout, tuple(self._objects[layout.path(chunk)] for chunk in range(layout.chunks)))
+        if layout.folder not in self._readers:
+            objects = tuple(self._objects[layout.path(chunk)] for chunk in range(layout.chunks))
+            self._readers[layout.folder] = LayerReader(self.path, name, layout, objects)
+        return self._readers[layout.folder]
 
     def __repr__(self) -> str:
         return f"Store({self.id}, {self.rows} rows, {len(self.specs)} layers)"
+
+
+def check_files(path: Path, manifest: manifests.Manifest, objects: Sequence[StoredObject]) -> identities.Identity:
+    """Check that these files of a store are there with their sizes, and that its JSON files are whole; return the identity.
+
+    The JSON files are few and small. Our readers need the manifest alone, but other Zarr readers believe the metadata.
+
+    Raises
+    ------
+    DataError
+        A file is missing or has another size, the metadata is damaged, or the identity is damaged or another store's.
+    """
+    misfit = first_misfit(path, objects)
+    if misfit:
+        raise DataError(f"{path / misfit.path} is missing or does not have its {misfit.size} bytes", hint=REPAIR)
+    identity_file = path / manifests.IDENTITY_NAME
+    try:
+        identity: identities.Identity = json.loads(read_document(identity_file))
+        digest = identities.identity_digest(identity)
+    except (OSError, ValueError, TypeError, RecursionError, DataError) as error:
+        raise DataError(f"{identity_file} is damaged: {error}", hint=REPAIR) from None
+    if digest != manifest.identity_digest or identities.store_id(identity) != manifest.store_id:
+        raise DataError(f"{identity_file} is not the identity that the manifest states", hint=REPAIR)
+    damaged = first_damaged_document(path, objects)
+    if damaged:
+        raise DataError(f"{path / damaged.path} is damaged: its bytes do not have the crc32c that the manifest states", hint=REPAIR)
+    return identity
 
 
 def default_root() -> Path:
@@ -106,20 +132,24 @@ def default_root() -> Path:
 
 
 def open_store(root: Path | str | None, text: Path | str) -> Store:
-    """Open a store by its id, by a name given with ``name_store``, or by its folder.
+    """Open a store by its id, by a name given with ``name_store``, by its folder, or by a URL (see ``cache.mirror``).
 
     Raises
     ------
     DataError
-        Nothing is known under that word, or the store is incomplete or damaged.
+        Nothing is known under that word, or the store is incomplete or damaged, or its place cannot be reached.
     """
     root = Path(root) if root is not None else default_root()
     word = str(text)
+    if "://" in word:
+        from layerscout.cache.remote.mirror import open_url
+
+        return open_url(root, word)
     if STORE_ID.fullmatch(word):
-        return Store.open(root / "stores" / word)
+        return _open_held(root, word)
     reference = root / "refs" / f"{word}.json"
-    if LAYER_NAME.fullmatch(word) and reference.is_file():
-        return Store.open(root / "stores" / _read_reference(reference))
+    if NAME.fullmatch(word) and reference.is_file():
+        return _open_held(root, _read_reference(reference))
     if Path(text).is_dir():
         return Store.open(text)
     known = [path.stem for path in root.glob("refs/*.json")] + [path.name for path in root.glob("stores/ls1-*")]
@@ -152,8 +182,7 @@ def name_store(root: Path | str | None, name: str, store: Store) -> Path:
     UsageError
         The name is not made of letters, digits, ".", "_" and "-", or looks like a store id.
     """
-    if not LAYER_NAME.fullmatch(name) or STORE_ID.fullmatch(name):
-        raise UsageError(f"'{name}' cannot name a store", hint="letters, digits, '.', '_' and '-', beginning with a letter or digit")
+    check_name(name)
     folder = (Path(root) if root is not None else default_root()) / "refs"
     document = {"format": REFERENCE_FORMAT, "store_id": store.id}
     write_file(folder, f"{name}.json", json.dumps(document).encode() + b"\n")
@@ -161,18 +190,33 @@ def name_store(root: Path | str | None, name: str, store: Store) -> Path:
     return folder / f"{name}.json"
 
 
+def check_name(name: str) -> None:
+    """Raise UsageError unless a store may have this name."""
+    if not NAME.fullmatch(name) or STORE_ID.fullmatch(name):
+        raise UsageError(f"'{name}' cannot name a store", hint="letters, digits, '.', '_' and '-', beginning with a letter or digit")
+
+
+def _open_held(root: Path, store_id: str) -> Store:
+    """Open a store that is here whole, else its mirror."""
+    if not (root / "stores" / store_id).is_dir() and (root / "mirrors" / store_id).is_dir():
+        from layerscout.cache.remote.mirror import open_mirror
+
+        return open_mirror(root, store_id)
+    return Store.open(root / "stores" / store_id)
+
+
 def _serves(candidate: Path, identity: identities.Identity) -> bool:
     try:
-        held: dict[str, Any] = json.loads((candidate / manifests.IDENTITY_NAME).read_bytes())
+        held: dict[str, Any] = json.loads(read_document(candidate / manifests.IDENTITY_NAME))
         return identities.serves(held, identity)
-    except (OSError, ValueError, TypeError, DataError):
+    except (OSError, ValueError, TypeError, RecursionError, DataError):
         return False  # a store whose identity cannot be read serves nobody; opening it by id tells what is wrong
 
 
 def _read_reference(path: Path) -> str:
     try:
         target = json.loads(path.read_bytes())["store_id"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is not a store's name: {error!r}", hint="delete it and name the store again") from None
     if not isinstance(target, str) or not STORE_ID.fullmatch(target):
         raise DataError(f"{path} names {target!r}, which is not a store id", hint="delete it and name the store again")

@@ -13,7 +13,9 @@ import h5py
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from layerscout.cache.episodes import AGAIN, Episode, check_group, read_episode, read_field, reading
+from layerscout.cache.episode_groups import AGAIN, check_group, read_episode, read_field, reading, source_of
+from layerscout.cache.episodes import Episode, Fields
+from layerscout.cache.hdf5 import own
 from layerscout.cache.recording import FORMAT, GROUP, TrajectoryWriter, episode_name
 from layerscout.errors import DataError
 
@@ -24,6 +26,19 @@ class Trajectories:
     """A finished trajectory file, open for reading; use it as a context manager.
 
     Opening checks the structure of every episode (fields, types, shapes); reading an episode checks its bytes.
+
+    Attributes
+    ----------
+    lengths
+        Steps of every episode.
+    frame_shape
+        Height, width, channels.
+    has_actions, action_dimensions
+        Dimensions are None when the actions are discrete or absent.
+    has_rewards, has_state, state_width
+        Which fields there are.
+    extra
+        Name of every further array → its width, and whether it has one row a frame (else one a step).
 
     Raises
     ------
@@ -74,6 +89,10 @@ class Trajectories:
             raise DataError(f"{self._where(index)}: frames {start} to {stop}", hint=f"it has frames 0 to {available}")
         return read_field(group, "frames", self._where(index), slice(start, stop))
 
+    def source(self, index: int) -> str:
+        """Return where an imported episode came from (a file, a group of a file), or an empty string."""
+        return source_of(self._group(index))
+
     def digest(self) -> str:
         """Return "sha256:..." over the episodes' digests in order, after reading and verifying every array.
 
@@ -97,33 +116,34 @@ class Trajectories:
         return f"{self.path}, episode {index}"
 
     def _count_episodes(self) -> int:
-        episodes = self._file.get(GROUP)
+        episodes = own(self._file, GROUP, str(self.path))
         if not isinstance(episodes, h5py.Group) or not len(episodes):
             raise DataError(f"{self.path} has no episodes", hint=AGAIN)
         if len(episodes) > self._file.attrs["episodes"]:
             raise DataError(f"{self.path} holds {len(episodes)} episodes, it states {self._file.attrs['episodes']}", hint=AGAIN)
         for name in map(episode_name, range(self._file.attrs["episodes"])):
-            if not isinstance(episodes.get(name), h5py.Group):
+            if not isinstance(own(episodes, name, str(self.path)), h5py.Group):
                 raise DataError(f"{self.path} misses the episode '{GROUP}/{name}'", hint=AGAIN)
         return len(episodes)
 
     def _check_structure(self) -> None:
         lengths = []
-        first: tuple[tuple[int, ...], tuple[str, ...]] | None = None
+        first: Fields | None = None
         for index in range(len(self)):
-            steps, frame_shape, fields = check_group(self._group(index), self._where(index))
-            first = first or (frame_shape, fields)
-            if (frame_shape, fields) != first:
-                seen, expected = (f"frames {shape} and fields {', '.join(names)}" for shape, names in ((frame_shape, fields), first))
-                raise DataError(
-                    f"{self._where(index)} has {seen}; episode 0 has {expected}",
-                    hint="all episodes of a file have the same fields and frame shape",
-                )
+            steps, fields = check_group(self._group(index), self._where(index))
+            first = first or fields
+            if fields != first:
+                message = f"{self._where(index)} has {fields}; episode 0 has {first}"
+                raise DataError(message, hint="all episodes of a file have the same fields and frame shape")
             lengths.append(steps)
         assert first is not None
         self.lengths: Int64[np.ndarray, " episode"] = np.array(lengths, dtype=np.int64)
-        self.frame_shape: tuple[int, int, int] = (first[0][0], first[0][1], first[0][2])
-        self.has_rewards, self.has_state = "rewards" in first[1], "state" in first[1]
+        self.fields = first
+        self.frame_shape: tuple[int, int, int] = (first.frame_shape[0], first.frame_shape[1], first.frame_shape[2])
+        self.has_actions, self.action_dimensions = first.has_actions, first.action_dimensions
+        self.has_rewards = first.has_rewards
+        self.has_state, self.state_width = first.state_width is not None, first.state_width
+        self.extra = {name: (width, per_frame) for name, width, per_frame in first.extra}
 
 
 def _open(path: Path) -> h5py.File:
@@ -138,10 +158,14 @@ def _open(path: Path) -> h5py.File:
 def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:
     if file.attrs.get("format") != FORMAT:
         raise DataError(f"{path} has format {file.attrs.get('format')!r}, expected '{FORMAT}'", hint=AGAIN)
+    return _json_attribute(file, path, "attributes") | (_json_attribute(file, path, "outcome") if "outcome" in file.attrs else {})
+
+
+def _json_attribute(file: h5py.File, path: Path, name: str) -> dict[str, Any]:
     try:
-        attributes = json.loads(file.attrs["attributes"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: root attribute 'attributes' is not JSON: {error!r}", hint=AGAIN) from None
+        attributes = json.loads(file.attrs[name])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: root attribute '{name}' is not JSON: {error!r}", hint=AGAIN) from None
     if not isinstance(attributes, dict):
-        raise DataError(f"{path}: root attribute 'attributes' is not a table", hint=AGAIN)
+        raise DataError(f"{path}: root attribute '{name}' is not a table", hint=AGAIN)
     return attributes

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from layerscout.cache import identity as identities
 from layerscout.cache import manifest, staging
+from layerscout.cache.arrays import Codec, ColumnSpec, LayerSpec
 from layerscout.cache.checks import Rows, check_fit, check_space, checked_arrays
-from layerscout.cache.files import StoredObject, chunk_is_intact, first_misfit, sync_folders, trailer_of, write_file
-from layerscout.cache.layout import ROWS_PER_CHUNK, LayerSpec, StoreLayout, planned_bytes
-from layerscout.cache.records import Record
+from layerscout.cache.files import Buffer, StoredObject, first_misfit, sync_folders, trailer_of, write_file, write_files
+from layerscout.cache.layout import ROWS_PER_CHUNK, STANDARD_COLUMNS, StoreLayout, planned_bytes
 from layerscout.cache.store import Store
-from layerscout.errors import BudgetError, DataError
+from layerscout.cache.units import UnitMarker, finished
+from layerscout.errors import DataError
 
-
-class UnitMarker(Record):
-    """Says that a unit is done, and with which files."""
-
-    identity_digest: str
-    unit: int
-    objects: tuple[StoredObject, ...]
+Units = Mapping[int, tuple[StoredObject, ...]]  # the files of every unit that is done
 
 
 class StoreWriter:
@@ -38,22 +32,23 @@ class StoreWriter:
     >>> store = writer.commit({"command": "..."})  # doctest: +SKIP
     """
 
-    def __init__(self, root: Path, identity: identities.Identity, layout: StoreLayout, attempt: staging.Attempt) -> None:
+    def __init__(self, root: Path, identity: identities.Identity, layout: StoreLayout, attempt: staging.Attempt, done: Units) -> None:
         self.root, self.identity, self.layout = root, identity, layout
         self.store_id = identities.store_id(identity)
         self._digest = identities.identity_digest(identity)
-        self._attempt = attempt
-        self._done: dict[int, tuple[StoredObject, ...]] = {}
-        for unit in range(layout.units):
-            objects = self._trusted(unit)
-            if objects is not None:
-                self._done[unit] = objects
+        self._attempt, self._done = attempt, dict(done)
 
     @staticmethod
     def open(
-        root: Path | str, identity: identities.Identity, arrays: Sequence[LayerSpec], rows: int, rows_per_chunk: int = ROWS_PER_CHUNK
+        root: Path | str,
+        identity: identities.Identity,
+        arrays: Sequence[LayerSpec],
+        rows: int,
+        rows_per_chunk: int = ROWS_PER_CHUNK,
+        columns: Sequence[ColumnSpec] = STANDARD_COLUMNS,
+        codec: Codec = "none",
     ) -> StoreWriter:
-        """Begin a store, or continue the attempt that a killed process left behind.
+        """Begin a store, with the units that earlier attempts at it have finished.
 
         Parameters
         ----------
@@ -65,6 +60,10 @@ class StoreWriter:
             The layers, in the order and with the names, modules, widths and roles of ``identity["layers"]``.
         rows, rows_per_chunk
             Rows of the store and of one unit.
+        columns
+            The index columns: the standard seven, and what else the dataset tells of every row.
+        codec
+            ``zstd`` makes smaller files that are read several times slower; for slow networks.
 
         Raises
         ------
@@ -74,24 +73,27 @@ class StoreWriter:
             The disk has no room for the planned bytes; nothing was written.
         """
         root = Path(root)
-        layout = StoreLayout.plan(arrays, rows, rows_per_chunk)
+        layout = StoreLayout.plan(arrays, rows, rows_per_chunk, columns, codec)
         check_fit(identity, layout)
         folder = root / "staging" / identities.store_id(identity)
+        digest = identities.identity_digest(identity)
         plan = {
-            "identity_digest": identities.identity_digest(identity),
+            "identity_digest": digest,
             "rows": rows,
             "rows_per_chunk": layout.chunk_rows,
             "layers": [vars(spec) for spec in layout.specs],
+            "columns": [vars(column) for column in layout.columns],
+            "codec": codec,
         }
-        attempt = staging.adopt(folder, plan)
-        written = sum(path.stat().st_size for path in attempt.tree.rglob("*") if path.is_file()) if attempt else 0
-        try:
-            check_space(root, planned_bytes(arrays, rows, rows_per_chunk) - written)
-        except BudgetError:
-            if attempt:
-                attempt.release()
-            raise
-        return StoreWriter(root, identity, layout, attempt or staging.begin(folder, plan))
+        found: dict[int, tuple[Path, tuple[StoredObject, ...]]] = {}
+        for source in staging.earlier(folder, plan):
+            for unit in set(range(layout.units)) - set(found):
+                if objects := finished(source, unit, layout, digest):
+                    found[unit] = source, objects
+        check_space(root, planned_bytes(layout) - sum(item.size for _, objects in found.values() for item in objects))
+        attempt = staging.begin(folder, plan)
+        taken = {unit for unit, (source, objects) in found.items() if attempt.take(source, unit, [item.path for item in objects])}
+        return StoreWriter(root, identity, layout, attempt, {unit: found[unit][1] for unit in taken})
 
     @property
     def units(self) -> int:
@@ -118,18 +120,27 @@ class StoreWriter:
         DataError
             An array is missing, superfluous, of a wrong shape or kind, or a layer is not finite; the message names layer and row.
         """
-        self.beat()
         start, stop = self.span(unit)
         arrays = [
             *checked_arrays("layer", self.layout.layers(), layers, start, stop),
             *checked_arrays("index column", self.layout.index(), index, start, stop),
         ]
-        objects = tuple(write_file(self._attempt.tree, array.path(unit), array.encode(values), chunk=True) for array, values in arrays)
+        encoded = ((array.path(unit), partial(array.encode, values)) for array, values in arrays)
+        try:
+            self._done[unit] = self._write(unit, encoded)
+        except OSError:
+            if not self._published():
+                raise
+            self._done[unit] = ()  # another process has published the store and swept this attempt away, taking us for dead
+
+    def _write(self, unit: int, encoded: Iterable[tuple[str, Callable[[], Buffer]]]) -> tuple[StoredObject, ...]:
+        self.beat()
+        objects = write_files(self._attempt.tree, encoded)
         sync_folders(self._attempt.tree, (item.path for item in objects))
-        marker = UnitMarker(identity_digest=self._digest, unit=unit, objects=objects)
+        marker = UnitMarker.of(self._digest, unit, objects)
         write_file(self._attempt.folder, f"{staging.UNITS}/{unit}.json", marker.model_dump_json().encode())
         sync_folders(self._attempt.folder / staging.UNITS)
-        self._done[unit] = objects
+        return objects
 
     def commit(self, provenance: dict[str, Any]) -> Store:
         """Publish the store. If another process published it first, return that one and drop this attempt.
@@ -140,6 +151,30 @@ class StoreWriter:
             Units are missing, a file changed since it was written, or ``provenance`` is not plain JSON data.
         """
         identities.plain_json(provenance, "provenance")  # refused before anything is written
+        try:
+            if not self._published():
+                self._publish(provenance)
+        except (OSError, DataError):
+            if not self._published():
+                raise  # else another process was first, and swept this attempt away
+        store = Store.open(self._target)  # when the one that stands there is damaged this raises, and our attempt is kept
+        self._attempt.discard()
+        staging.sweep(staging.attempts(self._attempt.folder.parent))
+        return store
+
+    def release(self) -> None:
+        """Stop writing without committing; the next writer of this store continues here."""
+        self._attempt.release()
+
+    @property
+    def _target(self) -> Path:
+        return self.root / "stores" / self.store_id
+
+    def _published(self) -> bool:
+        return (self._target / manifest.NAME).is_file()
+
+    def _publish(self, provenance: dict[str, Any]) -> None:
+        """Check what was written, complete it, and rename it to the store unless somebody was first."""
         if self.pending():
             missing = ", ".join(map(str, self.pending()[:8]))
             raise DataError(f"store {self.store_id} misses {len(self.pending())} of {self.units} units: {missing}", hint="write them first")
@@ -152,33 +187,12 @@ class StoreWriter:
         objects = [*chunks, *(write_file(tree, path, data) for path, data in documents.items())]
         sync_folders(tree, documents)
         manifest.write(tree, self.identity, self.layout, objects, provenance)
-        return self._publish()
-
-    def release(self) -> None:
-        """Stop writing without committing; the next writer of this store continues here."""
-        self._attempt.release()
-
-    def _publish(self) -> Store:
-        target = self.root / "stores" / self.store_id
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._attempt.tree.rename(target)
+            tree.rename(self._target)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            # not empty: somebody was first; any error with a manifest there: a network disk lost the answer and asked again
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) and not self._published():
                 raise
         else:
-            sync_folders(target.parent)
-        store = Store.open(target)  # when the one that stands there is damaged this raises, and our attempt is kept
-        self._attempt.discard()
-        return store
-
-    def _trusted(self, unit: int) -> tuple[StoredObject, ...] | None:
-        path = self._attempt.folder / staging.UNITS / f"{unit}.json"
-        try:
-            marker = UnitMarker.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError):
-            return None
-        expected = [array.path(unit) for array in self.layout.arrays()]
-        if (marker.identity_digest, marker.unit, [item.path for item in marker.objects]) != (self._digest, unit, expected):
-            return None
-        return marker.objects if all(chunk_is_intact(self._attempt.tree, item) for item in marker.objects) else None
+            sync_folders(self._target.parent)

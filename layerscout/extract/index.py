@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
+from jaxtyping import Shaped
+
+from layerscout.cache.arrays import ColumnSpec
+from layerscout.cache.episodes import Episode
+from layerscout.cache.layout import STANDARD_COLUMNS
 from layerscout.cache.trajectories import Trajectories
 from layerscout.extract.clips import RowTable, padding_of
+
+NONE = {"int32": -1, "float32": np.nan, "bool": False, "int16": 0}  # what a row has where the dataset says nothing
 
 
 class RowIndex:
@@ -15,29 +24,52 @@ class RowIndex:
         self.table = RowTable(data.lengths)
         self._data = data
 
-    def columns(self, start: int, stop: int, offsets: tuple[int, ...]) -> dict[str, np.ndarray]:
-        """Columns of rows [start, stop); the last row of an episode has no action (-1) and no reward (NaN)."""
+    def specs(self) -> tuple[ColumnSpec, ...]:
+        """Return the columns: the standard seven, then ``state`` and every extra field that the dataset has."""
+        data = self._data
+        action = ColumnSpec("action", "float32", data.action_dimensions) if data.action_dimensions else ColumnSpec("action", "int32")
+        state = (ColumnSpec("state", "float32", data.state_width),) if data.has_state else ()
+        extra = (ColumnSpec(name, "float32", width) for name, (width, _) in data.extra.items())
+        return (*(action if column.name == "action" else column for column in STANDARD_COLUMNS), *state, *extra)
+
+    def columns(self, start: int, stop: int, offsets: tuple[int, ...]) -> dict[str, Shaped[np.ndarray, "row ..."]]:
+        """Columns of rows [start, stop).
+
+        The last row of an episode has no action (-1, or NaN when actions are continuous), no reward (NaN) and no other
+        value that belongs to a step (NaN). What the dataset lacks is lacking in every row.
+        """
         count = stop - start
-        columns = {
-            "episode": np.empty(count, np.int32),
-            "step": np.empty(count, np.int32),
-            "action": np.full(count, -1, np.int32),
-            "reward": np.full(count, np.nan, np.float32),
-            "terminated": np.zeros(count, bool),
-            "truncated": np.zeros(count, bool),
-        }
+        columns = {spec.name: np.full((count, *_inner(spec)), NONE[spec.dtype], spec.dtype) for spec in self.specs()}
         at = 0
         for number, first, after in self.table.spans(start, stop):
             episode = self._data.episode(number)
-            steps = np.arange(first, after)
-            acted = slice(at, at + min(after, len(episode.actions)) - first)
-            source = slice(first, min(after, len(episode.actions)))
-            columns["episode"][at : at + len(steps)] = number
-            columns["step"][at : at + len(steps)] = steps
-            columns["action"][acted] = episode.actions[source]
-            if episode.rewards is not None:
-                columns["reward"][acted] = episode.rewards[source]
-            columns["terminated"][acted] = episode.terminated[source]
-            columns["truncated"][acted] = episode.truncated[source]
-            at += len(steps)
+            rows = slice(at, at + after - first)
+            columns["episode"][rows] = number
+            columns["step"][rows] = np.arange(first, after)
+            for name, values in _values(episode).items():
+                end = min(after, len(values))  # the last row has no value of a step
+                columns[name][at : at + end - first] = values[first:end]
+            at = rows.stop
         return columns | {"padding": padding_of(columns["step"], offsets)}
+
+
+def unusual(columns: Iterable[ColumnSpec]) -> dict[str, list[list[Any]]]:
+    """Return what a store's identity says of its columns: nothing when they are the standard ones, so that those stores keep their ids."""
+    odd = [[column.name, column.dtype, column.width] for column in columns if column not in STANDARD_COLUMNS]
+    return {"columns": odd} if odd else {}
+
+
+def _inner(spec: ColumnSpec) -> tuple[int, ...]:
+    return () if spec.width is None else (spec.width,)
+
+
+def _values(episode: Episode) -> dict[str, Shaped[np.ndarray, "row ..."]]:
+    """What an episode tells of its rows, by the column's name; one value a frame, or one a step."""
+    named = {
+        "action": episode.actions,
+        "reward": episode.rewards,
+        "terminated": episode.terminated,
+        "truncated": episode.truncated,
+        "state": episode.state,
+    }
+    return {name: values for name, values in (named | dict(episode.extra)).items() if values is not None}

@@ -14,18 +14,18 @@ import torch
 
 import layerscout
 from layerscout.cache.identity import SCHEMA
-from layerscout.cache.layout import StoreLayout
+from layerscout.cache.layout import ColumnSpec, StoreLayout, planned_bytes
 from layerscout.cache.manifest import object_paths
-from layerscout.cache.store import LayerSpec, Store, default_root, find_store
+from layerscout.cache.store import LayerSpec, Store, check_name, default_root, find_store, name_store
 from layerscout.cache.trajectories import Trajectories
-from layerscout.cache.writer import StoreWriter, planned_bytes
+from layerscout.cache.writer import StoreWriter
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import Backbone, LayerInfo, find, scale_pixels
 from layerscout.extract.capture import Capture
 from layerscout.extract.clips import RowTable, clips_of, fit
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.device import batches_in_threads, check_device, cores, torch_threads
-from layerscout.extract.index import RowIndex
+from layerscout.extract.index import RowIndex, unusual
 from layerscout.extract.pooling import pixel_features, width
 from layerscout.progress import SILENT, Reporter
 
@@ -41,6 +41,7 @@ class Plan:
     backbone: Backbone
     layers: tuple[LayerInfo, ...]
     specs: tuple[LayerSpec, ...]
+    columns: tuple[ColumnSpec, ...]
     identity: dict[str, Any]
     rows: int
     root: Path
@@ -48,11 +49,15 @@ class Plan:
 
     @property
     def bytes(self) -> int:
-        return planned_bytes(self.specs, self.rows, self.config.rows_per_chunk)
+        return planned_bytes(self.layout)
+
+    @property
+    def layout(self) -> StoreLayout:
+        return StoreLayout.plan(self.specs, self.rows, self.config.rows_per_chunk, self.columns, self.config.codec)
 
     def describe(self) -> dict[str, Any]:
         """Rows, bytes, files, memory, time and what exists already, for ``--dry-run``."""
-        layout = StoreLayout.plan(self.specs, self.rows, self.config.rows_per_chunk)
+        layout = self.layout
         return {
             "backbone": self.config.backbone,
             "layers": len(self.layers),
@@ -89,6 +94,8 @@ def plan(config: ExtractConfig) -> Plan:
         The dataset cannot be read or its frames do not fit the backbone.
     """
     check_device(config.device)
+    if config.name:
+        check_name(config.name)
     backbone = find(config.backbone, config.backbone_options)
     layers = tuple(backbone.layer(name) for name in config.layers) or backbone.layers
     pooling = config.pooling or backbone.default_pooling
@@ -97,6 +104,7 @@ def plan(config: ExtractConfig) -> Plan:
         probe_frames = probe_input(data.frame_shape)
         fitted = fit(probe_frames, backbone.clip)
         dataset_digest = data.digest()
+        columns = RowIndex(data).specs()
     pixel_width = pixel_features(torch.zeros((1, len(backbone.clip.offsets), *backbone.clip.frame_shape), dtype=torch.uint8)).shape[1]
     specs = (
         *(
@@ -110,22 +118,30 @@ def plan(config: ExtractConfig) -> Plan:
         "backbone": {"name": backbone.name, "weights_digest": backbone.weights_digest(), **backbone.identity},
         "recipe": {"offsets": list(backbone.clip.offsets), "padding": "repeat first frame", "compute_dtype": "float32"},
         "preprocessing": {"frame_shape": list(backbone.clip.frame_shape), "fingerprint": _fingerprint(fitted)},
-        "dataset": {"digest": dataset_digest, "rows": "every frame, in episode order"},
+        "dataset": {"digest": dataset_digest, "rows": "every frame, in episode order"} | unusual(columns),
         "layers": [{"name": spec.name, "module": spec.module, "width": spec.width, "role": spec.role} for spec in specs],
         "pooling": pooling,
         "logical_dtype": config.dtype,
     }
     root = config.root or default_root()
-    return Plan(config, backbone, layers, specs, identity, rows, root, find_store(root, identity))
+    return Plan(config, backbone, layers, specs, columns, identity, rows, root, find_store(root, identity))
 
 
 def run(planned: Plan, reporter: Reporter = SILENT) -> Store:
     """Do what the plan lacks and commit; the same command continues after a kill, unit by unit, bit-equal."""
     if planned.existing:
         reporter.say(f"already there: {planned.existing.id}")
-        return planned.existing
+    store = planned.existing or _extract(planned, reporter)
+    if planned.config.name:
+        name_store(planned.root, planned.config.name, store)
+    return store
+
+
+def _extract(planned: Plan, reporter: Reporter) -> Store:
     config, backbone = planned.config, planned.backbone
-    writer = StoreWriter.open(planned.root, planned.identity, planned.specs, planned.rows, config.rows_per_chunk)
+    writer = StoreWriter.open(
+        planned.root, planned.identity, planned.specs, planned.rows, config.rows_per_chunk, planned.columns, config.codec
+    )
     pending = writer.pending()
     began, began_cpu, done = time.monotonic(), time.process_time(), 0
     workers = cores(config.threads) if config.device == "cpu" else 1

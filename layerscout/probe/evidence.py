@@ -5,150 +5,172 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import scipy.special
-from jaxtyping import Float
 
-from layerscout.cache.records import Estimate, Record
+from layerscout.cache.records import Record
+from layerscout.probe.components import (
+    Components,
+    Errors,
+    LeftOut,
+    components,
+    divide,
+    jackknife,
+    left,
+    mean_r2,
+    single_r2,
+    squares_of,
+    target_share,
+)
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.controls import autoregression_error, bits_action, persistence_error
-from layerscout.probe.crossfit import OutOfFold, cross_fit, pool_folds, sums_of_squares
-from layerscout.probe.moments import Moments
-from layerscout.probe.rank import correlation_rank, relative_rank
-from layerscout.probe.ridge import correlations, rounding, scaling
+from layerscout.probe.confirm import confirm
+from layerscout.probe.controls import autoregression_out_of_fold, bits, diagonals, persistence_error
+from layerscout.probe.crossfit import OutOfFold, cross_fit, pool_folds
+from layerscout.probe.moments import Moments, Sums
+from layerscout.probe.rank import (
+    correlation_entropy,
+    covariance_entropy,
+    entropy_without_groups,
+    massive_features,
+    participation_ratio,
+    rankme,
+)
+from layerscout.probe.ridge import rounding, scaling, standardise
 from layerscout.probe.splits import Split
+from layerscout.probe.targets import REWARD, SHIFTED, Transitions
 
-LeftOut = tuple[float, ...]
+__all__ = ["Evidence", "TargetFigure", "jackknife", "measure"]
+
+SPECTRUM = 256  # eigenvalues that are kept
 
 
-class Evidence(Record):
-    """One layer's figures, before any weighting. ``*_left`` are the same figures without each episode group.
+class TargetFigure(Record):
+    """R² of a target, and without each episode group; for several columns, the mean over them."""
 
-    R² are out-of-fold: 1 - squared error / total sum of squares about the mean of all rows (scikit-learn's ``r2_score`` on
-    the concatenated out-of-fold predictions), for the transition averaged uniformly over live features.
-    """
+    r2: float
+    left: LeftOut | None
+
+
+class Evidence(Components):
+    """One layer's figures, before any weighting, from the episodes that rank; R² are out-of-fold."""
 
     name: str
     role: Literal["layer", "control", "twin"]
     depth: int
     width: int
     rows: int
+    nonfinite_rows: int = 0
     live_features: int
-    reward_r2: float | None
-    reward_r2_left: LeftOut | None
+    massive_features: int
     reward_r2_shifted: LeftOut
-    transition_r2: float | None
-    transition_r2_left: LeftOut | None
     transition_r2_without_action: float | None
-    persistence_r2: float | None
-    autoregression_r2: float | None
+    transition_r2_weighted: float | None
     bits_action: float | None
     bits_action_by_chance: float | None
-    effective_rank: float
-    effective_rank_left: LeftOut
-    correlation_rank: float  # dimensions
+    bits_total: float | None
+    correlation_rank: float  # dimensions, as the three below
+    participation_ratio: float
+    rankme: float | None
+    rankme_centred: float | None
+    spectrum: tuple[float, ...]  # eigenvalue shares of the covariance, falling
+    targets: dict[str, TargetFigure | None]
+    penalties: tuple[float, ...]
+    transition_path: tuple[float, ...] | None  # mean validation R² of every penalty
+    reward_path: tuple[float, ...] | None
     transition_penalties: tuple[float, ...]  # chosen in each fold
     reward_penalties: tuple[float, ...]
     at_grid_edge: float  # largest share of folds, over both probes, that asked for a penalty beyond the grid
+    confirmation: Components | None
+    method: Literal["exact", "sketch", "dual"] = "exact"
+    method_error: float | None = None  # largest difference of an R² to the exact one on a part of the rows
+    precision: Literal["float32", "float64"] = "float64"  # of the products
+    float32_error: float | None = None  # by how much float32 products would have moved an R², if that is why they are float64
 
 
 def measure(
-    name: str, role: Literal["layer", "control", "twin"], depth: int, moments: Moments, split: Split, config: ProbeConfig
+    name: str,
+    role: Literal["layer", "control", "twin"],
+    depth: int,
+    moments: Moments,
+    transitions: Transitions,
+    split: Split,
+    config: ProbeConfig,
+    largest_blur: float = np.inf,
 ) -> Evidence:
-    """Turn a layer's moments into its evidence; no row is read again."""
-    width, groups = moments.width, moments.groups
-    total, folds = pool_folds(moments, split)
+    """Turn a layer's moments into its evidence; no row is read again.
+
+    Raises
+    ------
+    Blurred
+        The rounding of the products may have moved an R² by more than ``largest_blur``.
+    """
+    width, names = moments.width, transitions.target_names
+    groups, held = divide(moments.groups, split)
+    ranking = Moments(width, groups, moments.edges, moments.shift, moments.nonfinite_rows)
+    dealt = Split(split.group_of_episode, split.fold_of_group[split.ranking])
+    total, folds = pool_folds(ranking, dealt)
     by = scaling(total, moments.shift)
     live = (by.y_variance[:width] > 0).astype(np.float64)
-    penalties = [penalty + rounding(config.precision, width) for penalty in config.penalties]
-    found = cross_fit(moments, split, total, folds, penalties, config.inner, live)
-    squares = sums_of_squares(total)
+    grid = [penalty + rounding(moments.precision, width) for penalty in config.penalties]
+    shifted = np.array([column for column, name in enumerate(names) if name == SHIFTED], dtype=np.int64)
+    found = cross_fit(ranking, dealt, total, folds, grid, config.inner, live, pooled=shifted, largest_blur=largest_blur)
 
-    latents = np.where(live > 0, squares[:width], np.inf)
-
-    def average(error: Float[np.ndarray, " feature"]) -> float | None:
-        return float(1 - np.sum(error / latents) / live.sum()) if live.any() else None
-
-    bits, chance = bits_action(moments, total, by, live, config.precision)
-    rank, rank_left = relative_rank(groups, total, width)
-    correlation = correlations(total, by)[0][:width, :width]
-    has_reward = found.scalars.shape[1] > 0
-    scalars = 1 - found.scalars.sum(axis=0) / squares[width:]
+    standardised = standardise(total, by)
+    covariance = covariance_entropy(total, width)
+    correlation = correlation_entropy(standardised[0][:width, :width] / total.count, by.x_scale[:width])
+    entropies = [
+        np.append(part.value, entropy_without_groups(part.value, part.slope, groups, total, width)) for part in (covariance, correlation)
+    ]
+    has_reward, forecast = REWARD in names, diagonals(groups, width)
+    reward_error = found.scalars[:, 0] if has_reward else None
+    trivial = (persistence_error(forecast), autoregression_out_of_fold(forecast, dealt.fold_of_group))
+    parts = components(groups, Errors(reward_error, found.transition, found.transition_share, *trivial), live, *entropies)
+    information = bits(total, standardised, moments.edges, live, bool(transitions.levels), moments.precision)
+    singular = rankme(total, moments.shift, covariance, rounding(moments.precision, width))
+    squares = squares_of(total)
+    confirmation = confirm(total, held, moments.shift, grid, found, live, has_reward, covariance, correlation) if held is not None else None
     return Evidence(
+        **parts.model_dump(),
         name=name,
         role=role,
         depth=depth,
         width=width,
         rows=int(total.count),
+        nonfinite_rows=moments.nonfinite_rows,
         live_features=int(live.sum()),
-        reward_r2=float(scalars[0]) if has_reward else None,
-        reward_r2_left=_reward_left(found, moments) if has_reward else None,
-        reward_r2_shifted=tuple(float(value) for value in scalars[1:]),
-        transition_r2=average(found.transition),
-        transition_r2_left=_transition_left(found, moments, squares[:width], live),
+        massive_features=massive_features(by.y_variance[:width]),
+        reward_r2_shifted=tuple(float(1 - found.scalars[:, column].sum() / squares[width + column]) for column in shifted),
         transition_r2_without_action=float(1 - found.transition_alone_share.sum()) if live.any() else None,
-        persistence_r2=average(persistence_error(total, width)),
-        autoregression_r2=average(autoregression_error(total, folds, width)),
-        bits_action=bits,
-        bits_action_by_chance=chance,
-        effective_rank=rank,
-        effective_rank_left=rank_left,
-        correlation_rank=correlation_rank(correlation),
+        transition_r2_weighted=float(1 - live @ found.transition / (live @ squares[:width])) if live.any() else None,
+        bits_action=information.action,
+        bits_action_by_chance=information.action_by_chance,
+        bits_total=information.total,
+        correlation_rank=float(np.exp(correlation.value)),
+        participation_ratio=participation_ratio(covariance.shares),
+        rankme=singular[0],
+        rankme_centred=singular[1],
+        spectrum=tuple(covariance.shares[:SPECTRUM].tolist()),
+        targets=dict.fromkeys(transitions.undefined) | target_figures(found, groups, names, width),
+        penalties=config.penalties,
+        transition_path=tuple(found.transition_path.tolist()) if live.any() else None,
+        reward_path=tuple(found.scalar_path[:, 0].tolist()) if has_reward else None,
         transition_penalties=tuple(config.penalties[choice] for choice in found.transition_choice),
         reward_penalties=tuple(config.penalties[choice] for choice in found.scalar_choice[:, 0]) if has_reward else (),
-        at_grid_edge=float(max(found.transition_falling.mean(), found.reward_falling.mean())),
+        at_grid_edge=float(max(found.transition_falling.mean(), found.reward_falling.mean() if has_reward else 0.0)),
+        confirmation=confirmation,
     )
 
 
-def _squares_without(moments: Moments) -> Float[np.ndarray, "group target"]:
-    """Total sums of squares about their own mean, without each group."""
-    groups = moments.groups
-    count, y, yy = (part.sum(axis=0) - part for part in (groups.count, groups.y, groups.yy))
-    return np.maximum(yy - y**2 / count[:, None], 0.0)
-
-
-def _reward_left(found: OutOfFold, moments: Moments) -> LeftOut | None:
-    """Reward R² without each group; None when one group holds all the variance, for then it cannot be had."""
-    squares = _squares_without(moments)[:, moments.width]
-    if squares.min() <= 1e-9 * squares.max():
-        return None
-    error = found.scalars[:, 0]
-    return tuple(float(value) for value in 1 - (error.sum() - error) / squares)
-
-
-def _transition_left(
-    found: OutOfFold, moments: Moments, squares: Float[np.ndarray, " feature"], live: Float[np.ndarray, " feature"]
-) -> LeftOut | None:
-    """Transition R² without each group, from the errors that each group has summed over features.
-
-    With r = error / total sum of squares of a feature and τ the group's share of that sum, leaving the group out adds
-    mean(group's error / total sum of squares) - mean(r τ), over one minus the group's share: of the rows, in place of each
-    feature's own τ, so that a feature that lives in one group only does not divide by nothing.
-    """
-    if not live.any():
-        return None
-    alive = live > 0
-    whole = squares[alive]
-    held = 1 - _squares_without(moments)[:, : moments.width][:, alive] / whole
-    error = found.transition[alive] / whole
-    rows = moments.groups.count / moments.groups.count.sum()
-    gained = (found.transition_share - held @ error / len(error)) / (1 - rows)
-    return tuple(float(value) for value in 1 - error.mean() + gained)
-
-
-def jackknife(value: float | None, left: LeftOut | None, low: float = -np.inf, high: float = np.inf) -> Estimate | None:
-    """Put a 95 % interval around a figure by the delete-a-group jackknife.
-
-        se² = (G - 1) / G Σ_g (θ_(-g) - mean)²,    θ ± t_{0.975, G-1} se,  cut at the figure's natural bounds
-
-    References
-    ----------
-    Kott (2001), The delete-a-group jackknife, Journal of Official Statistics 17.
-    """
-    if value is None:
-        return None
-    if left is None:
-        return Estimate(value=value)
-    count = len(left)
-    error = float(np.sqrt((count - 1) * np.var(left)))
-    reach = float(scipy.special.stdtrit(count - 1, 0.975)) * error
-    return Estimate(value=value, low=max(value - reach, low), high=min(value + reach, high))
+def target_figures(found: OutOfFold, groups: Sums, names: tuple[str, ...], width: int) -> dict[str, TargetFigure | None]:
+    """R² of every other target; its columns lie side by side."""
+    figures: dict[str, TargetFigure | None] = {}
+    for name in dict.fromkeys(names):
+        if name in (REWARD, SHIFTED):
+            continue
+        first, count = names.index(name), names.count(name)
+        error = found.scalars[:, first : first + count]
+        if count == 1:
+            figure = single_r2(error[:, 0], groups, width + first)
+        else:
+            columns, live = slice(width + first, width + first + count), np.ones(count)
+            figure = mean_r2(error.sum(axis=0), error @ target_share(groups, columns, live), groups, columns, live)
+        figures[name] = TargetFigure(r2=float(figure[0]), left=left(figure))
+    return figures

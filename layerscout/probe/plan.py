@@ -5,38 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from layerscout.cache import records
-from layerscout.cache.layout import LayerSpec
 from layerscout.cache.records import Ranking
-from layerscout.cache.store import Store, open_store
-from layerscout.errors import DataError, suggest
+from layerscout.cache.store import Store, default_root
+from layerscout.errors import BudgetError, DataError
 from layerscout.memory import available_memory
 from layerscout.probe.config import RANKING_ONLY, RUN_ONLY, ProbeConfig
 from layerscout.probe.evidence import Evidence
 from layerscout.probe.moments import moment_bytes
-from layerscout.probe.report import CSV_NAME, FIGURE_NAMES, SELECTED_NAME, TABLE_NAME
+from layerscout.probe.partials import Shelf, span_bytes
+from layerscout.probe.report import CSV_NAME, FIGURE_NAMES, PAGE_NAME, SELECTED_NAME, TABLE_NAME
+from layerscout.probe.rows import READ_ROWS
+from layerscout.probe.sources import Job, jobs_of, label, open_sources
+from layerscout.probe.spans import Moves, moves, spans
 from layerscout.probe.splits import Split, split_episodes
-from layerscout.probe.targets import Transitions, find_transitions
+from layerscout.probe.targets import Transitions, find_transitions, needed_columns
+from layerscout.probe.wide import is_wide, wide_bytes
 
-ALGORITHM = "probe/1"  # raise it when the same settings would give other numbers
+__all__ = ["Job", "Plan", "plan", "plan_stores"]
+
+ALGORITHM = "probe/2"  # raise it when the same settings would give other numbers
 RANKING_NAME, SELECTION_NAME, KEY_NAME, EVIDENCE_FOLDER = "ranking.json", "selection.json", "probe.json", "evidence"
-OUTPUTS = (RANKING_NAME, SELECTION_NAME, CSV_NAME, TABLE_NAME, SELECTED_NAME, *FIGURE_NAMES)
+OUTPUTS = (RANKING_NAME, SELECTION_NAME, CSV_NAME, TABLE_NAME, SELECTED_NAME, PAGE_NAME, *FIGURE_NAMES)
 MEMORY_SHARE = 0.7  # of what is free: the estimate leaves out what the system does with files
-
-
-@dataclass(frozen=True)
-class Job:
-    """One layer of one store to measure."""
-
-    store: Store
-    spec: LayerSpec
-    role: Literal["layer", "control", "twin"]
 
 
 @dataclass(frozen=True)
@@ -44,50 +42,116 @@ class Plan:
     """What a probe will do. ``existing`` is the ranking that already answers it; ``done`` lists evidence already measured."""
 
     config: ProbeConfig
-    store: Store
+    stores: tuple[Store, ...]
     twin: Store | None
     transitions: Transitions
     split: Split
     jobs: tuple[Job, ...]
     done: tuple[Evidence | None, ...]  # one a job
     existing: Ranking | None
+    _moves: dict[tuple[int, int], Moves] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def store(self) -> Store:
+        """The first store: its index columns are the ones that are read, and the twin is its twin."""
+        return self.stores[0]
 
     @property
     def pending(self) -> tuple[Job, ...]:
         """The jobs to do."""
         return tuple(job for job, found in zip(self.jobs, self.done, strict=True) if found is None and self.existing is None)
 
+    def moves(self, start: int, stop: int) -> Moves:
+        """Pick the transitions of a span, once for all layers."""
+        if (start, stop) not in self._moves:
+            self._moves[start, stop] = moves(self.transitions, self.split, start, stop)
+        return self._moves[start, stop]
+
+    def wide(self, job: Job) -> bool:
+        """Whether a layer is measured as a whole, from products of its rows or a sketch, and leaves no partials."""
+        return is_wide(job.spec.width, len(self.transitions))
+
+    def spans(self, job: Job) -> list[tuple[int, int]]:
+        """Cut the rows of a layer into pieces of work."""
+        return [(0, job.store.rows)] if self.wide(job) else spans(job.store.rows, job.spec.width)
+
+    def shelf(self, job: Job) -> Shelf:
+        """Where the partials of a layer are."""
+        keep = self.config.partials if self.config.shard is None and self.config.scheduler is None else "always"
+        return Shelf(Path(self.config.root or default_root()), job.store.id, keep)
+
+    def scratch(self) -> Path:
+        """A folder for sums that wait, on a disk that is meant to be written to."""
+        self.config.out.mkdir(parents=True, exist_ok=True)
+        return self.config.out
+
+    def absent(self, job: Job, precision: str | None = None) -> list[tuple[int, int]]:
+        """Spans of a layer whose rows must be read, because a partial of them is not there."""
+        shelf, cut = self.shelf(job), self.spans(job)
+        if self.wide(job) or shelf.keep == "never" or not shelf.folder.is_dir() or not isinstance(job.store, Store):
+            return cut
+        reader = Store.layer(job.store, job.spec.name)  # of a mirror too, without bringing the layer here
+        paths = {span: shelf.paths(reader, self.moves(*span), precision or self.config.precision) for span in cut}
+        return [span for span in cut if not all(path.is_file() for path in paths[span] or (shelf.folder / "none",))]
+
+    @cached_property
+    def to_read(self) -> tuple[tuple[Job, int, int], ...]:
+        """Spans to read, of every layer in turn."""
+        return tuple((job, start, stop) for job in self.pending for start, stop in self.absent(job))
+
     @property
     def bytes(self) -> int:
         """Bytes to read."""
-        return sum(job.store.rows * job.spec.width * np.dtype(job.spec.dtype).itemsize for job in self.pending)
+        return sum((stop - start) * _row_bytes(job) for job, start, stop in self.to_read)
 
     @property
+    def partial_bytes(self) -> int:
+        """Bytes of partials to write."""
+        found = 0
+        for job, start, stop in self.to_read:
+            chosen = self.moves(start, stop)
+            if isinstance(job.store, Store) and not self.wide(job) and self.shelf(job).writes(chosen, job.spec.width, _row_bytes(job)):
+                found += span_bytes(chosen, job.spec.width)
+        return found
+
+    @cached_property
     def layer_memory(self) -> int:
         """Peak bytes of the widest layer."""
-        sizes = (self.transitions.actions, self.transitions.scalars.shape[1], self.split.groups, self.split.folds, self.config.precision)
-        return max((moment_bytes(job.spec.width, *sizes) for job in self.pending), default=0)
+        return max(map(self._memory, self.pending), default=0)
+
+    def _memory(self, job: Job) -> int:
+        rows, width, folds = job.store.rows, job.spec.width, self.split.folds
+        sizes = (self.transitions.inputs.shape[1], self.transitions.scalars.shape[1], self.split.groups)
+        if self.wide(job):
+            return wide_bytes(width, len(self.transitions), _row_bytes(job) // width, *sizes)
+        chunk_rows = job.store.manifest.rows_per_chunk if isinstance(job.store, Store) else READ_ROWS
+        return moment_bytes(rows, width, *sizes, folds, self.config.precision, min(rows, chunk_rows))
 
     @property
     def workers(self) -> int:
-        """How many layers are measured at once: one a core, unless memory holds fewer; 0 when not even one fits."""
+        """How many layers are measured at once; 0 when not even one fits in memory."""
+        return self.at_once(len(self.pending))
+
+    def at_once(self, pieces: int) -> int:
+        """How many pieces of work are done at once, each with the memory of a layer: one a core, unless memory holds fewer."""
         free = available_memory()
         cores = self.config.threads or os.cpu_count() or 1
         fitting = cores if free is None or not self.pending else int(MEMORY_SHARE * free // self.layer_memory)
-        return min(cores, max(len(self.pending), 1), fitting)
+        return min(cores, max(pieces, 1), fitting)
 
     @property
     def seconds(self) -> float:
         """Expected processor seconds (at 50 GFLOP/s in products, measured proportions in the solver), for orientation."""
         folds = self.split.folds
-        searches = folds * (folds - 1) / 2 if self.config.inner == "all" else folds
-        rows = len(self.transitions)
-        return sum(3 * rows * job.spec.width**2 / 5e10 + (3.1e-10 * searches + 1.9e-10 * folds) * job.spec.width**3 for job in self.pending)
+        searches = folds * (folds - 1) / 2 if self.config.inner == "all" else (folds + 1) // 2
+        products = sum(3 * (stop - start) * job.spec.width**2 / 5e10 for job, start, stop in self.to_read)
+        return products + sum((3.1e-10 * searches + 1.9e-10 * folds) * job.spec.width**3 for job in self.pending)
 
     def describe(self) -> dict[str, Any]:
         """Rows, bytes, memory, time and what exists already, for ``--dry-run``."""
         return {
             "store": self.store.id,
+            "others": [store.id for store in self.stores[1:]],
             "twin": self.twin.id if self.twin else None,
             "layers": len(self.jobs),
             "layers_to_measure": len(self.pending),
@@ -96,7 +160,10 @@ class Plan:
             "episodes": len(self.transitions.lengths),
             "groups": self.split.groups,
             "folds": self.split.folds,
+            "spans": sum(len(self.spans(job)) for job in self.pending),
+            "spans_to_read": len(self.to_read),
             "bytes": self.bytes,
+            "partial_bytes": self.partial_bytes,
             "files": 0 if self.existing else len(OUTPUTS) + len(self.pending) + 1,
             "memory_bytes": self.workers * self.layer_memory,
             "layers_at_once": self.workers,
@@ -104,6 +171,30 @@ class Plan:
             "out": str(self.config.out),
             "exists": str(self.config.out / RANKING_NAME) if self.existing else None,
         }
+
+
+def _row_bytes(job: Job) -> int:
+    return job.spec.width * (4 if job.spec.dtype == "float32" else 2)
+
+
+def require_room(plan: Plan) -> None:
+    """Refuse what does not fit in memory or on the disk, before anything is read.
+
+    Raises
+    ------
+    BudgetError
+        Not even one layer fits in memory, or partials that were asked for do not fit on the disk.
+    """
+    if plan.workers < 1:
+        widest = max(job.spec.width for job in plan.pending)
+        message = f"probing one layer of width {widest} takes {plan.layer_memory / 1e9:.1f} GB of memory, more than is free"
+        raise BudgetError(message, hint=f"set probe.groups={plan.config.folds}, or name narrower layers in probe.layers")
+    wanted = plan.partial_bytes
+    root = Path(plan.config.root or default_root())
+    if wanted and (free := shutil.disk_usage(next(path for path in (root, *root.parents) if path.exists())).free) < 1.05 * wanted:
+        message = f"the partial sums take {wanted / 1e9:.1f} GB, and {root} has {free / 1e9:.1f} GB free"
+        spare = "" if plan.config.shard or plan.config.scheduler else ", or set probe.partials=never"
+        raise BudgetError(message, hint=f"free some disk (layerscout store prune){spare}")
 
 
 def plan(config: ProbeConfig) -> Plan:
@@ -114,93 +205,50 @@ def plan(config: ProbeConfig) -> Plan:
     DataError
         A store is missing or damaged, the twin does not fit the store, a layer is unknown, or there are too few episodes.
     """
-    store = open_store(config.root, config.store)
-    twin = open_store(config.root, config.twin) if config.twin is not None else None
-    return plan_stores(config, store, twin)
+    stores, twin = open_sources(config)
+    return plan_stores(config, stores[0], twin, stores[1:])
 
 
-def plan_stores(config: ProbeConfig, store: Store, twin: Store | None = None) -> Plan:
+def plan_stores(config: ProbeConfig, store: Store, twin: Store | None = None, others: Sequence[Store] = ()) -> Plan:
     """Work out what is missing for stores that are open already; see ``plan``."""
-    jobs = _jobs(config, store, twin)
-    if twin is not None:
-        _require_same_rows(store, twin)
-    episode, step, action, reward = (store.index(column) for column in ("episode", "step", "action", "reward"))
-    transitions = find_transitions(episode, step, action, reward, config.shifts, config.seed)
-    split = split_episodes(transitions.lengths, config.groups, config.folds)
-    done = tuple(_measured(config, job) for job in jobs)
-    return Plan(config, store, twin, transitions, split, jobs, done, _existing(config, store, twin))
-
-
-def _jobs(config: ProbeConfig, store: Store, twin: Store | None) -> tuple[Job, ...]:
-    candidates = [spec for spec in store.specs.values() if spec.role == "layer"]
-    if config.layers is not None:
-        known = [spec.name for spec in candidates]
-        for name in config.layers:
-            if name not in known:
-                raise DataError(
-                    f"layer '{name}' is not in store {store.id} ({len(known)} layers){suggest(name, known)}",
-                    hint=f"layers: {', '.join(known)}",
-                )
-        candidates = [spec for spec in candidates if spec.name in config.layers]
-    if not candidates:
-        raise DataError(f"store {store.id} has no layer to rank", hint="extract at least one layer")
-    jobs = [Job(store, spec, "layer") for spec in candidates]
-    jobs += [Job(store, spec, "control") for spec in store.specs.values() if spec.role == "control"]
-    if twin is not None:
-        for spec in candidates:
-            if spec.name not in twin.specs:
-                raise DataError(
-                    f"twin store {twin.id} has no layer '{spec.name}'", hint="extract the same layers from the untrained backbone"
-                )
-        jobs += [Job(twin, twin.specs[spec.name], "twin") for spec in candidates]
-    return tuple(jobs)
-
-
-def _require_same_rows(store: Store, twin: Store) -> None:
-    hint = "extract the untrained backbone's layers from the same dataset"
-    if twin.id == store.id:
-        raise DataError(f"the twin is store {store.id} itself", hint=hint)
-    if dataset(store) != dataset(twin):
-        raise DataError(f"twin store {twin.id} is of dataset {dataset(twin)}, store {store.id} of {dataset(store)}", hint=hint)
-    if twin.rows != store.rows or any(not np.array_equal(store.index(column), twin.index(column)) for column in ("episode", "step")):
-        raise DataError(f"twin store {twin.id} has other rows than store {store.id}", hint=hint)
-
-
-def dataset(store: Store) -> str:
-    """Content digest of the dataset that a store was computed from."""
-    return str(store.identity["dataset"]["digest"])
+    stores = (store, *others)
+    jobs = jobs_of(config, stores, twin)
+    transitions = find_transitions({name: store.index(name) for name in needed_columns(store.columns, config)}, config)
+    split = split_episodes(transitions.lengths, config.groups, config.folds, config.confirmation)
+    done = tuple(_measured(config, job, store) for job in jobs)
+    return Plan(config, stores, twin, transitions, split, jobs, done, _existing(config, stores, twin))
 
 
 def _digest(parts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps({"algorithm": ALGORITHM} | parts, sort_keys=True).encode()).hexdigest()
 
 
-def key(config: ProbeConfig, store: Store, twin: Store | None) -> str:
+def key(config: ProbeConfig, stores: Sequence[Store], twin: Store | None) -> str:
     """Name of a question: equal for equal stores and settings, whatever their paths."""
-    return _digest(
-        {"store": store.id, "twin": twin.id if twin else None, "settings": config.model_dump(mode="json", exclude=set(RUN_ONLY))}
-    )
+    names = {"stores": [store.id for store in stores], "labels": label(config, stores), "twin": twin.id if twin else None}
+    return _digest(names | {"settings": config.model_dump(mode="json", exclude=set(RUN_ONLY))})
 
 
-def evidence_path(config: ProbeConfig, job: Job) -> Path:
-    """Where a layer's evidence is kept, named by everything that its numbers depend on."""
+def evidence_path(config: ProbeConfig, job: Job, store: Store) -> Path:
+    """Where a layer's evidence is kept, named by everything that its numbers depend on; ``store`` gives the index columns."""
     settings = config.model_dump(mode="json", exclude=set(RUN_ONLY | RANKING_ONLY))
-    digest = _digest({"store": job.store.id, "layer": job.spec.name, "role": job.role, "settings": settings})
+    columns = sorted(needed_columns(store.columns, config))
+    digest = _digest({"store": job.store.id, "layer": job.spec.name, "role": job.role, "columns": columns, "settings": settings})
     return config.out / EVIDENCE_FOLDER / f"{digest[:32]}.json"
 
 
-def _measured(config: ProbeConfig, job: Job) -> Evidence | None:
+def _measured(config: ProbeConfig, job: Job, store: Store) -> Evidence | None:
     try:
-        return records.load(Evidence, evidence_path(config, job))
+        return records.load(Evidence, evidence_path(config, job, store))
     except DataError:  # missing or unreadable: measuring again gives the same numbers
         return None
 
 
-def _existing(config: ProbeConfig, store: Store, twin: Store | None) -> Ranking | None:
+def _existing(config: ProbeConfig, stores: Sequence[Store], twin: Store | None) -> Ranking | None:
     if any(not (config.out / name).exists() for name in (*OUTPUTS, KEY_NAME)):
         return None
     try:
         found = json.loads((config.out / KEY_NAME).read_text())["key"]
-        return records.load(Ranking, config.out / RANKING_NAME) if found == key(config, store, twin) else None
+        return records.load(Ranking, config.out / RANKING_NAME) if found == key(config, stores, twin) else None
     except (ValueError, KeyError, TypeError, DataError):  # unreadable: writing everything again gives the same files
         return None

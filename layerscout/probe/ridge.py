@@ -2,6 +2,7 @@
 
 Equal to scikit-learn's ``make_pipeline(StandardScaler(), Ridge(alpha=penalty * rows))`` on the same rows, without the rows.
 Penalties are searched by eigendecomposition, where one more penalty is nearly free; the chosen one is fitted by Cholesky.
+The search works in the precision of the products: its losses are as wrong from their rounding already.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from layerscout.errors import DataError
 from layerscout.probe.moments import Sums
@@ -37,15 +38,30 @@ class Linear:
     weights: Float[np.ndarray, "feature target"]
     intercept: Float[np.ndarray, " target"]
 
+    def of(self, targets: Int[np.ndarray, " chosen"]) -> Linear:
+        """The same for some targets."""
+        return Linear(self.weights[:, targets], self.intercept[targets])
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What a fit without the action adds to one with it: ``left @ right`` to the weights, ``constant`` to the intercept."""
+
+    left: Float[np.ndarray, "feature action"]
+    right: Float[np.ndarray, "action target"]
+    constant: Float[np.ndarray, " target"]
+
 
 @dataclass(frozen=True)
 class Decomposition:
     """The training rows' correlations in the eigenvectors of C_zz = V diag(values) V'."""
 
     by: Scaling
+    share: Float[np.ndarray, " feature"]  # weight of each latent target in the loss
     values: Float[np.ndarray, " feature"]
     vectors: Float[np.ndarray, "feature feature"]
     targets: Float[np.ndarray, "feature target"]  # V' C_zy
+    products: Float[np.ndarray, "feature feature"]  # V' C_zn diag(share) C_nz V, with n = z_{t+1}
     actions: Float[np.ndarray, "feature action"]  # V' C_za
     action_action: Float[np.ndarray, "action action"]
     action_latents: Float[np.ndarray, "action feature"]
@@ -60,9 +76,12 @@ def rounding(precision: str, width: int) -> float:
     return float(UNIT_ROUNDING[precision] * np.sqrt(width))
 
 
-def scaling(train: Sums, pilot: Float[np.ndarray, " feature"]) -> Scaling:
-    """Measure the training rows; ``pilot`` is the features' shift, needed to tell a constant column from rounding."""
-    unit = 10 * np.finfo(pilot.dtype).eps
+def scaling(train: Sums, pilot: Float[np.ndarray, " feature"], scaled: bool = True) -> Scaling:
+    """Measure the training rows; ``pilot`` is the features' shift, needed to tell a constant column from rounding.
+
+    Without ``scaled``, latents keep their own units, as they must when they are coordinates of features scaled before.
+    """
+    unit = max(10 * np.finfo(pilot.dtype).eps, DEAD)
     width = len(pilot)
     x_mean, y_mean = train.x / train.count, train.y / train.count
     variances = []
@@ -71,7 +90,10 @@ def scaling(train: Sums, pilot: Float[np.ndarray, " feature"]) -> Scaling:
         noise = np.maximum(DEAD * (mean[:width] + pilot) ** 2, unit * square[:width])
         variance[:width][variance[:width] <= noise] = 0.0
         variances.append(variance)
-    return Scaling(x_mean, np.sqrt(np.where(variances[0] > 0, variances[0], 1.0)), y_mean, variances[1])
+    x_scale = np.sqrt(np.where(variances[0] > 0, variances[0], 1.0))
+    if not scaled:
+        x_scale[:width] = 1.0
+    return Scaling(x_mean, x_scale, y_mean, variances[1])
 
 
 def standardise(
@@ -95,20 +117,50 @@ def correlations(train: Sums, by: Scaling) -> tuple[Float[np.ndarray, "feature f
     return xx, xy
 
 
-def decompose(train: Sums, pilot: Float[np.ndarray, " feature"]) -> Decomposition:
-    """Prepare the search over penalties: the one step that costs O(width³)."""
-    width = len(pilot)
-    by = scaling(train, pilot)
+def target_weights(
+    spread: Float[np.ndarray, " feature"], live: Float[np.ndarray, " feature"], scaled: bool = True
+) -> Float[np.ndarray, " feature"]:
+    """Weights of the targets' squared errors in a loss that is 1 for forecasting the mean.
+
+    Parameters
+    ----------
+    spread
+        Variance or sum of squares of each target.
+    live
+        1 for a target that counts, else 0; or any weights, when targets are not scaled.
+    scaled
+        Each target counts alike; otherwise, the sum of all errors is divided by the sum of all spreads.
+    """
+    if not scaled:
+        return live / max(float(live @ spread), np.finfo(np.float64).tiny)
+    return np.where(spread > 0, live, 0.0) / np.where(spread > 0, spread, 1.0) / max(live.sum(), 1.0)
+
+
+def decompose(train: Sums, pilot: Float[np.ndarray, " feature"], live: Float[np.ndarray, " feature"], scaled: bool = True) -> Decomposition:
+    """Prepare the search over penalties: eigenvectors, and what does not depend on the validation rows.
+
+    Parameters
+    ----------
+    live
+        1 for a feature that varies and 0 for one that does not; dead targets do not count.
+    scaled
+        See ``scaling`` and ``target_weights``.
+    """
+    width, dtype = len(pilot), pilot.dtype
+    by = scaling(train, pilot, scaled)
     xx, xy = correlations(train, by)
     values, vectors = scipy.linalg.eigh(xx[:width, :width], driver="evd", check_finite=False)
-    turned = vectors.T @ xy[:width]
-    return Decomposition(
-        by, np.maximum(values, 0.0), vectors, turned, vectors.T @ xx[:width, width:], xx[width:, width:], xy[width:, :width]
-    )
+    vectors = vectors.astype(dtype)
+    turned = vectors.T @ xy[:width].astype(dtype)
+    share = target_weights(by.y_variance[:width], live, scaled)
+    rooted = turned[:, :width] * np.sqrt(share).astype(dtype)
+    products = rooted @ rooted.T  # a product with its own transpose costs half
+    across, kept = vectors.T @ xx[:width, width:].astype(dtype), xx[width:, width:]
+    return Decomposition(by, share, np.maximum(values, 0.0), vectors, turned, products, across, kept, xy[width:, :width])
 
 
 def validate(
-    train: Decomposition, valid: Sums, penalties: Sequence[float], live: Float[np.ndarray, " feature"]
+    train: Decomposition, valid: Sums, penalties: Sequence[float]
 ) -> tuple[Float[np.ndarray, " penalty"], Float[np.ndarray, "penalty scalar"]]:
     """Squared errors on validation rows for every penalty.
 
@@ -116,30 +168,24 @@ def validate(
     actions' size (the Schur complement). An error summed over targets needs only quadratic forms of V'(validation
     moments)V, so a penalty costs O(width²).
 
-    Parameters
-    ----------
-    live
-        1 for a feature that varies and 0 for one that does not; dead targets do not count.
-
     Returns
     -------
     The mean over live targets of z_{t+1} from [z_t, a_t], each in units of its training variance; and each scalar's from z_t.
     """
-    width = len(live)
+    width, dtype, share = len(train.values), train.vectors.dtype, train.share
     xx, xy, yy = standardise(valid, train.by)
+    xx, xy = xx.astype(dtype), xy.astype(dtype)
     tested = train.vectors.T @ xy[:width]
     spread = train.vectors.T @ xx[:width, :width] @ train.vectors
-    variance = train.by.y_variance[:width]
-    share = np.where(variance > 0, live, 0.0) / np.where(variance > 0, variance, 1.0) / max(live.sum(), 1.0)
     latents, actions = train.targets[:, :width], train.actions
-    rooted = latents * np.sqrt(share)  # a product with its own transpose costs half
-    products = (rooted @ rooted.T) * spread
+    products = train.products * spread
     matches = np.einsum("ij,ij,j->i", latents, tested[:, :width], share)
     crossed = train.vectors.T @ xx[:width, width:]
 
     # all penalties at once: [penalty, action, feature]
     inverse = 1 / (train.values + np.asarray(penalties)[:, None])
-    shrunk = actions.T * inverse[:, None]
+    rounded = inverse.astype(dtype)
+    shrunk = actions.T * rounded[:, None]
 
     def each(
         matrix: Float[np.ndarray, "feature other"], by: Float[np.ndarray, "penalty action feature"]
@@ -151,48 +197,52 @@ def validate(
     weighted = action_weights * share
     match = inverse @ matches + np.sum((xy[width:, :width] - each(tested[:, :width], shrunk)) * weighted, axis=(1, 2))
     # the quadratic form of [z, a]: from z alone, then every term with an action weight in it
-    back = (crossed.T - each(spread, shrunk)) * inverse[:, None]
+    back = (crossed.T - each(spread, shrunk)) * rounded[:, None]
     outer = xx[width:, width:] - each(crossed, shrunk) - each(actions, back)
     form = np.sum((inverse @ products) * inverse, axis=1) + np.sum(
         (2 * each(latents, back) + outer @ action_weights) * weighted, axis=(1, 2)
     )
     transition = share @ yy[:width] - 2 * match + form
 
-    weights = train.targets[:, None, width:] * inverse.T[:, :, None]  # [feature, penalty, scalar]
+    weights = train.targets[:, None, width:] * rounded.T[:, :, None]  # [feature, penalty, scalar]
     residual = (spread @ weights.reshape(width, -1)).reshape(weights.shape) - 2 * tested[:, None, width:]
     return transition, yy[width:] + np.einsum("ijk,ijk->jk", weights, residual)
 
 
 def fit(
-    train: Sums, pilot: Float[np.ndarray, " feature"], penalty: float, scalar_penalties: Float[np.ndarray, " scalar"]
-) -> tuple[Linear, Linear, Linear]:
-    """Fit z_{t+1} on [z_t, a_t]; z_{t+1} on z_t alone at the same penalty; and every scalar on z_t at its own penalty."""
-    width, by = len(pilot), scaling(train, pilot)
+    train: Sums, pilot: Float[np.ndarray, " feature"], penalty: float, scalar_penalties: Float[np.ndarray, " scalar"], scaled: bool = True
+) -> tuple[Linear, Removal, Linear]:
+    """Fit z_{t+1} on [z_t, a_t]; what changes at the same penalty without a_t; and every scalar on z_t at its own penalty."""
+    width, by = len(pilot), scaling(train, pilot, scaled)
     xx, xy = correlations(train, by)
-    solved = scipy.linalg.cho_solve(
-        _cholesky(xx[:width, :width], penalty), np.hstack([xy[:width, :width], xx[:width, width:]]), check_finite=False
-    )
-    alone, across = solved[:, :width], solved[:, width:]
+    latents, scalars = np.hstack([xy[:width, :width], xx[:width, width:]]), np.zeros((len(xx), len(scalar_penalties)))
+    for own in np.unique([penalty, *scalar_penalties]):  # targets of one penalty share its factor
+        same = np.flatnonzero(scalar_penalties == own)
+        right = xy[:width, width + same]
+        solved = _solve(xx[:width, :width], own, np.hstack([latents, right]) if own == penalty else right)
+        if own == penalty:
+            alone, across, solved = np.split(solved, [width, len(xx)], axis=1)
+        scalars[:width, same] = solved
     schur = xx[width:, width:] + penalty * np.eye(len(xx) - width) - xx[width:, :width] @ across
     action_weights = np.linalg.solve(schur, xy[width:, :width] - xx[width:, :width] @ alone)
-    with_action = np.vstack([alone - across @ action_weights, action_weights])
-    without = np.vstack([alone, np.zeros_like(action_weights)])
-    scalars = np.zeros((len(xx), len(scalar_penalties)))
-    for own in np.unique(scalar_penalties):
-        same = np.flatnonzero(scalar_penalties == own)
-        scalars[:width, same] = scipy.linalg.cho_solve(_cholesky(xx[:width, :width], own), xy[:width, width + same], check_finite=False)
-    latent = slice(0, width)
-    return _in_own_units(with_action, by, latent), _in_own_units(without, by, latent), _in_own_units(scalars, by, slice(width, None))
+    with_action = _in_own_units(np.vstack([alone - across @ action_weights, action_weights]), by, slice(0, width))
+    left = np.vstack([across, -np.eye(len(action_weights))]) / by.x_scale[:, None]
+    removal = Removal(left, action_weights, -(by.x_mean @ left) @ action_weights)
+    return with_action, removal, _in_own_units(scalars, by, slice(width, None))
 
 
-def _cholesky(matrix: Float[np.ndarray, "feature feature"], penalty: float) -> tuple[Float[np.ndarray, "feature feature"], bool]:
+def _solve(
+    matrix: Float[np.ndarray, "feature feature"], penalty: float, right: Float[np.ndarray, "feature target"]
+) -> Float[np.ndarray, "feature target"]:
     matrix = matrix.copy()
     matrix.flat[:: len(matrix) + 1] += penalty
     try:
-        return scipy.linalg.cho_factor(matrix, overwrite_a=True, check_finite=False)
+        # the transpose of a symmetric matrix lies in memory as LAPACK wants it: four times as fast as with a copy
+        factor = scipy.linalg.cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
     except scipy.linalg.LinAlgError:
         message = f"penalty {penalty:.1e} is below the rounding of the products, and the layer's features depend on each other"
         raise DataError(message, hint="set probe.precision=float64, or begin probe.penalties higher") from None
+    return scipy.linalg.cho_solve(factor, right, overwrite_b=True, check_finite=False)
 
 
 def _in_own_units(weights: Float[np.ndarray, "feature target"], by: Scaling, targets: slice) -> Linear:
@@ -200,10 +250,28 @@ def _in_own_units(weights: Float[np.ndarray, "feature target"], by: Scaling, tar
     return Linear(weights, by.y_mean[targets] - by.x_mean @ weights)
 
 
-def squared_errors(fit: Linear, sums: Sums, targets: slice) -> Float[np.ndarray, " target"]:
+def squared_errors(fit: Linear, sums: Sums, targets: slice | Int[np.ndarray, " target"]) -> Float[np.ndarray, " target"]:
     """Sum over rows of the squared error of each target."""
+    return _squared_errors(fit, sums.xx @ fit.weights, sums, targets)
+
+
+def squared_errors_of_both(
+    fit: Linear, removal: Removal, sums: Sums, targets: slice
+) -> tuple[Float[np.ndarray, " target"], Float[np.ndarray, " target"]]:
+    """The same with the action and without it, for little more than the price of one."""
+    product = sums.xx @ fit.weights
+    without = Linear(fit.weights + removal.left @ removal.right, fit.intercept + removal.constant)
+    return (
+        _squared_errors(fit, product, sums, targets),
+        _squared_errors(without, product + (sums.xx @ removal.left) @ removal.right, sums, targets),
+    )
+
+
+def _squared_errors(
+    fit: Linear, product: Float[np.ndarray, "feature target"], sums: Sums, targets: slice | Int[np.ndarray, " target"]
+) -> Float[np.ndarray, " target"]:
     y, xy, yy, b = sums.y[targets], sums.xy[:, targets], sums.yy[targets], fit.intercept
-    form = np.einsum("ij,ij->j", fit.weights, sums.xx @ fit.weights - 2 * xy)
+    form = np.einsum("ij,ij->j", fit.weights, product - 2 * xy)
     return yy - 2 * b * y + sums.count * b**2 + 2 * b * (sums.x @ fit.weights) + form
 
 

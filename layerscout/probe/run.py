@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from layerscout import progress
 from layerscout.cache import records
-from layerscout.cache.records import Ranking, Selection
-from layerscout.errors import BudgetError
-from layerscout.probe.evidence import Evidence, measure
+from layerscout.cache.records import RankedStore, Ranking, Selection
+from layerscout.memory import hold_freed
+from layerscout.probe.choose import choose
+from layerscout.probe.compare import rank_layers
+from layerscout.probe.evidence import Evidence
 from layerscout.probe.figure import draw
-from layerscout.probe.moments import accumulate
-from layerscout.probe.plan import KEY_NAME, RANKING_NAME, SELECTION_NAME, Job, Plan, dataset, evidence_path, key, plan
+from layerscout.probe.moments import Space
+from layerscout.probe.page import write_page
+from layerscout.probe.plan import KEY_NAME, RANKING_NAME, SELECTION_NAME, Plan, key, plan, require_room
 from layerscout.probe.report import FIGURE_NAMES, write_tables
-from layerscout.probe.score import SCORE_VERSION, choose, layer_score, order
+from layerscout.probe.score import VERSIONS, kind_of
+from layerscout.probe.sources import Job, backbone, dataset, label
+from layerscout.probe.targets import REWARD
+from layerscout.probe.work import conclude, evidence_of, fill
+from layerscout.processor import slow_kernels
 
-__all__ = ["Plan", "plan", "run"]
+LARGE = 2**27  # bytes of a layer's sums from which on it pays to keep freed memory
+
+__all__ = ["Plan", "plan", "run", "run_shard"]
 
 
 def run(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> Ranking:
@@ -36,73 +46,162 @@ def run(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> Ranking:
     if plan.existing is not None:
         reporter.say(f"{plan.config.out / RANKING_NAME} is already there for these settings")
         return plan.existing
-    workers = plan.workers
-    if workers < 1:
-        message = f"probing one layer of width {max(job.spec.width for job in plan.pending)} takes {plan.layer_memory / 1e9:.1f} GB of memory, more than is free"
-        raise BudgetError(message, hint=f"set probe.groups={plan.config.folds}, or name narrower layers in probe.layers")
-    measured = _measure_all(plan, workers, reporter)
+    require_room(plan)
+    _warn(reporter)
+    if not plan.pending:
+        measured: dict[Job, Evidence] = {}
+    elif plan.config.scheduler is not None:
+        from layerscout.probe.cluster import measure_all
+
+        measured = measure_all(plan, reporter)
+    else:
+        measured = _measure_all(plan, reporter)
     evidence = [measured[job] if found is None else found for job, found in zip(plan.jobs, plan.done, strict=True)]
     return _conclude(plan, evidence, reporter)
 
 
-def _measure_all(plan: Plan, workers: int, reporter: progress.Reporter) -> dict[Job, Evidence]:
+def run_shard(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> dict[str, Any]:
+    """Compute this shard's partials of what a plan must read, and nothing else; shards need not know of each other.
+
+    The pieces are dealt by their place in the whole, so that it does not matter which ones are there already. Layers that leave
+    no partials, because they are wider than they have rows or than products can be, are left to the last command.
+
+    Raises
+    ------
+    BudgetError
+        Memory or disk does not suffice.
+    DataError
+        A chunk of the store is damaged.
+    """
+    number, count = plan.config.shard_of
+    every = [(job, *span) for job in plan.jobs if not plan.wide(job) for span in plan.spans(job)]
+    wanted = set(plan.to_read)
+    own = [piece for piece in every[number::count] if piece in wanted]
+    if own:
+        require_room(plan)
+        _warn(reporter)
+    with reporter.task("probe", len(own), "spans") as task:
+        lock = threading.Lock()
+
+        def one(piece: tuple[Job, int, int]) -> None:
+            fill(plan, *piece, plan.config.precision)
+            with lock:
+                task.advance(1, layer=piece[0].spec.name)
+
+        _in_threads(one, own, max(plan.at_once(len(own)), 1))
+    facts = {"shard": plan.config.shard, "partials": len(own), "of": len(every), "folder": str(plan.shelf(plan.jobs[0]).folder)}
+    return facts | {"next": "when every shard is done, run the same command without --shard"}
+
+
+def _warn(reporter: progress.Reporter) -> None:
+    from threadpoolctl import threadpool_info
+
+    if warning := slow_kernels(threadpool_info()):
+        reporter.say(f"warning: {warning}")
+
+
+def _measure_all(plan: Plan, reporter: progress.Reporter) -> dict[Job, Evidence]:
+    if plan.layer_memory > LARGE:
+        hold_freed()
+    with reporter.task("probe", sum(len(plan.spans(job)) + 1 for job in plan.pending), "spans and fits") as task:
+        lock, own = threading.Lock(), threading.local()
+
+        def advance(**facts: Any) -> None:
+            with lock:
+                task.advance(1, **facts)
+
+        def one(job: Job) -> None:
+            own.space = getattr(own, "space", None) or Space()
+            if (blurred := conclude(plan, job, plan.config.precision, advance=advance, space=own.space)) is not None:
+                conclude(plan, job, "float64", blurred, space=own.space)
+            advance(layer=job.spec.name)
+
+        _in_threads(one, plan.pending, plan.workers)
+    return {job: evidence_of(plan, job) for job in plan.pending}
+
+
+def _in_threads(work: Callable[[Any], None], pieces: Sequence[Any], workers: int) -> None:
     import dask
     from threadpoolctl import threadpool_limits
 
-    if not plan.pending:
-        return {}
-    lock = threading.Lock()
-    with reporter.task("probe", len(plan.pending), "layers") as task:
-
-        def one(job: Job) -> Evidence:
-            reader = job.store.layer(job.spec.name)
-            moments = accumulate(job.spec.name, reader, plan.transitions, plan.split, plan.config.precision)
-            evidence = measure(job.spec.name, job.role, job.spec.depth, moments, plan.split, plan.config)
-            records.save(evidence, evidence_path(plan.config, job))
-            with lock:
-                task.advance(1, layer=job.spec.name)
-            return evidence
-
-        # threads share one BLAS: left alone, each product would spread over all cores and the layers would fight for them
-        with threadpool_limits(limits=1, user_api="blas"):
-            found = dask.compute(*(dask.delayed(one)(job) for job in plan.pending), scheduler="threads", num_workers=workers)
-    return dict(zip(plan.pending, found, strict=True))
+    # threads share one BLAS: left alone, each product would spread over all cores and the threads would fight for them
+    with threadpool_limits(limits=1, user_api="blas"):
+        dask.compute(*(dask.delayed(work)(piece) for piece in pieces), scheduler="threads", num_workers=workers)
 
 
 def _conclude(plan: Plan, evidence: Sequence[Evidence], reporter: progress.Reporter) -> Ranking:
     config, store, out = plan.config, plan.store, plan.config.out
-    episodes = len(plan.transitions.lengths)
-    layers = order([layer_score(item, config.weights, config.normalisation, episodes) for item in evidence])
-    choices, choice_notes = choose(layers, config.top_k, store.id, plan.twin.id if plan.twin else None)
-    digest, backbone = dataset(store), str(store.identity["backbone"].get("name", store.identity["backbone"]["weights_digest"]))
+    held = plan.split.confirmation_episodes
+    episodes = len(plan.transitions.lengths) - held
+    kind = kind_of(config.score, len(plan.stores))
+    layers = rank_layers(evidence, config, episodes, [(job.store.id, job.label) for job in plan.jobs])
+    choices, choice_notes = choose(layers, config.top_k, store.id, plan.twin.id if plan.twin else None, kind)
+    digest, name = dataset(store), backbone(store)
     ranking = Ranking(
         store_id=store.id,
         twin_store_id=plan.twin.id if plan.twin else None,
         dataset_digest=digest,
-        backbone=backbone,
-        score_version=SCORE_VERSION,
+        backbone=name,
+        stores=tuple(
+            RankedStore(store_id=each.id, backbone=backbone(each), label=word)
+            for each, word in zip(plan.stores, label(config, plan.stores), strict=True)
+        ),
+        score_version=VERSIONS[kind],
+        score_kind=VERSIONS[kind],
+        top_k=config.top_k,
         weights=config.weights,
         normalisation=config.normalisation,
-        rows=len(plan.transitions),
+        rows=evidence[0].rows,
         episodes=episodes,
+        confirmation_episodes=held,
         folds=plan.split.folds,
-        notes=(*plan.transitions.notes, *_silence(plan), *choice_notes),
+        notes=(*plan.transitions.notes, *plan.split.notes, *_silence(plan), *_exceptions(plan, evidence), *choice_notes),
         layers=layers,
     )
-    selection = Selection(ranking=RANKING_NAME, store_id=store.id, dataset_digest=digest, backbone=backbone, choices=choices)
+    selection = Selection(
+        ranking=RANKING_NAME,
+        store_id=store.id,
+        dataset_digest=digest,
+        backbone=name,
+        score_kind=ranking.score_kind,
+        weights=config.weights,
+        normalisation=config.normalisation,
+        choices=choices,
+    )
     out.mkdir(parents=True, exist_ok=True)
     (out / KEY_NAME).unlink(missing_ok=True)  # until the last file is there, nothing answers for these settings
     records.save(selection, out / SELECTION_NAME)
-    write_tables(ranking, evidence, selection, out)
+    write_tables(ranking, selection, out)
+    by_layer: dict[tuple[str, str, str], Evidence] = {
+        (job.store.id, job.role, job.spec.name): item for job, item in zip(plan.jobs, evidence, strict=True)
+    }
+    write_page(ranking, by_layer, selection, config, {job.store.id: job.store.identity for job in plan.jobs}, out)
     draw(ranking, [out / name for name in FIGURE_NAMES])
     records.save(ranking, out / RANKING_NAME)
-    answers = {"key": key(config, store, plan.twin), "settings": config.model_dump(mode="json")}
+    answers = {"key": key(config, plan.stores, plan.twin), "settings": config.model_dump(mode="json")}
     records.write_atomic(out / KEY_NAME, json.dumps(answers, indent=1).encode() + b"\n")
     reporter.say(f"best layer: {ranking.candidates[0].name} ({out / RANKING_NAME})")
     return ranking
 
 
 def _silence(plan: Plan) -> tuple[str, ...]:
-    if plan.transitions.scalars.shape[1]:
+    if REWARD in plan.transitions.target_names:
         return ()
     return (f"without reward R², {plan.config.weights[0]:.0%} of S says nothing: that part counts as 0 for every layer",)
+
+
+def _exceptions(plan: Plan, evidence: Sequence[Evidence]) -> tuple[str, ...]:
+    """Name the layers that were not measured like the others."""
+    notes = []
+    if again := [(job, item.float32_error) for job, item in zip(plan.jobs, evidence, strict=True) if item.float32_error is not None]:
+        worst = max(error for _, error in again if error is not None)
+        named = ", ".join(_name(job) for job, _ in again)
+        notes.append(f"float32 products would have moved R² by up to {worst:.0e}: measured with float64 products: {named}")
+    for job, item in zip(plan.jobs, evidence, strict=True):
+        if item.nonfinite_rows:
+            notes.append(f"{_name(job)}: {item.nonfinite_rows} rows with a NaN or an infinity, left out with their transitions")
+    return tuple(notes)
+
+
+def _name(job: Job) -> str:
+    return " ".join(part for part in (job.label, job.spec.name, "of the twin" if job.role == "twin" else "") if part)

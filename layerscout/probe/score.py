@@ -1,17 +1,25 @@
-"""Evidence of every layer in, the composite score, flags, order and choices out."""
+"""Evidence of every layer in, the composite scores, flags, order and choices out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 
-from layerscout.cache.records import Choice, Estimate, LayerScore
-from layerscout.probe.evidence import Evidence, jackknife
+from layerscout.cache.records import Confirmation, Estimate, LayerScore
+from layerscout.probe.components import Components, jackknife
+from layerscout.probe.evidence import Evidence
 
-SCORE_VERSION = "S/1"
+VERSIONS: dict[str, Literal["S/1", "S-across/1", "S-skill/1"]] = {"S": "S/1", "S-across": "S-across/1", "S-skill": "S-skill/1"}
 Weights = tuple[float, float, float]
+
+
+def kind_of(chosen: str, stores: int) -> str:
+    """The score that orders: what was chosen, except that S over several stores takes the rank that is fair to widths."""
+    return "S-across" if chosen == "S" and stores > 1 else chosen
 
 
 def normalise(r2: float | None, how: str) -> float:
@@ -30,18 +38,34 @@ def composite(reward_r2: float | None, transition_r2: float | None, rank: float,
     return weights[0] * normalise(reward_r2, how) + weights[1] * normalise(transition_r2, how) + weights[2] * float(np.clip(rank, 0, 1))
 
 
-def score(evidence: Evidence, weights: Weights, how: str) -> Estimate:
-    """Return a layer's S; its interval is the jackknife of S itself, so the parts' dependence is in it."""
-    value = composite(evidence.reward_r2, evidence.transition_r2, evidence.effective_rank, weights, how)
-    groups = len(evidence.effective_rank_left)
-    if evidence.reward_r2 is not None and evidence.reward_r2_left is None:
-        return Estimate(value=value)
-    rewards = evidence.reward_r2_left or (None,) * groups
-    transitions = evidence.transition_r2_left or (None,) * groups
-    left = tuple(composite(*parts, weights, how) for parts in zip(rewards, transitions, evidence.effective_rank_left, strict=True))
-    found = jackknife(value, left, 0.0, 1.0)
-    assert found is not None, "the score is always defined"
-    return found
+def parts(found: Components, kind: str, how: str) -> Float[np.ndarray, "whole_and_left 3"]:
+    """The three parts of a score, each in [0, 1]: over all groups in row 0, then without each group.
+
+    ``S``: R̃²_reward, R̃²_transition, effective rank / width. ``S-across``: log rank in place of the last. ``S-skill``: transition
+    skill, too, in place of R̃²_transition; both are in [0, 1] already. Only row 0 when the reward's interval cannot be had.
+    """
+    second, second_left = (
+        (found.transition_skill, found.transition_skill_left) if kind == "S-skill" else (found.transition_r2, found.transition_r2_left)
+    )
+    third, third_left = (found.effective_rank, found.effective_rank_left) if kind == "S" else (found.log_rank, found.log_rank_left)
+    forecast = "clip" if kind == "S-skill" else how
+    rows = [(normalise(found.reward_r2, how), normalise(second, forecast), third)]
+    if found.reward_r2 is None or found.reward_r2_left is not None:
+        none = (None,) * len(third_left)
+        rewards, seconds = found.reward_r2_left or none, second_left or none
+        rows += [
+            (normalise(reward, how), normalise(other, forecast), rank)
+            for reward, other, rank in zip(rewards, seconds, third_left, strict=True)
+        ]
+    return np.array(rows)
+
+
+def score(found: Components, weights: Weights, how: str, kind: str = "S") -> Estimate:
+    """Return a layer's score; its interval is the jackknife of the score itself, so the parts' dependence is in it."""
+    values = (parts(found, kind, how) @ np.array(weights)).tolist()
+    estimate = jackknife(values[0], tuple(values[1:]) or None, 0.0, 1.0)
+    assert estimate is not None, "the score is always defined"
+    return estimate
 
 
 def flags(evidence: Evidence, episodes: int) -> tuple[str, ...]:
@@ -66,6 +90,7 @@ def flags(evidence: Evidence, episodes: int) -> tuple[str, ...]:
 
 
 def _inside_null(evidence: Evidence) -> bool:
+    """The shifted rewards went through the same search over penalties, so the search's optimism is in the null too."""
     if evidence.reward_r2 is None or not evidence.reward_r2_shifted:
         return False
     return evidence.reward_r2 <= float(np.percentile(evidence.reward_r2_shifted, 97.5))
@@ -78,60 +103,61 @@ def transition_gain(evidence: Evidence) -> float | None:
     return evidence.transition_r2 - max(0.0, evidence.persistence_r2, evidence.autoregression_r2)
 
 
-def layer_score(evidence: Evidence, weights: Weights, how: str, episodes: int) -> LayerScore:
-    """Condense a layer's evidence to what the ranking carries."""
+def layer_score(
+    evidence: Evidence, weights: Weights, how: str, episodes: int, store_id: str = "", label: str = "", kind: str = "S"
+) -> LayerScore:
+    """Condense a layer's evidence to what the ranking carries. What compares layers is added by ``compare.rank_layers``."""
     shifted = evidence.reward_r2_shifted
     low, high = np.percentile(shifted, [2.5, 97.5]) if shifted else (0.0, 0.0)
-    rank = jackknife(evidence.effective_rank, evidence.effective_rank_left, 0.0, 1.0)
-    assert rank is not None, "the rank is always defined"
-    return LayerScore(
-        name=evidence.name,
-        role=evidence.role,
-        depth=evidence.depth,
-        width=evidence.width,
-        reward_r2=jackknife(evidence.reward_r2, evidence.reward_r2_left, high=1.0),
-        transition_r2=jackknife(evidence.transition_r2, evidence.transition_r2_left, high=1.0),
-        effective_rank=rank,
-        score=score(evidence, weights, how),
-        reward_r2_shuffled=Estimate(value=fmean(shifted), low=float(low), high=float(high)) if shifted else None,
-        persistence_r2=evidence.persistence_r2,
-        transition_gain=transition_gain(evidence),
-        bits_action=evidence.bits_action,
-        flags=flags(evidence, episodes),
-    )
+    same = set(LayerScore.model_fields) & set(Evidence.model_fields)
+    figures = {name: getattr(evidence, name) for name in same} | {
+        "store_id": store_id,
+        "label": label,
+        **_estimates(evidence),
+        "transition_skill": jackknife(evidence.transition_skill, evidence.transition_skill_left, 0.0, 1.0),
+        "score": score(evidence, weights, how, "S-across" if kind == "S-across" else "S"),
+        "skill_score": score(evidence, weights, how, "S-skill"),
+        "reward_r2_shuffled": Estimate(value=fmean(shifted), low=float(low), high=float(high)) if shifted else None,
+        "transition_gain": transition_gain(evidence),
+        "targets": {name: figure and jackknife(figure.r2, figure.left, high=1.0) for name, figure in evidence.targets.items()},
+        "confirmation": None,
+        "flags": flags(evidence, episodes),
+    }
+    return LayerScore.model_validate(figures)
 
 
-def order(layers: Sequence[LayerScore]) -> tuple[LayerScore, ...]:
+def confirmation(evidence: Evidence, weights: Weights, how: str, kind: str) -> Confirmation | None:
+    """Score a layer on the episodes that had no part in the ranking.
+
+    There is no score where a part that ranked is undefined on these episodes: it would count as 0 here and not there.
+    """
+    found = evidence.confirmation
+    if found is None:
+        return None
+    comparable = all((getattr(found, part) is None) == (getattr(evidence, part) is None) for part in ("reward_r2", "transition_r2"))
+    return Confirmation.model_validate(_estimates(found) | {"score": score(found, weights, how, kind) if comparable else None})
+
+
+def _estimates(found: Components) -> dict[str, Estimate | None]:
+    return {
+        "reward_r2": jackknife(found.reward_r2, found.reward_r2_left, high=1.0),
+        "transition_r2": jackknife(found.transition_r2, found.transition_r2_left, high=1.0),
+        "effective_rank": jackknife(found.effective_rank, found.effective_rank_left, 0.0, 1.0),
+    }
+
+
+def order(layers: Sequence[LayerScore], kind: str = "S") -> tuple[LayerScore, ...]:
     """Candidates by falling score (ties: the shallower first), then controls, then twins, each by depth."""
 
     def place(layer: LayerScore) -> tuple[int, float, int]:
-        falling = -layer.score.value if layer.role == "layer" and layer.score is not None else 0.0
+        falling = 0.0
+        if layer.role == "layer" and (chosen := ordering(layer, kind)) is not None:
+            falling = -chosen.value
         return ("layer", "control", "twin").index(layer.role), falling, layer.depth
 
     return tuple(sorted(layers, key=place))
 
 
-def choose(layers: Sequence[LayerScore], top_k: int, store_id: str, twin_id: str | None) -> tuple[tuple[Choice, ...], tuple[str, ...]]:
-    """Pick what goes to RL: the best layers, the middle one picked blind, the worst, the best one's twin, and the controls.
-
-    ``layers`` is in the ranking's order. No layer is chosen twice; a part that falls on a chosen layer becomes a note.
-    """
-    ranked = [layer for layer in layers if layer.role == "layer"]
-    wanted: list[tuple[str, LayerScore]] = [("ranked", layer) for layer in ranked[:top_k]]
-    wanted.append(("middle", sorted(ranked, key=lambda layer: layer.depth)[len(ranked) // 2]))
-    wanted.append(("worst", ranked[-1]))
-    wanted += [("twin", layer) for layer in layers if layer.role == "twin" and layer.name == ranked[0].name]
-    wanted += [("pixels", layer) for layer in layers if layer.role == "control"]
-    choices: dict[tuple[str, str], Choice] = {}
-    notes = []
-    for kind, layer in wanted:
-        source = twin_id if layer.role == "twin" and twin_id is not None else store_id
-        if (source, layer.name) in choices:
-            notes.append(f"the {kind} layer {layer.name} is already chosen as {choices[source, layer.name].kind}")
-            continue
-        rank = ranked.index(layer) + 1 if layer.role == "layer" else None
-        value = layer.score.value if layer.score is not None else None
-        choices[source, layer.name] = Choice.model_validate(
-            {"kind": kind, "store_id": source, "layer": layer.name, "rank": rank, "score": value}
-        )
-    return tuple(choices.values()), tuple(notes)
+def ordering(layer: LayerScore, kind: str) -> Estimate | None:
+    """The score by which a ranking is ordered."""
+    return layer.skill_score if kind == "S-skill" else layer.score

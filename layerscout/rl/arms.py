@@ -97,6 +97,25 @@ def check_environment(config: TrainConfig, store: Store, path: Path) -> None:
         )
 
 
+def check_actions(config: TrainConfig, store: Store) -> None:
+    """Refuse to learn offline from a store whose actions a Q-network over discrete actions cannot take.
+
+    Raises
+    ------
+    UsageError
+        The store's actions are continuous, or it has none.
+    """
+    if config.mode != "offline":  # the agent's own actions count there, not the dataset's
+        return
+    hint = "--mode online and --mode in-loop act for themselves in an environment with discrete actions"
+    column = store.columns["action"]
+    if column.width is not None:
+        message = f"store {store.id} has continuous actions ({column.width} dimensions), and Q-learning offline takes discrete ones"
+        raise UsageError(message, hint=hint)
+    if not (store.index("action") >= 0).any():
+        raise UsageError(f"store {store.id} has no actions, and Q-learning offline learns from them", hint=hint)
+
+
 def _check(store: Store, selection: Selection, layer: str) -> None:
     if layer not in store.specs:
         raise DataError(f"store {store.id} has no layer '{layer}'", hint=f"layers: {', '.join(store.specs)}")

@@ -121,7 +121,7 @@ def run(plan: Plan, reporter: Reporter = SILENT) -> Path:
         for episode in play(world, plan.policy, config.seed, config.steps, first=writer.episodes, already=writer.steps):
             writer.append(episode)
             episodes += 1
-            task.advance(len(episode.actions), episodes=episodes)
+            task.advance(episode.steps, episodes=episodes)
     return writer.commit()
 
 

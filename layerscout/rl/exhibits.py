@@ -10,20 +10,11 @@ from typing import Any
 
 from layerscout import __version__
 from layerscout.cache.records import LayerScore, Ranking, RunRecord, as_table_value
+from layerscout.flags import explain
 from layerscout.rl.sources import Evidence
 from layerscout.rl.tables import PAPER_COLUMNS, UNDEFINED, as_markdown, number, summary_cells
 from layerscout.rl.verdict import Verdict
 
-FLAGS = {
-    "PERSISTENCE": "the next activation is hardly foretold better than by repeating this one or letting it decay: the transition R² says little",
-    "NO_ACTION": "knowing the action does not help to predict the next activation: the layer may not see what the agent does",
-    "COLLAPSED": "the activations vary along fewer than three directions",
-    "DEAD_DIMS": "some features never change",
-    "REWARD_NULL": "the reward R² is no better than with the rewards shifted in time: no reward information was found",
-    "UNDERSAMPLED": "there are fewer than ten rows a feature, so the figures lean on the penalty",
-    "FEW_EPISODES": "fewer than 30 episodes: the intervals are rough",
-    "ALPHA_EDGE": "the best penalty lies at the end of the grid that was tried; a wider grid could change the figure",
-}
 PACKAGES = ("torch", "diffusers", "numpy", "scipy", "scikit-learn", "gymnasium", "zarr", "matplotlib")
 
 
@@ -38,16 +29,6 @@ class Table:
     def markdown(self) -> str:
         """Return it as Markdown."""
         return as_markdown(self.columns, self.rows, self.words)
-
-
-def normal(flag: str) -> str:
-    """Return a flag's plain name, however it was written: ``reward-null`` and ``REWARD_NULL`` are one."""
-    return flag.split(":")[0].strip().upper().replace("-", "_").replace(" ", "_")
-
-
-def explain(flag: str) -> str:
-    """Return one sentence on a flag."""
-    return FLAGS.get(normal(flag), "set by the probe; see the reference of the probe stage")
 
 
 def ranking_table(ranking: Ranking) -> Table:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from layerscout.cache.records import Arm
+from layerscout.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 
-# Okabe & Ito's palette: told apart with every common colour blindness, and by lightness in print
-BLUE, SKY, ORANGE, GREEN, RED, PURPLE, BLACK, GREY = "#0072B2", "#56B4E9", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#222222", "#767676"
 COLOURS = {"ranked": SKY, "middle": GREEN, "worst": PURPLE, "twin": RED, "pixels": GREY, "scratch": ORANGE}
 STROKES = {"ranked": "-", "middle": "-.", "worst": ":", "twin": "--", "pixels": "--", "scratch": "-."}
 MARKERS = {"ranked": "o", "middle": "s", "worst": "v", "twin": "X", "pixels": "D", "scratch": "^"}

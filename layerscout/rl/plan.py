@@ -18,7 +18,7 @@ from layerscout.errors import BudgetError, UsageError
 from layerscout.extract.device import check_device, cores, torch_threads
 from layerscout.memory import available_memory
 from layerscout.rl.agents.dqn import DQN
-from layerscout.rl.arms import ArmSpec, arms_of, check_environment, in_loop_arms
+from layerscout.rl.arms import ArmSpec, arms_of, check_actions, check_environment, in_loop_arms
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.layers import Head
 from layerscout.rl.replay import Batch
@@ -94,7 +94,8 @@ def plan(config: TrainConfig) -> Plan:
     Raises
     ------
     UsageError
-        The selection was made from another environment, the device is not there, or ``out`` holds results of other settings.
+        The selection was made from another environment, the device is not there, ``out`` holds results of other settings, or
+        offline training was asked on actions that are not discrete.
     DataError
         A store of the selection is missing or does not fit.
     BudgetError
@@ -104,6 +105,7 @@ def plan(config: TrainConfig) -> Plan:
     selection = records.load(Selection, config.selection)
     arms = arms_of(selection, config)
     check_environment(config, arms[0].store, config.selection)
+    check_actions(config, arms[0].store)
     if config.mode == "in-loop":
         arms = in_loop_arms(arms)
     exempt = {"out", "root", "selection", "threads", "checkpoint_updates"}  # where and how fast, never what comes out

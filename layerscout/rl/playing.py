@@ -84,7 +84,7 @@ def play(world: World, policy: Policy, seed: int, steps: int, first: int = 0, al
     finished: dict[int, Episode] = {}  # by number: waiting for an earlier one
     begun, due, done = first, first, already
     while done < steps:
-        known = done + sum(len(episode.actions) for episode in finished.values()) + sum(len(one.actions) for one in running.values())
+        known = done + sum(episode.steps for episode in finished.values()) + sum(len(one.actions) for one in running.values())
         free = [copy for copy in range(world.copies) if copy not in running]
         # an episode is begun only while the steps known of all earlier ones do not suffice
         starting = free[: max(0, due + WAITING * world.copies - begun)] if known < steps else []
@@ -100,7 +100,7 @@ def play(world: World, policy: Policy, seed: int, steps: int, first: int = 0, al
             finished[recording.number] = recording.episode()
         while due in finished and done < steps:
             episode = finished.pop(due)
-            due, done = due + 1, done + len(episode.actions)
+            due, done = due + 1, done + episode.steps
             yield episode
         _refuse_endless(running, due, max(steps, LONGEST))
 

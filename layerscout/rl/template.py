@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import string
-from importlib import resources
-
-
-class Places(string.Template):
-    """A template whose places are written ``@{name}``, so that the dollars and braces of formulas and of CSS stay themselves."""
-
-    delimiter = "@"
+from layerscout import template
 
 
 def fill(name: str, **values: str) -> str:
     """Fill a template of this package; a place without a value is an error, never an empty spot."""
-    return Places(resources.files("layerscout.rl").joinpath("templates", name).read_text(encoding="utf-8")).substitute(values)
+    return template.fill("layerscout.rl", name, **values)

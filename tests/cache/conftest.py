@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from identity_by_hand import make_identity
 
-from layerscout.cache.identity import SCHEMA
 from layerscout.cache.store import LayerSpec, Store
 from layerscout.cache.writer import StoreWriter
 
@@ -43,19 +43,6 @@ class Example:
         listed = [layer for layer in self.identity["layers"] if layer["name"] in names]
         specs = tuple(spec for spec in self.specs if spec.name in names)
         return Example(specs, self.identity | {"layers": listed}, {name: self.layers[name] for name in names}, self.index)
-
-
-def make_identity(specs: Iterable[LayerSpec]) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "backbone": {"name": "tiny", "weights_digest": "sha256:aa"},
-        "recipe": {"timestep": 0.25, "noise_seed": 3},
-        "preprocessing": {"clip_length": 5, "fingerprint": "sha256:bb"},
-        "dataset": {"digest": "sha256:cc"},
-        "layers": [{"name": spec.name, "module": spec.module, "width": spec.width, "role": spec.role} for spec in specs],
-        "pooling": {"kind": "grid", "cells": [4, 4]},
-        "logical_dtype": "float16",
-    }
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -11,33 +16,43 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from layerscout.cache.temporaries import ABANDONED_SECONDS, temporary_name
 from layerscout.cache.trajectories import Episode, Trajectories, TrajectoryWriter
 from layerscout.errors import DataError, UsageError
 
 ATTRIBUTES = {"environment": "layerscout/Grid-v0", "action_count": 5, "policy": "random", "seed": 0, "frame_skip": None}
 LENGTHS = (3, 1, 6, 2, 4)
+KINDS = [("s", "expert_action", (4, False)), ("f", "joint.angles", (3, True))]  # letter, name, (width, one a frame)
+GOLDEN = Path(__file__).parent / "golden" / "trajectories-1.h5"  # written before there were continuous actions and extra fields
 
 
-def make_episode(steps: int, seed: int = 0, rewards: bool = True, state: bool = True) -> Episode:
+def make_episode(
+    steps: int, seed: int = 0, rewards: bool = True, state: bool = True, dimensions: int | None = None, acts: bool = True, extra: str = ""
+) -> Episode:
+    """``dimensions``: of continuous actions; ``extra``: any of "s" (an array a step) and "f" (one a frame)."""
     random = np.random.default_rng([seed, steps])
-    return Episode(
+    discrete = dimensions is None
+    episode = Episode(
         frames=random.integers(0, 256, (steps + 1, 4, 6, 3), dtype=np.uint8),
-        actions=random.integers(0, 5, steps),
+        actions=random.integers(0, 5, steps) if discrete else random.normal(size=(steps, dimensions)).astype(np.float32),
         rewards=random.normal(size=steps).astype(np.float32) if rewards else None,
         terminated=np.arange(steps) == steps - 1,
         truncated=np.zeros(steps, dtype=bool),
         state=random.normal(size=(steps + 1, 2)).astype(np.float32) if state else None,
     )
+    arrays = {
+        "s": ("expert_action", random.normal(size=(steps, 4)).astype(np.float32)),
+        "f": ("joint.angles", random.normal(size=(steps + 1, 3)).astype(np.float32)),
+    }
+    return replace(episode, actions=episode.actions if acts else None, extra=dict(arrays[letter] for letter in extra))
 
 
 def assert_same(one: Episode, other: Episode) -> None:
-    for name in ("frames", "actions", "rewards", "terminated", "truncated", "state"):
-        first, second = getattr(one, name), getattr(other, name)
-        if first is None:
-            assert second is None
-        else:
-            assert first.dtype == second.dtype
-            np.testing.assert_array_equal(first, second)
+    first, second = dict(one.arrays()), dict(other.arrays())
+    assert list(first) == list(second)
+    for name, values in first.items():
+        assert values.dtype == second[name].dtype
+        np.testing.assert_array_equal(values, second[name])
 
 
 def record(path: Path, episodes: list[Episode], part_episodes: int = 2, attributes: dict | None = None) -> Path:
@@ -66,15 +81,20 @@ def path(tmp_path, episodes) -> Path:
     part_episodes=st.integers(1, 4),
     rewards=st.booleans(),
     state=st.booleans(),
+    dimensions=st.sampled_from([None, 1, 7]),
+    acts=st.booleans(),
+    extra=st.sampled_from(["", "s", "f", "sf"]),
 )
-def test_round_trip(tmp_path_factory, lengths, part_episodes, rewards, state):
-    episodes = [make_episode(steps, seed, rewards, state) for seed, steps in enumerate(lengths)]
+def test_round_trip(tmp_path_factory, lengths, part_episodes, rewards, state, dimensions, acts, extra):
+    episodes = [make_episode(steps, seed, rewards, state, dimensions, acts, extra) for seed, steps in enumerate(lengths)]
     path = record(tmp_path_factory.mktemp("data") / "x.h5", episodes, part_episodes)
     with Trajectories(path) as data:
         assert len(data) == len(lengths)
         np.testing.assert_array_equal(data.lengths, lengths)
         assert data.frame_shape == (4, 6, 3)
-        assert (data.has_rewards, data.has_state) == (rewards, state)
+        assert (data.has_rewards, data.has_state, data.state_width) == (rewards, state, 2 if state else None)
+        assert (data.has_actions, data.action_dimensions) == (acts, dimensions if acts else None)
+        assert data.extra == {name: value for letter, name, value in KINDS if letter in extra}
         assert data.attributes == ATTRIBUTES
         for index, episode in enumerate(episodes):
             assert_same(data.episode(index), episode)
@@ -99,6 +119,28 @@ def test_any_hdf5_reader_finds_the_documented_layout(path, episodes):
         frames = file["episodes/000002/frames"]
         assert (frames.chunks, frames.compression) == ((1, 4, 6, 3), "gzip")
         np.testing.assert_array_equal(frames[:], episodes[2].frames)
+
+
+def test_a_file_of_the_first_format_stays_readable_with_its_digest():
+    with Trajectories(GOLDEN) as data:
+        assert data.digest() == "sha256:095c9b72f1af1139b4f3ffc96b4caecad48d1b84cdcb10406b5c2d0868495ad3"
+        assert (data.has_actions, data.action_dimensions, data.extra) == (True, None, {})
+        for index, steps in enumerate((3, 1, 6)):
+            assert_same(data.episode(index), make_episode(steps, index))
+
+
+def test_an_episode_keeps_where_it_came_from_and_the_recording_how_it_ended(tmp_path, episodes):
+    writer = TrajectoryWriter(tmp_path / "x.h5", ATTRIBUTES, part_episodes=1)
+    writer.append(episodes[0], source="a.mp4")
+    again = TrajectoryWriter(tmp_path / "x.h5", ATTRIBUTES)
+    assert again.sources == ["a.mp4"]
+    again.append(episodes[1])
+    with Trajectories(again.commit({"skipped": ["b.mp4"]})) as data:
+        assert [data.source(0), data.source(1)] == ["a.mp4", ""]
+        assert data.attributes == ATTRIBUTES | {"skipped": ["b.mp4"]}
+        with Trajectories(record(tmp_path / "y.h5", episodes[:2])) as plain:
+            assert data.digest() == plain.digest()
+    assert TrajectoryWriter(tmp_path / "x.h5", ATTRIBUTES).finished  # what only the end could tell is no other setting
 
 
 # continuing
@@ -166,6 +208,47 @@ def test_a_kill_during_the_merge_loses_no_part(tmp_path, path, episodes, monkeyp
         assert continued.digest() == unbroken.digest()
 
 
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize("place", ["x.h5", "x.h5.parts/000000.h5"])
+@pytest.mark.parametrize("owner", ["alive", "dead", "elsewhere", "elsewhere long ago"])
+def test_only_what_dead_processes_left_is_cleared(tmp_path, monkeypatch, place, owner):
+    target = tmp_path / place
+    target.parent.mkdir(exist_ok=True)
+    process = dead_process()
+    with monkeypatch.context() as patch:
+        if owner == "dead":
+            patch.setattr(os, "getpid", lambda: process)
+        if owner.startswith("elsewhere"):
+            patch.setattr("layerscout.cache.temporaries.gethostname", lambda: "another-machine")
+        torn = temporary_name(target)
+    torn.write_bytes(b"half")
+    if owner == "elsewhere long ago":
+        os.utime(torn, (0, time.time() - ABANDONED_SECONDS - 60))
+    other = tmp_path / ".y.h5.partial"
+    other.write_bytes(b"of another recording")
+    TrajectoryWriter(tmp_path / "x.h5", ATTRIBUTES)
+    assert torn.exists() == (owner in ("alive", "elsewhere"))
+    assert other.exists()
+
+
+def test_two_writers_of_one_recording_end_with_one_whole_file(tmp_path, path, episodes):
+    one, other = (TrajectoryWriter(tmp_path / "x.h5", ATTRIBUTES, part_episodes=2) for _ in range(2))
+    for episode in episodes:
+        one.append(episode)
+        other.append(episode)
+    one.commit()
+    with pytest.raises(UsageError, match="another process finished"):
+        other.commit()
+    with Trajectories(tmp_path / "x.h5") as written, Trajectories(path) as expected:
+        assert written.digest() == expected.digest()
+    assert not list(tmp_path.glob(".*.partial"))
+
+
 def test_other_attributes_are_refused(tmp_path, path, episodes):
     writer = TrajectoryWriter(tmp_path / "x.h5", ATTRIBUTES)
     writer.append(episodes[0])
@@ -219,8 +302,12 @@ def test_digest_changes_with_every_array_and_with_the_order(tmp_path, path, epis
     for name in ("frames", "actions", "rewards", "terminated", "truncated", "state"):
         values = getattr(episodes[1], name).copy()
         values.flat[0] = not values.flat[0]
-        changed = Episode(**{field: getattr(episodes[1], field) for field in vars(episodes[1])} | {name: values})
-        variants.append([episodes[0], changed, *episodes[2:]])
+        variants.append([episodes[0], replace(episodes[1], **{name: values}), *episodes[2:]])
+    variants.append([replace(episode, actions=None) for episode in episodes])
+    variants.append([replace(episode, actions=episode.actions[:, None].astype(np.float32)) for episode in episodes])
+    variants += [[make_episode(steps, seed, extra=extra) for seed, steps in enumerate(LENGTHS)] for extra in ("s", "f", "sf")]
+    variants.append([replace(one, extra={"angles": one.extra["joint.angles"]}) for one in variants[-2]])  # the same under another name
+    variants.append([replace(one, extra={"angles": one.extra["angles"] + np.float32(1)}) for one in variants[-1]])
     for number, variant in enumerate(variants):
         with Trajectories(record(tmp_path / f"{number}.h5", variant)) as data:
             digests.add(data.digest())
@@ -233,13 +320,25 @@ def test_digest_changes_with_every_array_and_with_the_order(tmp_path, path, epis
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("actions", np.zeros(0, dtype=np.int64), "has no steps"),
+        ("actions", np.zeros(0, dtype=np.int64), "'actions' has shape"),
+        ("actions", np.zeros(3, dtype=np.float32), "'actions' has shape"),
+        ("actions", np.array([0, -1, 0]), "'actions' has -1 at index 1, expected whole numbers from 0"),
+        ("actions", np.zeros((3, 0), dtype=np.float32), "'actions' has shape"),
+        ("actions", np.zeros((3, 2), dtype=np.float64), "'actions' is float64, expected int64 or float32"),
+        ("actions", np.full((3, 2), np.nan, dtype=np.float32), "'actions' is not finite at index 0"),
+        ("extra", {"speed": np.zeros(3, np.float32)}, "'extra/speed' has shape"),
+        ("extra", {"speed": np.zeros((2, 1), np.float32)}, r"'extra/speed' has shape \(2, 1\), .* length 3 or 4"),
+        ("extra", {"speed": np.zeros((3, 1))}, "'extra/speed' is float64, expected float32"),
+        ("extra", {"speed": np.full((3, 1), np.inf, np.float32)}, "'extra/speed' is not finite"),
+        ("extra", {"../speed": np.zeros((3, 1), np.float32)}, "'../speed' cannot name an extra field"),
+        ("extra", {"reward": np.zeros((3, 1), np.float32)}, "'reward' cannot name an extra field"),
         ("frames", np.zeros((3, 4, 6, 3), dtype=np.uint8), "'frames' has shape"),
         ("frames", np.zeros((4, 4, 6, 3), dtype=np.float32), "'frames' is float32, expected uint8"),
         ("frames", np.zeros((4, 4, 6), dtype=np.uint8), "'frames' has shape"),
         ("rewards", np.array([0, np.nan, 0], dtype=np.float32), "'rewards' is not finite at index 1"),
         ("state", np.full((4, 2), np.inf, dtype=np.float32), "'state' is not finite at index 0"),
-        ("terminated", np.zeros(2, dtype=bool), "'terminated' has shape"),
+        ("truncated", np.zeros(2, dtype=bool), "'truncated' has shape"),
+        ("terminated", np.zeros(0, dtype=bool), "has no steps"),
     ],
 )
 def test_episodes_that_break_the_format_are_refused(tmp_path, field, value, message):
@@ -248,7 +347,8 @@ def test_episodes_that_break_the_format_are_refused(tmp_path, field, value, mess
     with pytest.raises(DataError, match=message):
         writer.append(Episode(**vars(good) | {field: value}))
     writer.append(good)
-    for other in (make_episode(3, rewards=False), make_episode(3, state=False)):
+    changes = ({"rewards": False}, {"state": False}, {"acts": False}, {"dimensions": 5}, {"extra": "s"})
+    for other in (make_episode(3, **change) for change in changes):
         with pytest.raises(DataError, match="earlier ones have"):
             writer.append(other)
 
@@ -277,7 +377,10 @@ def replace_field(file: h5py.File, name: str, value: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda file: file["episodes/000001"].pop("actions"), r"episode 1 misses the field 'actions'"),
+        (lambda file: file["episodes/000001"].pop("actions"), r"episode 1 has frames .* and fields rewards, state\[2\]; episode 0 has"),
+        (lambda file: file["episodes/000001"].pop("terminated"), r"episode 1 misses the field 'terminated'"),
+        (lambda file: file.create_group("episodes/000001/extra/deeper/still"), "'extra/deeper' is not an array"),
+        (lambda file: file.create_dataset("episodes/000001/extra/state", data=np.zeros((1, 1), np.float32)), "'state' cannot name"),
         (lambda file: file["episodes/000001"].pop("frames"), r"episode 1 misses the field 'frames'"),
         (lambda file: file["episodes/000001"].pop("rewards"), r"episode 1 has frames .* and fields .*; episode 0 has"),
         (lambda file: file["episodes"].pop("000001"), r"misses the episode 'episodes/000001'"),
@@ -287,7 +390,8 @@ def replace_field(file: h5py.File, name: str, value: np.ndarray) -> None:
         (lambda file: file.attrs.pop("format"), "has format None"),
         (lambda file: file.attrs.pop("attributes"), "'attributes' is not JSON"),
         (lambda file: file["episodes/000001"].attrs.pop("sha256"), "misses its attribute 'sha256'"),
-        (lambda file: replace_field(file, "actions", np.zeros(0, dtype=np.int64)), "episode 1 has no steps"),
+        (lambda file: replace_field(file, "actions", np.zeros(0, dtype=np.int64)), "episode 1: 'actions' has shape"),
+        (lambda file: replace_field(file, "terminated", np.zeros(0, dtype=bool)), "episode 1 has no steps"),
         (lambda file: replace_field(file, "actions", np.zeros(2, dtype=np.int64)), r"episode 1: '.*' has shape"),
         (lambda file: replace_field(file, "actions", np.zeros(1, dtype=np.float64)), "episode 1: 'actions' is float64, expected int64"),
         (lambda file: replace_field(file, "frames", np.zeros((2, 4, 6), dtype=np.uint8)), "episode 1: 'frames' has shape"),

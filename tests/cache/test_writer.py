@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -85,9 +86,9 @@ def test_killed_process_continues_at_once(example, root, begun):
     torn.write_bytes(b"half")
     writer = example.open(root)
     assert writer.pending() == [1]
-    assert not torn.exists()
     example.write(writer, [1])
     assert not list(writer.commit({}).path.rglob("*.partial"))
+    assert list((root / "staging").iterdir()) == []
 
 
 def test_chunk_size_may_differ_between_attempts(example, root, begun):
@@ -95,7 +96,7 @@ def test_chunk_size_may_differ_between_attempts(example, root, begun):
     assert writer.pending() == [0, 1]
     example.write(writer, [0, 1])
     np.testing.assert_array_equal(writer.commit({}).layer(LAYER).all(), example.layers[LAYER])
-    assert attempts(root) == [begun]
+    assert attempts(root) == [], "its owner is dead and its store is there"
 
 
 @pytest.mark.parametrize("change", ["flip", "truncate", "delete", "swap"])
@@ -170,16 +171,35 @@ def test_commit_keeps_its_work_when_the_published_store_is_damaged(example, root
     assert example.open(root).pending() == []
 
 
-def test_live_owner_keeps_its_attempt(example, root, begun):
+def test_a_living_owner_keeps_its_folder_and_shares_its_finished_units(example, root, begun):
+    lease(begun, pid=os.getppid())
+    before = {path: (path.stat().st_ino, path.read_bytes()) for path in begun.rglob("*") if path.is_file()}
+    writer = example.open(root)
+    assert writer.pending() == [1]
+    example.write(writer, [1])
+    writer.commit({})
+    assert {path: (path.stat().st_ino, path.read_bytes()) for path in begun.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("age", "dead"), [(1.0, False), (staging.LEASE_SECONDS + 1, True)])
+def test_owner_on_another_machine_lives_as_long_as_its_heartbeat(example, root, begun, age, dead):
+    lease(begun, host="elsewhere", time=time.time() - age)
+    example.store(root)
+    assert attempts(root) == ([] if dead else [begun])
+
+
+def test_without_hard_links_the_units_of_the_dead_are_moved_and_those_of_the_living_computed_again(example, root, begun, monkeypatch):
+    def refused(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refused)
     lease(begun, pid=os.getppid())
     assert example.open(root).pending() == [0, 1, 2]
-    assert len(attempts(root)) == 2
-
-
-@pytest.mark.parametrize(("age", "adopted"), [(1.0, False), (staging.LEASE_SECONDS + 1, True)])
-def test_owner_on_another_machine_lives_as_long_as_its_heartbeat(example, root, begun, age, adopted):
-    lease(begun, host="elsewhere", time=time.time() - age)
-    assert example.open(root).pending() == ([1] if adopted else [0, 1, 2])
+    (begun / "lease.json").unlink()
+    writer = example.open(root)
+    assert writer.pending() == [1]
+    example.write(writer, [1])
+    np.testing.assert_array_equal(writer.commit({}).layer(LAYER).all(), example.layers[LAYER])
 
 
 def test_released_attempt_is_free(example, root):

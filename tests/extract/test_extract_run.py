@@ -124,13 +124,6 @@ def test_what_changes_numbers_is_part_of_the_identity(unbroken, data, tmp_path, 
     assert planned.identity != unbroken.identity
 
 
-def test_every_setting_is_in_the_identity_or_stated_to_be_exempt():
-    exempt = {"root", "batch", "device", "threads", "rows_per_chunk"}
-    tested = {"backbone", "data", "layers", "pooling", "dtype", "backbone_options"}  # above, below and in test_cogvideox.py
-    assert set(ExtractConfig.model_fields) == exempt | tested
-    assert all(f"``{name}``" in ExtractConfig.__doc__ for name in exempt)
-
-
 # --- causality
 
 

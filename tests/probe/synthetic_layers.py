@@ -96,8 +96,8 @@ def with_reward(columns: dict[str, np.ndarray], reward: np.ndarray) -> dict[str,
 
 
 def prepare(columns: dict[str, np.ndarray], config: ProbeConfig) -> tuple[Transitions, Split]:
-    transitions = find_transitions(columns["episode"], columns["step"], columns["action"], columns["reward"], config.shifts, config.seed)
-    return transitions, split_episodes(transitions.lengths, config.groups, config.folds)
+    transitions = find_transitions(columns, config)
+    return transitions, split_episodes(transitions.lengths, config.groups, config.folds, config.confirmation)
 
 
 def probe(layer: np.ndarray, columns: dict[str, np.ndarray], chunk_rows: int = 100, **settings: object) -> Evidence:
@@ -105,16 +105,22 @@ def probe(layer: np.ndarray, columns: dict[str, np.ndarray], chunk_rows: int = 1
     config = ProbeConfig(store="memory", **settings)
     transitions, split = prepare(columns, config)
     moments = accumulate("z", MemoryReader(layer, chunk_rows), transitions, split, config.precision)
-    return measure("z", "layer", 0, moments, split, config)
+    return measure("z", "layer", 0, moments, transitions, split, config)
 
 
 def rows_of(layer: np.ndarray, columns: dict[str, np.ndarray], config: ProbeConfig) -> SimpleNamespace:
-    """The same problem as plain matrices, for oracles: [z, one-hot a], z', standardised reward, group and fold of each row."""
+    """The problem of the episodes that rank as plain matrices, for oracles: [z, a], z', scalars, group and fold of each row."""
     transitions, split = prepare(columns, config)
     z = layer.astype(np.float64)
     group = split.group_of_episode[transitions.episode]
-    one_hot = np.eye(transitions.actions)[transitions.action] if transitions.actions else np.zeros((len(transitions), 0))
-    now, after = z[transitions.row], z[transitions.row + 1]
+    ranks = split.fold_of_group[group] >= 0
+    group, row, inputs = group[ranks], transitions.row[ranks], transitions.inputs[ranks]
+    now, after = z[row], z[row + 1]
     return SimpleNamespace(
-        now=now, inputs=np.hstack([now, one_hot]), after=after, scalars=transitions.scalars, group=group, fold=split.fold_of_group[group]
+        now=now,
+        inputs=np.hstack([now, inputs]),
+        after=after,
+        scalars=transitions.scalars[ranks],
+        group=group,
+        fold=split.fold_of_group[group],
     )

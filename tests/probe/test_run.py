@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from committed import commit
 from synthetic_layers import MemoryStore, columns_of, controllable_state, with_reward
 
 from layerscout.cache import records
-from layerscout.cache.layout import LayerSpec
 from layerscout.cache.records import Ranking, Selection
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError
 from layerscout.probe import plan as plan_module
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.plan import OUTPUTS, plan_stores
 from layerscout.probe.report import as_text
 from layerscout.probe.run import plan, run
+from layerscout.probe.sources import label
 
 
 def world(seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -56,8 +60,8 @@ def test_the_best_layer_is_found_and_every_output_is_there(tmp_path: Path) -> No
         *(("twin", f"blocks.{depth}") for depth in range(4)),
     ]
     assert records.load(Ranking, tmp_path / "ranking.json") == ranking
-    assert ranking.rows == 640
-    assert (ranking.episodes, ranking.folds, ranking.twin_store_id) == (32, 5, "ls1-twin")
+    assert (ranking.episodes, ranking.confirmation_episodes, ranking.rows) == (25, 7, 500)
+    assert (ranking.folds, ranking.twin_store_id) == (5, "ls1-twin")
     for layer in ranking.layers:
         for figure in (layer.reward_r2, layer.transition_r2, layer.effective_rank, layer.score):
             assert figure.low <= figure.value <= figure.high
@@ -81,7 +85,9 @@ def test_the_best_layer_is_found_and_every_output_is_there(tmp_path: Path) -> No
     assert (tmp_path / "score_by_depth.png").read_bytes().startswith(b"\x89PNG")
     text = as_text(ranking).splitlines()
     assert text[1].startswith("1        blocks.2  0.")
-    assert text[-1].startswith("best: blocks.2, score 0.")
+    assert any(line.startswith("best: blocks.2, score 0.") for line in text)
+    page = (tmp_path / "probe.html").read_text()
+    assert page.count("<figure>") == 2 * len(ranking.layers)  # eigenvalues and penalties of each layer
     assert "<svg" in (tmp_path / "score_by_depth.svg").read_text()
 
 
@@ -120,16 +126,19 @@ def test_layers_measured_before_are_not_measured_again(tmp_path: Path) -> None:
 def test_a_bad_activation_stops_the_probe_before_any_ranking(tmp_path: Path) -> None:
     store, _ = stores()
     store.arrays["blocks.3"][7, 3] = np.nan
-    with pytest.raises(DataError, match=r"layer 'blocks\.3' has the value nan in row 7, feature 3"):
+    with pytest.raises(
+        DataError, match=r"'blocks\.3' has NaN or infinite values in 1 of 672 rows, first in row 7; probe\.max_nonfinite allows"
+    ):
         run(plan_stores(config(tmp_path), store))
     assert not (tmp_path / "ranking.json").exists()
 
 
 def test_numbers_do_not_depend_on_threads_or_on_which_layers_share_the_run(tmp_path: Path) -> None:
     store, twin = stores()
-    together = run(plan_stores(config(tmp_path / "a"), store, twin))
-    alone = run(plan_stores(config(tmp_path / "b", threads=1, layers=("blocks.1",)), store))
-    assert next(layer for layer in together.candidates if layer.name == "blocks.1") == alone.candidates[0]
+    run(plan_stores(config(tmp_path / "a"), store, twin))
+    run(plan_stores(config(tmp_path / "b", threads=1, layers=("blocks.1",)), MemoryStore(store.id, store.columns, store.arrays)))
+    (kept,) = (tmp_path / "b" / "evidence").iterdir()
+    assert kept.read_bytes() == (tmp_path / "a" / "evidence" / kept.name).read_bytes()
 
 
 def test_equal_rewards_silence_a_part_of_the_score_and_say_so(tmp_path: Path) -> None:
@@ -170,40 +179,121 @@ def test_too_little_memory_is_refused_before_reading(tmp_path: Path, monkeypatch
 
 
 def test_a_committed_store_gives_what_the_same_arrays_in_memory_give(tmp_path: Path) -> None:
-    columns, layers, untrained = world()
-    index = columns | {name: np.zeros(len(columns["step"]), dtype=bool) for name in ("terminated", "truncated")}
-    index["padding"] = np.zeros(len(columns["step"]), dtype=np.int16)
-
-    def commit(arrays: dict[str, np.ndarray], weights: str) -> str:
-        memory = MemoryStore("", columns, arrays, ("pixels",))
-        specs = [LayerSpec(spec.name, spec.width, "float16", spec.role, spec.depth, spec.module) for spec in memory.specs.values()]
-        identity = {
-            "schema": "layerscout-identity/1",
-            "backbone": {"name": "synthetic", "weights_digest": weights},
-            "recipe": {},
-            "preprocessing": {"fingerprint": "sha256:1"},
-            "dataset": {"digest": memory.dataset},
-            "layers": [{"name": spec.name, "module": spec.module, "width": spec.width, "role": spec.role} for spec in specs],
-            "pooling": "mean",
-            "logical_dtype": "float16",
-        }
-        writer = StoreWriter.open(tmp_path, identity, specs, memory.rows, rows_per_chunk=100)
-        for unit in writer.pending():
-            rows = slice(*writer.span(unit))
-            writer.write_unit(
-                unit, {name: array[rows] for name, array in arrays.items()}, {name: column[rows] for name, column in index.items()}
-            )
-        return writer.commit({}).id
-
-    settings = ProbeConfig(
-        store=commit(layers, "sha256:a"), twin=commit(untrained, "sha256:b"), root=tmp_path, out=tmp_path / "out", shifts=10
-    )
-    planned = plan(settings)
+    memory, untrained = stores()
+    store, twin = commit(tmp_path, memory), commit(tmp_path, untrained, "sha256:b")
+    planned = plan(ProbeConfig(store=store.id, twin=twin.id, root=tmp_path, out=tmp_path / "out", shifts=10))
     assert planned.describe()["bytes"] == 672 * 2 * (8 * 10 + 14)
     found = run(planned)
-    expected = run(plan_stores(config(tmp_path / "memory"), *stores()))
-    assert found.layers == expected.layers
+    expected = run(plan_stores(config(tmp_path / "memory"), memory, untrained))
+    for one, other in zip(found.layers, expected.layers, strict=True):
+        assert one == other.model_copy(update={"store_id": one.store_id})
     assert json.loads((tmp_path / "out" / "probe.json").read_text())["settings"]["shifts"] == 10
+    assert not (tmp_path / "partials").exists()  # sums of few rows are larger than the rows
+
+
+def labels_of(words: tuple[str, ...], found: Sequence[Store]) -> tuple[str, ...]:
+    return label(ProbeConfig(store=words[0], others=words[1:]), found)
+
+
+def test_layers_of_several_stores_are_ranked_together(tmp_path: Path) -> None:
+    first, twin = stores()
+    better = MemoryStore("ls1-better", first.columns, {"blocks.0": first.arrays["blocks.2"], "blocks.1": first.arrays["blocks.1"]})
+    ranking = run(plan_stores(config(tmp_path / "both", others=("better",)), first, twin, [better]))
+    assert [(each.store_id, each.label) for each in ranking.stores] == [("ls1-real", "ls1-real"), ("ls1-better", "better")]
+    best, second = ranking.candidates[:2]  # the same activations under two names: a tie, the shallower first
+    assert {(best.label, best.name), (second.label, second.name)} == {("better", "blocks.0"), ("ls1-real", "blocks.2")}
+    assert best.score == second.score
+    assert len(ranking.candidates) == 6
+    assert {layer.store_id for layer in ranking.layers if layer.role == "twin"} == {"ls1-twin"}
+    selection = records.load(Selection, tmp_path / "both" / "selection.json")
+    assert {(choice.store_id, choice.layer) for choice in selection.choices if choice.kind == "ranked"} == {
+        ("ls1-better", "blocks.0"),
+        ("ls1-real", "blocks.2"),
+    }
+    # every layer's own figures are those of a ranking without the other store
+    alone = run(plan_stores(config(tmp_path / "one"), first, twin))
+    figures = {(layer.store_id, layer.name): (layer.reward_r2, layer.transition_r2, layer.effective_rank) for layer in ranking.layers}
+    for layer in alone.layers:
+        assert figures[layer.store_id, layer.name] == (layer.reward_r2, layer.transition_r2, layer.effective_rank)
+
+
+def test_stores_are_told_apart_by_name_or_by_backbone_and_pooling(tmp_path: Path) -> None:
+    memory, _ = stores()
+    mean, last, other = (
+        commit(tmp_path, memory, *facts) for facts in (("sha256:a", 100, "mean"), ("sha256:a", 100, "last"), ("sha256:b", 100, "mean"))
+    )
+    assert labels_of((mean.id,), [mean]) == ("",)
+    assert labels_of((mean.id, last.id), [mean, last]) == ("synthetic mean", "synthetic last")
+    assert labels_of(("before", str(last.path)), [mean, last]) == ("before", "synthetic last")
+    assert labels_of((mean.id, other.id), [mean, other]) == (f"synthetic mean {mean.id[4:12]}", f"synthetic mean {other.id[4:12]}")
+
+
+def test_stores_of_other_rows_are_not_ranked_together(tmp_path: Path) -> None:
+    first, _ = stores()
+    elsewhere = MemoryStore("ls1-e", first.columns, first.arrays, dataset="sha256:other")
+    with pytest.raises(DataError, match=f"store ls1-e is of dataset sha256:other, store ls1-real of {first.dataset}"):
+        plan_stores(config(tmp_path, others=("e",)), first, None, [elsewhere])
+    moved = MemoryStore("ls1-m", first.columns | {"step": first.columns["step"] + 1}, first.arrays)
+    with pytest.raises(DataError, match="store ls1-m has other rows than store ls1-real"):
+        plan_stores(config(tmp_path, others=("m",)), first, None, [moved])
+    with pytest.raises(DataError, match="itself"):
+        plan_stores(config(tmp_path, others=("real",)), first, None, [first])
+
+
+def test_rows_that_are_not_finite_are_counted_and_left_out(tmp_path: Path) -> None:
+    store, _ = stores()
+    store.arrays["blocks.3"][[7, 8, 300]] = np.inf
+    ranking = run(plan_stores(config(tmp_path, max_nonfinite=0.01), store))
+    found = {layer.name: layer for layer in ranking.candidates}
+    assert [found[f"blocks.{depth}"].nonfinite_rows for depth in range(4)] == [0, 0, 0, 3]
+    assert "blocks.3: 3 rows with a NaN or an infinity, left out with their transitions" in ranking.notes
+
+
+def test_a_layer_that_float32_would_blur_is_measured_in_float64_and_named(tmp_path: Path) -> None:
+    """The reward lies in directions with a millionth of the variance: six digits do not tell it from rounding."""
+    rng = np.random.default_rng(0)
+    columns = columns_of([40] * 40, rng)
+    state = controllable_state(columns, 4, rng)
+    columns = with_reward(columns, state[:, 0])
+    loud = rng.standard_normal((len(state), 4)) @ rng.standard_normal((4, 24))
+    layers = {"hidden": (loud + 1e-3 * state @ rng.standard_normal((4, 24))).astype(np.float32), "plain": loud.astype(np.float32)}
+    store = MemoryStore("ls1-real", columns, layers)
+    ranking = run(plan_stores(config(tmp_path / "32"), store))
+    exact = run(plan_stores(config(tmp_path / "64", precision="float64"), store))
+    note = next(note for note in ranking.notes if "float64" in note)
+    assert re.fullmatch(r"float32 products would have moved R² by up to \de-\d\d: measured with float64 products: hidden", note)
+    assert not any("float64" in note for note in exact.notes)
+    found, expected = ({layer.name: layer for layer in each.candidates} for each in (ranking, exact))
+    assert found["hidden"].reward_r2 == expected["hidden"].reward_r2
+    assert found["hidden"].reward_r2.value > 0.9
+    assert found["plain"].transition_r2.value == pytest.approx(expected["plain"].transition_r2.value, abs=1e-6)
+    assert found["plain"].transition_r2 != expected["plain"].transition_r2
+
+
+def test_a_layer_wider_than_its_rows_is_ranked_beside_the_others_and_labelled(tmp_path: Path) -> None:
+    store, _ = stores()
+    wide = np.hstack([store.arrays["blocks.2"]] * 70)  # 700 features, 640 transitions
+    ranking = run(plan_stores(config(tmp_path), MemoryStore(store.id, store.columns, store.arrays | {"wide": wide}, ("pixels",))))
+    methods = {layer.name: layer.method for layer in ranking.layers}
+    assert methods == dict.fromkeys(store.arrays, "exact") | {"wide": "dual"}
+    found = {layer.name: layer for layer in ranking.candidates}
+    assert found["wide"].reward_r2.value == pytest.approx(found["blocks.2"].reward_r2.value, abs=0.01)
+
+
+def test_too_little_disk_is_refused_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = commit(tmp_path, stores()[0])
+    monkeypatch.setattr(plan_module.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(BudgetError, match="the partial sums take"):
+        run(plan(ProbeConfig(store=store.id, root=tmp_path, out=tmp_path / "out", partials="always")))
+    assert not (tmp_path / "partials").exists()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"shard": "3/3"}, {"shard": "0/2", "scheduler": "local"}, {"shard": "0/2", "partials": "never"}, {"shard": "x"}]
+)
+def test_shards_that_make_no_sense_are_refused(settings: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="shard"):
+        ProbeConfig(store="s", **settings)
 
 
 def test_probing_never_imports_torch() -> None:

@@ -1,31 +1,33 @@
-"""The score is the formula, the order is by score, the choices hold every control once, and the tables say n/a."""
+"""The score is the formula, the order is by score, layers are compared in pairs, the choices hold every control once."""
 
 from __future__ import annotations
 
-import csv
-import io
-
 import numpy as np
 import pytest
+import scipy.stats
 from synthetic_layers import columns_of, probe
 
-from layerscout.cache.records import Estimate, LayerScore
+from layerscout.cache.records import Estimate, LayerScore, Ranking
 from layerscout.errors import UsageError
+from layerscout.probe.choose import choose
+from layerscout.probe.compare import chance_by_groups, chance_by_weights, rank_layers
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.report import COLUMNS, layer_csv
-from layerscout.probe.score import choose, composite, normalise, order, score
+from layerscout.probe.evidence import Evidence
+from layerscout.probe.score import composite, layer_score, normalise, order, score
 from layerscout.settings import build
 
 WEIGHTS = (0.45, 0.45, 0.10)
 
 
-def layer(name: str, depth: int, value: float, role: str = "layer") -> LayerScore:
+def layer(name: str, depth: int, value: float, role: str = "layer", store_id: str = "", label: str = "") -> LayerScore:
     figure = Estimate(value=0.5)
     return LayerScore(
         name=name,
         role=role,
         depth=depth,
         width=4,
+        store_id=store_id,
+        label=label,
         reward_r2=None,
         transition_r2=figure,
         effective_rank=figure,
@@ -33,6 +35,25 @@ def layer(name: str, depth: int, value: float, role: str = "layer") -> LayerScor
         reward_r2_shuffled=None,
         persistence_r2=0.1,
         transition_gain=0.4,
+    )
+
+
+def known(
+    name: str, depth: int, reward: float, luck: np.ndarray | None = None, role: str = "layer", transition: float = 0.5, skill: float = 0.2
+) -> Evidence:
+    """Evidence with given figures; ``luck`` is what leaving out each of 16 groups adds to reward R²."""
+    luck = np.zeros(16) if luck is None else luck
+    flat = {"transition_r2": transition, "transition_skill": skill, "effective_rank": 0.3, "log_rank": 0.6}
+    figures = flat | {f"{part}_left": (value,) * 16 for part, value in flat.items()}
+    figures |= {"reward_r2": reward, "reward_r2_left": tuple(reward + luck), "persistence_r2": 0.1, "autoregression_r2": 0.2}
+    return Evidence.model_validate(
+        figures
+        | {"name": name, "role": role, "depth": depth, "width": 8, "rows": 1000, "live_features": 8, "massive_features": 0}
+        | {"reward_r2_shifted": (), "transition_r2_without_action": None, "transition_r2_weighted": None, "bits_action": None}
+        | {"bits_action_by_chance": None, "bits_total": None, "correlation_rank": 4.0, "participation_ratio": 3.0}
+        | {"rankme": 5.0, "rankme_centred": 5.0, "spectrum": (1.0,), "penalties": (1.0,), "transition_path": None, "reward_path": None}
+        | {"targets": {"state": {"r2": 0.25, "left": None}, "ghost": None}, "transition_penalties": (), "reward_penalties": ()}
+        | {"at_grid_edge": 0.0, "confirmation": figures}
     )
 
 
@@ -53,8 +74,138 @@ def test_score_of_evidence_has_the_interval_of_the_whole_statistic() -> None:
     assert found.low < found.value < found.high
     # with all the weight on the rank, the score is the rank and so is its interval
     alone = score(evidence, (0.0, 0.0, 1.0), "clip")
-    spread = np.sqrt(19 * np.var(evidence.effective_rank_left))
-    assert alone.value - alone.low == pytest.approx(2.093 * spread, rel=1e-3)
+    groups = len(evidence.effective_rank_left)
+    spread = np.sqrt((groups - 1) * np.var(evidence.effective_rank_left))
+    assert alone.value - alone.low == pytest.approx(scipy.stats.t.ppf(0.975, groups - 1) * spread, rel=1e-3)
+
+
+def test_s_skill_is_the_formula_with_skill_and_log_rank() -> None:
+    evidence = known("a", 0, 0.4)
+    found = score(evidence, WEIGHTS, "affine", "S-skill").value
+    assert found == pytest.approx(0.45 * (0.4 + 1) / 2 + 0.45 * 0.2 + 0.10 * 0.6)
+    kept = layer_score(evidence, WEIGHTS, "affine", 40)
+    assert kept.skill_score.value == pytest.approx(found)
+    assert kept.score.value == pytest.approx(0.45 * (0.4 + 1) / 2 + 0.45 * (0.5 + 1) / 2 + 0.10 * 0.3)
+    assert kept.targets["state"].value == 0.25
+    assert kept.targets["ghost"] is None
+
+
+def test_the_chosen_score_orders_and_is_confirmed() -> None:
+    """One layer has the better R², the other the better skill."""
+    plain = known("plain", 0, 0.4, transition=0.9, skill=0.1)
+    skilled = known("skilled", 1, 0.4, transition=0.5, skill=0.8)
+    for kind, first in (("S", "plain"), ("S-skill", "skilled")):
+        config = ProbeConfig(store="x", score=kind, top_k=1)
+        best, other = rank_layers([plain, skilled], config, 40)
+        assert best.name == first
+        assert best.behind_best is None
+        chosen = (lambda layer: layer.score) if kind == "S" else (lambda layer: layer.skill_score)
+        assert other.behind_best.value == pytest.approx(chosen(best).value - chosen(other).value)
+        assert best.confirmation.score.value == pytest.approx(chosen(best).value)  # the same figures, on as few groups
+        assert other.confirmation is None
+
+
+def test_a_paired_difference_forgets_the_luck_that_layers_share() -> None:
+    """Both layers have good and bad groups together: their own intervals are wide, that of the difference is not."""
+    luck = 0.05 * np.random.default_rng(0).standard_normal(16)
+    better, worse = known("better", 0, 0.5, luck), known("worse", 1, 0.45, luck)
+    first, second = rank_layers([better, worse], ProbeConfig(store="x"), 40)
+    assert first.score.low < second.score.value
+    assert second.behind_best.value == pytest.approx(0.45 * 0.05)
+    assert second.behind_best.low == pytest.approx(second.behind_best.value)
+    assert second.p_top_k == 1.0  # two layers, two places
+    one = rank_layers([better, worse], ProbeConfig(store="x", top_k=1), 40)
+    assert [layer.p_top_k for layer in one] == [1.0, 0.0]
+
+
+def test_the_chance_to_be_on_top_is_that_of_the_mean_over_resampled_groups() -> None:
+    """For a mean over groups the linearised bootstrap is the bootstrap itself."""
+    rng = np.random.default_rng(0)
+    groups = np.stack([rng.normal(place, 1.0, 20) for place in (0.3, 0.2, 0.0)])
+    scores = np.column_stack([groups.mean(axis=1), (groups.sum(axis=1, keepdims=True) - groups) / 19])
+    found = chance_by_groups(scores, 1, seed=0)
+    drawn = np.random.default_rng(5).integers(0, 20, (20_000, 20))
+    best = groups[:, drawn].mean(axis=2).argmax(axis=0)
+    np.testing.assert_allclose(found, np.bincount(best, minlength=3) / 20_000, atol=0.03)
+    assert sum(found) == pytest.approx(1)
+    assert sum(chance_by_groups(scores, 2, seed=0)) == pytest.approx(2)
+    assert found == chance_by_groups(scores, 1, seed=0)
+    assert found != chance_by_groups(scores, 1, seed=1)
+
+
+def test_the_chance_over_weights_has_its_closed_form() -> None:
+    """Two layers that differ in one part each win when the weight of theirs is larger: a Beta distribution."""
+    first, second = chance_by_weights(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), (0.6, 0.4, 0.0), 1, seed=0)
+    assert first == pytest.approx(scipy.stats.beta.sf(0.5, 0.6 * 50, 0.4 * 50), abs=0.03)
+    assert first + second == pytest.approx(1)
+    assert chance_by_weights(np.array([[0.3, 0.9, 0.5], [0.2, 0.8, 0.4]]), WEIGHTS, 1, seed=0) == [1.0, 0.0]
+
+
+def test_several_stores_are_ranked_with_the_rank_that_is_fair_to_widths() -> None:
+    narrow = known("narrow", 0, 0.4).model_copy(update={"effective_rank": 0.9, "log_rank": 0.3, "width": 4})
+    wide = known("wide", 0, 0.4).model_copy(update={"effective_rank": 0.1, "log_rank": 0.7, "width": 400})
+    config = ProbeConfig(store="x")
+    assert rank_layers([narrow, wide], config, 40, [("ls1-a", "a")] * 2)[0].name == "narrow"
+    best, other = rank_layers([narrow, wide], config, 40, [("ls1-a", "a"), ("ls1-b", "b")])
+    assert (best.name, best.store_id, best.label) == ("wide", "ls1-b", "b")
+    assert best.score.value == pytest.approx(0.45 * 0.4 + 0.45 * 0.5 + 0.10 * 0.7)
+    assert other.behind_best.value == pytest.approx(0.10 * 0.4)
+
+
+def test_controls_and_twins_are_neither_compared_nor_confirmed() -> None:
+    layers = [known("a", 0, 0.5), known("pixels", -1, 0.9, role="control"), known("a", 0, 0.8, role="twin")]
+    best, *others = rank_layers(layers, ProbeConfig(store="x"), 40)
+    assert (best.name, best.p_top_k, best.p_top_k_weights) == ("a", 1.0, 1.0)
+    assert all(layer.behind_best is layer.p_top_k is layer.p_top_k_weights is layer.confirmation is None for layer in others)
+
+
+def test_a_part_that_is_undefined_on_the_confirmation_set_alone_leaves_no_score_there() -> None:
+    one = known("a", 0, 0.5)
+    silent = one.confirmation.model_copy(update={"reward_r2": None, "reward_r2_left": None})
+    [layer] = rank_layers([one.model_copy(update={"confirmation": silent})], ProbeConfig(store="x"), 40)
+    assert layer.confirmation.score is None
+    assert layer.confirmation.transition_r2.value == pytest.approx(0.5)
+
+
+def test_without_intervals_there_is_no_chance_over_groups() -> None:
+    """One group holds all the reward's variance, so that nothing is known without it."""
+    layers = [known(name, depth, 0.5 - depth / 10).model_copy(update={"reward_r2_left": None}) for depth, name in enumerate("ab")]
+    first, second = rank_layers(layers, ProbeConfig(store="x", top_k=1), 40)
+    assert first.p_top_k is second.p_top_k is None
+    assert second.behind_best.low is None
+    assert (first.p_top_k_weights, second.p_top_k_weights) == (1.0, 0.0)
+
+
+def test_the_choice_of_several_stores_takes_the_controls_of_the_best_layers_store() -> None:
+    """The best layer's twin is that of its own backbone, not one of the same name."""
+    layers = [
+        layer(name, 0, value, role, store, label)
+        for name, value, role, store, label in (
+            ("b0", 0.5, "layer", "ls1-a", "a"),
+            ("b0", 0.7, "layer", "ls1-b", "b"),
+            ("pixels", 0.1, "control", "ls1-a", "a"),
+            ("pixels", 0.1, "control", "ls1-b", "b"),
+            ("b0", 0.1, "twin", "ls1-t", "a"),
+            ("b0", 0.1, "twin", "ls1-u", "b"),
+        )
+    ]
+    choices, _ = choose(order(layers), 1, "ls1-a", "ls1-t")
+    assert [(choice.kind, choice.store_id) for choice in choices] == [
+        ("ranked", "ls1-b"),
+        ("worst", "ls1-a"),
+        ("twin", "ls1-u"),
+        ("pixels", "ls1-b"),
+    ]
+
+
+def test_rankings_of_before_can_be_read() -> None:
+    """A layer without any of the later fields."""
+    old = dict.fromkeys(("reward_r2", "transition_r2", "score", "reward_r2_shuffled", "persistence_r2", "transition_gain"))
+    old |= {"name": "b0", "role": "layer", "depth": 0, "width": 4, "effective_rank": {"value": 0.5}}
+    ranking = {"store_id": "s", "twin_store_id": None, "dataset_digest": "d", "backbone": "b", "score_version": "S/1"}
+    ranking |= {"weights": WEIGHTS, "normalisation": "clip", "rows": 3, "episodes": 2, "folds": 3, "layers": [old]}
+    found = Ranking.model_validate(ranking)
+    assert (found.score_kind, found.confirmation_episodes, found.layers[0].method) == ("S/1", 0, "exact")
 
 
 def test_order_is_by_score_then_depth_and_never_ranks_controls() -> None:
@@ -89,14 +240,6 @@ def test_one_layer_is_chosen_once() -> None:
     assert len(notes) == 2
 
 
-def test_undefined_figures_are_not_numbers_in_the_table() -> None:
-    row = dict.fromkeys(COLUMNS) | {"layer": "b0", "transition_r2": 0.25}
-    [read] = csv.DictReader(io.StringIO(layer_csv([row])))
-    assert list(read)[:5] == ["layer", "reward_r2", "transition_r2", "effective_rank", "composite_score"]
-    assert read["reward_r2"] == "n/a"
-    assert read["transition_r2"] == "0.25"
-
-
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -104,6 +247,8 @@ def test_undefined_figures_are_not_numbers_in_the_table() -> None:
         ({"groups": 3}, "at least as many"),
         ({"folds": 2}, "greater than or equal to 3"),
         ({"penalties": (1.0, 0.1)}, "must rise"),
+        ({"confirmation": 0.001}, "must be 0, or from 0.01 to 0.5"),
+        ({"score": "S/1"}, "'S' or 'S-skill'"),
         ({"fold": 5}, "did you mean 'folds'"),
     ],
 )

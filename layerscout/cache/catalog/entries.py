@@ -1,0 +1,181 @@
+"""A root in, its stores out, each as its manifest tells it. Only manifests and identities are read; no data, so a thousand take a second."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from layerscout.cache import manifest as manifests
+from layerscout.cache.catalog.references import References, references, target_of
+from layerscout.cache.files import read_document
+from layerscout.cache.root import MIRRORS, STORES, store_folders, tree_bytes
+from layerscout.errors import DataError, UsageError, suggest
+
+STORE_FORMAT = "layerscout-store/1"
+LEAST_PREFIX = 8  # characters of an id that may stand for it: "ls1-" and four digits
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One store of a root. What a damaged manifest cannot tell is None; ``bytes`` are then those found on disk."""
+
+    store_id: str
+    path: str  # folder or URL
+    bytes: int
+    committed: float  # seconds since 1970, by the file system's clock
+    names: tuple[str, ...] = ()
+    pinned: bool = False
+    damage: str | None = None
+    backbone: str | None = None
+    dataset: str | None = None
+    created: str | None = None
+    rows: int | None = None
+    layers: int | None = None
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Words for the store's state: pinned, named, damaged; "free" when nothing keeps it from being pruned."""
+        kept = (*(["pinned"] if self.pinned else []), *(["named"] if self.names else []))
+        return (*(kept or ("free",)), *(["damaged"] if self.damage else []))
+
+    def describe(self) -> dict[str, Any]:
+        """The entry as plain data, for ``--json``."""
+        facts: dict[str, Any] = {"store": self.store_id, "path": self.path, "names": list(self.names), "state": list(self.states)}
+        facts |= {"backbone": self.backbone, "dataset": self.dataset, "rows": self.rows, "layers": self.layers}
+        return facts | {"bytes": self.bytes, "created": self.created, "committed": round(self.committed, 3), "damage": self.damage}
+
+
+def entries(root: Path) -> list[Entry]:
+    """Return every store under ``root/stores``, whole or damaged, in the order of their ids."""
+    standing = references(root)
+    return [entry(path, standing) for path in store_folders(root / STORES)]
+
+
+def entry(path: Path, standing: References) -> Entry:
+    """Return one store as its manifest tells it. A manifest that is missing, unreadable or changed is told as ``damage``."""
+    names, pinned = standing.names.get(path.name, ()), path.name in standing.pins
+    committed = path.stat().st_mtime
+    try:
+        facts = _facts(path.name, read_document(path / manifests.NAME), read_document(path / manifests.IDENTITY_NAME))
+        committed = (path / manifests.NAME).stat().st_mtime
+    except DataError as error:
+        facts = {"bytes": tree_bytes(path), "damage": str(error)}
+    except OSError as error:
+        what = f"{Path(str(error.filename)).name} is missing" if isinstance(error, FileNotFoundError) else str(error)
+        facts = {"bytes": tree_bytes(path), "damage": what}
+    return Entry(path.name, str(path), committed=committed, names=names, pinned=pinned, **facts)
+
+
+def remote_entries(url: str) -> list[Entry]:
+    """Return the committed stores at a URL. Names and pins belong to a root, so there are none.
+
+    Raises
+    ------
+    DataError
+        The place cannot be read, or does not have the store that the URL names.
+    """
+    from layerscout.cache.remote.place import split_url
+    from layerscout.cache.remote.published import list_remote
+
+    place = split_url(url)[0]
+    return [
+        Entry(
+            store_id=found.store_id,
+            path=f"{place}/{STORES}/{found.store_id}",
+            bytes=found.bytes,
+            committed=datetime.fromisoformat(found.created).timestamp() if found.created else 0.0,
+            damage=found.problem or None,
+            backbone=found.backbone or None,
+            dataset=found.dataset or None,
+            created=found.created or None,
+            rows=found.rows if not found.problem else None,
+            layers=len(found.layers) if not found.problem else None,
+        )
+        for found in list_remote(url)
+    ]
+
+
+def find(root: Path, word: str) -> Path:
+    """Return the folder of the store with this id, beginning of an id, or name; else the folder ``word`` itself. It is not opened.
+
+    A store in ``stores`` goes before a mirror of the same store.
+
+    Raises
+    ------
+    DataError
+        Nothing, or more than one store, is known under that word.
+    UsageError
+        It is a URL.
+    """
+    if "://" in word:
+        hint = f"layerscout store ls {word} tells of it; layerscout store pull {word} brings it here"
+        raise UsageError(f"{word} is elsewhere; this command is for stores that are here", hint=hint)
+    here = {path.name: path for folder in (MIRRORS, STORES) for path in store_folders(root / folder)}
+    if word in here:
+        return here[word]
+    named = target_of(root, word)
+    if named in here:
+        return here[named]
+    near = [path for store_id, path in here.items() if store_id.startswith(word) and len(word) >= LEAST_PREFIX]
+    if len(near) == 1:
+        return near[0]
+    if near:
+        raise DataError(
+            f"'{word}' is the beginning of {len(near)} stores' ids", hint=f"give more of it: {', '.join(p.name for p in near[:4])}"
+        )
+    if named is None and (Path(word) / manifests.NAME).is_file():
+        return Path(word).resolve()
+    if named is not None:
+        raise DataError(f"'{word}' names store {named}, which is not under {root}", hint=f"layerscout store name --remove {word}")
+    known = [path.stem for path in root.glob("refs/*.json")] + list(here)
+    raise DataError(f"no store '{word}' under {root}{suggest(word, known)}", hint="layerscout store ls shows all; another folder: --root")
+
+
+def held(root: Path, word: str) -> str:
+    """Return the id of the store or mirror under the root that a word means (see ``find``).
+
+    Raises
+    ------
+    DataError
+        There is none, or the word leads to a folder elsewhere.
+    """
+    path = find(root, word)
+    if path.parent not in (root / STORES, root / MIRRORS):
+        raise DataError(f"{path} is not a store under {root}", hint="give the right --root, or bring it there: layerscout store pull")
+    return path.name
+
+
+def _facts(store_id: str, manifest: bytes, identity: bytes) -> dict[str, Any]:
+    """Return what an entry says. The two documents' digests are compared, but no model of every file is built: that is for readers.
+
+    Raises
+    ------
+    DataError
+        One of the two documents is damaged, of another version, or another store's.
+    """
+    try:
+        fields, origin = json.loads(manifest), json.loads(identity)
+        stated = fields.pop("digest")
+        if fields["format"] != STORE_FORMAT:
+            raise DataError(f"its format is {fields['format']!r}, expected '{STORE_FORMAT}'", hint="use the layerscout that wrote it")
+        if manifests.digest_of(fields) != stated:
+            raise DataError("manifest.json does not have the digest it states", hint="delete the store and extract it again")
+        if fields["store_id"] != store_id:
+            raise DataError(f"manifest.json is that of {fields['store_id']}", hint="delete the store and extract it again")
+        if fields["identity_digest"] != f"sha256:{hashlib.sha256(identity).hexdigest()}":
+            raise DataError("identity.json is not the one that the manifest states", hint="delete the store and extract it again")
+        datetime.fromisoformat(fields["created"])
+        return {
+            "bytes": len(manifest) + sum(item["size"] for item in fields["objects"]),
+            "created": fields["created"],
+            "rows": int(fields["rows"]),
+            "layers": len(fields["layers"]),
+            "backbone": str(origin["backbone"].get("name", "unnamed")),
+            "dataset": str(origin["dataset"]["digest"]),
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"manifest.json or identity.json is damaged: {error!r}", hint="delete the store and extract it again") from None

@@ -1,0 +1,71 @@
+"""A root in, what somebody works on, needs or read lately out: the reasons to delete nothing of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from layerscout.cache import staging
+from layerscout.cache.catalog.references import References
+from layerscout.cache.root import STAGING, store_folders
+
+ATTEMPT_NAME = re.compile(r"[0-9a-f]{32}")
+
+
+def why_kept(root: Path, store_id: str, standing: References) -> tuple[str, str] | None:
+    """Return why a store must not be deleted and what to do about it, or None."""
+    if needed := standing.why_kept(store_id):
+        return needed
+    if any(alive(attempt, time.time()) for attempt in attempts(root / STAGING / store_id)):
+        return "is being written by a living process", "wait until it ends"
+    return None
+
+
+def all_attempts(root: Path) -> Iterator[Path]:
+    """Yield the folder of every attempt in staging."""
+    for folder in store_folders(root / STAGING):
+        yield from attempts(folder)
+
+
+def attempts(folder: Path) -> Iterator[Path]:
+    """Yield the folders of the attempts at one store."""
+    if folder.is_dir():
+        yield from (path for path in sorted(folder.iterdir()) if ATTEMPT_NAME.fullmatch(path.name))
+
+
+def alive(attempt: Path, now: float) -> bool:
+    """Tell whether somebody works on an attempt.
+
+    For another machine's process, both clocks must call its heartbeat old: the one it wrote down, and the file system's.
+    """
+    if staging.alive(attempt):
+        return True
+    lease = attempt / staging.LEASE
+    try:
+        if lease.exists():
+            beaten = None if json.loads(lease.read_bytes())["host"] == socket.gethostname() else lease.stat().st_mtime
+        else:  # given back; or just beginning, when it has no plan either
+            beaten = None if (attempt / staging.ATTEMPT).exists() else attempt.stat().st_mtime
+    except (OSError, ValueError, KeyError, TypeError):  # gone meanwhile, or not a lease
+        return False
+    return beaten is not None and now - beaten < staging.LEASE_SECONDS
+
+
+def last_read(mirror: Path) -> float:
+    """Return when a mirror's numbers were last written or read, as far as the file system tells; the catalog itself never reads them."""
+    files = (Path(folder, name) for part in ("layers", "index") for folder, _, names in os.walk(mirror / part) for name in names)
+    return max([changed(mirror), *(changed(path, or_read=True) for path in files)])
+
+
+def changed(path: Path, or_read: bool = False) -> float:
+    """Return when a path was last written (or read); what is gone meanwhile counts as just now."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return time.time()
+    return max(stat.st_mtime, stat.st_atime) if or_read else stat.st_mtime

@@ -1,0 +1,130 @@
+"""A root in, who still needs which store out: the names in ``refs/`` and the pins in ``pins/``. Either keeps a store from deletion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from layerscout.cache import records
+from layerscout.cache.arrays import NAME
+from layerscout.cache.files import sync_folders, write_file
+from layerscout.cache.records import Record
+from layerscout.cache.store import STORE_ID
+from layerscout.errors import DataError
+
+NAMES, PINS = "refs", "pins"
+
+
+class Reference(Record):
+    """``refs/<name>.json``: a name for people."""
+
+    format: Literal["layerscout-ref/1"] = "layerscout-ref/1"
+    store_id: str
+
+
+class Pin(Record):
+    """``pins/<store id>.json``: the wish that this store stays."""
+
+    format: Literal["layerscout-pin/1"] = "layerscout-pin/1"
+    store_id: str
+    reason: str | None = None
+    created: str  # UTC, ISO 8601
+
+
+@dataclass(frozen=True)
+class References:
+    """Names and pins by store id. ``unreadable`` names cannot tell which store they keep."""
+
+    names: Mapping[str, tuple[str, ...]]
+    pins: Mapping[str, Pin | None]  # None: a pin whose content is damaged; it still keeps its store
+    unreadable: tuple[Path, ...]
+
+    def why_kept(self, store_id: str) -> tuple[str, str] | None:
+        """Return why a store must stay and the command that ends it, or None when nothing needs the store."""
+        if store_id in self.pins:
+            pin = self.pins[store_id]
+            reason = f" ({pin.reason})" if pin and pin.reason else ""
+            return f"is pinned{reason}", f"layerscout store unpin {store_id}"
+        if names := self.names.get(store_id):
+            return f"is named '{names[0]}'", f"layerscout store name --remove {names[0]}"
+        return None
+
+    def require_readable(self) -> None:
+        """Raise DataError when a name is damaged: the store it keeps might be the one about to be deleted."""
+        if self.unreadable:
+            message = f"{self.unreadable[0]} is not a store's name, so the store that it keeps is not known; nothing was deleted"
+            raise DataError(message, hint="name the store again (layerscout store name STORE NAME), or delete that file")
+
+
+def references(root: Path) -> References:
+    """Read every name and pin under a root."""
+    names: dict[str, tuple[str, ...]] = {}
+    unreadable = []
+    for path in sorted(root.glob(f"{NAMES}/*.json")):
+        try:
+            target = _target(path)
+        except DataError:
+            unreadable.append(path)
+        else:
+            names[target] = (*names.get(target, ()), path.stem)
+    pins = {path.stem: _pin(path) for path in sorted(root.glob(f"{PINS}/*.json")) if STORE_ID.fullmatch(path.stem)}
+    return References(names, pins, tuple(unreadable))
+
+
+def pin(root: Path, store_id: str, reason: str | None = None) -> bool:
+    """Keep a store from deletion; return False when it was pinned already for the same reason."""
+    standing = references(root).pins.get(store_id)
+    if standing is not None and reason in (None, standing.reason):
+        return False
+    document = Pin(store_id=store_id, reason=reason, created=datetime.now(UTC).isoformat(timespec="seconds"))
+    write_file(root / PINS, f"{store_id}.json", document.model_dump_json().encode() + b"\n")
+    sync_folders(root / PINS)
+    return True
+
+
+def unpin(root: Path, store_id: str) -> bool:
+    """Let a store be deleted again; return False when it was not pinned."""
+    return _remove(root / PINS / f"{store_id}.json")
+
+
+def remove_name(root: Path, name: str) -> bool:
+    """Take a name away from its store; return False when no store has it."""
+    return bool(NAME.fullmatch(name)) and _remove(root / NAMES / f"{name}.json")
+
+
+def target_of(root: Path, name: str) -> str | None:
+    """Return the id of the store with this name, or None.
+
+    Raises
+    ------
+    DataError
+        The name's file is damaged.
+    """
+    path = root / NAMES / f"{name}.json"
+    return _target(path) if NAME.fullmatch(name) and path.is_file() else None
+
+
+def _target(path: Path) -> str:
+    store_id = records.load(Reference, path).store_id
+    if not STORE_ID.fullmatch(store_id):
+        raise DataError(f"{path} names {store_id!r}, which is not a store id", hint="delete it and name the store again")
+    return store_id
+
+
+def _pin(path: Path) -> Pin | None:
+    try:
+        return records.load(Pin, path)
+    except DataError:
+        return None
+
+
+def _remove(path: Path) -> bool:
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    sync_folders(path.parent)
+    return True

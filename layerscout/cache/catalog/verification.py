@@ -1,0 +1,138 @@
+"""A store's folder in, everything that is wrong with it out: every file read and compared with the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import google_crc32c
+
+from layerscout.cache import identity as identities
+from layerscout.cache import manifest as manifests
+from layerscout.cache.files import CRC_BYTES, StoredObject, read_document
+from layerscout.cache.store import ORIGIN_NAME, STORE_ID
+from layerscout.errors import DataError
+from layerscout.progress import SILENT, Reporter
+
+BLOCK_BYTES = 1 << 20
+READERS = 4  # files read at once: on a network disk one waits while others are summed
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a store; ``path`` is relative to it."""
+
+    path: str
+    kind: Literal["missing", "wrong size", "damaged", "stray"]
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was read of a store, and every problem found."""
+
+    store_id: str
+    path: Path
+    files: int
+    bytes: int
+    problems: tuple[Problem, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """The result as plain data, for ``--json``."""
+        problems = [asdict(problem) for problem in self.problems]
+        return {"store": self.store_id, "path": str(self.path), "files": self.files, "bytes": self.bytes, "problems": problems}
+
+
+def verify(path: Path, full: bool = False, reporter: Reporter = SILENT) -> Verification:
+    """Compare every file of a store with its manifest: presence, size and crc32c; with ``full`` also sha256.
+
+    Of a mirror, layers that were never fetched are not missing. A store with a damaged manifest has that one problem: without
+    it nothing tells what the other files should be.
+    """
+    mirror = (path / ORIGIN_NAME).exists()
+    try:
+        if (path / manifests.NAME).is_symlink():
+            raise DataError("not a plain file")
+        manifest = manifests.read(path)
+    except DataError as error:
+        return Verification(path.name, path, 1, 0, (Problem(manifests.NAME, "damaged", str(error)),))
+    layout = manifest.layout
+    layers = {array.path(unit) for array in layout.layers().values() for unit in range(layout.units)}
+    chunks = layers | {array.path(unit) for array in layout.index().values() for unit in range(layout.units)}
+    present = [item for item in manifest.objects if not mirror or item.path not in layers or os.path.lexists(path / item.path)]
+    total = sum(item.size for item in present)
+    problems: list[Problem] = []
+    with ThreadPoolExecutor(READERS) as pool, reporter.task(f"verify {manifest.store_id[:12]}", total, "bytes") as task:
+        for item, found in zip(present, pool.map(lambda item: _check(path, item, item.path in chunks, full), present), strict=True):
+            problems += [found] if found else []
+            task.advance(item.size)
+    told = {problem.path for problem in problems}
+    problems += [problem for problem in _naming(path, manifest) if problem.path not in told]
+    listed = {item.path for item in manifest.objects} | {manifests.NAME} | ({ORIGIN_NAME} if mirror else set())
+    problems += [Problem(stray, "stray", "not in the manifest") for stray in sorted(_files(path)) if stray not in listed]
+    return Verification(manifest.store_id, path, len(present) + 1, total, tuple(problems))
+
+
+def _check(root: Path, item: StoredObject, chunk: bool, full: bool) -> Problem | None:
+    """Read one file, in blocks, and return the first thing that does not fit."""
+    path = root / item.path
+    try:
+        state = path.lstat()
+        if not stat.S_ISREG(state.st_mode):
+            return Problem(item.path, "damaged", "not a plain file")
+        if state.st_size != item.size:
+            return Problem(item.path, "wrong size", f"{state.st_size:,} bytes, expected {item.size:,}")
+        covered = item.size - CRC_BYTES if chunk else item.size
+        crc, sha, tail, left = 0, hashlib.sha256(), b"", covered
+        with path.open("rb", buffering=0) as file:
+            while block := file.read(BLOCK_BYTES):
+                crc = google_crc32c.extend(crc, block[: max(left, 0)])
+                tail += block[max(left, 0) :]
+                left -= len(block)
+                if full:
+                    sha.update(block)
+    except FileNotFoundError:
+        return Problem(item.path, "missing", f"{item.size:,} bytes")
+    except OSError as error:
+        return Problem(item.path, "damaged", f"cannot be read: {error.strerror}")
+    if chunk and tail != crc.to_bytes(CRC_BYTES, "little"):
+        return Problem(item.path, "damaged", "its bytes do not have the crc32c of its trailer")
+    if crc != item.crc32c:
+        return Problem(
+            item.path, "damaged", f"crc32c {crc:08x}, the manifest says {item.crc32c:08x}" + (": another chunk's" if chunk else "")
+        )
+    if full and sha.hexdigest() != item.sha256:
+        return Problem(item.path, "damaged", f"sha256 {sha.hexdigest()[:16]}…, the manifest says {item.sha256[:16]}…")
+    return None
+
+
+def _naming(path: Path, manifest: manifests.Manifest) -> Iterator[Problem]:
+    """Yield what is wrong with the store's name: its folder, its identity and its manifest must tell the same."""
+    if STORE_ID.fullmatch(path.name) and path.name != manifest.store_id:
+        yield Problem(manifests.NAME, "damaged", f"it is the manifest of {manifest.store_id}")
+    text = (path / manifests.NAME).read_bytes()
+    if text != manifests.spelled(json.loads(text)):
+        yield Problem(manifests.NAME, "damaged", "it says what it said, but in another spelling")
+    try:
+        identity = json.loads(read_document(path / manifests.IDENTITY_NAME))
+        if identities.identity_digest(identity) != manifest.identity_digest or identities.store_id(identity) != manifest.store_id:
+            yield Problem(manifests.IDENTITY_NAME, "damaged", "it is not the identity that the manifest states")
+    except FileNotFoundError:
+        return  # told as a missing file
+    except (OSError, ValueError, TypeError, RecursionError, DataError) as error:
+        yield Problem(manifests.IDENTITY_NAME, "damaged", str(error))
+
+
+def _files(path: Path) -> Iterator[str]:
+    """Yield every file and link under a store, relative to it."""
+    for folder, folders, names in os.walk(path):
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in (*names, *links):
+            yield Path(folder, name).relative_to(path).as_posix()

@@ -1,0 +1,89 @@
+"""Arrow and Parquet files in, columns of numbers or bytes out, whose shapes were looked up and not believed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from layerscout.cache.importers.base import Array, need, require_memory
+from layerscout.errors import DataError
+
+AGAIN = "the source is incomplete or damaged; fetch it again"
+
+
+def read(paths: Sequence[Path], where: str, columns: Sequence[str] | None = None, filters: Any = None) -> Any:
+    """Read the rows of Arrow (IPC) or Parquet files as one ``pyarrow.Table``.
+
+    Raises
+    ------
+    DataError
+        There is no file, or one is damaged.
+    """
+    need("pyarrow")
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        parts = []
+        for path in paths:
+            if path.suffix == ".parquet":
+                parts.append(
+                    pyarrow.parquet.ParquetFile(path).read(columns)
+                    if filters is None
+                    else pyarrow.parquet.read_table(path, columns=columns, filters=filters, partitioning=None)
+                )
+            else:
+                with pyarrow.memory_map(str(path)) as source:
+                    parts.append(pyarrow.ipc.open_file(source).read_all())
+        table = pyarrow.concat_tables(parts).combine_chunks()
+        table.validate(full=True)  # offsets in a damaged file may lead anywhere in memory
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{where} cannot be read: {error}", hint=AGAIN) from None
+    return table
+
+
+def values(table: Any, path: Sequence[str], shape: Sequence[int], where: str) -> Array:
+    """Return one column, or a part of a column of structures, as an array ``[row, *shape]``; bytes come as an array of objects.
+
+    Raises
+    ------
+    DataError
+        There is no such column, a value is missing, or the rows do not have the shape.
+    """
+    import pyarrow
+
+    name = ".".join(path)
+    try:
+        column = table.column(path[0])
+        found = column.combine_chunks() if isinstance(column, pyarrow.ChunkedArray) else column
+        for part in path[1:]:
+            found = found.field(part)
+    except (KeyError, AttributeError, pyarrow.ArrowException) as error:
+        raise DataError(f"{where} misses the column '{name}': {error}", hint=AGAIN) from None
+    found = found.chunk(0) if isinstance(found, pyarrow.ChunkedArray) else found
+    rows = len(found)
+    require_memory(found.nbytes, f"{where}: '{name}'")
+    if found.null_count:
+        raise DataError(f"{where}: '{name}' has no value in {found.null_count} of {rows} rows", hint=f"--leave-out {name}")
+    if pyarrow.types.is_binary(found.type) or pyarrow.types.is_large_binary(found.type):
+        return np.array(found.to_pylist(), dtype=object)
+    inner = found
+    while pyarrow.types.is_list(inner.type) or pyarrow.types.is_large_list(inner.type) or pyarrow.types.is_fixed_size_list(inner.type):
+        inner = inner.flatten()
+    expected = rows * math.prod(shape)
+    if len(inner) != expected or inner.null_count or not _is_number(inner.type):
+        raise DataError(
+            f"{where}: '{name}' holds {len(inner)} values of {inner.type}, expected {expected} numbers", hint=f"--leave-out {name}"
+        )
+    return inner.to_numpy(zero_copy_only=False).reshape(rows, *shape)
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow
+
+    types = pyarrow.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))

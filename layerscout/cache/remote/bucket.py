@@ -1,0 +1,150 @@
+"""An obstore store in, objects listed, read and written out; every failure told in one line with the next step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from layerscout.errors import DataError, LayerscoutError
+
+BLOCK_BYTES = 2**20
+PART_BYTES = 32 * 2**20  # a larger file is sent in parts of this size, so that memory holds one part a worker
+DIGEST_ATTRIBUTE = "sha256"  # metadata of every object that push sends
+ACCESS_HINT = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, away from Amazon, AWS_ENDPOINT_URL tell how to get in",
+    "gs": "GOOGLE_SERVICE_ACCOUNT or GOOGLE_APPLICATION_CREDENTIALS names the file with the key",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY tell how to get in",
+}
+
+
+@dataclass(frozen=True)
+class ObjectPlace:
+    """A bucket, or what lies in it under a prefix; ``handle`` is an obstore store."""
+
+    url: str
+    handle: Any
+
+    def read(self, path: str, most: int) -> bytes | None:
+        """Return a whole object of at most ``most`` bytes, or None when there is none."""
+        import obstore
+
+        try:
+            with explained(self.url):
+                found = obstore.get(self.handle, path)
+                if found.meta["size"] > most:
+                    raise too_large(self.url, path, most)
+                return bytes(found.bytes())
+        except FileNotFoundError:
+            return None
+
+    def stream(self, path: str) -> Iterator[Any]:
+        """Yield an object piece by piece."""
+        import obstore
+
+        try:
+            with explained(self.url):
+                yield from obstore.get(self.handle, path).stream(min_chunk_size=BLOCK_BYTES)
+        except FileNotFoundError:
+            raise missing(self.url, path) from None
+
+    def holds(self, path: str) -> bool:
+        """Tell whether there is such an object."""
+        return self.digest(path) is not None
+
+    def digest(self, path: str) -> str | None:
+        """Return the sha256 that the sender noted on an object, "" when there is no note, None when there is no object."""
+        import obstore
+
+        try:
+            with explained(self.url):
+                return str(obstore.get(self.handle, path, options={"head": True}).attributes.get(DIGEST_ATTRIBUTE, ""))
+        except FileNotFoundError:
+            return None
+
+    def names(self, path: str) -> list[str]:
+        """Return the names of the folders in a folder."""
+        import obstore
+
+        with explained(self.url):
+            return sorted(prefix.rpartition("/")[2] for prefix in obstore.list_with_delimiter(self.handle, path)["common_prefixes"])
+
+    def sizes(self, path: str) -> dict[str, int]:
+        """Return the bytes of every object in a folder and below, by path."""
+        import obstore
+
+        with explained(self.url):
+            return {item["path"]: item["size"] for batch in obstore.list(self.handle, path) for item in batch}
+
+    def put(self, path: str, source: Path, sha256: str) -> None:
+        """Send a file; it appears whole or not at all, and replaces what was there."""
+        import obstore
+
+        with explained(self.url):
+            note = {DIGEST_ATTRIBUTE: sha256}
+            obstore.put(self.handle, path, source, attributes=note, chunk_size=PART_BYTES, max_concurrency=1)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Put an object where there is none yet; False when somebody was first."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        try:
+            with explained(self.url):
+                obstore.put(self.handle, path, data, mode="create")
+        except AlreadyExistsError:
+            return False
+        return True
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete objects."""
+        import obstore
+
+        with explained(self.url):
+            obstore.delete(self.handle, list(paths))
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Turn what obstore says into one line and a hint; "no such object" and "exists already" are for the caller to judge."""
+    from obstore.exceptions import AlreadyExistsError
+
+    try:
+        yield
+    except (LayerscoutError, AlreadyExistsError):
+        raise
+    except Exception as error:
+        told = _told(error, url)
+        if told is None:
+            raise
+        raise told from None
+
+
+def _told(error: Exception, url: str) -> LayerscoutError | None:
+    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+    scheme, text = url.partition(":")[0], str(error)
+    if any(word in text for word in ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")):
+        return DataError(f"{url}: there is no such bucket", hint="check the URL, or make the bucket first")
+    if isinstance(error, FileNotFoundError) or not isinstance(error, BaseError | ValueError | NotImplementedError | OSError):
+        return None
+    access = ("169.254.169.254", "metadata.google", "MissingAccount", "TokenRequest")  # where it asks when the environment says nothing
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError) or any(word in text for word in access):
+        return DataError(f"{url}: no access, or no credentials", hint=ACCESS_HINT.get(scheme, "check the credentials"))
+    line = text.partition("\n")[0]
+    asked, cause = re.search(r"https?://[^/ ]+", line), line.rpartition(" - ")[2][:200]
+    where = f"{url}, asked at {asked[0]}" if asked else url
+    return DataError(f"{where}: {cause}", hint="check the URL and the connection, then run the same command again")
+
+
+def missing(url: str, path: str) -> DataError:
+    """Return the error that a file is not where the manifest says."""
+    return DataError(f"{url}/{path} is missing", hint="push the store again from where it is whole; that restores what is missing")
+
+
+def too_large(url: str, path: str, most: int) -> DataError:
+    """Return the error that a document is larger than any that layerscout writes."""
+    return DataError(f"{url}/{path} has more than {most:,} bytes", hint="this is not a file that layerscout wrote")

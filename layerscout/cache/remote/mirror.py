@@ -1,0 +1,188 @@
+"""A published store in, a local copy that grows layer by layer out: what was read once is read from this disk ever after.
+
+``<root>/mirrors/<store id>/`` has manifest, identity, Zarr metadata, index columns, the layers that were asked for so far, and
+``origin.json``, which says where the others are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from layerscout.cache import manifest as manifests
+from layerscout.cache import records, staging
+from layerscout.cache.checks import check_space
+from layerscout.cache.files import StoredObject, sync_folders, write_file
+from layerscout.cache.identity import Identity
+from layerscout.cache.reader import LayerReader
+from layerscout.cache.records import Record
+from layerscout.cache.remote.arrival import receive, side_by_side
+from layerscout.cache.remote.assembly import assemble, fits
+from layerscout.cache.remote.published import Published, find, folder_of, resolve
+from layerscout.cache.store import ORIGIN_NAME, STORE_ID, Store, check_files
+from layerscout.errors import DataError, suggest
+from layerscout.progress import SILENT, Reporter
+
+WORKERS = 8
+
+
+class Origin(Record):
+    """``origin.json``: the place that a mirror's missing layers come from."""
+
+    format: Literal["layerscout-mirror/1"] = "layerscout-mirror/1"
+    url: str
+
+
+class Mirror(Store):
+    """A store of which only some layers are here; ``layer`` brings the others when they are asked for."""
+
+    def __init__(self, root: Path, path: Path, manifest: manifests.Manifest, identity: Identity, url: str) -> None:
+        super().__init__(path, manifest, identity)
+        self.root, self.url = root, url
+
+    def layer(self, name: str) -> LayerReader:
+        """Return the reader of one layer, after bringing it here if it is not yet.
+
+        Raises
+        ------
+        DataError
+            The store has no such layer, or it is not here and its origin cannot be reached or sends something else.
+        """
+        reader = super().layer(name)
+        self.fetch((name,))
+        return reader
+
+    @property
+    def layers_here(self) -> tuple[str, ...]:
+        """Names of the layers that can be read without the origin."""
+        return tuple(name for name in self.specs if all(fits(self.path, item) for item in chunks(self.manifest, (name,))))
+
+    def fetch(self, layers: Sequence[str], reporter: Reporter = SILENT, workers: int = WORKERS, source: Published | None = None) -> None:
+        """Bring the files of these layers that are not here yet; safe while other processes do the same.
+
+        Raises
+        ------
+        DataError
+            There is no such layer, the origin cannot be reached, or a file came damaged.
+        BudgetError
+            The disk has no room; nothing was written.
+        """
+        missing = [item for item in chunks(self.manifest, layers) if not fits(self.path, item)]
+        if not missing:
+            return
+        total = sum(item.size for item in missing)
+        check_space(self.root, total)
+        origin = source or self._origin(layers)
+        # files in the making lie where those of killed processes are swept away
+        attempt = staging.begin(self.root / "staging" / self.id, {"identity_digest": self.manifest.identity_digest, "layers": list(layers)})
+
+        def bring(item: StoredObject) -> None:
+            receive(origin.stream(item), attempt.tree, item, origin.where)
+            target = self.path / item.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (attempt.tree / item.path).replace(target)  # over the same file, when another process brought it meanwhile
+
+        try:
+            with reporter.task(f"bring {', '.join(layers)}", total, "bytes") as task:
+                for item, _ in side_by_side(bring, missing, workers):
+                    attempt.beat()
+                    task.advance(item.size)
+            sync_folders(self.path, (item.path for item in missing))
+        finally:
+            attempt.discard()
+
+    def _origin(self, layers: Sequence[str]) -> Published:
+        try:
+            place, _ = resolve(self.url)
+            return Published(place, self.manifest, b"", folder_of(place, self.manifest))
+        except DataError as error:
+            names = ", ".join(f"'{name}'" for name in layers)
+            message = f"layer {names} of store {self.id} is not in the mirror {self.path}, and its origin does not answer: {error}"
+            raise DataError(message, hint=error.hint) from None
+
+
+def folder(root: Path, store_id: str) -> Path:
+    """Return where a store's mirror lies."""
+    return root / "mirrors" / store_id
+
+
+def open_mirror(root: Path, store_id: str) -> Mirror:
+    """Open a mirror without asking its origin.
+
+    Raises
+    ------
+    DataError
+        There is none, or one of the files that every mirror has is missing or damaged.
+    """
+    path = folder(root, store_id)
+    manifest = manifests.read(path)
+    identity = check_files(path, manifest, skeleton(manifest))
+    return Mirror(root, path, manifest, identity, records.load(Origin, path / ORIGIN_NAME).url)
+
+
+def open_url(root: Path, url: str) -> Store:
+    """Open the store that a URL names: the whole store or the mirror that is here, else a new mirror.
+
+    Raises
+    ------
+    DataError
+        There is no such store, the place cannot be reached, or a mirror of other bytes stands in the way.
+    """
+    place, store_id = resolve(url)
+    known = store_id is not None and STORE_ID.fullmatch(store_id)
+    source = None if known else find(place, store_id)
+    store_id = source.manifest.store_id if source else str(store_id)
+    if (root / "stores" / store_id).is_dir():
+        return Store.open(root / "stores" / store_id)
+    if folder(root, store_id).is_dir() and (mirror := open_mirror(root, store_id)).url == place.url:
+        return mirror
+    return make(source or find(place, store_id), root)
+
+
+def make(source: Published, root: Path, reporter: Reporter = SILENT, workers: int = WORKERS) -> Mirror:
+    """Return the mirror of a published store, made if it is not here. One that came from another place now goes on from this one.
+
+    Raises
+    ------
+    DataError
+        A file came damaged, or a mirror of the same store but with other bytes (another run's) is here.
+    """
+    path, origin = folder(root, source.manifest.store_id), Origin(url=source.place.url)
+    document = origin.model_dump_json(indent=1).encode() + b"\n"
+    if not path.is_dir():
+        assemble(source, root, path, skeleton(source.manifest), {ORIGIN_NAME: document}, reporter, workers)
+    mirror = open_mirror(root, source.manifest.store_id)
+    if mirror.manifest.digest != source.manifest.digest:
+        hint = f"keep using it by its id, or delete it: layerscout store rm {mirror.id}"
+        raise DataError(f"{path} is a mirror of another run's bytes ({mirror.manifest.digest}) than {source.where} has", hint=hint)
+    if mirror.url != origin.url:
+        write_file(path, ORIGIN_NAME, document)
+        sync_folders(path)
+        mirror.url = origin.url
+    return mirror
+
+
+def skeleton(manifest: manifests.Manifest) -> list[StoredObject]:
+    """Return the files of every mirror: all but the layers' chunks."""
+    layered = {item.path for item in chunks(manifest, [spec.name for spec in manifest.layers])}
+    return [item for item in manifest.objects if item.path not in layered]
+
+
+def chunks(manifest: manifests.Manifest, layers: Iterable[str]) -> list[StoredObject]:
+    """Return the chunk files of the given layers.
+
+    Raises
+    ------
+    DataError
+        There is no such layer.
+    """
+    arrays = manifest.layout.layers()
+    objects = {item.path: item for item in manifest.objects}
+    found = []
+    for name in layers:
+        if name not in arrays:
+            message = f"layer '{name}' is not in store {manifest.store_id} ({len(arrays)} layers){suggest(name, arrays)}"
+            raise DataError(message, hint=f"layers: {', '.join(arrays)}")
+        found += [objects[arrays[name].path(chunk)] for chunk in range(arrays[name].chunks)]
+    return found

@@ -1,0 +1,63 @@
+"""The folder of all stores in, its parts out: which folders it has, which of their subfolders belong to stores, and their bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from layerscout.cache.store import STORE_ID
+from layerscout.errors import DataError
+
+STORES, MIRRORS, STAGING = "stores", "mirrors", "staging"
+PARTIALS = "partials"  # the probe's sums over a store's rows, kept to spare a second pass
+
+
+def checked_root(root: Path | str) -> Path:
+    """Return the folder of all stores as an absolute path.
+
+    Raises
+    ------
+    DataError
+        It does not exist, or is not a folder.
+    """
+    path = Path(root).expanduser().resolve()
+    hint = "layerscout extract makes it; another folder: --root FOLDER or LAYERSCOUT_ROOT"
+    if not path.exists():
+        raise DataError(f"there are no stores yet: the folder {path} does not exist", hint=hint)
+    if not path.is_dir():
+        raise DataError(f"{path} is a file, expected the folder of all stores", hint=hint)
+    return path
+
+
+def check_writable(root: Path) -> None:
+    """Raise DataError when this user may not change what lies in a root."""
+    for folder in (root, root / STORES):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise DataError(f"you may not write in {folder}", hint="ask its owner, or use a root of your own: --root FOLDER")
+
+
+def store_folders(folder: Path) -> Iterator[Path]:
+    """Yield the subfolders that are named like stores, in order."""
+    if folder.is_dir():
+        for name in sorted(os.listdir(folder)):
+            if STORE_ID.fullmatch(name) and (folder / name).is_dir():
+                yield folder / name
+
+
+def tree_bytes(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder; links are not followed, and what vanishes meanwhile counts nothing."""
+    try:
+        if not path.is_dir() or path.is_symlink():
+            return path.lstat().st_size
+        with os.scandir(path) as inside:
+            return sum(tree_bytes(Path(item.path)) if item.is_dir(follow_symlinks=False) else _size(item) for item in inside)
+    except OSError:
+        return 0
+
+
+def _size(item: os.DirEntry[str]) -> int:
+    try:
+        return item.stat(follow_symlinks=False).st_size
+    except OSError:
+        return 0

@@ -1,0 +1,160 @@
+"""A plan and a dask scheduler in, every layer's evidence out: the same bits as on one machine, whatever dies on the way.
+
+Tasks carry paths and names only. What a task computes it leaves as a file, in the folder of partials or of evidence, so these
+must be on a disk that the client and all workers share. A task that is done twice writes the same file twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from layerscout import progress
+from layerscout.cache.store import default_root
+from layerscout.errors import BudgetError, LayerscoutError, MissingExtraError, UsageError
+from layerscout.probe import plan as planning
+from layerscout.probe.accuracy import Blurred
+from layerscout.probe.config import ProbeConfig
+from layerscout.probe.evidence import Evidence
+from layerscout.probe.plan import Job, Plan
+from layerscout.probe.work import conclude, evidence_of, fill
+
+RETRIES = 5  # of one task: a worker may die of other tasks' faults
+IN_FLIGHT = 2  # tasks a thread of the cluster: enough to keep it busy, few enough to keep the scheduler idle
+CONNECT_SECONDS = 30
+
+Task = tuple[str, int, tuple[Any, ...]]  # what to do, for which job of the plan, with what
+
+
+def measure_all(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> dict[Job, Evidence]:
+    """Have a cluster measure the layers of a plan that are pending.
+
+    Raises
+    ------
+    MissingExtraError
+        dask.distributed is not installed.
+    UsageError
+        The scheduler does not answer.
+    BudgetError
+        A worker has less memory than one layer takes.
+    LayerscoutError
+        A task failed on something that the user can mend.
+    """
+    shared = {"root": Path(plan.config.root or default_root()).absolute(), "out": plan.config.out.absolute()}
+    settings = plan.config.model_copy(update=shared).model_dump_json()
+    numbers = {job: number for number, job in enumerate(plan.jobs)}
+    reading: dict[int, int] = {}
+    waiting: deque[Task] = deque()
+
+    def read(number: int, precision: str, blurred: float | None) -> int:
+        """Line up the spans of a layer that must be read, and the fit when there is none."""
+        absent = [] if plan.wide(plan.jobs[number]) else plan.absent(plan.jobs[number], precision)
+        reading[number] = len(absent)
+        waiting.extend(("fill", number, (start, stop, precision, blurred)) for start, stop in absent)
+        if not absent:
+            waiting.append(("conclude", number, (precision, blurred)))
+        return len(absent) + 1
+
+    total = sum(read(numbers[job], plan.config.precision, None) for job in plan.pending)
+    with _client(plan) as client, reporter.task("probe", total, "spans and fits") as task:
+        for (what, number, words), found in _run(client, settings, waiting):
+            if what == "fill":
+                reading[number] -= 1
+                if not reading[number]:
+                    waiting.appendleft(("conclude", number, words[2:]))
+            elif found is not None:  # float32 does not suffice
+                read(number, "float64", found)
+            task.advance(1, layer=plan.jobs[number].spec.name)
+    return {job: evidence_of(plan, job) for job in plan.pending}
+
+
+def _run(client: Any, settings: str, waiting: deque[Task]) -> Iterator[tuple[Task, float | None]]:
+    """Do tasks, few at a time, and yield each when it is done, with the error of float32 if that is too large; ``waiting`` may grow."""
+    from distributed import as_completed
+
+    running: dict[Any, tuple[Task, int]] = {}
+    done = as_completed()
+
+    def submit(task: Task, tries: int) -> None:
+        future = client.submit(_do, settings, *task, pure=False)
+        running[future] = task, tries
+        done.add(future)
+
+    while waiting or running:
+        threads = sum(client.nthreads().values()) or 1
+        while waiting and len(running) < IN_FLIGHT * threads:
+            submit(waiting.popleft(), 0)
+        future = next(done)
+        task, tries = running.pop(future)
+        # what a task has to say comes as an exception: a result would lie on the worker, which may be dead by now
+        error = future.exception() if future.status == "error" else None
+        if isinstance(error, Blurred):
+            yield task, error.amount
+        elif error is None and future.status != "cancelled":
+            yield task, None
+        elif error is not None and (isinstance(error, LayerscoutError) or tries == RETRIES):
+            raise error
+        else:
+            submit(task, tries + 1)
+
+
+def _do(settings: str, what: str, number: int, words: tuple[Any, ...]) -> None:
+    """One task, in a worker."""
+    from threadpoolctl import threadpool_limits
+
+    plan = _planned(settings)
+    with threadpool_limits(limits=1, user_api="blas"):
+        if what == "fill":
+            fill(plan, plan.jobs[number], *words[:3])
+        elif (found := conclude(plan, plan.jobs[number], *words)) is not None:
+            raise Blurred(found)
+
+
+@lru_cache(maxsize=2)
+def _planned(settings: str) -> Plan:
+    """The client's plan, made again from the same stores: a worker reads the index columns once."""
+    return planning.plan(ProbeConfig.model_validate_json(settings))
+
+
+@contextmanager
+def _client(plan: Plan) -> Iterator[Any]:
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise MissingExtraError("probe.scheduler needs dask.distributed", hint="pip install 'layerscout[cluster]'") from None
+    if plan.config.scheduler == "local":
+        # one thread a worker, so that a worker's memory is one layer's; the plan has counted how many fit
+        local = {
+            "n_workers": plan.at_once(len(plan.to_read)),
+            "threads_per_worker": 1,
+            "memory_limit": 0,
+            "dashboard_address": "127.0.0.1:0",
+        }
+        with LocalCluster(host="127.0.0.1", processes=True, silence_logs=50, **local) as cluster, Client(cluster) as client:
+            yield client
+        return
+    try:
+        client = Client(plan.config.scheduler, timeout=CONNECT_SECONDS)
+    except OSError as error:
+        message = f"the scheduler {plan.config.scheduler} does not answer: {error}"
+        raise UsageError(message, hint="give the address that dask scheduler printed when it started") from None
+    with client:
+        _require_memory(plan, client)
+        yield client
+
+
+def _require_memory(plan: Plan, client: Any) -> None:
+    for address, share in _limits(client).items():
+        if share < plan.layer_memory:
+            message = f"worker {address} has {share / 1e9:.1f} GB a thread, and one layer takes {plan.layer_memory / 1e9:.1f} GB"
+            raise BudgetError(message, hint="start the workers with more memory, or with --nthreads 1")
+
+
+def _limits(client: Any) -> dict[str, float]:
+    """Bytes of memory a thread of every worker that has a limit."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return {address: worker["memory_limit"] / worker["nthreads"] for address, worker in workers.items() if worker["memory_limit"]}

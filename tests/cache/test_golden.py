@@ -1,0 +1,157 @@
+"""Stores that earlier versions wrote, checked in, stay readable for ever: by this version, and by plain zarr-python.
+
+``store-1`` was written before there were columns, codecs and bfloat16; its manifest lists none of them. ``store-2`` has them all.
+Neither is ever written again. To add ``store-3`` when the format grows, write its identity and numbers down here as ``store-2``'s are
+(``GOLDEN`` and ``values``), run ``WRITE_GOLDEN=store-3 pytest tests/cache/test_golden.py`` once, and check the folder in.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from identity_by_hand import make_identity
+
+from layerscout.cache.catalog.verification import verify
+from layerscout.cache.layout import STANDARD_COLUMNS, ColumnSpec
+from layerscout.cache.store import LayerSpec, Store, open_store
+from layerscout.cache.writer import StoreWriter
+
+FOLDER = Path(__file__).parent / "golden"
+ROWS, ROWS_PER_CHUNK = 21, 8
+STEP = np.tile(np.arange(7), 3)
+STANDARD = {
+    "episode": np.repeat([0, 1, 2], 7).astype(np.int32),
+    "step": STEP.astype(np.int32),
+    "action": np.where(STEP == 6, -1, STEP % 3).astype(np.int32),
+    "reward": np.where(STEP == 6, np.nan, STEP / 4).astype(np.float32),
+    "terminated": STEP == 5,
+    "truncated": np.zeros(ROWS, dtype=bool),
+    "padding": np.maximum(4 - STEP, 0).astype(np.int16),
+}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """What a checked-in store is known to hold."""
+
+    store_id: str
+    digest: str
+    specs: tuple[LayerSpec, ...]
+    columns: tuple[ColumnSpec, ...]
+    index: dict[str, np.ndarray]
+    codec: str
+
+
+PIXELS = LayerSpec("pixels", 4, "float32", "control", -1, "")
+CONTINUOUS = np.where((STEP == 6)[:, None], np.nan, np.stack([STEP / 8, -STEP], axis=1)).astype(np.float32)
+GOLDEN = {
+    "store-1": Golden(
+        "ls1-7895fba59b4d2a97e2af715cc585afdb",
+        "sha256:95ca9d39e6872851ba24bb6685ae5a4ed727a19f8decc7bde5594408450c4a01",
+        (LayerSpec("blocks.0", 5, "float16", "layer", 0, "blocks.0"), LayerSpec("blocks.1", 3, "float16", "layer", 1, "blocks.1"), PIXELS),
+        STANDARD_COLUMNS,
+        STANDARD,
+        "none",
+    ),
+    "store-2": Golden(
+        "ls1-b72ffdb0c910980e40d6b0255c07664f",
+        "sha256:b4a257ab312b50ccec21efd64d2f85a98cc7e022e32ce4f7af5745819bc38677",
+        (
+            LayerSpec("blocks.0", 5, "bfloat16", "layer", 0, "blocks.0"),
+            LayerSpec("blocks.1", 3, "bfloat16", "layer", 1, "blocks.1"),
+            PIXELS,
+        ),
+        (
+            *(ColumnSpec("action", "float32", 2) if column.name == "action" else column for column in STANDARD_COLUMNS),
+            ColumnSpec("state", "float32", 3),
+            ColumnSpec("expert_action", "float32", 2),
+            ColumnSpec("flag", "bool"),
+            ColumnSpec("count", "int16", 2),
+        ),
+        STANDARD
+        | {
+            "action": CONTINUOUS,
+            "state": (np.arange(ROWS * 3).reshape(ROWS, 3) / 16).astype(np.float32),
+            "expert_action": CONTINUOUS[:, ::-1].copy(),
+            "flag": STEP % 2 == 0,
+            "count": np.arange(ROWS * 2, dtype=np.int16).reshape(ROWS, 2) - 7,
+        },
+        "zstd",
+    ),
+}
+
+
+def values(spec: LayerSpec) -> np.ndarray:
+    """Eighths below 64: every stored type holds them exactly."""
+    kind = "float32" if spec.dtype == "bfloat16" else spec.dtype
+    return (np.arange(ROWS * spec.width).reshape(ROWS, spec.width) / 8 - 7 + spec.depth).astype(kind)
+
+
+@pytest.fixture(params=sorted(GOLDEN))
+def golden(request) -> tuple[Store, Golden]:
+    known = GOLDEN[request.param]
+    if os.environ.get("WRITE_GOLDEN") == request.param:
+        write(FOLDER / request.param, known)
+    return Store.open(FOLDER / request.param), known
+
+
+def write(folder: Path, known: Golden) -> None:
+    assert not folder.exists(), "a golden store is written once"
+    root = folder.with_suffix(".root")
+    identity = make_identity(known.specs) | {"logical_dtype": known.specs[0].dtype}
+    writer = StoreWriter.open(root, identity, known.specs, ROWS, ROWS_PER_CHUNK, known.columns, known.codec)
+    for unit in writer.pending():
+        part = slice(*writer.span(unit))
+        layers = {spec.name: values(spec).astype(np.float32)[part] for spec in known.specs}
+        writer.write_unit(unit, layers, {name: column[part] for name, column in known.index.items()})
+    writer.commit({"command": "golden"}).path.rename(folder)
+    shutil.rmtree(root)
+
+
+def test_it_holds_the_known_numbers(golden):
+    store, known = golden
+    assert (store.id, store.manifest.digest) == (known.store_id, known.digest)
+    assert tuple(store.specs.values()) == known.specs
+    assert tuple(store.columns.values()) == known.columns
+    for spec in known.specs:
+        reader, expected = store.layer(spec.name), values(spec)
+        assert reader.dtype == expected.dtype
+        np.testing.assert_array_equal(reader.all(), expected)
+        np.testing.assert_array_equal(reader.read(5, 19), expected[5:19])
+        np.testing.assert_array_equal(reader.rows(np.array([20, 0, 8])), expected[[20, 0, 8]])
+    for name, expected in known.index.items():
+        assert store.index(name).dtype == expected.dtype
+        np.testing.assert_array_equal(store.index(name), expected)
+
+
+def test_it_is_whole_and_found_by_its_folder(golden, tmp_path):
+    store, _ = golden
+    assert verify(store.path, full=True).problems == ()
+    assert open_store(tmp_path, store.path).id == store.id
+
+
+def test_plain_zarr_reads_the_same_numbers(golden):
+    store, known = golden
+    group = zarr.open_group(store.path, mode="r")
+    for spec in known.specs:
+        array = group[f"layers/{spec.name}"]
+        expected = values(spec)
+        if spec.dtype == "bfloat16":
+            assert array.attrs["logical_dtype"] == "bfloat16"
+            expected = (expected.view(np.uint32) >> 16).astype(np.uint16)
+        np.testing.assert_array_equal(array[:], expected)
+    for name, expected in known.index.items():
+        np.testing.assert_array_equal(group[f"index/{name}"][:], expected)
+
+
+def test_todays_layout_of_it_is_that_of_its_files(golden):
+    """Today's code would write the same metadata; what it adds one day must be left out where it does not apply."""
+    store, _ = golden
+    for path, content in store.manifest.layout.metadata_files().items():
+        assert (store.path / path).read_bytes() == content, path

@@ -1,0 +1,180 @@
+"""Actions, rewards, returns and named columns become numbers; what is not there is n/a and said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import r2_score
+from synthetic_layers import columns_of, controllable_state, prepare, probe, rows_of, with_reward
+
+from layerscout.errors import DataError
+from layerscout.probe.config import ProbeConfig
+from layerscout.probe.rewards import return_to_go, shift_amounts
+from layerscout.probe.targets import find_transitions, needed_columns
+
+LENGTHS = [23, 11, 40, 17, 31, 22, 8, 35, 29, 27, 12, 19, 26, 30, 14, 21]
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """A layer that is its state turned, the index columns, and the state."""
+    rng = np.random.default_rng(0)
+    columns = columns_of(LENGTHS, rng)
+    state = controllable_state(columns, 4, rng)
+    columns = with_reward(columns, state[:, 0])
+    return (state @ rng.standard_normal((4, 8))).astype(np.float32), columns, state.astype(np.float32)
+
+
+def test_shifts_keep_no_reward_in_its_episode() -> None:
+    amounts = shift_amounts(1000, 50, 40, seed=3)
+    assert len(set(amounts)) == 40
+    assert amounts.min() > 50
+    assert amounts.max() < 950
+    assert len(shift_amounts(12, 5, 40, seed=3)) == 1
+    assert len(shift_amounts(10, 5, 40, seed=3)) == 0
+
+
+@pytest.mark.parametrize("confirmation", [0.0, 0.2])
+def test_shifted_rewards_are_those_of_other_episodes_that_rank(confirmation: float) -> None:
+    columns = columns_of([10] * 16, np.random.default_rng(0))
+    columns = with_reward(columns, columns["episode"].astype(float) + 1)
+    transitions, split = prepare(columns, ProbeConfig(store="memory", shifts=20, confirmation=confirmation, targets=()))
+    ranks = split.fold_of_group[split.group_of_episode[transitions.episode]] >= 0
+    assert transitions.target_names == ("reward", *["reward shifted"] * 20)
+    reward, shifted = transitions.scalars[ranks, :1], transitions.scalars[ranks, 1:]
+    assert (shifted != reward).all()
+    np.testing.assert_array_equal(np.sort(shifted, axis=0), np.repeat(np.sort(reward, axis=0), 20, axis=1))
+    assert not transitions.scalars[~ranks, 1:].any()
+
+
+def test_scalars_have_mean_0_and_variance_1_over_the_episodes_that_rank(world) -> None:
+    _, columns, state = world
+    transitions, split = prepare(columns | {"state": state}, ProbeConfig(store="memory", shifts=3))
+    ranks = split.fold_of_group[split.group_of_episode[transitions.episode]] >= 0
+    assert transitions.target_names[4:] == ("state",) * 4 + ("return_to_go",)
+    np.testing.assert_allclose(transitions.scalars[ranks].mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(transitions.scalars[ranks].std(axis=0), 1)
+    assert transitions.undefined == ("expert_action",)
+    assert transitions.notes == ("the dataset has no expert_action: R² is n/a",)
+
+
+@pytest.mark.parametrize("discount", [1.0, 0.9, 0.0])
+def test_return_to_go_is_the_sum_of_what_follows(discount: float) -> None:
+    rng = np.random.default_rng(0)
+    episode = np.repeat([0, 1, 2], [7, 1, 12])
+    reward = rng.standard_normal(20)
+    expected = [
+        sum(discount ** (later - now) * reward[later] for later in range(now, 20) if episode[later] == episode[now]) for now in range(20)
+    ]
+    np.testing.assert_allclose(return_to_go(reward, episode, discount), expected)
+
+
+def test_targets_equal_scikit_learn_and_have_intervals(world) -> None:
+    layer, columns, state = world
+    noisy = state[:, :2] + np.random.default_rng(1).standard_normal((len(state), 2)).astype(np.float32)
+    found = probe(layer, columns | {"state": state, "speed": noisy}, targets=("state", "speed"), shifts=0, penalties=(1e-4,))
+    assert found.targets["state"].r2 > 0.999
+    rows = rows_of(layer, columns | {"speed": noisy}, ProbeConfig(store="memory", targets=("speed",), shifts=0))
+    predicted = np.empty_like(rows.scalars[:, 1:])
+    for fold in range(5):
+        train, test = rows.fold != fold, rows.fold == fold
+        x = (rows.now - rows.now[train].mean(axis=0)) / rows.now[train].std(axis=0)
+        y = rows.scalars[:, 1:] - (mean := rows.scalars[train, 1:].mean(axis=0))
+        weights = np.linalg.solve(x[train].T @ x[train] + 1e-4 * train.sum() * np.eye(8), x[train].T @ y[train])
+        predicted[test] = x[test] @ weights + mean
+    assert found.targets["speed"].r2 == pytest.approx(r2_score(rows.scalars[:, 1:], predicted), abs=1e-4)
+    left = [r2_score(rows.scalars[rows.group != group, 1:], predicted[rows.group != group]) for group in range(13)]
+    np.testing.assert_allclose(found.targets["speed"].left, left, atol=0.3 * np.std(left))
+
+
+def test_a_target_that_is_missing_or_constant_is_undefined_everywhere_else_unchanged(world) -> None:
+    layer, columns, state = world
+    plain = probe(layer, columns, targets=("return_to_go",), shifts=3)
+    torn = state.copy()
+    torn[5, 0] = np.nan
+    asked = ("return_to_go", "stat", "torn", "flat")
+    more = columns | {"torn": torn, "flat": np.full(len(state), 2.5), "state": state}
+    found = probe(layer, more, targets=asked, shifts=3)
+    assert found.targets == {"stat": None, "torn": None, "flat": None} | plain.targets
+    assert found.model_dump(exclude={"targets"}) == plain.model_dump(exclude={"targets"})
+    transitions, _ = prepare(more, ProbeConfig(store="memory", targets=asked))
+    assert transitions.notes == (
+        "the dataset has no stat: R² is n/a",
+        "torn, flat is missing in some transitions or the same in all: R² is n/a",
+    )
+
+
+def test_only_the_columns_that_are_asked_for_are_read() -> None:
+    there = ("episode", "step", "action", "reward", "terminated", "truncated", "padding", "state", "camera", "expert_action")
+    standard = ("episode", "step", "action", "reward")
+    assert needed_columns(there, ProbeConfig(store="x")) == (*standard, "state", "expert_action")
+    assert needed_columns(there, ProbeConfig(store="x", targets=())) == standard
+    assert needed_columns(there, ProbeConfig(store="x", targets=("camera", "return_to_go", "ghost"))) == (*standard, "camera")
+
+
+def test_the_order_of_expert_action_codes_means_nothing(world) -> None:
+    layer, columns, state = world
+    codes = state[:, :3].argmax(axis=1).astype(np.float32)
+    swapped = np.array([7.0, 0.0, 3.0], dtype=np.float32)[codes.astype(int)]
+    first, second = (probe(layer, columns | {"expert_action": values[:, None]}, shifts=0) for values in (codes, swapped))
+    assert first.targets["expert_action"].r2 > 0.3
+    assert first.targets["expert_action"].r2 == pytest.approx(second.targets["expert_action"].r2, abs=1e-9)
+
+
+def test_continuous_actions_are_standardised_and_their_units_change_nothing(world) -> None:
+    layer, columns, _ = world
+    rng = np.random.default_rng(0)
+    last = columns["action"] < 0
+    force = np.stack([columns["action"] == 1, columns["action"] == 2], axis=1) + 0.1 * rng.standard_normal((len(last), 2))
+    force[last] = np.nan
+    transitions, split = prepare(columns | {"action": force.astype(np.float32)}, ProbeConfig(store="memory"))
+    ranks = split.fold_of_group[split.group_of_episode[transitions.episode]] >= 0
+    assert transitions.levels == 0
+    np.testing.assert_allclose(transitions.inputs[ranks].std(axis=0), 1, rtol=1e-5)
+    turned = np.hstack([1e3 * force + 5, np.where(last[:, None], np.nan, 4.0)])  # other units, and a dimension that never moves
+    first, second = (probe(layer, columns | {"action": values}, shifts=0, precision="float64") for values in (force, turned))
+    assert first.bits_action > 0.5
+    assert first.bits_action == pytest.approx(second.bits_action, abs=1e-4)
+    assert first.transition_r2 == pytest.approx(second.transition_r2, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        (np.full(1, -1), "the dataset has no actions: "),
+        (np.full((1, 3), np.nan), "the dataset has no actions: "),
+        (np.full(1, 2), "no actions to tell apart: "),
+        (np.full((1, 2), 0.5), "no actions to tell apart: "),
+    ],
+    ids=["absent", "absent continuous", "one", "one continuous"],
+)
+def test_without_actions_everything_else_is_there(world, action: np.ndarray, words: str) -> None:
+    layer, columns, _ = world
+    columns = columns | {"action": np.repeat(action, len(layer), axis=0)}
+    transitions, _ = prepare(columns, ProbeConfig(store="memory"))
+    assert transitions.inputs.shape == (len(transitions), 0)
+    assert transitions.notes[0].startswith(words)
+    found = probe(layer, columns, shifts=3)
+    assert found.bits_action is found.bits_action_by_chance is None
+    assert found.transition_r2 == pytest.approx(found.transition_r2_without_action, abs=1e-9)
+    assert found.bits_total > 0.5
+    assert found.reward_r2 > 0.9
+
+
+def test_missing_pieces_are_named() -> None:
+    columns = columns_of([6] * 6, np.random.default_rng(0))
+    config = ProbeConfig(store="memory")
+    with pytest.raises(DataError, match="no transition"):
+        find_transitions(columns | {"step": np.zeros(len(columns["step"]), int)}, config)
+    force = np.where(columns["action"][:, None] < 0, np.nan, 1.0 * columns["action"][:, None])
+    force[2] = np.nan
+    for column, value, words in (
+        ("action", -1, "transition 2 has no action"),
+        ("reward", np.nan, "transition 2 has reward nan"),
+    ):
+        broken = columns | {column: columns[column].copy()}
+        broken[column][2] = value
+        with pytest.raises(DataError, match=words):
+            find_transitions(broken, config)
+    with pytest.raises(DataError, match="transition 2 has no action"):
+        find_transitions(columns | {"action": force}, config)
