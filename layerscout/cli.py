@@ -145,7 +145,14 @@ def extract(
         emit(planned.describe(), as_json)
         return
     store = stage.run(planned, Reporter(quiet))
-    facts = {"store": store.id, "name": planned.config.name, "path": str(store.path), "rows": store.rows, "layers": list(store.specs), "bytes": planned.bytes}
+    facts = {
+        "store": store.id,
+        "name": planned.config.name,
+        "path": str(store.path),
+        "rows": store.rows,
+        "layers": list(store.specs),
+        "bytes": planned.bytes,
+    }
     emit(facts | {"next": f"layerscout probe {planned.config.name or store.id}"}, as_json)
 
 

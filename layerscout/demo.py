@@ -28,7 +28,8 @@ ENVIRONMENT = "layerscout/Intercept-v0"
 DEFAULTS: dict[str, dict[str, Any]] = {
     "collect": {"environment": ENVIRONMENT, "steps": 30_000, "policy": "random:4"},
     "extract": {"backbone": "tiny", "batch": 64, "rows_per_chunk": 2048},  # smaller units, less memory in every stage
-    "probe": {"top_k": 2},
+    # fewer groups for less memory; products in float64, since nearly all of these layers would be measured again in it
+    "probe": {"top_k": 2, "groups": 12, "precision": "float64"},
     "train": {
         "environment": ENVIRONMENT,
         "mode": "offline",

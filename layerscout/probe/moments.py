@@ -94,7 +94,9 @@ def moment_bytes(
     features, targets, itemsize = width + actions, width + scalars, np.dtype(precision).itemsize
     cut = spans(rows, width)
     states = groups + folds + 3
-    waiting = min(groups * BUFFER_ROWS, 2 * cut[0][1]) * (targets + actions) + 2 * max(READ_ROWS, chunk_rows) * width + 2 * width**2
+    waiting = (
+        min(groups * BUFFER_ROWS[itemsize], 2 * cut[0][1]) * (targets + actions) + 2 * max(READ_ROWS, chunk_rows) * width + 2 * width**2
+    )
     return 8 * states * features * (features + targets) + itemsize * waiting + 8 * 12 * features * targets
 
 

@@ -10,7 +10,10 @@ from layerscout.probe.rows import Rows
 from layerscout.probe.scalars import Scalars
 from layerscout.probe.sums import ColumnSums, LatentSums
 
-BUFFER_ROWS = 2048  # rows of a group multiplied at once: adding the product up then costs a fiftieth of it
+BUFFER_ROWS = {
+    4: 2048,
+    8: 1024,
+}  # rows of a group multiplied at once, by the bytes of a number: adding the product up costs a few percent of it
 EDGE_ROWS = 512  # rows at which runs of transitions begin or end, multiplied at once
 MULTIPLE = 8  # of columns: a product with 56 of them takes less time than one with 55
 PANEL = 256  # columns: products of a matrix with itself are taken on and above the diagonal only, in panels
@@ -116,7 +119,7 @@ class Buffer:
     def __init__(self, group: int, sequence: Sequence, width: int, columns: int, dtype: DTypeLike) -> None:
         self.group = group
         self.row, self.role, self.transition = sequence
-        capacity = min(BUFFER_ROWS, len(self.row))
+        capacity = min(BUFFER_ROWS[np.dtype(dtype).itemsize], len(self.row))
         self.z, self.c = np.empty((capacity, width), dtype), np.zeros((capacity, -(-columns // MULTIPLE) * MULTIPLE), dtype)
         self.columns = columns
         self.roles = np.zeros(capacity, dtype=np.uint8)

@@ -54,9 +54,12 @@ class Scalars:
         kept, place = self.kept[at], np.asarray(self.place[at])
         if not len(self.by):
             return kept
-        shifted = self.cycle[place[..., None] - self.by]  # counted from the end where negative, which is the other way round
-        shifted[place < 0] = 0.0
-        return np.concatenate([kept[..., :1], shifted, kept[..., 1:]], axis=-1)
+        found, last = np.empty((self.shape[1], *place.shape)), 1 + len(self.by)  # column by column: neighbours lie side by side
+        found[0], found[last:] = kept[..., 0], np.moveaxis(kept[..., 1:], -1, 0)
+        # a place less a shift is counted from the end where it is negative: that is the circle
+        np.take(self.cycle, place - self.by.reshape(-1, *[1] * place.ndim), out=found[1:last], mode="wrap")
+        found[1:last, place < 0] = 0.0
+        return np.moveaxis(found, 0, -1)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Float[np.ndarray, "transition scalar"]:
         return np.asarray(self[np.arange(len(self))], dtype=dtype)

@@ -27,7 +27,7 @@ def small_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spans, "LEAST_SPAN_ROWS", 128)
     monkeypatch.setattr(spans, "SPAN_ROWS_A_FEATURE", 0)
     monkeypatch.setattr(spans, "ALIGNMENT", 64)
-    monkeypatch.setattr(products, "BUFFER_ROWS", 16)
+    monkeypatch.setattr(products, "BUFFER_ROWS", {4: 16, 8: 16})
     monkeypatch.setattr(products, "PANEL", 4)
     monkeypatch.setattr(products, "EDGE_ROWS", 8)
     monkeypatch.setattr(rows, "READ_ROWS", 32)
