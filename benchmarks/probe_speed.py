@@ -19,7 +19,7 @@ dask.array         the same search written down directly: X'X and X'Y of each fo
                    solve, prediction and R² for each penalty; synchronous scheduler
 
 R² are compared with scikit-learn's in float64 at fixed penalties, where both fit the same: the same folds, out-of-fold
-predictions put together. ``gemm_share`` is the rate of a pass over 100 rows a feature, from the store to the moments,
+predictions put together. ``gemm_share`` is the rate of a pass over 200 rows a feature, from the store to the moments,
 divided by the rate of X'Y on blocks of 2048 rows in the processor's cache; the pass must do 3 n d² floating-point
 operations for the features and 2 n d for each product of a feature with an action or a target. ``--quick`` has 2 layers of
 3,000 transitions, one penalty to compare at, and other bars.
@@ -161,8 +161,8 @@ def differences(what: Callable[..., Plan], problem: dict[str, np.ndarray], penal
 
 
 def gemm_share(root: Path, rounds: int) -> dict[str, float]:
-    """The pass over 100 rows a feature, in turns with plain products of blocks; each the median of its rounds."""
-    store = probe_world.write_store(root, WIDTH * 100 // probe_world.STEPS, 1, WIDTH)
+    """The pass over 200 rows a feature, in turns with plain products of blocks; each the median of its rounds."""
+    store = probe_world.write_store(root, WIDTH * 200 // probe_world.STEPS, 1, WIDTH)
     what = planned(store, root)
     block = np.random.default_rng(0).standard_normal((2, 2048, WIDTH), dtype=np.float32)
     rates: dict[str, list[float]] = {"pass": [], "gemm": []}

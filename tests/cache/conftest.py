@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from backends import S3, s3_server
 from identity_by_hand import make_identity
 
 from layerscout.cache.store import LayerSpec, Store
@@ -72,3 +73,14 @@ def example() -> Example:
         "padding": np.tile([4, 3, 2, 1, 0, 0, 0], 3).astype(np.int16),
     }
     return Example(specs, make_identity(specs), layers, index)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def url(server) -> str:
+    return f"{server.bucket()}/team"

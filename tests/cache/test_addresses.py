@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 import obstore
 import pytest
-from backends import S3, s3_server
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,17 +17,6 @@ from layerscout.cache.testing import made_up
 from layerscout.errors import DataError, MissingExtraError, UsageError
 
 SMALL, OTHER_ID = made_up(0), "ls1-" + "0" * 32
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3]:
-    with s3_server() as server:
-        yield server
-
-
-@pytest.fixture
-def url(server) -> str:
-    return f"{server.bucket()}/team"
 
 
 @pytest.fixture

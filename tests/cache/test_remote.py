@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import obstore
 import pytest
 import zarr
-from backends import S3, open_object_place, s3_server
+from backends import open_object_place
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,17 +30,6 @@ from layerscout.cache.testing import made_up
 from layerscout.errors import BudgetError, DataError
 
 SMALL = made_up(0)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3]:
-    with s3_server() as server:
-        yield server
-
-
-@pytest.fixture
-def url(server) -> str:
-    return f"{server.bucket()}/team"
 
 
 @pytest.fixture

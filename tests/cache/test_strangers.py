@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import obstore
 import pytest
-from backends import S3, open_object_place, s3_server
+from backends import open_object_place
 
 from layerscout.cache.files import write_file
 from layerscout.cache.manifest import digest_of
@@ -19,17 +18,6 @@ from layerscout.cache.testing import made_up
 from layerscout.errors import DataError
 
 SMALL, OTHER_ID = made_up(0), "ls1-" + "0" * 32
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3]:
-    with s3_server() as server:
-        yield server
-
-
-@pytest.fixture
-def url(server) -> str:
-    return f"{server.bucket()}/team"
 
 
 @pytest.fixture
