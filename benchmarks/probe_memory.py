@@ -2,9 +2,9 @@
 
     python benchmarks/probe_memory.py [--quick] [--json]
 
-One layer of 1024 features in float16, read and measured as ``layerscout probe`` does, with two episode groups a fold. The
-smaller store has as many rows as the probe ever holds at once. What grows with the rows is a few numbers for each of
-them, made of the index columns; a process that only imports and plans shows how much that is.
+One layer of 1024 features in float16, read and measured as ``layerscout probe`` does. The smaller store has as many rows
+as the probe ever holds at once. What grows with the rows is a few numbers for each of them, made of the index columns.
+A process that only imports and plans is measured too. ``--quick`` has fewer rows and half as many episode groups.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BARS = {"peak_of_16n_over_n": 1.1}
 WIDTH, TIMES = 1024, 16
 
 
-def measure(root: str, store: str, only_plan: bool) -> None:
+def measure(root: str, store: str, groups: str, only_plan: bool) -> None:
     """Probe one store in this process and print its peak memory in bytes; ``layerscout probe`` without its figures."""
     from threadpoolctl import threadpool_limits
 
@@ -33,7 +33,7 @@ def measure(root: str, store: str, only_plan: bool) -> None:
     from layerscout.probe.plan import plan
     from layerscout.probe.work import conclude
 
-    planned = plan(ProbeConfig(store=store, root=Path(root), out=Path(root) / "out", groups=10))
+    planned = plan(ProbeConfig(store=store, root=Path(root), out=Path(root) / "out", groups=int(groups)))
     if not only_plan:
         with threadpool_limits(limits=1, user_api="blas"):
             conclude(planned, planned.jobs[0], "float32")
@@ -48,13 +48,13 @@ def fresh(*words: str) -> dict[str, int]:
 
 def main() -> None:
     chosen = harness.options(__doc__)
-    episodes, rounds = (110, 1) if chosen.quick else (220, 3)
+    episodes, groups, rounds = (110, "10", 1) if chosen.quick else (320, "20", 3)
     peaks: dict[str, list[float]] = {"n": [], "16n": [], "planning_n": [], "planning_16n": []}
     with tempfile.TemporaryDirectory() as folder:
         stores = {}
         for name, count in (("n", episodes), ("16n", TIMES * episodes)):
             root = Path(folder) / name
-            stores[name] = (str(root), probe_world.write_store(root, count, 1, WIDTH).id)
+            stores[name] = (str(root), probe_world.write_store(root, count, 1, WIDTH).id, groups)
         rows = {}
         for _ in range(rounds):
             for name, words in stores.items():
@@ -76,6 +76,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
-        measure(sys.argv[2], sys.argv[3], len(sys.argv) > 4)
+        measure(sys.argv[2], sys.argv[3], sys.argv[4], len(sys.argv) > 5)
     else:
         main()

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
+from awscrt.checksums import crc32c
 from numpy.typing import NDArray
 
 from layerscout.cache.records import Record
@@ -21,7 +21,7 @@ CRC_BYTES = 4  # the trailer of a chunk file: crc32c of everything before it, li
 TEMPORARY_SUFFIX = ".partial"
 BLOCK_BYTES = 1 << 19  # checked, hashed and written in pieces that stay in the processor's cache
 LARGEST_DOCUMENT = 64 * 2**20  # bytes of a JSON file of a store that are read into memory
-WRITERS = 4  # files written at once: the disk is waited for while others are hashed
+WRITERS = 8  # files written at once: the disk is waited for while others are hashed
 
 Buffer = bytes | NDArray[np.uint8]
 
@@ -58,7 +58,7 @@ def write_file(root: Path, path: str, data: Buffer, *, chunk: bool = False) -> S
         with temporary.open("wb", buffering=0) as file:
             for start in range(0, len(content), BLOCK_BYTES):
                 piece = content[start : start + BLOCK_BYTES]
-                checksum = google_crc32c.extend(checksum, piece)
+                checksum = crc32c(piece, checksum)
                 digest.update(piece.data)
                 _write_all(file.fileno(), piece.data)
             if chunk:
@@ -138,7 +138,7 @@ def first_damaged_document(root: Path, objects: Sequence[StoredObject]) -> Store
     for item in objects:
         if item.path.endswith(".json"):
             try:
-                if google_crc32c.value(read_document(root / item.path)) != item.crc32c:
+                if crc32c(read_document(root / item.path)) != item.crc32c:
                     return item
             except OSError:
                 return item
@@ -151,7 +151,7 @@ def chunk_is_intact(root: Path, item: StoredObject) -> bool:
         data = np.fromfile(root / item.path, dtype=np.uint8)
     except OSError:
         return False
-    return len(data) == item.size and trailer(data) == item.crc32c == google_crc32c.value(data[:-CRC_BYTES])
+    return len(data) == item.size and trailer(data) == item.crc32c == crc32c(data[:-CRC_BYTES])
 
 
 def trailer(data: NDArray[np.uint8]) -> int:

@@ -13,8 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
+from awscrt.checksums import crc32c
 from jaxtyping import Int, Shaped
 from numpy.typing import NDArray
 
@@ -174,7 +174,7 @@ class LayerReader:
             data = np.fromfile(path, dtype=np.uint8)
         except OSError as error:
             raise _unreadable(path, error) from None
-        self._compare(path, chunk, google_crc32c.value(data[:-CRC_BYTES]), trailer(data))
+        self._compare(path, chunk, crc32c(data[:-CRC_BYTES]), trailer(data))
         try:
             return self.layout.decode(data[:-CRC_BYTES])
         except ValueError as error:
@@ -224,7 +224,7 @@ def _read(file: FileIO, out: NDArray[np.uint8], crc: int) -> int:
         block = out[start : start + BLOCK_BYTES]
         if file.readinto(block.data) != len(block):
             raise EOFError
-        crc = google_crc32c.extend(crc, block)
+        crc = crc32c(block, crc)
     return crc
 
 
@@ -238,5 +238,5 @@ def _skip(file: FileIO, count: int, crc: int) -> int:
 def _crc(data: NDArray[np.uint8]) -> int:
     crc = 0
     for start in range(0, len(data), BLOCK_BYTES):
-        crc = google_crc32c.extend(crc, data[start : start + BLOCK_BYTES])
+        crc = crc32c(data[start : start + BLOCK_BYTES], crc)
     return crc

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import google_crc32c
+from awscrt.checksums import crc32c
 
 from layerscout.cache import identity as identities
 from layerscout.cache import manifest as manifests
@@ -93,7 +93,7 @@ def _check(root: Path, item: StoredObject, chunk: bool, full: bool) -> Problem |
         crc, sha, tail, left = 0, hashlib.sha256(), b"", covered
         with path.open("rb", buffering=0) as file:
             while block := file.read(BLOCK_BYTES):
-                crc = google_crc32c.extend(crc, block[: max(left, 0)])
+                crc = crc32c(block[: max(left, 0)], crc)
                 tail += block[max(left, 0) :]
                 left -= len(block)
                 if full:

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
-import google_crc32c
 import numpy as np
+from awscrt.checksums import crc32c
 
 from layerscout.cache.files import CRC_BYTES, TEMPORARY_SUFFIX, StoredObject
 from layerscout.errors import DataError
@@ -32,7 +32,7 @@ class Fingerprint:
         """Add the next piece."""
         view = np.frombuffer(block, dtype=np.uint8)
         self.size += len(view)
-        self._crc = google_crc32c.extend(self._crc, view)
+        self._crc = crc32c(view, self._crc)
         self._sha256.update(view.data)
         self._tail = (self._tail + view[-CRC_BYTES:].tobytes())[-CRC_BYTES:]
 
