@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import stat
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,9 +15,9 @@ from awscrt.checksums import crc32c
 from numpy.typing import NDArray
 
 from layerscout.cache.records import Record
+from layerscout.cache.temporaries import whole_file
 
 CRC_BYTES = 4  # the trailer of a chunk file: crc32c of everything before it, little-endian
-TEMPORARY_SUFFIX = ".partial"
 BLOCK_BYTES = 1 << 19  # checked, hashed and written in pieces that stay in the processor's cache
 LARGEST_DOCUMENT = 64 * 2**20  # bytes of a JSON file of a store that are read into memory
 WRITERS = 8  # files written at once: the disk is waited for while others are hashed
@@ -49,26 +48,16 @@ def write_file(root: Path, path: str, data: Buffer, *, chunk: bool = False) -> S
         Append the crc32c trailer to ``data``.
     """
     content = data if isinstance(data, np.ndarray) else np.frombuffer(data, dtype=np.uint8)
-    target = root / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # a name of its own for every attempt: two writers must never append to the same half-written file
-    temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
     digest, checksum = hashlib.sha256(), 0
-    try:
-        with temporary.open("wb", buffering=0) as file:
-            for start in range(0, len(content), BLOCK_BYTES):
-                piece = content[start : start + BLOCK_BYTES]
-                checksum = crc32c(piece, checksum)
-                digest.update(piece.data)
-                _write_all(file.fileno(), piece.data)
-            if chunk:
-                digest.update(checksum.to_bytes(CRC_BYTES, "little"))
-                _write_all(file.fileno(), memoryview(checksum.to_bytes(CRC_BYTES, "little")))
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(root / path) as file:
+        for start in range(0, len(content), BLOCK_BYTES):
+            piece = content[start : start + BLOCK_BYTES]
+            checksum = crc32c(piece, checksum)
+            digest.update(piece.data)
+            _write_all(file.fileno(), piece.data)
+        if chunk:
+            digest.update(checksum.to_bytes(CRC_BYTES, "little"))
+            _write_all(file.fileno(), memoryview(checksum.to_bytes(CRC_BYTES, "little")))
     size = len(content) + (CRC_BYTES if chunk else 0)
     return StoredObject(path=path, size=size, crc32c=checksum, sha256=digest.hexdigest())
 
@@ -143,15 +132,6 @@ def first_damaged_document(root: Path, objects: Sequence[StoredObject]) -> Store
             except OSError:
                 return item
     return None
-
-
-def chunk_is_intact(root: Path, item: StoredObject) -> bool:
-    """Read a chunk file whole: True when size, trailer and payload all agree with ``item``."""
-    try:
-        data = np.fromfile(root / item.path, dtype=np.uint8)
-    except OSError:
-        return False
-    return len(data) == item.size and trailer(data) == item.crc32c == crc32c(data[:-CRC_BYTES])
 
 
 def trailer(data: NDArray[np.uint8]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from typing import Any
 
 from layerscout.errors import DataError, suggest
@@ -18,6 +19,7 @@ KEYS = ("schema", "backbone", "recipe", "preprocessing", "dataset", "layers", "p
 RESOLVED = ("backbone.weights_digest", "preprocessing.fingerprint", "dataset.digest")
 LAYER_KEYS = ("name", "module", "width", "role")
 STORE_PREFIX = "ls1-"
+STORE_ID = re.compile(rf"{STORE_PREFIX}[0-9a-f]{{32}}")
 
 Identity = dict[str, Any]
 

@@ -99,6 +99,17 @@ def read(root: Path) -> Manifest:
         content = read_document(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}", hint=REPAIR) from None
+    return parse(content, path)
+
+
+def parse(content: bytes, path: Path | str) -> Manifest:
+    """Check the bytes of a manifest before anything they say is used; ``path`` is what errors call it.
+
+    Raises
+    ------
+    DataError
+        It is damaged, or lists other files than its layers need, or sizes that they cannot have.
+    """
     fields = records.parse(content, path)
     try:
         manifest = records.validate(Manifest, fields, path)
@@ -114,7 +125,7 @@ def read(root: Path) -> Manifest:
     return manifest
 
 
-def check_objects(manifest: Manifest, path: Path) -> None:
+def check_objects(manifest: Manifest, path: Path | str) -> None:
     """Refuse a manifest that does not list exactly the files its layers need, each with a size that the file can have.
 
     A store may come from a stranger, so nothing is allocated or enumerated before its count is known to be that of the list.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from layerscout.cache.temporaries import whole_file
 from layerscout.errors import DataError
 
 AGAIN = "run the stage that writes it again"
@@ -221,7 +221,7 @@ def load(model: type[RecordType], path: Path) -> RecordType:
     return validate(model, parse(data, path), path)
 
 
-def parse(data: bytes, path: Path) -> Any:
+def parse(data: bytes, path: Path | str) -> Any:
     """Return what JSON text says.
 
     Raises
@@ -235,7 +235,7 @@ def parse(data: bytes, path: Path) -> Any:
         raise DataError(f"{path} is not valid JSON: {error}", hint=AGAIN) from None
 
 
-def validate(model: type[RecordType], document: Any, path: Path) -> RecordType:
+def validate(model: type[RecordType], document: Any, path: Path | str) -> RecordType:
     """Return the record that plain data makes.
 
     Raises
@@ -253,12 +253,8 @@ def validate(model: type[RecordType], document: Any, path: Path) -> RecordType:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a whole file or nothing: temporary name, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    with whole_file(path) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def as_table_value(estimate: Estimate | float | None, digits: int = 3) -> str:

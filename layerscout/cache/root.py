@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from layerscout.cache.store import STORE_ID
+from layerscout.cache.identity import STORE_ID
 from layerscout.errors import DataError
 
-STORES, MIRRORS, STAGING = "stores", "mirrors", "staging"
+STORES, MIRRORS, STAGING, NAMES = "stores", "mirrors", "staging", "refs"
 PARTIALS = "partials"  # the probe's sums over a store's rows, kept to spare a second pass
 
 

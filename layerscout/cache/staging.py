@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.cache.files import sync_folders, write_file
+from layerscout.cache.temporaries import runs
 
 ATTEMPT_FORMAT = "layerscout-attempt/1"
 LEASE_SECONDS = 300.0  # a heartbeat older than this, from another machine, is dead
@@ -154,13 +155,7 @@ def _alive(claim: dict[str, Any]) -> bool:
     pid = claim.get("pid")
     if pid == os.getpid() or age > LONGEST_LEASE_SECONDS or not isinstance(pid, int):
         return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it runs, under another user
-        return True
-    return True
+    return runs(pid)
 
 
 def _names(folder: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +17,13 @@ from layerscout.cache import manifest as manifests
 from layerscout.cache.arrays import NAME, ArrayLayout, ColumnSpec, LayerSpec
 from layerscout.cache.files import StoredObject, first_damaged_document, first_misfit, read_document, sync_folders, write_file
 from layerscout.cache.reader import REPAIR, LayerReader
+from layerscout.cache.root import MIRRORS, NAMES, STORES
 from layerscout.errors import DataError, UsageError, suggest
 
 __all__ = ["ColumnSpec", "LayerReader", "LayerSpec", "Store", "default_root", "find_store", "name_store", "open_store"]
 
-STORE_ID = re.compile(r"ls1-[0-9a-f]{32}")
 REFERENCE_FORMAT = "layerscout-ref/1"
-ORIGIN_NAME = "origin.json"  # marks a mirror, see cache.mirror
+ORIGIN_NAME = "origin.json"  # marks a mirror, see cache.remote.mirror
 
 
 class Store:
@@ -132,7 +131,7 @@ def default_root() -> Path:
 
 
 def open_store(root: Path | str | None, text: Path | str) -> Store:
-    """Open a store by its id, by a name given with ``name_store``, by its folder, or by a URL (see ``cache.mirror``).
+    """Open a store by its id, by a name given with ``name_store``, by its folder, or by a URL (see ``cache.remote.mirror``).
 
     Raises
     ------
@@ -145,9 +144,9 @@ def open_store(root: Path | str | None, text: Path | str) -> Store:
         from layerscout.cache.remote.mirror import open_url
 
         return open_url(root, word)
-    if STORE_ID.fullmatch(word):
+    if identities.STORE_ID.fullmatch(word):
         return _open_held(root, word)
-    reference = root / "refs" / f"{word}.json"
+    reference = root / NAMES / f"{word}.json"
     if NAME.fullmatch(word) and reference.is_file():
         return _open_held(root, _read_reference(reference))
     if Path(text).is_dir():
@@ -164,7 +163,7 @@ def find_store(root: Path | str | None, identity: identities.Identity) -> Store 
     DataError
         The identity is unresolved, or the store that would serve is damaged.
     """
-    folder = (Path(root) if root is not None else default_root()) / "stores"
+    folder = (Path(root) if root is not None else default_root()) / STORES
     exact = folder / identities.store_id(identity)
     if exact.is_dir():
         return Store.open(exact)
@@ -183,7 +182,7 @@ def name_store(root: Path | str | None, name: str, store: Store) -> Path:
         The name is not made of letters, digits, ".", "_" and "-", or looks like a store id.
     """
     check_name(name)
-    folder = (Path(root) if root is not None else default_root()) / "refs"
+    folder = (Path(root) if root is not None else default_root()) / NAMES
     document = {"format": REFERENCE_FORMAT, "store_id": store.id}
     write_file(folder, f"{name}.json", json.dumps(document).encode() + b"\n")
     sync_folders(folder)
@@ -192,17 +191,17 @@ def name_store(root: Path | str | None, name: str, store: Store) -> Path:
 
 def check_name(name: str) -> None:
     """Raise UsageError unless a store may have this name."""
-    if not NAME.fullmatch(name) or STORE_ID.fullmatch(name):
+    if not NAME.fullmatch(name) or identities.STORE_ID.fullmatch(name):
         raise UsageError(f"'{name}' cannot name a store", hint="letters, digits, '.', '_' and '-', beginning with a letter or digit")
 
 
 def _open_held(root: Path, store_id: str) -> Store:
     """Open a store that is here whole, else its mirror."""
-    if not (root / "stores" / store_id).is_dir() and (root / "mirrors" / store_id).is_dir():
+    if not (root / STORES / store_id).is_dir() and (root / MIRRORS / store_id).is_dir():
         from layerscout.cache.remote.mirror import open_mirror
 
         return open_mirror(root, store_id)
-    return Store.open(root / "stores" / store_id)
+    return Store.open(root / STORES / store_id)
 
 
 def _serves(candidate: Path, identity: identities.Identity) -> bool:
@@ -218,6 +217,6 @@ def _read_reference(path: Path) -> str:
         target = json.loads(path.read_bytes())["store_id"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is not a store's name: {error!r}", hint="delete it and name the store again") from None
-    if not isinstance(target, str) or not STORE_ID.fullmatch(target):
+    if not isinstance(target, str) or not identities.STORE_ID.fullmatch(target):
         raise DataError(f"{path} names {target!r}, which is not a store id", hint="delete it and name the store again")
     return target

@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from layerscout.cache import manifest, staging
-from layerscout.cache.files import StoredObject, chunk_is_intact
+from layerscout.cache.files import StoredObject
+from layerscout.cache.fingerprint import misfit_of_file
 from layerscout.cache.layout import StoreLayout
 from layerscout.cache.records import Record
 
@@ -38,4 +39,8 @@ def finished(attempt: Path, unit: int, layout: StoreLayout, identity_digest: str
     whole = UnitMarker.of(identity_digest, unit, marker.objects) == marker
     if not whole or [item.path for item in marker.objects] != expected:
         return None
-    return marker.objects if all(chunk_is_intact(attempt / staging.TREE, item) for item in marker.objects) else None
+    try:
+        intact = all(misfit_of_file(attempt / staging.TREE / item.path, item, full=False) is None for item in marker.objects)
+    except OSError:
+        return None
+    return marker.objects if intact else None

@@ -14,6 +14,7 @@ from layerscout.cache.arrays import Codec, ColumnSpec, LayerSpec
 from layerscout.cache.checks import Rows, check_fit, check_space, checked_arrays
 from layerscout.cache.files import Buffer, StoredObject, first_misfit, sync_folders, trailer_of, write_file, write_files
 from layerscout.cache.layout import ROWS_PER_CHUNK, STANDARD_COLUMNS, StoreLayout, planned_bytes
+from layerscout.cache.root import STAGING, STORES
 from layerscout.cache.store import Store
 from layerscout.cache.units import UnitMarker, finished
 from layerscout.errors import DataError
@@ -75,7 +76,7 @@ class StoreWriter:
         root = Path(root)
         layout = StoreLayout.plan(arrays, rows, rows_per_chunk, columns, codec)
         check_fit(identity, layout)
-        folder = root / "staging" / identities.store_id(identity)
+        folder = root / STAGING / identities.store_id(identity)
         digest = identities.identity_digest(identity)
         plan = {
             "identity_digest": digest,
@@ -168,7 +169,7 @@ class StoreWriter:
 
     @property
     def _target(self) -> Path:
-        return self.root / "stores" / self.store_id
+        return self.root / STORES / self.store_id
 
     def _published(self) -> bool:
         return (self._target / manifest.NAME).is_file()

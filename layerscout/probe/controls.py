@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 from layerscout.errors import DataError
 from layerscout.probe.moments import Sums
 
-# Share of a feature's variance that counts as noise, so that exact features give finite bits: about the rounding of
-# float16, and for float32 products what their rounding can grow to in nearly dependent features.
-NOISE_FLOOR = {"float64": 1e-6, "float32": 1e-4}
+# Share of a feature's variance that counts as noise, so that exact features give finite bits: what the rounding of float32
+# products can grow to in nearly dependent features. It is the same for float64, or layers of one ranking could not be compared.
+NOISE_FLOOR = 1e-4
 Matrix = Float[np.ndarray, "feature feature"]
 
 
@@ -92,7 +92,6 @@ def bits(
     edges: Matrix,
     live: Float[np.ndarray, " feature"],
     discrete: bool,
-    precision: str,
 ) -> Bits:
     """How many bits a linear-Gaussian model learns about z_{t+1}.
 
@@ -117,7 +116,7 @@ def bits(
     Barnett, Barrett and Seth (2009), Granger causality and transfer entropy are equivalent for Gaussian variables.
     """
     xx, xy, yy = standardised
-    width, count, noise = len(edges), total.count, NOISE_FLOOR[precision]
+    width, count, noise = len(edges), total.count, NOISE_FLOOR
     chosen = np.flatnonzero(live)
     if not len(chosen):
         return Bits()

@@ -123,7 +123,7 @@ def measure(
     reward_error = found.scalars[:, 0] if has_reward else None
     trivial = (persistence_error(forecast), autoregression_out_of_fold(forecast, dealt.fold_of_group))
     parts = components(groups, Errors(reward_error, found.transition, found.transition_share, *trivial), live, *entropies)
-    information = bits(total, standardised, moments.edges, live, bool(transitions.levels), moments.precision)
+    information = bits(total, standardised, moments.edges, live, bool(transitions.levels))
     singular = rankme(total, moments.shift, covariance, rounding(moments.precision, width))
     squares = squares_of(total)
     confirmation = confirm(total, held, moments.shift, grid, found, live, has_reward, covariance, correlation) if held is not None else None

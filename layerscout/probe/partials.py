@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from layerscout.cache.files import TEMPORARY_SUFFIX
 from layerscout.cache.root import PARTIALS as FOLDER
+from layerscout.cache.temporaries import whole_file
 from layerscout.probe.rows import Reader, pilot_rows
 from layerscout.probe.spans import Borders, Moves
 from layerscout.probe.sums import ColumnSums, LatentSums
@@ -96,21 +95,15 @@ def keys(reader: Any, chosen: Moves, precision: str) -> tuple[str, str] | None:
 
 def write(path: Path, sums: Side, borders: Borders) -> Source:
     """Write a partial whole or not at all; a torn one would be noticed by its digest."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
-    try:
-        with temporary.open("wb") as file:
-            hashed = _Hashed(file)
-            hashed.write(MAGIC)
-            for array in (borders.first, borders.last, np.array([borders.nonfinite, borders.first_nonfinite])):
-                np.lib.format.write_array(hashed, array, allow_pickle=False)
-            source = Source(path, file.tell())
-            _write_pieces(hashed, sums)
-            file.write(hashed.digest.digest())
-        temporary.replace(path)
-        return source
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        hashed = _Hashed(file)
+        hashed.write(MAGIC)
+        for array in (borders.first, borders.last, np.array([borders.nonfinite, borders.first_nonfinite])):
+            np.lib.format.write_array(hashed, array, allow_pickle=False)
+        source = Source(path, file.tell())
+        _write_pieces(hashed, sums)
+        file.write(hashed.digest.digest())
+    return source
 
 
 class Source:

@@ -225,7 +225,9 @@ def _digest(parts: dict[str, Any]) -> str:
 
 def key(config: ProbeConfig, stores: Sequence[Store], twin: Store | None) -> str:
     """Name of a question: equal for equal stores and settings, whatever their paths."""
-    names = {"stores": [store.id for store in stores], "labels": label(config, stores), "twin": twin.id if twin else None}
+    # manifests, not ids: two runs of one identity need not have the same bytes
+    names: dict[str, Any] = {"stores": [store.manifest.digest for store in stores], "labels": label(config, stores)}
+    names["twin"] = twin.manifest.digest if twin else None
     return _digest(names | {"settings": config.model_dump(mode="json", exclude=set(RUN_ONLY))})
 
 
@@ -233,7 +235,15 @@ def evidence_path(config: ProbeConfig, job: Job, store: Store) -> Path:
     """Where a layer's evidence is kept, named by everything that its numbers depend on; ``store`` gives the index columns."""
     settings = config.model_dump(mode="json", exclude=set(RUN_ONLY | RANKING_ONLY))
     columns = sorted(needed_columns(store.columns, config))
-    digest = _digest({"store": job.store.id, "layer": job.spec.name, "role": job.role, "columns": columns, "settings": settings})
+    digest = _digest(
+        {
+            "stores": [job.store.manifest.digest, store.manifest.digest],
+            "layer": job.spec.name,
+            "role": job.role,
+            "columns": columns,
+            "settings": settings,
+        }
+    )
     return config.out / EVIDENCE_FOLDER / f"{digest[:32]}.json"
 
 

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from layerscout.cache.identity import STORE_ID
 from layerscout.cache.layout import LayerSpec
-from layerscout.cache.store import STORE_ID, Store, open_store
+from layerscout.cache.store import Store, open_store
 from layerscout.errors import DataError, suggest
 from layerscout.probe.config import ProbeConfig
 

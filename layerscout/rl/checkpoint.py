@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from layerscout.cache.temporaries import whole_file
 from layerscout.errors import DataError
 
 ARRAY = "__array__"
@@ -20,13 +20,8 @@ def save(path: Path, key: str, state: dict[str, Any]) -> None:
     arrays: dict[str, Any] = {}
     structure = {"key": key, "state": _strip(state, arrays)}
     arrays[STRUCTURE] = np.frombuffer(json.dumps(structure).encode(), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:  # straight to disk: a replay of pictures must not stand in memory a second time
+    with whole_file(path) as file:  # straight to disk: a replay of pictures must not stand in memory a second time
         np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def load(path: Path, key: str) -> dict[str, Any] | None:

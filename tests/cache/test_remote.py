@@ -20,8 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layerscout.cache.files import write_file
+from layerscout.cache.fingerprint import misfit_of_file
 from layerscout.cache.remote import bucket
-from layerscout.cache.remote.arrival import misfit_of_file, receive
+from layerscout.cache.remote.arrival import receive
 from layerscout.cache.remote.place import open_place
 from layerscout.cache.remote.published import content_folder, list_remote
 from layerscout.cache.remote.transfer import plan_pull, plan_push, pull, push

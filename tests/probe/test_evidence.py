@@ -187,8 +187,10 @@ def test_bits_of_action_have_their_closed_form_and_ignore_linear_maps() -> None:
     found = probe(layer.astype(np.float32), columns, shifts=0, precision="float64")
     assert found.bits_action == pytest.approx(0.5 * np.log2(1 + 9 / 4), abs=0.03)
     turned = probe((1e3 * layer @ rng.standard_normal((3, 3)) + 50).astype(np.float32), columns, shifts=0, precision="float64")
-    assert turned.bits_action == pytest.approx(found.bits_action, abs=1e-3)
+    assert turned.bits_action == pytest.approx(found.bits_action, abs=2e-3)  # the noise floor is in the features' own axes
     assert found.bits_action_by_chance < 0.01
+    rounded = probe(layer.astype(np.float32), columns, shifts=0, precision="float32")
+    assert rounded.bits_action == pytest.approx(found.bits_action, abs=1e-5), "one ranking may hold layers of both precisions"
 
 
 def test_bits_of_continuous_actions_and_in_total_have_their_closed_forms() -> None:

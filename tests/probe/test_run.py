@@ -123,6 +123,19 @@ def test_layers_measured_before_are_not_measured_again(tmp_path: Path) -> None:
     assert sorted(store.reads) == ["blocks.1", "blocks.3"]
 
 
+def test_another_run_of_the_same_identity_is_measured_anew(tmp_path: Path) -> None:
+    """Its id is the same, its bytes are not: what was measured of the first says nothing about it."""
+    memory, _ = stores()
+    first = commit(tmp_path / "a", memory)
+    run(plan_stores(config(tmp_path / "out"), first))
+    memory.arrays["blocks.0"] = memory.arrays["blocks.0"][::-1].copy()
+    second = commit(tmp_path / "b", memory)
+    again = plan_stores(config(tmp_path / "out"), second)
+    assert second.id == first.id
+    assert again.existing is None
+    assert len(again.pending) == len(again.jobs)
+
+
 def test_a_bad_activation_stops_the_probe_before_any_ranking(tmp_path: Path) -> None:
     store, _ = stores()
     store.arrays["blocks.3"][7, 3] = np.nan

@@ -11,11 +11,12 @@ from typing import Literal
 from layerscout.cache import records
 from layerscout.cache.arrays import NAME
 from layerscout.cache.files import sync_folders, write_file
+from layerscout.cache.identity import STORE_ID
 from layerscout.cache.records import Record
-from layerscout.cache.store import STORE_ID
+from layerscout.cache.root import NAMES
 from layerscout.errors import DataError
 
-NAMES, PINS = "refs", "pins"
+PINS = "pins"
 
 
 class Reference(Record):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -12,16 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from awscrt.checksums import crc32c
-
 from layerscout.cache import identity as identities
 from layerscout.cache import manifest as manifests
-from layerscout.cache.files import CRC_BYTES, StoredObject, read_document
-from layerscout.cache.store import ORIGIN_NAME, STORE_ID
+from layerscout.cache.files import StoredObject, read_document
+from layerscout.cache.fingerprint import misfit_of_file
+from layerscout.cache.identity import STORE_ID
+from layerscout.cache.store import ORIGIN_NAME
 from layerscout.errors import DataError
 from layerscout.progress import SILENT, Reporter
 
-BLOCK_BYTES = 1 << 20
 READERS = 4  # files read at once: on a network disk one waits while others are summed
 
 
@@ -65,12 +63,11 @@ def verify(path: Path, full: bool = False, reporter: Reporter = SILENT) -> Verif
         return Verification(path.name, path, 1, 0, (Problem(manifests.NAME, "damaged", str(error)),))
     layout = manifest.layout
     layers = {array.path(unit) for array in layout.layers().values() for unit in range(layout.units)}
-    chunks = layers | {array.path(unit) for array in layout.index().values() for unit in range(layout.units)}
     present = [item for item in manifest.objects if not mirror or item.path not in layers or os.path.lexists(path / item.path)]
     total = sum(item.size for item in present)
     problems: list[Problem] = []
     with ThreadPoolExecutor(READERS) as pool, reporter.task(f"verify {manifest.store_id[:12]}", total, "bytes") as task:
-        for item, found in zip(present, pool.map(lambda item: _check(path, item, item.path in chunks, full), present), strict=True):
+        for item, found in zip(present, pool.map(lambda item: _check(path, item, full), present), strict=True):
             problems += [found] if found else []
             task.advance(item.size)
     told = {problem.path for problem in problems}
@@ -80,7 +77,7 @@ def verify(path: Path, full: bool = False, reporter: Reporter = SILENT) -> Verif
     return Verification(manifest.store_id, path, len(present) + 1, total, tuple(problems))
 
 
-def _check(root: Path, item: StoredObject, chunk: bool, full: bool) -> Problem | None:
+def _check(root: Path, item: StoredObject, full: bool) -> Problem | None:
     """Read one file, in blocks, and return the first thing that does not fit."""
     path = root / item.path
     try:
@@ -89,28 +86,12 @@ def _check(root: Path, item: StoredObject, chunk: bool, full: bool) -> Problem |
             return Problem(item.path, "damaged", "not a plain file")
         if state.st_size != item.size:
             return Problem(item.path, "wrong size", f"{state.st_size:,} bytes, expected {item.size:,}")
-        covered = item.size - CRC_BYTES if chunk else item.size
-        crc, sha, tail, left = 0, hashlib.sha256(), b"", covered
-        with path.open("rb", buffering=0) as file:
-            while block := file.read(BLOCK_BYTES):
-                crc = crc32c(block[: max(left, 0)], crc)
-                tail += block[max(left, 0) :]
-                left -= len(block)
-                if full:
-                    sha.update(block)
+        misfit = misfit_of_file(path, item, full)
     except FileNotFoundError:
         return Problem(item.path, "missing", f"{item.size:,} bytes")
     except OSError as error:
         return Problem(item.path, "damaged", f"cannot be read: {error.strerror}")
-    if chunk and tail != crc.to_bytes(CRC_BYTES, "little"):
-        return Problem(item.path, "damaged", "its bytes do not have the crc32c of its trailer")
-    if crc != item.crc32c:
-        return Problem(
-            item.path, "damaged", f"crc32c {crc:08x}, the manifest says {item.crc32c:08x}" + (": another chunk's" if chunk else "")
-        )
-    if full and sha.hexdigest() != item.sha256:
-        return Problem(item.path, "damaged", f"sha256 {sha.hexdigest()[:16]}…, the manifest says {item.sha256[:16]}…")
-    return None
+    return Problem(item.path, "damaged", misfit) if misfit else None
 
 
 def _naming(path: Path, manifest: manifests.Manifest) -> Iterator[Problem]:

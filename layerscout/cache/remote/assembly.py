@@ -10,8 +10,10 @@ from layerscout.cache import manifest as manifests
 from layerscout.cache import staging
 from layerscout.cache.checks import check_space
 from layerscout.cache.files import StoredObject, first_misfit, sync_folders, write_file
-from layerscout.cache.remote.arrival import misfit_of_file, receive, side_by_side
+from layerscout.cache.fingerprint import misfit_of_file
+from layerscout.cache.remote.arrival import receive, side_by_side
 from layerscout.cache.remote.published import Published
+from layerscout.cache.root import STAGING
 from layerscout.progress import Reporter
 
 
@@ -35,7 +37,7 @@ def assemble(
     BudgetError
         The disk has no room; nothing was written.
     """
-    folder = root / "staging" / source.manifest.store_id
+    folder = root / STAGING / source.manifest.store_id
     plan = {"identity_digest": source.manifest.identity_digest, "manifest_digest": source.manifest.digest, "target": target.parent.name}
     earlier = staging.earlier(folder, plan)
     held = {item.path: attempt for attempt in reversed(earlier) for item in objects if fits(attempt / staging.TREE, item)}
@@ -65,7 +67,7 @@ def assemble(
 
 def staged(root: Path, manifest: manifests.Manifest, objects: Sequence[StoredObject]) -> list[StoredObject]:
     """Return the files that a killed assembly of this very store left behind, by their sizes."""
-    trees = (path.parent / staging.TREE for path in (root / "staging" / manifest.store_id).glob(f"*/{staging.ATTEMPT}"))
+    trees = (path.parent / staging.TREE for path in (root / STAGING / manifest.store_id).glob(f"*/{staging.ATTEMPT}"))
     return max(([item for item in objects if fits(tree, item)] for tree in trees), key=len, default=[])
 
 

@@ -14,13 +14,14 @@ from layerscout.cache import manifest as manifests
 from layerscout.cache import records, staging
 from layerscout.cache.checks import check_space
 from layerscout.cache.files import StoredObject, sync_folders, write_file
-from layerscout.cache.identity import Identity
+from layerscout.cache.identity import STORE_ID, Identity
 from layerscout.cache.reader import LayerReader
 from layerscout.cache.records import Record
 from layerscout.cache.remote.arrival import receive, side_by_side
 from layerscout.cache.remote.assembly import assemble, fits
 from layerscout.cache.remote.published import Published, find, folder_of, resolve
-from layerscout.cache.store import ORIGIN_NAME, STORE_ID, Store, check_files
+from layerscout.cache.root import MIRRORS, STAGING, STORES
+from layerscout.cache.store import ORIGIN_NAME, Store, check_files
 from layerscout.errors import DataError, suggest
 from layerscout.progress import SILENT, Reporter
 
@@ -75,7 +76,7 @@ class Mirror(Store):
         check_space(self.root, total)
         origin = source or self._origin(layers)
         # files in the making lie where those of killed processes are swept away
-        attempt = staging.begin(self.root / "staging" / self.id, {"identity_digest": self.manifest.identity_digest, "layers": list(layers)})
+        attempt = staging.begin(self.root / STAGING / self.id, {"identity_digest": self.manifest.identity_digest, "layers": list(layers)})
 
         def bring(item: StoredObject) -> None:
             receive(origin.stream(item), attempt.tree, item, origin.where)
@@ -104,7 +105,7 @@ class Mirror(Store):
 
 def folder(root: Path, store_id: str) -> Path:
     """Return where a store's mirror lies."""
-    return root / "mirrors" / store_id
+    return root / MIRRORS / store_id
 
 
 def open_mirror(root: Path, store_id: str) -> Mirror:
@@ -133,8 +134,8 @@ def open_url(root: Path, url: str) -> Store:
     known = store_id is not None and STORE_ID.fullmatch(store_id)
     source = None if known else find(place, store_id)
     store_id = source.manifest.store_id if source else str(store_id)
-    if (root / "stores" / store_id).is_dir():
-        return Store.open(root / "stores" / store_id)
+    if (root / STORES / store_id).is_dir():
+        return Store.open(root / STORES / store_id)
     if folder(root, store_id).is_dir() and (mirror := open_mirror(root, store_id)).url == place.url:
         return mirror
     return make(source or find(place, store_id), root)

@@ -7,7 +7,6 @@ the manifest's own digest, when ``push`` sent them to a bucket; beside the manif
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ from typing import Any
 
 from layerscout.cache import manifest as manifests
 from layerscout.cache.files import StoredObject
+from layerscout.cache.identity import STORE_ID
 from layerscout.cache.remote.place import Place, open_place, split_url
-from layerscout.cache.store import STORE_ID
 from layerscout.errors import DataError, suggest
 
 LISTED_AT_ONCE = 16
@@ -136,14 +135,10 @@ def parse(content: bytes, where: str) -> manifests.Manifest:
     DataError
         It is damaged, or lists other files than its layers need, or sizes that they cannot have.
     """
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / manifests.NAME
-        path.write_bytes(content)
-        try:
-            manifest = manifests.read(path.parent)
-        except DataError as error:
-            hint = "the copy there is damaged, or of another version of layerscout"
-            raise DataError(str(error).replace(str(path), where), hint=hint) from None
+    try:
+        manifest = manifests.parse(content, where)
+    except DataError as error:
+        raise DataError(str(error), hint="the copy there is damaged, or of another version of layerscout") from None
     if not STORE_ID.fullmatch(manifest.store_id):
         raise DataError(f"{where} states the store id '{manifest.store_id}'", hint=STRANGE)
     return manifest

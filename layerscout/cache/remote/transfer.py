@@ -9,13 +9,15 @@ from typing import Any, Literal
 
 from layerscout.cache import manifest as manifests
 from layerscout.cache.files import StoredObject, first_misfit
+from layerscout.cache.fingerprint import misfit_of_file
 from layerscout.cache.reader import REPAIR
 from layerscout.cache.remote import mirror
-from layerscout.cache.remote.arrival import misfit_of_file, side_by_side
+from layerscout.cache.remote.arrival import side_by_side
 from layerscout.cache.remote.assembly import assemble, fits, staged
 from layerscout.cache.remote.bucket import ObjectPlace
 from layerscout.cache.remote.place import FolderPlace, Place
 from layerscout.cache.remote.published import Published, content_folder, find, manifest_path, parse, read_manifest, resolve
+from layerscout.cache.root import STORES
 from layerscout.cache.store import Store, default_root
 from layerscout.errors import DataError
 from layerscout.progress import SILENT, Reporter
@@ -144,7 +146,7 @@ def plan_pull(url: Url | Published, root: Path | str | None, layers: Sequence[st
 def _origin(url: Url | Published, root: Path | str | None) -> tuple[Path, Published, Path]:
     folder = Path(root) if root is not None else default_root()
     source = url if isinstance(url, Published) else find(*resolve(url))
-    return folder, source, folder / "stores" / source.manifest.store_id
+    return folder, source, folder / STORES / source.manifest.store_id
 
 
 def _destination(store: Store, url: Url) -> tuple[Place, Transfer]:
@@ -193,7 +195,7 @@ def _upload(store: Store, place: ObjectPlace, planned: Transfer, reporter: Repor
 
 
 def _into_folder(store: Store, place: FolderPlace, planned: Transfer, reporter: Reporter, workers: int) -> Transfer:
-    objects, target = store.manifest.objects, place.folder / "stores" / store.id
+    objects, target = store.manifest.objects, place.folder / STORES / store.id
     present: Sequence[StoredObject] = objects
     if planned.outcome == "planned":
         content = (store.path / manifests.NAME).read_bytes()
