@@ -1,119 +1,158 @@
-"""Double DQN, 12 runs side by side, against stable-baselines3's DQN in the same process: CPU milliseconds a run's update.
+"""Run-batched DQN and SAC against Stable-Baselines3, a single-file loop and TorchRL's losses in one process: milliseconds a run's update.
 
-    python benchmarks/agents_speed.py [--quick] [--json]
+    python benchmarks/agents_speed.py [--quick] [--json] [--device cuda [--cuda-graphs]]
 
-Both sides sample their own replay buffer, compute targets, losses and gradients, clip the gradient norm and take an Adam
-step, on 128 features, 5 actions and a 64 x 64 head, with one torch thread. layerscout also evaluates the second network of
-the double estimator and copies its target network; stable-baselines3 does neither inside ``train``. It is given its
-cheapest form: many gradient steps in one call of ``train``. Rounds of the two alternate; figures are medians over rounds.
+Everybody samples its own replay buffer, computes targets, losses and gradients and takes Adam steps, on 128 features, with one
+torch thread: DQN for 5 actions, SAC for 2 dimensions with twin critics, learned temperature and target critics. Rounds of all
+contenders alternate; figures are medians over rounds, ratios are of the same round. layerscout's DQN also evaluates the second
+network of the double estimator, clips gradients and copies its target; Stable-Baselines3 clips, the others do neither. On the
+CPU the milliseconds are processor time, on a GPU wall time. ``--cuda-graphs`` adds one update held in a CUDA graph, without
+sampling and without the check for runs that failed.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium
 import harness
 import numpy as np
-import stable_baselines3
 import torch
-from stable_baselines3.common.logger import Logger
+from agents_contenders import CAPACITY, CONTENDERS, Problem, Train, transitions
 
+from layerscout.rl.agents.base import discounts, normal_noise
 from layerscout.rl.agents.dqn import DQN, DQNConfig
+from layerscout.rl.agents.sac import SACConfig, sac_on_features
 from layerscout.rl.layers import Head
+from layerscout.rl.optimiser import RunAdam
 from layerscout.rl.replay import Replay, run_generators
 
-RUNS, WIDTH, ACTIONS, HIDDEN, CAPACITY = 12, 128, 5, (64, 64), 10_000
-BARS = {"speedup_batch_32": 8.0}
+BARS = {
+    "dqn_32_runs_12_times_stable_baselines3": 8.0,
+    "dqn_64_runs_12_times_stable_baselines3": 5.0,
+    "sac_256_runs_1_times_stable_baselines3": 1.3,
+    "sac_1024_runs_1_times_stable_baselines3": 1.2,
+    "sac_64_runs_6_times_stable_baselines3": 1.5,
+}
 
 
-class Nothing(gymnasium.Env):
-    """An environment that only tells its spaces."""
-
-    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (WIDTH,), np.float32)
-    action_space = gymnasium.spaces.Discrete(ACTIONS)
-
-
-def fill(z: np.ndarray, next_z: np.ndarray, action: np.ndarray, reward: np.ndarray, ended: np.ndarray, seed: int) -> None:
-    """Fill a replay's arrays with random transitions in place."""
-    rng = np.random.default_rng(seed)
-    z[:], next_z[:] = rng.standard_normal(z.shape, np.float32), rng.standard_normal(z.shape, np.float32)
-    action[:], reward[:], ended[:] = (
-        rng.integers(0, ACTIONS, action.shape),
-        rng.standard_normal(reward.shape),
-        rng.random(ended.shape) < 0.05,
-    )
+def rows(device: str) -> list[tuple[str, Problem, int, int]]:
+    """Name, problem, runs side by side, and updates of a full round."""
+    small, wide = (64, 64), (256, 256)
+    return [
+        ("dqn_32", Problem(32, small, actions=5, device=device), 12, 600),
+        ("dqn_64", Problem(64, small, actions=5, device=device), 12, 600),
+        ("sac_256", Problem(256, wide, dimensions=2, device=device), 1, 60),
+        ("sac_1024", Problem(1024, wide, dimensions=2, device=device), 1, 20),
+        ("sac_64", Problem(64, wide, dimensions=2, device=device), 6, 40),
+    ]
 
 
-def layerscout_side(batch: int) -> Callable[[int], None]:
-    """Return a function that takes ``updates`` updates of all runs."""
-    config = DQNConfig(batch=batch, head="mlp", hidden=HIDDEN, double=True, gradient_clip=10.0, target_interval=500)
-    learner = DQN(config, lambda seeds: Head(WIDTH, ACTIONS, seeds, config.head, config.hidden), range(RUNS))
-    replay = Replay(RUNS, CAPACITY, (WIDTH,))
-    for run in range(RUNS):
-        fill(replay.states[run, :, 0], replay.states[run, :, 1], replay.action[run], replay.reward[run], replay.terminated[run], run)
+def layerscout(problem: Problem, runs: int) -> tuple[Any, Replay, list[np.random.Generator]]:
+    """Return the learner, its filled replay and the generators that draw from it."""
+    agent: Any
+    if problem.actions:
+        dqn = DQNConfig(batch=problem.batch, hidden=problem.hidden, gamma=problem.gamma, lr=problem.lr)
+        agent = DQN(dqn, lambda seeds: Head(problem.width, problem.actions, seeds, hidden=dqn.hidden), range(runs), problem.device)
+    else:
+        sac = SACConfig(batch=problem.batch, hidden=problem.hidden, gamma=problem.gamma, lr=problem.lr)
+        agent = sac_on_features(sac, problem.width, range(runs), dimensions=problem.dimensions, device=problem.device)
+    replay = Replay(runs, CAPACITY, (problem.width,), action_dimensions=problem.dimensions)
+    for run in range(runs):
+        memory = transitions(problem, run)
+        replay.states[run, :, 0], replay.states[run, :, 1] = memory["z"], memory["next_z"]
+        replay.action[run], replay.reward[run], replay.terminated[run] = memory["action"], memory["reward"], memory["ended"]
     replay.size[:] = CAPACITY
-    generators = run_generators(range(RUNS), purpose=0)
+    return agent, replay, run_generators(range(runs), 1)
+
+
+def eager(problem: Problem, runs: int) -> Train:
+    agent, replay, generators = layerscout(problem, runs)
 
     def train(updates: int) -> None:
         for _ in range(updates):
-            learner.update(replay.sample(batch, generators))
+            agent.update(replay.sample(problem.batch, generators))
 
     return train
 
 
-def baseline_side(batch: int) -> Callable[[int], None]:
-    """Return a function that takes ``updates`` updates of one stable-baselines3 learner."""
-    learner = stable_baselines3.DQN(
-        "MlpPolicy",
-        Nothing(),
-        batch_size=batch,
-        buffer_size=CAPACITY,
-        gamma=0.98,
-        learning_rate=1e-3,
-        policy_kwargs={"net_arch": list(HIDDEN)},
-        device="cpu",
-        seed=0,
-    )
-    learner.set_logger(Logger(None, []))
-    buffer: Any = learner.replay_buffer
-    fill(buffer.observations, buffer.next_observations, buffer.actions, buffer.rewards, buffer.dones, 0)
-    buffer.full = True
-    return lambda updates: learner.train(gradient_steps=updates, batch_size=batch)
+def graphed(problem: Problem, runs: int) -> Train:
+    """Hold one update on one batch in a CUDA graph and play it again and again."""
+    agent, replay, generators = layerscout(problem, runs)
+    batch = replay.sample(problem.batch, generators)
+    arrays = [batch.states, batch.action, batch.reward, discounts(batch, problem.gamma)]
+    if problem.dimensions:
+        arrays.append(normal_noise(generators, (2 * problem.batch, problem.dimensions)))
+    tensors = [torch.from_numpy(array).to(problem.device) for array in arrays]
+
+    def update() -> None:
+        if problem.dimensions:
+            agent.learn(RunAdam.step_on_device, *tensors)
+        else:
+            agent.optimiser.step_on_device(agent.learn(*tensors))
+
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):  # what is set up once must not be recorded
+        for _ in range(3):
+            update()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        update()
+
+    def train(updates: int) -> None:
+        for _ in range(updates):
+            graph.replay()
+
+    return train
 
 
-def milliseconds(train: Callable[[int], None], updates: int) -> float:
-    """Return CPU milliseconds an update."""
-    began = time.process_time()
+def milliseconds(train: Train, updates: int, device: str) -> float:
+    """Return milliseconds an update: processor time, or wall time on a GPU."""
+    clock: Callable[[], float] = time.process_time
+    if device == "cuda":
+        torch.cuda.synchronize()
+        clock = time.perf_counter
+    began = clock()
     train(updates)
-    return (time.process_time() - began) / updates * 1e3
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return (clock() - began) / updates * 1e3
 
 
-def measure(batch: int, rounds: int, updates: int) -> dict[str, float]:
-    """Time both sides in alternating rounds."""
-    ours, baseline = layerscout_side(batch), baseline_side(batch)
-    ours(50)
-    baseline(50)
-    pairs = [(milliseconds(ours, updates) / RUNS, milliseconds(baseline, updates)) for _ in range(rounds)]
-    speedups = [theirs / mine for mine, theirs in pairs]
-    return {
-        f"layerscout_ms_batch_{batch}": statistics.median(mine for mine, _ in pairs),
-        f"stable_baselines3_ms_batch_{batch}": statistics.median(theirs for _, theirs in pairs),
-        f"speedup_batch_{batch}": statistics.median(speedups),
-        f"speedup_batch_{batch}_low": min(speedups),
-        f"speedup_batch_{batch}_high": max(speedups),
-    }
+def measure(name: str, problem: Problem, runs: int, rounds: int, updates: int, graphs: bool) -> dict[str, Any]:
+    """Time everybody in alternating rounds."""
+    installed = [contender for contender in CONTENDERS if importlib.util.find_spec(contender) or contender == "single_file"]
+    sides = {"layerscout": (eager(problem, runs), runs)} | {contender: (CONTENDERS[contender](problem), 1) for contender in installed}
+    if graphs:
+        sides["layerscout_graph"] = (graphed(problem, runs), runs)
+    for train, _ in sides.values():
+        train(max(updates // 10, 3))
+    times = [
+        {side: milliseconds(train, updates, problem.device) / together for side, (train, together) in sides.items()} for _ in range(rounds)
+    ]
+    row = f"{name}_runs_{runs}"
+    figures: dict[str, Any] = {f"{row}_{side}_ms": round(statistics.median(round_[side] for round_ in times), 4) for side in sides}
+    for side in installed:
+        ratios = [round_[side] / round_["layerscout"] for round_ in times]
+        figures[f"{row}_times_{side}"] = round(statistics.median(ratios), 3)
+        figures[f"{row}_times_{side}_range"] = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    return figures
 
 
 def main() -> None:
-    chosen = harness.options(__doc__)
+    chosen = harness.options(__doc__, device=True, cuda_graphs=True)
     torch.set_num_threads(1)
-    rounds, updates = (7, 150) if chosen.quick else (11, 600)
-    figures = {key: round(value, 4) for batch in (32, 64) for key, value in measure(batch, rounds, updates).items()}
-    harness.finish("agents_speed", ("torch", "stable_baselines3", "numpy"), figures, chosen.json, at_least=BARS)
+    rounds, share = (7, 0.25) if chosen.quick else (9, 1.0)
+    figures: dict[str, Any] = {}
+    for name, problem, runs, updates in rows(chosen.device):
+        figures |= measure(name, problem, runs, rounds, max(int(share * updates), 4), chosen.cuda_graphs and chosen.device == "cuda")
+    packages = ["torch", "stable_baselines3", "numpy", *(["torchrl"] if importlib.util.find_spec("torchrl") else [])]
+    harness.finish("agents_speed", tuple(packages), figures, chosen.json, at_least=BARS if chosen.device == "cpu" else None)
 
 
 if __name__ == "__main__":

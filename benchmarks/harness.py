@@ -9,11 +9,15 @@ from importlib.metadata import version
 from typing import Any
 
 
-def options(description: str | None) -> argparse.Namespace:
-    """Read ``--quick`` and ``--json``."""
+def options(description: str | None, device: bool = False, cuda_graphs: bool = False) -> argparse.Namespace:
+    """Read ``--quick`` and ``--json``, and ``--device`` and ``--cuda-graphs`` where a benchmark runs on a GPU too."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a shorter run, for continuous integration")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    if device:
+        parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute")
+    if cuda_graphs:
+        parser.add_argument("--cuda-graphs", action="store_true", help="with --device cuda: also hold one update in a CUDA graph")
     return parser.parse_args()
 
 

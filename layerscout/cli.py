@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from layerscout import __version__, cli_import, cli_store
+from layerscout import __version__, cli_import, cli_passport, cli_store
 from layerscout.console import AsJson, Debug, DryRun, Quiet, Root, emit, guarded, table
 from layerscout.processor import name_core_type
 from layerscout.progress import Reporter
@@ -56,7 +56,7 @@ def demo(
 def collect(
     environment: Annotated[str | None, typer.Argument(help="layerscout/Intercept-v0, layerscout/Grid-v0 or any Gymnasium id.")] = None,
     steps: Annotated[int | None, typer.Option(help="Environment steps, at least.")] = None,
-    policy: Annotated[str | None, typer.Option(help="random, random:K, epsilon:E or epsilon:E:K.")] = None,
+    policy: Annotated[str | None, typer.Option(help="random, random:K, epsilon:E, epsilon:E:K or noise:S.")] = None,
     seed: Annotated[int | None, typer.Option()] = None,
     copies: Annotated[int | None, typer.Option(help="Games side by side; changes speed, not data.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the square frame in pixels.")] = None,
@@ -88,6 +88,7 @@ def collect(
 
 
 app.command("import")(cli_import.import_dataset)
+app.command()(cli_passport.passport)
 
 
 @app.command()
@@ -121,11 +122,15 @@ def extract(
     data: Annotated[Path | None, typer.Argument(help="Trajectories from layerscout collect.")] = None,
     root: Root = None,
     layer: Annotated[list[str] | None, typer.Option("--layer", help="Only these layers (repeat).")] = None,
-    pooling: Annotated[str | None, typer.Option(help="WHERE/HOW, e.g. last/grid4 or all/mean.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Clips a forward pass.")] = None,
+    pooling: Annotated[list[str] | None, typer.Option(help="WHERE/HOW, e.g. last/grid4 or all/mean (repeat for several).")] = None,
+    compute: Annotated[str | None, typer.Option(help="Numbers inside the model: float32, bfloat16 or float16.")] = None,
+    compile_: Annotated[bool, typer.Option("--compile", help="Run the blocks through torch.compile.")] = False,
+    latents: Annotated[bool, typer.Option("--latents", help="Keep a denoiser's VAE latents in a store of their own.")] = False,
+    batch: Annotated[str | None, typer.Option(help="Clips a forward pass, or auto: as many as memory takes.")] = None,
     name: Annotated[str | None, typer.Option(help="What people will call the store.")] = None,
     device: Device = None,
     threads: Threads = None,
+    scheduler: Annotated[str | None, typer.Option(help="A dask scheduler (tcp://…), or local:N for N processes here.")] = None,
     config: ConfigFile = None,
     preset: Preset = None,
     set_: Assignments = None,
@@ -138,8 +143,9 @@ def extract(
     from layerscout.extract import run as stage
     from layerscout.extract.config import ExtractConfig
 
-    flags: dict[str, Any] = {"backbone": backbone, "data": data, "root": root, "layers": layer or None, "pooling": pooling}
-    flags |= {"batch": batch, "name": name, "device": device, "threads": threads}
+    flags: dict[str, Any] = {"backbone": backbone, "data": data, "root": root, "layers": layer or None, "pooling": pooling or None}
+    flags |= {"compute": compute, "compile": compile_ or None, "latents": latents or None, "batch": batch, "name": name}
+    flags |= {"device": device, "threads": threads, "scheduler": scheduler}
     planned = stage.plan(_settings(ExtractConfig, "extract", config, preset, set_, flags))
     if dry_run:
         emit(planned.describe(), as_json)
@@ -203,6 +209,8 @@ def train(
     mode: Annotated[str | None, typer.Option(help="offline, online or in-loop.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Runs an arm.")] = None,
     head: Annotated[list[str] | None, typer.Option("--head", help="linear or mlp (repeat to compare).")] = None,
+    algorithm: Annotated[str | None, typer.Option(help="auto, dqn, sac or iql.")] = None,
+    all_layers: Annotated[bool | None, typer.Option("--all-layers", help="Every layer takes part: for score against return.")] = None,
     updates: Annotated[int | None, typer.Option(help="Updates (offline).")] = None,
     steps: Annotated[int | None, typer.Option(help="Environment steps a run (online, in-loop).")] = None,
     root: Root = None,
@@ -217,13 +225,22 @@ def train(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train Q-learning agents on the selected layers and on the controls, under one budget."""
+    """Train agents on the selected layers and on the controls, under one budget."""
     from layerscout.rl import run as stage
     from layerscout.rl import tables
     from layerscout.rl.config import TrainConfig
 
     flags: dict[str, Any] = {"environment": environment, "selection": selection, "mode": mode, "seeds": seeds, "heads": head or None}
-    flags |= {"updates": updates, "steps": steps, "root": root, "out": out, "device": device, "threads": threads}
+    flags |= {
+        "algorithm": algorithm,
+        "all_layers": all_layers,
+        "updates": updates,
+        "steps": steps,
+        "root": root,
+        "out": out,
+        "device": device,
+        "threads": threads,
+    }
     settings = _settings(TrainConfig, "train", config, preset, set_, flags)
     planned = stage.plan(settings)
     if dry_run:
@@ -236,15 +253,25 @@ def train(
 @app.command()
 @guarded
 def report(
-    out: Annotated[Path, typer.Argument(help="Folder with the results of probe and train.")] = Path("outputs"),
+    folder: Annotated[
+        list[Path] | None, typer.Argument(help="Results of probe and train (default: outputs); several are tasks of a study.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where a study goes (several folders: outputs/study).")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write one self-contained HTML page and paper.md from the run's own files."""
+    """Write one self-contained HTML page and paper.md from the run's own files; from several folders, a study of score against return."""
+    folders = folder or [Path("outputs")]
+    if out is not None or len(folders) > 1:
+        from layerscout.rl.study_page import write_study
+
+        page = write_study(folders, out or Path("outputs/study"))
+        emit({"page": str(page), **{name: str(page.with_name(f"study.{name}")) for name in ("json", "csv", "md")}}, as_json)
+        return
     from layerscout.rl.report import write_report
 
-    page = write_report(out)
+    page = write_report(folders[0])
     emit({"page": str(page), "paper": str(page.with_name("paper.md"))}, as_json)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import sys
 from pathlib import Path
 
-MEMINFO = Path("/proc/meminfo")
+MEMINFO, STATUS = Path("/proc/meminfo"), Path("/proc/self/status")
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # names of glibc's mallopt
 
@@ -36,6 +37,19 @@ def _container() -> int | None:
         return None if limit == "max" else max(int(limit) - int(used), 0)
     except (OSError, ValueError):
         return None
+
+
+def peak_memory() -> int:
+    """Return the most bytes of memory that this process has held at a time."""
+    try:
+        # not getrusage: what it tells of a new process may be its parent's
+        fields = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+        return int(fields["VmHWM"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        import resource
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
 
 
 def hold_freed() -> None:

@@ -14,6 +14,20 @@ REGISTRY: dict[str, dict[str, str]] = {
         "tiny-untrained": "layerscout.extract.backbones.tiny:untrained",
         "synthetic": "layerscout.extract.backbones.synthetic:build",
         "cogvideox": "layerscout.extract.backbones.cogvideox:build",
+        "wan": "layerscout.extract.backbones.wan:build",
+        "ltx": "layerscout.extract.backbones.ltx:build",
+        "hunyuan": "layerscout.extract.backbones.hunyuan:build",
+        "hunyuan15": "layerscout.extract.backbones.hunyuan15:build",
+        "mochi": "layerscout.extract.backbones.mochi:build",
+        "svd": "layerscout.extract.backbones.svd:build",
+        "cosmos": "layerscout.extract.backbones.cosmos:build",
+        "vjepa2": "layerscout.extract.backbones.vjepa2:build",
+        "videomae": "layerscout.extract.backbones.videomae:build",
+        "timesformer": "layerscout.extract.backbones.timesformer:build",
+        "vivit": "layerscout.extract.backbones.vivit:build",
+        "r3d18": "layerscout.extract.backbones.r3d:build",
+        "transnet": "layerscout.extract.backbones.transnet:pretrained",
+        "transnet-untrained": "layerscout.extract.backbones.transnet:untrained",
     },
     "importer": {
         "minari": "layerscout.cache.importers.minari:Minari",
@@ -25,6 +39,10 @@ REGISTRY: dict[str, dict[str, str]] = {
     "world": {
         "layerscout/Grid-v0": "layerscout.rl.envs.grid:Grid",
         "layerscout/Intercept-v0": "layerscout.rl.envs.intercept:Intercept",
+    },
+    "simulator": {
+        "metaworld": "layerscout.rl.envs.meta_world:MetaWorld",
+        "dm_control": "layerscout.rl.envs.control_suite:ControlSuite",
     },
 }
 

@@ -88,7 +88,7 @@ def flat(value: Any, name: str = "") -> Iterator[str]:
         for key, part in value.items():
             yield from flat(part, f"{name}.{key}" if name else str(key))
     else:
-        yield f"  {name}: {value}"
+        yield f"  {name}: {'n/a' if value is None else value}"
 
 
 def problems(checked: Sequence[Verification]) -> str:

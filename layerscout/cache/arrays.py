@@ -15,6 +15,7 @@ from layerscout.cache.files import CRC_BYTES
 from layerscout.errors import DataError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+LAYER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,199}")  # "@" parts a layer from how it was pooled
 LAYER_DTYPES = ("float16", "float32", "bfloat16")
 ZSTD_LEVEL = 1
 LARGEST_CHUNK = 2**30  # bytes of a decoded chunk: what a store from a stranger may make a reader allocate at once
@@ -38,7 +39,7 @@ class LayerSpec:
     module: str
 
     def __post_init__(self) -> None:
-        _check_name("layer", self.name)
+        _check_name("layer", self.name, LAYER_NAME)
         if self.width < 1:
             raise DataError(f"layer '{self.name}' has width {self.width}, expected at least 1", hint="see layerscout layers BACKBONE")
         if self.dtype not in LAYER_DTYPES:
@@ -63,8 +64,8 @@ class ColumnSpec:
             raise DataError(f"index column '{self.name}' has width {self.width}, expected at least 1", hint="leave empty columns out")
 
 
-def _check_name(what: str, name: str) -> None:
-    if not NAME.fullmatch(name) or name == "zarr.json":
+def _check_name(what: str, name: str, pattern: re.Pattern[str] = NAME) -> None:
+    if not pattern.fullmatch(name) or name == "zarr.json":
         hint = "letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 200"
         raise DataError(f"'{name}' cannot name a {what}", hint=hint)
 

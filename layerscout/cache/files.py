@@ -95,6 +95,11 @@ def sync_folders(root: Path, paths: Iterable[str] = ()) -> None:
             os.close(descriptor)
 
 
+def has_trailer(path: str) -> bool:
+    """Tell whether a file of a store is a chunk, which ends in its own crc32c; JSON files and passports are as others read them."""
+    return not path.endswith((".json", ".safetensors"))
+
+
 def read_document(path: Path) -> bytes:
     """Return the bytes of a JSON file; a store may come from a stranger, so it must be a plain file of a reasonable size.
 

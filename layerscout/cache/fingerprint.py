@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from awscrt.checksums import crc32c
 
-from layerscout.cache.files import CRC_BYTES, StoredObject
+from layerscout.cache.files import CRC_BYTES, StoredObject, has_trailer
 
 BLOCK_BYTES = 2**20
 CRC_OF_INTACT_CHUNK = 0x48674BC7  # crc32c over any payload followed by its own crc32c
@@ -36,7 +36,7 @@ class Fingerprint:
         if self.size != item.size:
             return f"{self.size:,} bytes instead of {item.size:,}"
         crc = self._crc
-        if not item.path.endswith(".json"):  # a chunk file ends in its own crc32c, which the manifest states
+        if has_trailer(item.path):  # which the manifest states
             if crc != CRC_OF_INTACT_CHUNK:
                 return "bytes that do not have the crc32c of its trailer"
             crc = int.from_bytes(self._tail, "little")

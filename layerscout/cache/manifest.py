@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from layerscout import __version__
 from layerscout.cache import identity as identities
 from layerscout.cache import records
+from layerscout.cache.arrays import NAME as LAYER
 from layerscout.cache.arrays import Codec, ColumnSpec, LayerSpec
 from layerscout.cache.files import LARGEST_DOCUMENT, StoredObject, read_document, sync_folders, write_file
 from layerscout.cache.layout import STANDARD_COLUMNS, StoreLayout
@@ -21,6 +23,9 @@ from layerscout.errors import DataError
 REPAIR = "delete the store and extract it again"
 NAME = "manifest.json"
 IDENTITY_NAME = "identity.json"
+PASSPORTS = "passports"  # folder of what is needed to run single blocks: two files a block, for as many blocks as there are
+PASSPORT = re.compile(rf"{PASSPORTS}/({LAYER.pattern})\.(json|safetensors)")
+LARGEST_PASSPORT = 2**30  # bytes of its tensors: what a store from a stranger may make a reader allocate at once
 
 
 class Manifest(Record):
@@ -40,6 +45,12 @@ class Manifest(Record):
     objects: tuple[StoredObject, ...]
     provenance: dict[str, Any]  # what made the store without changing its numbers: command, host, versions, times
     digest: str
+
+    @property
+    def passports(self) -> tuple[str, ...]:
+        """Names of the layers that have one."""
+        found = (PASSPORT.fullmatch(item.path) for item in self.objects)
+        return tuple(match[1] for match in found if match and match[2] == "json")
 
     @property
     def layout(self) -> StoreLayout:
@@ -132,10 +143,11 @@ def check_objects(manifest: Manifest, path: Path | str) -> None:
     """
     layout = manifest.layout
     count = layout.units * len(layout.arrays()) + len(layout.metadata_paths()) + 1
-    if count != len(manifest.objects):
-        message = f"{path} lists {len(manifest.objects)} files, its layers need {count}"
+    passports = [item for item in manifest.objects if is_passport(item.path)]
+    if count != len(manifest.objects) - len(passports):
+        message = f"{path} lists {len(manifest.objects) - len(passports)} files, its layers need {count}"
         raise DataError(message, hint=REPAIR)
-    listed, needed = sorted(item.path for item in manifest.objects), sorted(object_paths(layout))
+    listed, needed = sorted(item.path for item in manifest.objects if not is_passport(item.path)), sorted(object_paths(layout))
     if listed != needed:
         odd = min(set(listed) ^ set(needed), default="a file twice")
         raise DataError(f"{path} does not list the files that its layers need: {odd}", hint=REPAIR)
@@ -148,10 +160,33 @@ def check_objects(manifest: Manifest, path: Path | str) -> None:
             if not 0 < size <= array.most_file_bytes or (layout.codec == "none" and size != array.most_file_bytes):
                 message = f"{path} states {size} bytes for {array.path(unit)}, which has {array.most_file_bytes}"
                 raise DataError(message, hint=REPAIR)
+    _check_passports(passports, path)
+
+
+def _check_passports(items: Sequence[StoredObject], path: Path | str) -> None:
+    layers = set()
+    for item in items:
+        match = PASSPORT.fullmatch(item.path)
+        most = LARGEST_DOCUMENT if item.path.endswith(".json") else LARGEST_PASSPORT
+        if match is None or not 0 < item.size <= most:
+            raise DataError(f"{path} lists {item.path} of {item.size:,} bytes, which is no passport", hint=REPAIR)
+        layers.add(match[1])
+    if sorted(item.path for item in items) != sorted(name for layer in layers for name in passport_paths(layer)):
+        raise DataError(f"{path} lists half a passport, or one twice", hint=REPAIR)
+
+
+def is_passport(path: str) -> bool:
+    """Tell whether a file of a store belongs to a passport, by its folder alone."""
+    return path.startswith(f"{PASSPORTS}/")
+
+
+def passport_paths(layer: str) -> tuple[str, str]:
+    """Return the two files of a layer's passport: what it says, and its tensors."""
+    return f"{PASSPORTS}/{layer}.json", f"{PASSPORTS}/{layer}.safetensors"
 
 
 def object_paths(layout: StoreLayout) -> list[str]:
-    """Return every file that a store of this layout consists of, the manifest aside."""
+    """Return every file that a store of this layout must have, the manifest aside."""
     arrays = layout.arrays()
     chunks = [array.path(unit) for unit in range(layout.units) for array in arrays]
     return [*chunks, *layout.metadata_paths(), IDENTITY_NAME]

@@ -118,10 +118,21 @@ class Ranking(Record):
         return tuple(layer for layer in self.layers if layer.role == "layer")
 
 
-class Choice(Record):
-    """One representation handed to RL and why. ``kind`` is the arm's part in the comparison."""
+COST_NAME = "cost.json"  # beside ranking.json
 
-    kind: Literal["ranked", "middle", "worst", "twin", "pixels"]
+
+class Cost(Record):
+    """What measuring all layers took on this machine, in one go. Apart from the ranking, which is the same however long it took."""
+
+    format: Literal["layerscout-cost/1"] = "layerscout-cost/1"
+    wall_seconds: float
+    cpu_seconds: float
+
+
+class Choice(Record):
+    """One representation handed to RL and why. ``kind`` is the arm's part in the comparison ("layer": no control, just another layer)."""
+
+    kind: Literal["ranked", "middle", "worst", "twin", "pixels", "layer"]
     store_id: str
     layer: str
     rank: int | None  # 1 = best; None for what is not a candidate
@@ -193,6 +204,7 @@ class RunRecord(Record):
     mode: Literal["offline", "online", "in-loop"]
     selection: str | None
     random_policy_return: float | None
+    best_possible: float | None = None  # return that no policy can beat on average, where it is known
     arms: tuple[Arm, ...]
     runs: tuple[Run, ...]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -79,6 +80,31 @@ class Store:
         if column not in columns:
             raise DataError(f"no index column '{column}'{suggest(column, columns)}", hint=f"columns: {', '.join(columns)}")
         return self._reader(column, columns[column]).all()
+
+    @property
+    def passports(self) -> tuple[str, ...]:
+        """Names of the layers whose passports were kept (see ``extract.passport``)."""
+        return self.manifest.passports
+
+    def passport(self, layer: str) -> tuple[bytes, bytes]:
+        """Return what a layer's passport says (JSON) and its tensors (safetensors), as bytes that are what was written.
+
+        Raises
+        ------
+        DataError
+            The store keeps no passport of this layer, or one of the two files is damaged.
+        """
+        if layer not in self.passports:
+            message = f"store {self.id} keeps no passport of layer '{layer}'{suggest(layer, self.passports)}"
+            raise DataError(message, hint="extract again with extract.passport_clips above 0")
+        text, tensors = (self._whole(path) for path in manifests.passport_paths(layer))
+        return text, tensors
+
+    def _whole(self, path: str) -> bytes:
+        data = (self.path / path).read_bytes()
+        if hashlib.sha256(data).hexdigest() != self._objects[path].sha256:
+            raise DataError(f"{self.path / path} is damaged: its bytes do not have the sha256 that the manifest states", hint=REPAIR)
+        return data
 
     @cached_property
     def _layers(self) -> dict[str, ArrayLayout]:

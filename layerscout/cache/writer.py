@@ -12,7 +12,7 @@ from layerscout.cache import identity as identities
 from layerscout.cache import manifest, staging
 from layerscout.cache.arrays import Codec, ColumnSpec, LayerSpec
 from layerscout.cache.checks import Rows, check_fit, check_space, checked_arrays
-from layerscout.cache.files import Buffer, StoredObject, first_misfit, sync_folders, trailer_of, write_file, write_files
+from layerscout.cache.files import LARGEST_DOCUMENT, Buffer, StoredObject, first_misfit, sync_folders, trailer_of, write_file, write_files
 from layerscout.cache.layout import ROWS_PER_CHUNK, STANDARD_COLUMNS, StoreLayout, planned_bytes
 from layerscout.cache.root import STAGING, STORES
 from layerscout.cache.store import Store
@@ -38,6 +38,7 @@ class StoreWriter:
         self.store_id = identities.store_id(identity)
         self._digest = identities.identity_digest(identity)
         self._attempt, self._done = attempt, dict(done)
+        self._passports: dict[str, StoredObject] = {}
 
     @staticmethod
     def open(
@@ -48,6 +49,7 @@ class StoreWriter:
         rows_per_chunk: int = ROWS_PER_CHUNK,
         columns: Sequence[ColumnSpec] = STANDARD_COLUMNS,
         codec: Codec = "none",
+        resume: bool = True,
     ) -> StoreWriter:
         """Begin a store, with the units that earlier attempts at it have finished.
 
@@ -65,6 +67,9 @@ class StoreWriter:
             The index columns: the standard seven, and what else the dataset tells of every row.
         codec
             ``zstd`` makes smaller files that are read several times slower; for slow networks.
+        resume
+            False begins empty, for one of several processes that write units side by side; whoever opens the store last
+            takes over what all of them finished.
 
         Raises
         ------
@@ -87,7 +92,7 @@ class StoreWriter:
             "codec": codec,
         }
         found: dict[int, tuple[Path, tuple[StoredObject, ...]]] = {}
-        for source in staging.earlier(folder, plan):
+        for source in staging.earlier(folder, plan) if resume else ():
             for unit in set(range(layout.units)) - set(found):
                 if objects := finished(source, unit, layout, digest):
                     found[unit] = source, objects
@@ -143,6 +148,26 @@ class StoreWriter:
         sync_folders(self._attempt.folder / staging.UNITS)
         return objects
 
+    def write_passport(self, layer: str, description: bytes, tensors: bytes) -> None:
+        """Write a layer's passport: a JSON text and a safetensors file. It is optional, and no part of the store's identity.
+
+        Raises
+        ------
+        DataError
+            The layer's name cannot be a file's, or there are more bytes than readers accept.
+        """
+        self.beat()
+        for path, data, most in zip(
+            manifest.passport_paths(layer), (description, tensors), (LARGEST_DOCUMENT, manifest.LARGEST_PASSPORT), strict=True
+        ):
+            if manifest.PASSPORT.fullmatch(path) is None or not 0 < len(data) <= most:
+                raise DataError(f"{path} with {len(data):,} bytes cannot be a passport", hint=f"at most {most:,} bytes are read")
+            try:
+                self._passports[path] = write_file(self._attempt.tree, path, data)
+            except OSError:
+                if not self._published():
+                    raise
+
     def commit(self, provenance: dict[str, Any]) -> Store:
         """Publish the store. If another process published it first, return that one and drop this attempt.
 
@@ -181,12 +206,15 @@ class StoreWriter:
             raise DataError(f"store {self.store_id} misses {len(self.pending())} of {self.units} units: {missing}", hint="write them first")
         tree = self._attempt.tree
         chunks = [item for unit in range(self.units) for item in self._done[unit]]
-        changed = first_misfit(tree, chunks) or next((item for item in chunks if trailer_of(tree / item.path) != item.crc32c), None)
+        passports = list(self._passports.values())
+        changed = first_misfit(tree, [*chunks, *passports]) or next(
+            (item for item in chunks if trailer_of(tree / item.path) != item.crc32c), None
+        )
         if changed:
             raise DataError(f"{tree / changed.path} changed after it was written", hint="run the same command again; it rewrites that unit")
         documents = self.layout.metadata_files() | {manifest.IDENTITY_NAME: identities.canonical(self.identity)}
-        objects = [*chunks, *(write_file(tree, path, data) for path, data in documents.items())]
-        sync_folders(tree, documents)
+        objects = [*chunks, *passports, *(write_file(tree, path, data) for path, data in documents.items())]
+        sync_folders(tree, (*documents, *self._passports))
         manifest.write(tree, self.identity, self.layout, objects, provenance)
         self._target.parent.mkdir(parents=True, exist_ok=True)
         try:

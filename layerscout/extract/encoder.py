@@ -12,8 +12,8 @@ from layerscout.cache.store import Store
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import Backbone, find
 from layerscout.extract.capture import Capture
-from layerscout.extract.pooling import pixel_features
-from layerscout.extract.run import PIXELS
+from layerscout.extract.plan import PIXELS
+from layerscout.extract.pooling import layer_of, pixel_features
 
 
 def backbone_of(store: Store) -> Backbone:
@@ -37,19 +37,25 @@ def backbone_of(store: Store) -> Backbone:
 
 
 class Encoder:
-    """Clips to pooled features of some layers of one store's backbone, bit for bit the store's recipe."""
+    """Clips to pooled features of some arrays of one store: the store's recipe, up to rounding where batches differ.
+
+    A store of a compiled model is reproduced without compiling.
+    """
 
     def __init__(self, store: Store, layers: Sequence[str], device: str = "cpu") -> None:
         self.backbone = backbone_of(store)
         self.clip = self.backbone.clip
-        wanted = [self.backbone.layer(name) for name in layers if name != PIXELS]
+        wanted = [self.backbone.layer(name) for name in dict.fromkeys(layer_of(name) for name in layers if name != PIXELS)]
+        dtype = getattr(torch, store.identity["recipe"]["compute_dtype"])
         self._capture = (
-            Capture(self.backbone.load(torch.device(device)), wanted, self.backbone.grid, store.identity["pooling"]) if wanted else None
+            Capture(self.backbone.load(torch.device(device), dtype), wanted, self.backbone.grid, store.identity["pooling"])
+            if wanted
+            else None
         )
 
     def __call__(self, clip: UInt8[Tensor, "clip time height width channel"], layer: str) -> Float[Tensor, "clip pooled"]:
-        """Return float32 features of one layer for a batch of clips; the model runs no deeper than that layer."""
+        """Return float32 features of one array for a batch of clips; the model runs no deeper than its layer."""
         if layer == PIXELS:
             return pixel_features(clip)
         assert self._capture is not None, "the encoder was built without layers of its backbone"
-        return self._capture(clip, only=[layer])[layer]
+        return self._capture(clip, only=[layer_of(layer)])[layer]

@@ -15,17 +15,14 @@ from typing import Any
 
 from layerscout import progress
 from layerscout.cache.store import default_root
-from layerscout.errors import BudgetError, LayerscoutError, MissingExtraError, UsageError
+from layerscout.cluster import CONNECT_SECONDS, connected, each_done
+from layerscout.errors import BudgetError
 from layerscout.probe import plan as planning
 from layerscout.probe.accuracy import Blurred
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.evidence import Evidence
 from layerscout.probe.plan import Job, Plan
 from layerscout.probe.work import conclude, evidence_of, fill
-
-RETRIES = 5  # of one task: a worker may die of other tasks' faults
-IN_FLIGHT = 2  # tasks a thread of the cluster: enough to keep it busy, few enough to keep the scheduler idle
-CONNECT_SECONDS = 30
 
 Task = tuple[str, int, tuple[Any, ...]]  # what to do, for which job of the plan, with what
 
@@ -61,51 +58,22 @@ def measure_all(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> di
 
     total = sum(read(numbers[job], plan.config.precision, None) for job in plan.pending)
     with _client(plan) as client, reporter.task("probe", total, "spans and fits") as task:
-        for (what, number, words), found in _run(client, settings, waiting):
+        for (what, number, words), found in each_done(client, _do, (settings,), waiting, (Blurred,)):
             if what == "fill":
                 reading[number] -= 1
                 if not reading[number]:
                     waiting.appendleft(("conclude", number, words[2:]))
-            elif found is not None:  # float32 does not suffice
-                read(number, "float64", found)
+            elif isinstance(found, Blurred):  # float32 does not suffice
+                read(number, "float64", found.amount)
             task.advance(1, layer=plan.jobs[number].spec.name)
     return {job: evidence_of(plan, job) for job in plan.pending}
 
 
-def _run(client: Any, settings: str, waiting: deque[Task]) -> Iterator[tuple[Task, float | None]]:
-    """Do tasks, few at a time, and yield each when it is done, with the error of float32 if that is too large; ``waiting`` may grow."""
-    from distributed import as_completed
-
-    running: dict[Any, tuple[Task, int]] = {}
-    done = as_completed()
-
-    def submit(task: Task, tries: int) -> None:
-        future = client.submit(_do, settings, *task, pure=False)
-        running[future] = task, tries
-        done.add(future)
-
-    while waiting or running:
-        threads = sum(client.nthreads().values()) or 1
-        while waiting and len(running) < IN_FLIGHT * threads:
-            submit(waiting.popleft(), 0)
-        future = next(done)
-        task, tries = running.pop(future)
-        # what a task has to say comes as an exception: a result would lie on the worker, which may be dead by now
-        error = future.exception() if future.status == "error" else None
-        if isinstance(error, Blurred):
-            yield task, error.amount
-        elif error is None and future.status != "cancelled":
-            yield task, None
-        elif error is not None and (isinstance(error, LayerscoutError) or tries == RETRIES):
-            raise error
-        else:
-            submit(task, tries + 1)
-
-
-def _do(settings: str, what: str, number: int, words: tuple[Any, ...]) -> None:
+def _do(settings: str, task: Task) -> None:
     """One task, in a worker."""
     from threadpoolctl import threadpool_limits
 
+    what, number, words = task
     plan = _planned(settings)
     with threadpool_limits(limits=1, user_api="blas"):
         if what == "fill":
@@ -122,28 +90,12 @@ def _planned(settings: str) -> Plan:
 
 @contextmanager
 def _client(plan: Plan) -> Iterator[Any]:
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError:
-        raise MissingExtraError("probe.scheduler needs dask.distributed", hint="pip install 'layerscout[cluster]'") from None
-    if plan.config.scheduler == "local":
-        # one thread a worker, so that a worker's memory is one layer's; the plan has counted how many fit
-        local = {
-            "n_workers": plan.at_once(len(plan.to_read)),
-            "threads_per_worker": 1,
-            "memory_limit": 0,
-            "dashboard_address": "127.0.0.1:0",
-        }
-        with LocalCluster(host="127.0.0.1", processes=True, silence_logs=50, **local) as cluster, Client(cluster) as client:
-            yield client
-        return
-    try:
-        client = Client(plan.config.scheduler, timeout=CONNECT_SECONDS)
-    except OSError as error:
-        message = f"the scheduler {plan.config.scheduler} does not answer: {error}"
-        raise UsageError(message, hint="give the address that dask scheduler printed when it started") from None
-    with client:
-        _require_memory(plan, client)
+    local = plan.config.scheduler == "local"
+    # one thread a worker, so that a worker's memory is one layer's; the plan has counted how many fit
+    workers = plan.at_once(len(plan.to_read)) if local else 0
+    with connected(None if local else plan.config.scheduler, workers, "probe.scheduler", CONNECT_SECONDS) as client:
+        if not local:
+            _require_memory(plan, client)
         yield client
 
 

@@ -231,6 +231,10 @@ def fit(
     return with_action, removal, _in_own_units(scalars, by, slice(width, None))
 
 
+class Indefinite(DataError):
+    """Rounding left a matrix of products that no penalty of the grid makes positive."""
+
+
 def _solve(
     matrix: Float[np.ndarray, "feature feature"], penalty: float, right: Float[np.ndarray, "feature target"]
 ) -> Float[np.ndarray, "feature target"]:
@@ -241,7 +245,7 @@ def _solve(
         factor = scipy.linalg.cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
     except scipy.linalg.LinAlgError:
         message = f"penalty {penalty:.1e} is below the rounding of the products, and the layer's features depend on each other"
-        raise DataError(message, hint="set probe.precision=float64, or begin probe.penalties higher") from None
+        raise Indefinite(message, hint="set probe.precision=float64, or begin probe.penalties higher") from None
     return scipy.linalg.cho_solve(factor, right, overwrite_b=True, check_finite=False)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from layerscout import progress
 from layerscout.cache import records
-from layerscout.cache.records import RankedStore, Ranking, Selection
+from layerscout.cache.records import COST_NAME, Cost, RankedStore, Ranking, Selection
 from layerscout.memory import hold_freed
 from layerscout.probe.choose import choose
 from layerscout.probe.compare import rank_layers
@@ -48,6 +49,9 @@ def run(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> Ranking:
         return plan.existing
     require_room(plan)
     _warn(reporter)
+    began = (time.monotonic(), time.process_time())
+    if plan.pending:
+        (plan.config.out / COST_NAME).unlink(missing_ok=True)  # it was of other evidence
     if not plan.pending:
         measured: dict[Job, Evidence] = {}
     elif plan.config.scheduler is not None:
@@ -57,7 +61,11 @@ def run(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> Ranking:
     else:
         measured = _measure_all(plan, reporter)
     evidence = [measured[job] if found is None else found for job, found in zip(plan.jobs, plan.done, strict=True)]
-    return _conclude(plan, evidence, reporter)
+    ranking = _conclude(plan, evidence, reporter)
+    if len(measured) == len(plan.jobs) and plan.config.scheduler is None:  # a part of the work, or that of other processes, is no cost
+        wall, cpu = time.monotonic() - began[0], time.process_time() - began[1]
+        records.save(Cost(wall_seconds=round(wall, 3), cpu_seconds=round(cpu, 3)), plan.config.out / COST_NAME)
+    return ranking
 
 
 def run_shard(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> dict[str, Any]:
@@ -197,6 +205,15 @@ def _exceptions(plan: Plan, evidence: Sequence[Evidence]) -> tuple[str, ...]:
         worst = max(error for _, error in again if error is not None)
         named = ", ".join(_name(job) for job, _ in again)
         notes.append(f"float32 products would have moved R² by up to {worst:.0e}: measured with float64 products: {named}")
+    without_fit = [
+        _name(job)
+        for job, item in zip(plan.jobs, evidence, strict=True)
+        if item.precision != plan.config.precision and item.float32_error is None and not plan.wide(job)
+    ]
+    if without_fit:
+        notes.append(
+            f"float32 products gave no fit, so dependent are the features: measured with float64 products: {', '.join(without_fit)}"
+        )
     for job, item in zip(plan.jobs, evidence, strict=True):
         if item.nonfinite_rows:
             notes.append(f"{_name(job)}: {item.nonfinite_rows} rows with a NaN or an infinity, left out with their transitions")

@@ -12,6 +12,7 @@ from layerscout.probe.accuracy import LARGEST_BLUR, Blurred
 from layerscout.probe.evidence import Evidence, measure
 from layerscout.probe.moments import Space, accumulate, empty, views
 from layerscout.probe.plan import Job, Plan, evidence_path
+from layerscout.probe.ridge import Indefinite
 from layerscout.probe.rows import pilot_mean
 from layerscout.probe.spans import add_up
 from layerscout.probe.wide import measure_wide
@@ -53,7 +54,8 @@ def conclude(
 
     Returns
     -------
-    None; or, when float32 products would move an R² by more than ``LARGEST_BLUR``, by how much, and no evidence was kept.
+    None; or, when float32 products would move an R² by more than ``LARGEST_BLUR``, by how much (infinity when they gave no fit at
+    all), and no evidence was kept.
     """
     reader, path = job.store.layer(job.spec.name), evidence_path(plan.config, job, plan.store)
     if plan.wide(job):
@@ -79,7 +81,11 @@ def conclude(
         evidence = measure(job.spec.name, job.role, job.spec.depth, moments, plan.transitions, plan.split, config, allowed)
     except Blurred as found:
         return found.amount
-    evidence = evidence.model_copy(update={"precision": precision, "float32_error": blurred})
+    except Indefinite:
+        if precision != "float32":
+            raise
+        return np.inf
+    evidence = evidence.model_copy(update={"precision": precision, "float32_error": None if blurred == np.inf else blurred})
     records.save(evidence, path)
     return None
 

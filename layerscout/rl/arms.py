@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from layerscout.cache.records import Selection
+from layerscout.cache import records
+from layerscout.cache.records import Choice, Ranking, Selection
 from layerscout.cache.store import Store, open_store
-from layerscout.errors import DataError, UsageError
+from layerscout.errors import DataError, LayerscoutError, UsageError
 from layerscout.rl.config import TrainConfig
 
 PIXELS = "pixels"
-IN_LOOP_CONTROLS = {"reinitialised": "re-initialised block", "identity": "no block", "trained": "trained block"}  # kind → name
+CLIPS = "clips"  # in place of a layer's name: the frames themselves, uint8
+IN_LOOP_CONTROLS = {
+    "reinitialised": "re-initialised block",
+    "shuffled": "weight-shuffled block",
+    "identity": "no block",
+    "trained": "trained block",
+}  # kind → name
 
 
 @dataclass(frozen=True)
 class ArmSpec:
-    """One representation with one head. ``hidden`` is empty for a linear head."""
+    """One representation with one head. ``hidden`` is empty for a linear head.
+
+    ``random_width`` makes it a random frozen layer of the raw pixels, drawn from ``random_seed``.
+    """
 
     name: str
     kind: str
@@ -26,15 +38,27 @@ class ArmSpec:
     head: str
     hidden: tuple[int, ...]
     score: float | None
+    random_width: int | None = None
+    random_seed: int = 0
 
     @property
     def width(self) -> int:
-        """Features that the head sees."""
-        return self.store.specs[self.layer].width
+        """Features that the head sees; of clips, their pixels."""
+        if self.layer == CLIPS:
+            height, width, channels = self.store.identity["preprocessing"]["frame_shape"]
+            return int(len(self.store.identity["recipe"]["offsets"]) * height * width * channels)
+        return self.random_width or self.store.specs[self.layer].width
+
+    @property
+    def folder(self) -> str:
+        """The arm's name as a file system takes it."""
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name)
 
 
-def arms_of(selection: Selection, config: TrainConfig) -> list[ArmSpec]:
-    """Return every choice with every head, and the network from scratch once.
+def arms_of(selection: Selection, config: TrainConfig, hidden: tuple[int, ...] | None = None) -> list[ArmSpec]:
+    """Return every choice with every head, then the controls that the settings ask for.
+
+    ``hidden`` is what an MLP head has (default: that of the dqn settings).
 
     Raises
     ------
@@ -43,20 +67,27 @@ def arms_of(selection: Selection, config: TrainConfig) -> list[ArmSpec]:
     """
     if not selection.choices:
         raise DataError("the selection has no layer", hint="run layerscout probe again")
+    hidden = config.dqn.hidden if hidden is None else hidden
     stores = {name: open_store(config.root, name) for name in {selection.store_id, *(choice.store_id for choice in selection.choices)}}
+    choices = list(selection.choices)
+    if config.all_layers:
+        choices += _other_layers(selection, stores, config.selection)
     arms = []
-    for choice in selection.choices:
+    for choice in choices:
         store = stores[choice.store_id]
         _check(store, selection, choice.layer)
-        label = choice.layer if choice.kind == "pixels" or store.id == selection.store_id else f"{choice.layer} (untrained)"
-        for head in config.heads:
-            name = label if len(config.heads) == 1 else f"{label} + {head}"
-            hidden = config.dqn.hidden if head == "mlp" else ()
-            arms.append(ArmSpec(name, choice.kind, choice.layer, store, head, hidden, choice.score))
+        label = choice.layer if choice.kind == "pixels" or store.id == selection.store_id else f"{choice.layer} ({_weights(store)})"
+        arms.extend(_with_heads(ArmSpec(label, choice.kind, choice.layer, store, "mlp", hidden, choice.score), config.heads))
+    home = stores[selection.store_id]
+    _check(home, selection, PIXELS)
+    width = next((arm.width for arm in arms if arm.kind == "ranked"), arms[0].width)
+    for number in range(config.random_layers):
+        random = ArmSpec(f"random layer {number}", "random", PIXELS, home, "mlp", hidden, None, random_width=width, random_seed=number)
+        arms.extend(_with_heads(random, config.heads))
     if config.scratch:
-        store = stores[selection.store_id]
-        _check(store, selection, PIXELS)
-        arms.append(ArmSpec("scratch", "scratch", PIXELS, store, "mlp", config.scratch_hidden, None))
+        arms.append(ArmSpec("scratch", "scratch", PIXELS, home, "mlp", config.scratch_hidden, None))
+    if config.cnn:
+        arms.append(ArmSpec("scratch cnn", "cnn", CLIPS, home, "mlp", hidden, None))
     names = [arm.name for arm in arms]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -64,8 +95,49 @@ def arms_of(selection: Selection, config: TrainConfig) -> list[ArmSpec]:
     return arms
 
 
-def in_loop_arms(arms: Sequence[ArmSpec]) -> list[ArmSpec]:
-    """Return the best ranked layer's block with every head, each followed by its controls: re-initialised, no and a trained block.
+def _weights(store: Store) -> str:
+    """Say what a control backbone has for weights."""
+    return str(store.identity["backbone"].get("weights", "untrained")).partition(",")[0]
+
+
+def _with_heads(arm: ArmSpec, heads: Sequence[str]) -> list[ArmSpec]:
+    return [
+        replace(arm, name=f"{arm.name} + {head}" if len(heads) > 1 else arm.name, head=head, hidden=arm.hidden if head == "mlp" else ())
+        for head in heads
+    ]
+
+
+def _other_layers(selection: Selection, stores: dict[str, Store], path: Path) -> list[Choice]:
+    """Every layer of the selection's stores that was not chosen, with its score from the ranking.
+
+    Raises
+    ------
+    DataError
+        The ranking that the selection names cannot be read.
+    """
+    try:
+        ranking = records.load(Ranking, path.parent / selection.ranking)
+    except LayerscoutError as error:
+        raise DataError(f"all layers were asked for, and the ranking cannot be read: {error}", hint="layerscout probe writes it") from None
+    ranked = {(layer.store_id or selection.store_id, layer.name): layer for layer in ranking.candidates}
+    twins = {layer.name: layer for layer in ranking.layers if layer.role == "twin"}
+    backbones = {store for store, _ in ranked}
+    chosen = {(choice.store_id, choice.layer) for choice in selection.choices}
+    kind = "S-skill" if selection.score_kind == "S-skill/1" else "S"
+    found = []
+    for store in stores.values():
+        part: Literal["layer", "twin"] = "layer" if store.id in backbones else "twin"
+        for name in (name for name, spec in store.specs.items() if spec.role == "layer" and (store.id, name) not in chosen):
+            layer = ranked.get((store.id, name)) if part == "layer" else twins.get(name)
+            value = None if layer is None else layer.skill_score if kind == "S-skill" else layer.score
+            found.append(Choice(kind=part, store_id=store.id, layer=name, rank=None, score=value.value if value else None))
+    return found
+
+
+def in_loop_arms(arms: Sequence[ArmSpec], config: TrainConfig) -> list[ArmSpec]:
+    """Return the best ranked layer's block with every head, followed by its controls: re-initialised, shuffled, no and a trained block.
+
+    When all layers were asked for, the other blocks of the ranked backbone come after them.
 
     Raises
     ------
@@ -76,11 +148,12 @@ def in_loop_arms(arms: Sequence[ArmSpec]) -> list[ArmSpec]:
     if not ranked:
         raise UsageError("in-loop training needs a ranked layer, and the selection has none", hint="use --mode offline or online")
     found = []
-    for best in (arm for arm in ranked if arm.layer == ranked[0].layer):
+    for best in (arm for arm in ranked if arm.layer == ranked[0].layer and arm.store.id == ranked[0].store.id):
         head = best.name.removeprefix(best.layer)  # " + mlp" when heads are compared
         found.append(best)
         found.extend(replace(best, name=name + head, kind=kind, score=None) for kind, name in IN_LOOP_CONTROLS.items())
-    return found
+    others = [arm for arm in arms if arm.kind in {"ranked", "layer", "middle", "worst"} and arm not in found]
+    return found + others if config.all_layers else found
 
 
 def check_environment(config: TrainConfig, store: Store, path: Path) -> None:
@@ -95,25 +168,6 @@ def check_environment(config: TrainConfig, store: Store, path: Path) -> None:
             f"{path} was made from '{recorded}', not from '{config.environment}'",
             hint=f"layerscout train {recorded} --selection {path}, or collect, extract and probe {config.environment}",
         )
-
-
-def check_actions(config: TrainConfig, store: Store) -> None:
-    """Refuse to learn offline from a store whose actions a Q-network over discrete actions cannot take.
-
-    Raises
-    ------
-    UsageError
-        The store's actions are continuous, or it has none.
-    """
-    if config.mode != "offline":  # the agent's own actions count there, not the dataset's
-        return
-    hint = "--mode online and --mode in-loop act for themselves in an environment with discrete actions"
-    column = store.columns["action"]
-    if column.width is not None:
-        message = f"store {store.id} has continuous actions ({column.width} dimensions), and Q-learning offline takes discrete ones"
-        raise UsageError(message, hint=hint)
-    if not (store.index("action") >= 0).any():
-        raise UsageError(f"store {store.id} has no actions, and Q-learning offline learns from them", hint=hint)
 
 
 def _check(store: Store, selection: Selection, layer: str) -> None:

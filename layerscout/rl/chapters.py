@@ -46,6 +46,8 @@ def chapter(path: str, record: RunRecord, head: str, ranking: Ranking, suffix: s
         drawn[f"learning-curves{suffix}"] = figures.learning_curves(
             curves, part.arms, name, record.random_policy_return, f"learning-curves{suffix}"
         )
+    if any(run.final is not None for run in part.runs):
+        drawn[f"profiles{suffix}"] = figures.profiles(part, name, f"profiles{suffix}")
     scored = scored_arms(part, head)
     if scored:
         returns = [final_returns(part, arm.name) for arm in scored]

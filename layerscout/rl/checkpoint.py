@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,35 @@ from typing import Any
 import numpy as np
 
 from layerscout.cache.temporaries import whole_file
-from layerscout.errors import DataError
+from layerscout.errors import BudgetError, DataError
 
 ARRAY = "__array__"
 STRUCTURE = "structure"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # no space, no quota, no larger file
 
 
 def save(path: Path, key: str, state: dict[str, Any]) -> None:
-    """Write ``state`` (dicts, lists, numbers, words, None, numpy arrays); ``key`` names the settings that it belongs to."""
+    """Write ``state`` (dicts, lists, numbers, words, None, numpy arrays); ``key`` names the settings that it belongs to.
+
+    Raises
+    ------
+    BudgetError
+        The disk is full; the checkpoint before this one is as it was.
+    DataError
+        The file cannot be written for another reason.
+    """
     arrays: dict[str, Any] = {}
     structure = {"key": key, "state": _strip(state, arrays)}
     arrays[STRUCTURE] = np.frombuffer(json.dumps(structure).encode(), dtype=np.uint8)
-    with whole_file(path) as file:  # straight to disk: a replay of pictures must not stand in memory a second time
-        np.savez(file, **arrays)
+    try:
+        with whole_file(path) as file:  # straight to disk: a replay of pictures must not stand in memory a second time
+            np.savez(file, **arrays)
+    except OSError as error:
+        need = sum(array.nbytes for array in arrays.values()) / 1e6
+        message = f"a checkpoint of {need:,.1f} MB cannot be written to {path.parent}: {error.strerror or error}"
+        if error.errno in FULL:
+            raise BudgetError(message, hint="make room and run the same command: it continues from the checkpoint before") from None
+        raise DataError(message, hint="check that the folder is there and writable, then run the same command to continue") from None
 
 
 def load(path: Path, key: str) -> dict[str, Any] | None:

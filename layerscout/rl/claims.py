@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from layerscout.cache.records import Arm, Ranking, Run, RunRecord
+from layerscout.cache.records import Arm, Ranking, RunRecord
 from layerscout.rl.association import FEWEST_LAYERS, Association, associate
+from layerscout.rl.speed import area
 from layerscout.rl.tables import figure, number
 from layerscout.rl.verdict import LEVEL, Verdict, final_returns
 
-CANDIDATES = ("ranked", "middle", "worst")  # arms that are layers of the ranked backbone
+CANDIDATES = ("ranked", "layer", "middle", "worst")  # kinds of arms that are layers of the ranked backbone
 
 
 @dataclass(frozen=True)
@@ -37,21 +38,16 @@ def score_and_return(record: RunRecord, head: str) -> Association | None:
 
 
 def transition_and_speed(record: RunRecord, ranking: Ranking, head: str) -> Association | None:
-    """Say how transition R² goes with learning speed: a run's mean return over everything it did, early episodes included."""
+    """Say how transition R² goes with learning speed: the area under a run's learning curve."""
     transition = {layer.name: layer.transition_r2.value for layer in ranking.candidates if layer.transition_r2 is not None}
     arms = [arm for arm in candidate_arms(record, head) if arm.layer in transition]
     return associate(np.array([transition[arm.layer] for arm in arms], dtype=np.float64), [speeds(record, arm.name) for arm in arms])
 
 
 def speeds(record: RunRecord, arm: str) -> Float[np.ndarray, " seed"]:
-    """Return the mean height of each finished run's learning curve."""
-    return np.array([height(run) for run in record.runs if run.arm == arm and run.final is not None], dtype=np.float64)
-
-
-def height(run: Run) -> float:
-    """Return the mean over evaluations, or over training episodes where there were none."""
-    evaluated = [float(np.mean(returns)) for _, returns in run.evaluations if returns]
-    return float(np.mean(evaluated or run.returns))
+    """Return the area under each finished run's learning curve."""
+    areas = [area(run) for run in record.runs if run.arm == arm and run.final is not None]
+    return np.array([value for value in areas if value is not None], dtype=np.float64)
 
 
 def describe(association: Association | None, layers: int) -> str:
@@ -94,7 +90,7 @@ def single(verdict: Verdict) -> tuple[Claim, ...]:
         Claim(
             f"The ranked-best layer beats {one.control}.",
             whole or (one.shown and one.gain > 0),
-            f"Paired difference {figure(one.difference, sign='+')} over {one.seeds} seeds, p = {number(one.p)}, after Holm "
+            f"{one.what.capitalize()} {figure(one.difference, sign='+')} over {one.seeds} seeds, p = {number(one.p)}, after Holm "
             f"{number(one.p_holm)}{'; part of the first claim, which holds' if whole else ''}.",
         )
         for one in verdict.comparisons

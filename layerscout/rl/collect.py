@@ -17,7 +17,7 @@ from layerscout.cache.trajectories import Trajectories, TrajectoryWriter
 from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.progress import SILENT, Reporter
 from layerscout.rl.config import CollectConfig
-from layerscout.rl.envs.core import World
+from layerscout.rl.envs.core import World, random_actions
 from layerscout.rl.envs.pixels import make_world
 from layerscout.rl.playing import action_generator, episode_seed, play
 from layerscout.rl.policies import Policy, parse
@@ -75,15 +75,12 @@ def plan(config: CollectConfig) -> Plan:
                 f"policy '{config.policy}' asks a scripted expert and {config.environment} has none",
                 hint="use --policy random or random:K (each random action held for K steps on average)",
             )
-        attributes = {
-            "environment": config.environment,
-            "options": config.options,
-            "frame_shape": list(world.frame_shape),
-            "policy": config.policy,
-            "seed": config.seed,
-            "steps": config.steps,
-            "action_count": world.action_count,
-        } | ({} if config.size is None else {"size": config.size})
+        if policy.noise and not world.action_dimensions:
+            raise UsageError(
+                f"policy '{config.policy}' adds noise to vectors and {config.environment} has {world.action_count} discrete actions",
+                hint="use --policy epsilon:E (a share E of the steps is random)",
+            )
+        attributes = _attributes(config, world)
         complete = _is_complete(config.out, attributes)
         bytes_a_step, seconds_a_step = (0.0, 0.0) if complete else _pilot(world, config.seed)
     return Plan(
@@ -125,6 +122,22 @@ def run(plan: Plan, reporter: Reporter = SILENT) -> Path:
     return writer.commit()
 
 
+def _attributes(config: CollectConfig, world: World) -> dict[str, Any]:
+    """Return what the file says about itself; what decides the pixels is named even where nobody stated it."""
+    size = config.size or (world.frame_shape[0] if world.settings else None)
+    return {
+        "environment": config.environment,
+        "options": config.options | dict(world.settings),
+        "frame_shape": list(world.frame_shape),
+        "policy": config.policy,
+        "seed": config.seed,
+        "steps": config.steps,
+        "action_count": world.action_count,
+        **({"action_dimensions": world.action_dimensions} if world.action_dimensions else {}),
+        **({} if size is None else {"size": size}),
+    }
+
+
 def _require_space(plan: Plan, steps_there: int) -> None:
     """Refuse when the missing parts and then the whole file beside them do not fit."""
     needed = plan.bytes * (2 - min(1.0, steps_there / plan.config.steps))
@@ -162,7 +175,7 @@ def _pilot(world: World, seed: int) -> tuple[float, float]:
     generator = action_generator(seed, 0)
     began, pressed, compressing = time.perf_counter(), 0, 0.0
     for _ in range(PILOT_STEPS):
-        world.step(generator.integers(world.action_count, size=world.copies))
+        world.step(random_actions(world, generator))
         frames = world.frames()
         pause = time.perf_counter()
         pressed += len(zlib.compress(frames[0].tobytes(), 1))

@@ -12,7 +12,17 @@ from layerscout import __version__
 from layerscout.cache.records import LayerScore, Ranking, RunRecord, as_table_value
 from layerscout.flags import explain
 from layerscout.rl.sources import Evidence
-from layerscout.rl.tables import PAPER_COLUMNS, UNDEFINED, as_markdown, number, summary_cells
+from layerscout.rl.tables import (
+    PAPER_COLUMNS,
+    SPEED_COLUMNS,
+    SPENT,
+    UNDEFINED,
+    as_markdown,
+    number,
+    speed_cells,
+    spent_cells,
+    summary_cells,
+)
 from layerscout.rl.verdict import Verdict
 
 PACKAGES = ("torch", "diffusers", "numpy", "scipy", "scikit-learn", "gymnasium", "zarr", "matplotlib")
@@ -81,34 +91,22 @@ def returns_table(record: RunRecord) -> Table:
     return Table(PAPER_COLUMNS, summary_cells(record))
 
 
+def speed_table(record: RunRecord) -> Table:
+    """Return how fast each arm learned and how far it stayed below the best possible."""
+    return Table(SPEED_COLUMNS, speed_cells(record))
+
+
 def budget_table(record: RunRecord) -> Table:
     """Return what each run of an arm was allowed and used."""
-    columns = (
-        "Arm",
-        "Kind",
-        "Head",
-        "Width",
-        "Env. steps",
-        "Updates",
-        "Trainable parameters",
-        "GFLOP",
-        "Backbone clips",
-        "Wall s",
-        "CPU s",
-    )
-    rows = []
-    for arm in record.arms:
-        spent = arm.budget
-        counts = (spent.environment_steps, spent.updates, spent.trainable_parameters)
-        times = (number(spent.wall_seconds, 1), number(spent.cpu_seconds, 1))
-        cells = (*(f"{count:,}" for count in counts), number(spent.flops / 1e9, 2), f"{spent.backbone_clips:,}", *times)
-        rows.append((arm.name, arm.kind, arm.head, f"{arm.width:,}", *cells))
+    columns = ("Arm", "Kind", "Head", "Width", "Backbone clips", *SPENT)
+    rows = [(arm.name, arm.kind, arm.head, f"{arm.width:,}", f"{arm.budget.backbone_clips:,}", *spent_cells(arm)) for arm in record.arms]
     return Table(columns, tuple(rows))
 
 
-def comparison_table(verdict: Verdict) -> Table:
-    """Return the ranked-best layer against each control."""
-    columns = ("Control", "Kind", "Paired seeds", "Paired difference", "p", "p after Holm", "P(improvement)")
+def comparison_table(verdict: Verdict, record: RunRecord) -> Table:
+    """Return the ranked-best layer against each control, with the control's budget."""
+    columns = ("Control", "Kind", "Seeds", "Test", "Difference", "p", "p after Holm", "P(improvement)", *SPENT)
+    arms = {arm.name: arm for arm in record.arms}
     return Table(
         columns,
         tuple(
@@ -116,10 +114,12 @@ def comparison_table(verdict: Verdict) -> Table:
                 one.control,
                 one.kind,
                 str(one.seeds),
+                "sign flip" if one.paired else "Welch",
                 as_table_value(one.difference),
                 number(one.p),
                 number(one.p_holm),
-                number(one.improvement, 2),
+                as_table_value(one.improvement, 2),
+                *spent_cells(arms[one.control]),
             )
             for one in verdict.comparisons
         ),

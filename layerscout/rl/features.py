@@ -3,64 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int, Shaped, UInt8
 
-from layerscout.cache.store import LayerReader
 from layerscout.extract.backbones.base import ClipSpec
 from layerscout.extract.clips import ClipWindow
 from layerscout.extract.device import batches_in_threads, cores
 from layerscout.extract.encoder import Encoder
 from layerscout.rl.arms import ArmSpec
+from layerscout.rl.representation import Representation
 
 BATCH = 32  # clips a forward pass
 
 Frames = UInt8[np.ndarray, "copy height width channel"]
-
-
-@dataclass(frozen=True)
-class Scaler:
-    """Brings each feature to mean 0 and standard deviation 1 over the dataset; a constant feature becomes 0."""
-
-    mean: Float32[np.ndarray, " feature"]
-    inverse: Float32[np.ndarray, " feature"]
-
-    @staticmethod
-    def of(reader: LayerReader) -> Scaler:
-        """Measure over all rows, chunk by chunk, in float64 around the first row."""
-        shift = reader.read(0, 1)[0].astype(np.float64)
-        total, squares, rows = np.zeros_like(shift), np.zeros_like(shift), 0
-        for _, chunk in reader.chunks():
-            centred = chunk.astype(np.float64) - shift
-            total += centred.sum(axis=0)
-            squares += np.square(centred).sum(axis=0)
-            rows += len(chunk)
-        mean = total / rows
-        deviation = np.sqrt(np.maximum(squares / rows - np.square(mean), 0.0))
-        live = deviation > 1e-6 * np.maximum(np.abs(mean + shift), 1.0)
-        inverse = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=live)
-        return Scaler((mean + shift).astype(np.float32), inverse.astype(np.float32))
-
-    @staticmethod
-    def unchanged(width: int) -> Scaler:
-        """Leave features as the layer gives them."""
-        return Scaler(np.zeros(width, np.float32), np.ones(width, np.float32))
-
-    def __call__(self, rows: np.ndarray) -> Float32[np.ndarray, "row feature"]:
-        return (rows.astype(np.float32) - self.mean) * self.inverse
-
-
-def feature_table(arm: ArmSpec, scaler: Scaler) -> Float32[np.ndarray, "row feature"]:
-    """Return a layer's rows as the head sees them, filled chunk by chunk."""
-    reader = arm.store.layer(arm.layer)
-    table = np.empty(reader.shape, dtype=np.float32)
-    for start, chunk in reader.chunks():
-        table[start : start + len(chunk)] = scaler(chunk)
-    return table
 
 
 class FeatureObserver:
@@ -72,9 +30,13 @@ class FeatureObserver:
     """
 
     def __init__(
-        self, arms: Sequence[ArmSpec], scalers: Sequence[Scaler], arm_of_copy: Int[np.ndarray, " copy"], encoders: dict[str, Encoder]
+        self,
+        arms: Sequence[ArmSpec],
+        representations: Sequence[Representation],
+        arm_of_copy: Int[np.ndarray, " copy"],
+        encoders: dict[str, Encoder],
     ) -> None:
-        self._arms, self._scalers, self._encoders = arms, scalers, encoders
+        self._arms, self._representations, self._encoders = arms, representations, encoders
         self._arm_of_copy = np.asarray(arm_of_copy)
         self.width = max(arm.width for arm in arms)
         self.shape: tuple[int, ...] = (self.width,)
@@ -94,11 +56,11 @@ class FeatureObserver:
     def observe(self, live: Bool[np.ndarray, " copy"]) -> Float32[np.ndarray, "copy feature"]:
         """Return the features of every live copy, zero elsewhere and in the padding of narrower arms."""
         seen = np.zeros((len(live), self.width), dtype=np.float32)
-        for number, (arm, scaler) in enumerate(zip(self._arms, self._scalers, strict=True)):
+        for number, (arm, representation) in enumerate(zip(self._arms, self._representations, strict=True)):
             copies = np.flatnonzero((self._arm_of_copy == number) & live)
             batches = [copies[low : low + BATCH] for low in range(0, len(copies), BATCH)]
             for batch, features in zip(batches, batches_in_threads(partial(self._encode, arm), batches, self._workers), strict=True):
-                seen[batch, : arm.width] = scaler(features)
+                seen[batch, : arm.width] = representation(features)
         return seen
 
     def _encode(self, arm: ArmSpec, copies: Int[np.ndarray, " copy"]) -> Shaped[np.ndarray, "copy feature"]:

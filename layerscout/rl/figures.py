@@ -1,9 +1,7 @@
-"""Rankings and run records in, SVG figures out: four pictures that can be read without colour and without a legend box."""
+"""Rankings and run records in, SVG figures out: pictures that can be read without colour and without a legend box."""
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
 
 import matplotlib
@@ -15,43 +13,11 @@ from matplotlib.figure import Figure
 from layerscout.cache.records import Arm, Estimate, LayerScore, Ranking, RunRecord
 from layerscout.rl.association import Association
 from layerscout.rl.curves import Curve
+from layerscout.rl.drawing import as_svg, label_ends, span
 from layerscout.rl.palette import BLACK, BLUE, GREEN, GREY, MARKERS, PURPLE, RED, STROKES, STYLE, colour
+from layerscout.rl.profiles import common_levels, performance_profile
 from layerscout.rl.statistics import bootstrap
 from layerscout.rl.verdict import final_returns
-
-
-def as_svg(figure: Figure, name: str) -> str:
-    """Return a figure as an SVG element that can stand in a page: no prologue, no metadata, ids of its own, same bytes every time."""
-    text = io.StringIO()
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
-        figure.savefig(text, format="svg", bbox_inches="tight", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    svg = text.getvalue()
-    return re.sub(r'\bid="(?=[a-z]+_\d+")', f'id="{name}-', svg[svg.index("<svg") :])
-
-
-def span(estimate: Estimate) -> list[float]:
-    """Return the two ends of the interval, both at the value when there is none."""
-    return [estimate.value if edge is None else edge for edge in (estimate.low, estimate.high)]
-
-
-def label_ends(axes: Axes, x: float, ends: Sequence[tuple[float, str, str]]) -> list[float]:
-    """Write names, given as (height, text, colour), at the right end of their lines, pushed apart where they would overlap.
-
-    Returns the heights at which the names stand, in the order of ``ends``.
-    """
-    low, high = axes.get_ylim()
-    height = axes.get_figure().get_figheight() * 72 * axes.get_position().height  # type: ignore[union-attr]
-    apart = 11.5 * (high - low) / height
-    order = sorted(range(len(ends)), key=lambda index: ends[index][0])
-    places = np.array([ends[index][0] for index in order], dtype=np.float64)
-    for _ in range(200):  # relaxation: neighbours that are too close push each other away
-        overlap = np.maximum(apart - np.diff(places), 0.0) / 2
-        places[:-1] -= overlap
-        places[1:] += overlap
-    for place, index in zip(places, order, strict=True):
-        _, text, shade = ends[index]
-        axes.annotate(text, (x, place), (5, 0), textcoords="offset points", va="center", color=shade, fontsize=9, annotation_clip=False)
-    return [float(places[order.index(index)]) for index in range(len(ends))]
 
 
 def band(axes: Axes, layers: Sequence[LayerScore], estimates: Sequence[Estimate | None], shade: str, stroke: str, marker: str) -> None:
@@ -184,6 +150,32 @@ def final_points(record: RunRecord, best: str | None, name: str) -> str:
         axes.set_ylim(len(record.arms) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("final return: one point a seed; bar: interquartile mean with 95 % interval")
+        return as_svg(figure, name)
+
+
+def profiles(record: RunRecord, best: str | None, name: str) -> str:
+    """Draw for each arm which share of its runs ended above every level of return, with its band; the higher curve is better."""
+    arms = [(arm, values) for arm in record.arms if len(values := final_returns(record, arm.name))]
+    levels = common_levels([values for _, values in arms])
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8, 4.2))
+        axes = figure.subplots()
+        handles = []
+        for arm, values in arms:
+            profile, shade, ours = performance_profile([values], levels), colour(arm, best), arm.name == best
+            if profile is None:
+                continue
+            (line,) = axes.plot(
+                levels, profile.share, STROKES.get(arm.kind, "-"), color=shade, linewidth=2.4 if ours else 1.5, zorder=3 if ours else 2
+            )
+            handles.append((line, f"{arm.name} ({arm.kind})"))
+            if profile.low is not None and profile.high is not None:
+                axes.fill_between(levels, profile.low, profile.high, color=shade, alpha=0.1, linewidth=0)
+        axes.set_xlim(levels[0], levels[-1])
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel("final return τ")
+        axes.set_ylabel("share of runs above τ")
+        axes.legend(*zip(*handles, strict=True), loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=9, handlelength=2.6)
         return as_svg(figure, name)
 
 

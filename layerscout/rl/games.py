@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Float32, Int64, Shaped
 
 from layerscout.rl.envs.core import StepOutcome, World
 from layerscout.rl.features import Observer
@@ -25,7 +25,7 @@ class Games:
     def __init__(self, world: World, observer: Observer, seeds: Sequence[int]) -> None:
         self._world, self._observer, self._seeds = world, observer, tuple(seeds)
         self._episode = np.zeros(len(seeds), dtype=np.int64)
-        self._actions: list[list[int]] = [[] for _ in seeds]
+        self._actions: list[list[Any]] = [[] for _ in seeds]  # a number each, or a list of numbers where they are continuous
         self._gained = np.zeros(len(seeds))
         self._everyone = np.arange(len(seeds))
         self.returns: list[list[float]] = [[] for _ in seeds]
@@ -38,13 +38,15 @@ class Games:
         """What every run observes now."""
         return self._seen
 
-    def step(self, actions: Int64[np.ndarray, " run"]) -> tuple[StepOutcome, Shaped[np.ndarray, "run *feature"]]:
+    def step(
+        self, actions: Int64[np.ndarray, " run"] | Float32[np.ndarray, "run dimension"]
+    ) -> tuple[StepOutcome, Shaped[np.ndarray, "run *feature"]]:
         """Play one step of every game; return what came of it and what is seen then, before finished games start again."""
         outcome = self._world.step(actions)
         self._observer.push(self._everyone, self._world.frames())
         self._gained += outcome.reward
-        for run, action in enumerate(actions):
-            self._actions[run].append(int(action))
+        for run, action in enumerate(actions.tolist()):  # float32 as JSON's float64 and back is exact
+            self._actions[run].append(action)
         after = self._look(np.ones(len(self._seeds), dtype=bool))
         finished = np.flatnonzero(outcome.terminated | outcome.truncated)
         self._seen = after
@@ -85,7 +87,8 @@ class Games:
             if len(beginning):
                 self._begin(beginning)
             if late:
-                self._world.step(np.array([actions[len(actions) - late] if len(actions) >= late else 0 for actions in self._actions]))
+                now = [actions[len(actions) - late] if len(actions) >= late else None for actions in self._actions]
+                self._world.step(_joint(now))
                 self._observer.push(self._everyone, self._world.frames())
         self._seen, self.frames_seen = state["seen"], state["frames_seen"]
 
@@ -97,3 +100,10 @@ class Games:
     def _look(self, live: Shaped[np.ndarray, " run"]) -> Shaped[np.ndarray, "run *feature"]:
         self.frames_seen += int(live.sum())
         return self._observer.observe(live)
+
+
+def _joint(actions: Sequence[Any]) -> Int64[np.ndarray, " run"] | Float32[np.ndarray, "run dimension"]:
+    """Return what all games play at once; a game that has not begun plays zeros, which its reset undoes."""
+    played = np.array(next(action for action in actions if action is not None))
+    idle = np.zeros_like(played).tolist()
+    return np.array([idle if action is None else action for action in actions], np.float32 if played.ndim else np.int64)

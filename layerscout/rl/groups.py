@@ -1,180 +1,137 @@
-"""Arms in, groups of runs that can train as one network out: each with its learner, its features and its cost."""
+"""Arms in, groups of runs that can train as one network out: each with its learner, what it sees and what it learns from."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
-from layerscout.cache.trajectories import Trajectories
-from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.base import ClipSpec
-from layerscout.extract.clips import RowTable as Rows
-from layerscout.extract.clips import clips_of
-from layerscout.extract.encoder import backbone_of
-from layerscout.extract.passport import FrozenLayer, Passport, harvest, reinitialised
 from layerscout.progress import Task
-from layerscout.rl.agents.dqn import DQN
-from layerscout.rl.arms import ArmSpec
+from layerscout.rl.agents.base import Agent
+from layerscout.rl.arms import CLIPS, ArmSpec
 from layerscout.rl.config import TrainConfig
+from layerscout.rl.convolutions import ConvNetwork
 from layerscout.rl.envs.core import World
-from layerscout.rl.features import ClipObserver, FeatureObserver, Scaler, encoders_of, feature_table
+from layerscout.rl.envs.pixels import side_by_side
+from layerscout.rl.features import ClipObserver, FeatureObserver, Observer, encoders_of
 from layerscout.rl.games import Games
+from layerscout.rl.layers import RunNetwork
+from layerscout.rl.learners import Actions, algorithm_of, head_learner, network_learner
 from layerscout.rl.learning import History, Saved, learn_from_games, learn_offline
-from layerscout.rl.networks import Head, InLoopNetwork, InputAdapter, OutputAdapter, OwnBlocks, RunNetwork, count_multiply_adds
+from layerscout.rl.log import Log
+from layerscout.rl.recorded import clip_spec, recorded_clips
 from layerscout.rl.replay import Replay, RowTable
+from layerscout.rl.representation import Representation
 from layerscout.rl.rollouts import Stage
 
-WorldMaker = Callable[[int], World]
-CALIBRATION_CLIPS = 256
+
+@dataclass(frozen=True)
+class Setting:
+    """What all groups of a comparison share."""
+
+    config: TrainConfig
+    make_world: Callable[[int], World]
+    actions: Actions
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds 0 … n-1: the same for every arm, so that arms are paired."""
+        return list(range(self.config.seeds))
+
+    @property
+    def ahead(self) -> dict[str, float]:
+        """How many rewards a transition sums, and their discount."""
+        dqn = self.config.dqn
+        return {"steps": dqn.n_step, "gamma": dqn.gamma} if algorithm_of(self.config, self.actions) == "dqn" else {}
+
+    def stage(self, runs: int, make_observer: Callable[[Int[np.ndarray, " copy"]], Observer]) -> Stage:
+        """Return where so many runs are evaluated."""
+        return Stage(runs, self.make_world, make_observer, side_by_side(self.config.environment))
+
+    def replay(self, agent: Agent, shape: tuple[int, ...], dtype: type = np.float32) -> Replay:
+        """Return an empty replay memory for an agent's runs; it never holds more than will be played."""
+        kept = min(agent.config.capacity, self.config.steps)
+        return Replay(len(agent.seeds), kept, shape, dtype, action_dimensions=self.actions.dimensions, **self.ahead)  # type: ignore[arg-type]
+
+
+class Learned(NamedTuple):
+    """A trained group: the agent, what it has been through, and where it can be seen playing."""
+
+    agent: Agent
+    history: History
+    stage: Stage
 
 
 @dataclass(frozen=True)
 class Group:
-    """Arms whose runs share one set of tensors. ``learn`` trains all their runs and returns the agent with its history."""
+    """Arms whose runs share one set of tensors. ``learn`` trains all their runs."""
 
     name: str
     arms: tuple[ArmSpec, ...]
-    learn: Callable[[Saved, Task], tuple[DQN, History]]
+    learn: Callable[[Saved, Log, Task], Learned]
 
 
-def seeds_of(config: TrainConfig) -> list[int]:
-    """Seeds 0 … n-1: the same for every arm, so that arms are paired."""
-    return list(range(config.seeds))
-
-
-def feature_groups(arms: Sequence[ArmSpec], config: TrainConfig, make_world: WorldMaker, actions: int) -> list[Group]:
-    """Group arms on frozen features by the shape of their heads."""
+def feature_groups(arms: Sequence[ArmSpec], setting: Setting) -> list[Group]:
+    """Group arms on frozen features by the shape of their heads; a network on frames is a group of its own."""
     groups = []
-    for head, hidden in dict.fromkeys((arm.head, arm.hidden) for arm in arms):
-        mine = tuple(arm for arm in arms if (arm.head, arm.hidden) == (head, hidden))
+    on_features = [arm for arm in arms if arm.layer != CLIPS]
+    for head, hidden in dict.fromkeys((arm.head, arm.hidden) for arm in on_features):
+        mine = tuple(arm for arm in on_features if (arm.head, arm.hidden) == (head, hidden))
         name = "-".join([head, *map(str, hidden)])
-        groups.append(Group(name, mine, partial(_learn_on_features, mine, config, make_world, actions)))
+        groups.append(Group(name, mine, partial(_learn_on_features, mine, setting)))
+    groups += [Group(arm.folder, (arm,), partial(_learn_on_clips, arm, setting)) for arm in arms if arm.layer == CLIPS]
     return groups
 
 
-def _learn_on_features(
-    arms: Sequence[ArmSpec], config: TrainConfig, make_world: WorldMaker, actions: int, saved: Saved, task: Task
-) -> tuple[DQN, History]:
-    seeds = seeds_of(config)
+def _learn_on_features(arms: Sequence[ArmSpec], setting: Setting, saved: Saved, log: Log, task: Task) -> Learned:
+    config, seeds = setting.config, setting.seeds
     arm_of_run = np.repeat(np.arange(len(arms)), len(seeds))
-    scalers = [Scaler.of(arm.store.layer(arm.layer)) if config.standardise else Scaler.unchanged(arm.width) for arm in arms]
+    representations = [Representation.of(arm, config.standardise) for arm in arms]
     width, live = max(arm.width for arm in arms), [arms[arm].width for arm in arm_of_run.tolist()]
-
-    def network(runs: Sequence[int]) -> RunNetwork:
-        return Head(width, actions, runs, arms[0].head, arms[0].hidden, live)  # type: ignore[arg-type]
-
-    dqn = DQN(config.dqn, network, seeds * len(arms), config.device)
+    agent = head_learner(config, setting.actions, seeds * len(arms), width, live, arms[0].head, arms[0].hidden)
     encoders = encoders_of(arms, config.device)
-    stage = Stage(len(arm_of_run), make_world, lambda copy_run: FeatureObserver(arms, scalers, arm_of_run[copy_run], encoders))
+    stage = setting.stage(len(arm_of_run), lambda copy_run: FeatureObserver(arms, representations, arm_of_run[copy_run], encoders))
     if config.mode == "offline":
-        return dqn, learn_offline(dqn, _table(arms, scalers, arm_of_run), stage, config, saved, task)
-    replay = Replay(len(arm_of_run), min(config.dqn.capacity, config.steps), (width,))
-    with closing(make_world(len(arm_of_run))) as world:
-        games = Games(world, FeatureObserver(arms, scalers, arm_of_run, encoders), dqn.seeds)
-        return dqn, learn_from_games(dqn, games, replay, stage, config, saved, task)
+        tables = [representation.table(arm.store.layer(arm.layer)) for arm, representation in zip(arms, representations, strict=True)]
+        rows = _rows(arms[0], tables, arm_of_run.tolist(), setting)
+        return Learned(agent, learn_offline(agent, rows, stage, config, saved, log, task), stage)
+    with closing(setting.make_world(len(arm_of_run))) as world:
+        games = Games(world, FeatureObserver(arms, representations, arm_of_run, encoders), agent.seeds)
+        history = learn_from_games(agent, games, setting.replay(agent, (width,)), stage, config, saved, log, task)
+        return Learned(agent, history, stage)
 
 
-def _table(arms: Sequence[ArmSpec], scalers: Sequence[Scaler], arm_of_run: Int[np.ndarray, " run"]) -> RowTable:
-    store = arms[0].store
-    tables = [feature_table(arm, scaler) for arm, scaler in zip(arms, scalers, strict=True)]
-    columns = (store.index(name) for name in ("episode", "action", "reward", "terminated"))
-    return RowTable(tables, arm_of_run.tolist(), *columns)
+def _learn_on_clips(arm: ArmSpec, setting: Setting, saved: Saved, log: Log, task: Task) -> Learned:
+    clip = clip_spec(arm.store)
+    shape = (len(clip.offsets), *clip.frame_shape)
+
+    def network(runs: Sequence[int], outputs: int, dueling: bool) -> RunNetwork:
+        return ConvNetwork(shape, outputs, runs, hidden=arm.hidden, dueling=dueling)
+
+    agent = network_learner(setting.config, setting.actions, setting.seeds, network)
+    stage = setting.stage(len(agent.seeds), lambda copy_run: ClipObserver(len(copy_run), clip))
+    if setting.config.mode == "offline":
+        rows = _rows(arm, [recorded_clips(arm.store)], [0] * len(agent.seeds), setting)
+        return Learned(agent, learn_offline(agent, rows, stage, setting.config, saved, log, task), stage)
+    return Learned(agent, learn_on_frames(agent, clip, stage, setting, saved, log, task), stage)
 
 
-def in_loop_groups(arms: Sequence[ArmSpec], config: TrainConfig, make_world: WorldMaker, actions: int) -> list[Group]:
-    """The seeds' equation Q = h(f(g(o))) with the frozen block, and its controls: re-initialised, identity, trained from the start.
-
-    Parameters
-    ----------
-    arms
-        See `in_loop_arms`.
-
-    Raises
-    ------
-    DataError
-        The dataset that the store was made from is gone (its clips calibrate the block's inputs).
-    UsageError
-        The block works on one number of tokens only, and an input adapter gives another.
-    """
-    best = arms[0]
-    backbone = backbone_of(best.store)
-    clip, grid = backbone.clip, backbone.grid
-    passport = harvest(backbone, best.layer, _calibration(best, clip), config.device)
-    tokens = len(clip.offsets) * grid.height * grid.width
-    if passport.fixed_tokens not in {None, tokens}:
-        raise UsageError(
-            f"block {best.layer} has position tables for {passport.fixed_tokens} tokens, and a clip of {len(clip.offsets)} frames gives {tokens}",
-            hint="use --mode online or offline with this backbone",
-        )
-    frozen, fresh = FrozenLayer(passport), FrozenLayer(passport, reinitialised(passport, seed=0))
-    blocks: dict[str, Callable[[int], torch.nn.Module | OwnBlocks]] = {
-        "ranked": lambda runs: frozen,
-        "reinitialised": lambda runs: fresh,
-        "identity": lambda runs: torch.nn.Identity(),
-        "trained": lambda runs: OwnBlocks([FrozenLayer(passport, reinitialised(passport, seed)) for seed in range(runs)]),
-    }
-    return [
-        Group(
-            re.sub(r"[^A-Za-z0-9._-]+", "-", arm.name),
-            (arm,),
-            partial(_learn_in_loop, passport, blocks[arm.kind], arm, clip, config, make_world, actions),
-        )
-        for arm in arms
-    ]
+def learn_on_frames(agent: Agent, clip: ClipSpec, stage: Stage, setting: Setting, saved: Saved, log: Log, task: Task) -> History:
+    """Learn from games with a network that takes the frames themselves; no backbone runs."""
+    replay = setting.replay(agent, (len(clip.offsets), *clip.frame_shape), np.uint8)
+    with closing(setting.make_world(len(agent.seeds))) as world:
+        games = Games(world, ClipObserver(len(agent.seeds), clip), agent.seeds)
+        history = learn_from_games(agent, games, replay, stage, setting.config, saved, log, task)
+    history.backbone_clips = 0
+    return history
 
 
-def _learn_in_loop(
-    passport: Passport,
-    make_block: Callable[[int], torch.nn.Module | OwnBlocks],
-    arm: ArmSpec,
-    clip: ClipSpec,
-    config: TrainConfig,
-    make_world: WorldMaker,
-    actions: int,
-    saved: Saved,
-    task: Task,
-) -> tuple[DQN, History]:
-    grid, width = passport.grid, passport.layer.width
-    frames = (len(clip.offsets), *clip.frame_shape)
-    deviation = (passport.input_rms.square() - passport.input_mean.square()).clamp_min(0).sqrt()
-    patch = clip.frame_shape[0] // grid.height
-    tokens = (len(clip.offsets), grid.height, grid.width)
-    cost = count_multiply_adds(FrozenLayer(passport), tokens[0] * tokens[1] * tokens[2], width)
-
-    def network(runs: Sequence[int]) -> RunNetwork:
-        block = make_block(len(runs))
-        adapter = InputAdapter(frames, patch, width, runs, (passport.input_mean.cpu(), deviation.cpu()))
-        head = OutputAdapter(tokens, width, actions, runs, grid=config.in_loop_grid, kind=arm.head, hidden=arm.hidden)  # type: ignore[arg-type]
-        return InLoopNetwork(adapter, block, head, 0 if isinstance(block, torch.nn.Identity) else cost)
-
-    seeds = seeds_of(config)
-    dqn = DQN(config.dqn, network, seeds, config.device)
-    stage = Stage(len(seeds), make_world, lambda copy_run: ClipObserver(len(copy_run), clip))
-    replay = Replay(len(seeds), min(config.dqn.capacity, config.steps), frames, np.uint8)
-    with closing(make_world(len(seeds))) as world:
-        games = Games(world, ClipObserver(len(seeds), clip), seeds)
-        history = learn_from_games(dqn, games, replay, stage, config, saved, task)
-    history.backbone_clips = 0  # the backbone as a whole never runs here
-    return dqn, history
-
-
-def _calibration(arm: ArmSpec, clip: ClipSpec) -> UInt8[np.ndarray, "clip time height width channel"]:
-    path = Path(arm.store.manifest.provenance["data"])
-    if not path.exists():
-        raise DataError(
-            f"the dataset {path} of {arm.store.id} is gone, and in-loop training calibrates on its clips",
-            hint="put it back or collect it again",
-        )
-    with Trajectories(path) as data:
-        if data.digest() != arm.store.identity["dataset"]["digest"]:
-            raise DataError(f"{path} is not the dataset that {arm.store.id} was made from", hint="collect it again with the same settings")
-        rows = Rows(data.lengths)
-        return clips_of(data, rows, 0, min(len(rows), CALIBRATION_CLIPS), clip)
+def _rows(arm: ArmSpec, tables: list[np.ndarray], arms: list[int], setting: Setting) -> RowTable:
+    columns = (arm.store.index(name) for name in ("episode", "action", "reward", "terminated"))
+    return RowTable(tables, arms, *columns, **setting.ahead)  # type: ignore[arg-type]

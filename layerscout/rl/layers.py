@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from layerscout.errors import UsageError
 
-HEAD, INPUT_ADAPTER = 0, 1  # parts of a network that draw their first weights
+HEAD, INPUT_ADAPTER, FIRST_CRITIC, SECOND_CRITIC, VALUE = range(5)  # parts of an agent that draw their first weights
 NARROW = 16  # outputs narrower than this are computed transposed: the matrix library is slow on a narrow right-hand side
 
 
@@ -69,6 +69,13 @@ def affine(
     if weight.shape[-1] < NARROW:
         return torch.baddbmm(bias.mT, weight.mT, x.mT).mT
     return torch.baddbmm(bias, x, weight)
+
+
+def through_relu(
+    slope: Float[Tensor, "run batch feature"], output: Float[Tensor, "run batch feature"]
+) -> Float[Tensor, "run batch feature"]:
+    """Pull a slope back through a ReLU with this output: kept where it let through, zero where not."""
+    return torch.ops.aten.threshold_backward(slope, output, 0)
 
 
 def weight_generators(seeds: Sequence[int], part: int) -> list[torch.Generator]:
@@ -123,7 +130,7 @@ class RunLinear(RunNetwork):
 
 
 class Head(RunNetwork):
-    """Adapter h after the features: a linear map, or an MLP with ReLU, to one Q-value an action.
+    """Adapter h after the features: a linear map, or an MLP with ReLU, to one Q-value an action (or what else a learner needs).
 
     Parameters
     ----------
@@ -137,6 +144,14 @@ class Head(RunNetwork):
         "linear", or "mlp" with the layers of ``hidden``. The head's capacity is a declared factor of a comparison.
     live_widths
         Each run's own number of features, see `RunLinear`.
+    dueling
+        The last layer gives a value V and an advantage A of every action, and Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a').
+    part
+        Which stream of the seeds draws the first weights, so that an agent's networks begin apart.
+
+    References
+    ----------
+    Wang et al. 2016, arXiv 1511.06581, eq. 9 (dueling); here the two streams share all hidden layers.
     """
 
     def __init__(
@@ -147,10 +162,14 @@ class Head(RunNetwork):
         kind: Literal["linear", "mlp"] = "mlp",
         hidden: Sequence[int] = (64,),
         live_widths: Sequence[int] | None = None,
+        *,
+        dueling: bool = False,
+        part: int = HEAD,
     ) -> None:
         super().__init__(len(seeds))
-        generators = weight_generators(seeds, HEAD)
-        widths = [width, *(hidden if kind == "mlp" else ()), actions]
+        self.dueling = dueling
+        generators = weight_generators(seeds, part)
+        widths = [width, *(hidden if kind == "mlp" else ()), actions + dueling]
         layers = [
             RunLinear(before, after, generators, live_widths if depth == 0 else None)
             for depth, (before, after) in enumerate(itertools.pairwise(widths))
@@ -162,18 +181,19 @@ class Head(RunNetwork):
         *inner, last = self._pairs
         for weight, bias in inner:
             x = torch.relu(affine(x, weight, bias))
-        return affine(x, *last)
+        return self._values(affine(x, *last))
 
     @torch.no_grad()
     def record(self, x: Float[Tensor, "run batch feature"], learned: int) -> tuple[Float[Tensor, "run batch action"], list[Tensor]]:
         inputs = [x]
         for weight, bias in self._pairs[:-1]:
             inputs.append(affine(inputs[-1], weight, bias).relu_())
-        return affine(inputs[-1], *self._pairs[-1]), [each[:, :learned] for each in inputs]
+        return self._values(affine(inputs[-1], *self._pairs[-1])), [each[:, :learned] for each in inputs]
 
     @torch.no_grad()
     def pull_back(self, tape: list[Tensor], slope: Float[Tensor, "run learned action"], out: Sequence[Tensor]) -> None:
         """Write the gradient by hand: the same numbers as autograd, without its bookkeeping and copies."""
+        slope = self._by_last_layer(slope)
         for depth in reversed(range(len(tape))):
             x, weight = tape[depth], self._pairs[depth][0]
             torch.sum(slope, 1, keepdim=True, out=out[2 * depth + 1])
@@ -182,4 +202,24 @@ class Head(RunNetwork):
             else:
                 torch.bmm(x.mT, slope, out=out[2 * depth])
             if depth:
-                slope = torch.bmm(slope, weight.mT).mul_(x.sign())  # x is a ReLU's output: 1 where it let through, 0 where not
+                slope = through_relu(torch.bmm(slope, weight.mT), x)
+
+    @torch.no_grad()
+    def input_slope(self, tape: list[Tensor], slope: Float[Tensor, "run learned action"], columns: slice) -> Float[Tensor, "run learned _"]:
+        """Return the gradient of sum(slope · output) by some of the input features, without that of the weights."""
+        slope = self._by_last_layer(slope)
+        for x, (weight, _) in zip(reversed(tape[1:]), reversed(self._pairs[1:]), strict=True):
+            slope = through_relu(torch.bmm(slope, weight.mT), x)
+        return torch.bmm(slope, self._pairs[0][0][:, columns].mT)
+
+    def _values(self, last: Float[Tensor, "run batch out"]) -> Float[Tensor, "run batch action"]:
+        if not self.dueling:
+            return last
+        value, advantage = last[..., :1], last[..., 1:]
+        return value + advantage - advantage.mean(-1, keepdim=True)
+
+    def _by_last_layer(self, slope: Float[Tensor, "run learned action"]) -> Float[Tensor, "run learned out"]:
+        """Pull a slope by Q-values back to one by the outputs of the last layer."""
+        if not self.dueling:
+            return slope
+        return torch.cat([slope.sum(-1, keepdim=True), slope - slope.mean(-1, keepdim=True)], dim=-1)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from layerscout.progress import Task
 from layerscout.rl import checkpoint
-from layerscout.rl.agents.dqn import DQN
+from layerscout.rl.agents.base import Agent
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.games import Games
+from layerscout.rl.log import Log
 from layerscout.rl.replay import Replay, RowTable, generator_states, restore_generators, run_generators
 from layerscout.rl.rollouts import Stage
 
@@ -76,70 +78,96 @@ class Saved:
         self.clock.save_seconds = self.clock.saved_at - began
 
 
-def learn_offline(dqn: DQN, table: RowTable, stage: Stage, config: TrainConfig, saved: Saved, task: Task) -> History:
+class Evaluations:
+    """Greedy rollouts now and then: as many as asked for, the last one at the end and longer; each is logged with the mean loss."""
+
+    def __init__(self, agent: Agent, stage: Stage, config: TrainConfig, total: int, log: Log, task: Task) -> None:
+        self._agent, self._stage, self._config, self._log, self._task = agent, stage, config, log, task
+        self._total, self._due = total, {total * (number + 1) // config.evaluations for number in range(config.evaluations)}
+        self.made: list[list[Any]] = []
+        self._losses: list[Float32[np.ndarray, " run"]] = []
+
+    def begin(self, made: list[list[Any]]) -> None:
+        """Go on after the evaluations that an earlier process made."""
+        self.made = made
+        self._log.begin(made)
+
+    def count(self, losses: Float32[np.ndarray, " run"]) -> None:
+        """Note one update's losses."""
+        self._losses.append(losses)
+
+    def look(self, at: int) -> None:
+        """Evaluate if it is due."""
+        if at not in self._due:
+            return
+        episodes = self._config.final_episodes if at == self._total else self._config.evaluation_episodes
+        returns = self._stage.evaluate(self._agent.act, episodes)
+        self.made.append([at, returns.tolist()])
+        self._log.add(at, returns, np.mean(self._losses, axis=0) if self._losses else None)
+        self._losses = []
+        best = [float(np.mean(run)) for run in returns]
+        self._task.advance(0, returns=f"{np.mean(best):+.2f} (best {max(best):+.2f})")
+
+
+def learn_offline(agent: Agent, table: RowTable, stage: Stage, config: TrainConfig, saved: Saved, log: Log, task: Task) -> History:
     """Learn from the dataset alone: draw, update, look in by greedy rollouts now and then."""
-    generators = run_generators(dqn.seeds, SAMPLING)
-    evaluations: list[list[Any]] = []
-    if state := saved.load():
-        dqn.load_state_dict(state["dqn"])
+    generators = run_generators(agent.seeds, SAMPLING)
+    evaluations = Evaluations(agent, stage, config, config.updates, log, task)
+    state = saved.load()
+    if state:
+        agent.load_state_dict(state["agent"])
         restore_generators(generators, state["generators"])
-        evaluations = state["evaluations"]
-    task.resume(dqn.updates * len(dqn.seeds))
-    while dqn.updates < config.updates:
-        dqn.update(table.sample(config.dqn.batch, generators))
-        _evaluate_when_due(dqn, stage, config, dqn.updates, config.updates, evaluations, task)
-        if saved.due(dqn.updates, config, config.updates):
-            saved.save({"dqn": dqn.state_dict(), "generators": generator_states(generators), "evaluations": evaluations})
-        task.advance(len(dqn.seeds))
-    return History(evaluations, [list(returns) for returns in evaluations[-1][1]], len(table.transitions), 0)
+    evaluations.begin(state["evaluations"] if state else [])
+    task.resume(agent.updates * len(agent.seeds))
+    while agent.updates < config.updates:
+        evaluations.count(agent.update(table.sample(agent.config.batch, generators)))
+        evaluations.look(agent.updates)
+        if saved.due(agent.updates, config, config.updates):
+            saved.save({"agent": agent.state_dict(), "generators": generator_states(generators), "evaluations": evaluations.made})
+        task.advance(len(agent.seeds))
+    return History(evaluations.made, [list(returns) for returns in evaluations.made[-1][1]], len(table.transitions), 0)
 
 
-def learn_from_games(dqn: DQN, games: Games, replay: Replay, stage: Stage, config: TrainConfig, saved: Saved, task: Task) -> History:
+def learn_from_games(
+    agent: Agent, games: Games, replay: Replay, stage: Stage, config: TrainConfig, saved: Saved, log: Log, task: Task
+) -> History:
     """Learn while playing: act, store, update; one game a run, all in lock step."""
-    sampling, exploring = run_generators(dqn.seeds, SAMPLING), run_generators(dqn.seeds, EXPLORING)
-    evaluations: list[list[Any]] = []
+    sampling, exploring = run_generators(agent.seeds, SAMPLING), run_generators(agent.seeds, EXPLORING)
+    evaluations = Evaluations(agent, stage, config, config.steps, log, task)
     step = 0
-    if state := saved.load():
-        dqn.load_state_dict(state["dqn"])
+    state = saved.load()
+    if state:
+        agent.load_state_dict(state["agent"])
         replay.load_state_dict(state["replay"])
         games.load_state_dict(state["games"])
         restore_generators(sampling, state["sampling"])
         restore_generators(exploring, state["exploring"])
-        evaluations, step = state["evaluations"], state["step"]
-    task.resume(step * len(dqn.seeds))
+        step = state["step"]
+    evaluations.begin(state["evaluations"] if state else [])
+    task.resume(step * len(agent.seeds))
     while step < config.steps:
         before = games.seen
-        actions = dqn.act(before[:, None], config.dqn.epsilon(step), exploring)[:, 0]
+        actions = agent.explore(before[:, None], step, exploring)[:, 0]
         outcome, after = games.step(actions)
-        replay.add(before, actions, outcome.reward, after, outcome.terminated)
+        replay.add(before, actions, outcome.reward, after, outcome.terminated, truncated=outcome.truncated)
         step += 1
-        if step >= config.dqn.warm_up and step % config.dqn.train_interval == 0:
-            dqn.update(replay.sample(config.dqn.batch, sampling))
-        _evaluate_when_due(dqn, stage, config, step, config.steps, evaluations, task)
+        if step >= agent.config.warm_up and step % agent.config.train_interval == 0:
+            evaluations.count(agent.update(replay.sample(agent.config.batch, sampling)))
+        evaluations.look(step)
         if saved.due(step, config, config.steps):
             saved.save(
                 {
-                    "dqn": dqn.state_dict(),
+                    "agent": agent.state_dict(),
                     "replay": replay.state_dict(),
                     "games": games.state_dict(),
                     "sampling": generator_states(sampling),
                     "exploring": generator_states(exploring),
-                    "evaluations": evaluations,
+                    "evaluations": evaluations.made,
                     "step": step,
                 }
             )
-        task.advance(len(dqn.seeds))
-    return History(evaluations, games.returns, config.steps, games.frames_seen // len(dqn.seeds))
-
-
-def _evaluate_when_due(dqn: DQN, stage: Stage, config: TrainConfig, at: int, total: int, evaluations: list[list[Any]], task: Task) -> None:
-    if at not in {total * (number + 1) // config.evaluations for number in range(config.evaluations)}:
-        return
-    episodes = config.final_episodes if at == total else config.evaluation_episodes
-    returns = stage.evaluate(dqn.act, episodes)
-    evaluations.append([at, returns.tolist()])
-    best = [float(np.mean(run)) for run in returns]
-    task.advance(0, returns=f"{np.mean(best):+.2f} (best {max(best):+.2f})")
+        task.advance(len(agent.seeds))
+    return History(evaluations.made, games.returns, config.steps, games.frames_seen // len(agent.seeds))
 
 
 def final_mean(returns: Sequence[float]) -> float | None:

@@ -1,10 +1,8 @@
-"""Frames with a leading run axis in, Q-values out: the adapters g and h around one frozen layer that all runs share."""
+"""Frames with a leading run axis in, Q-values out: one frozen layer that all runs share between their own adapters."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,101 +10,8 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from layerscout.errors import UsageError
-from layerscout.rl.layers import INPUT_ADAPTER, Head, RunLinear, RunNetwork, weight_generators
-
-
-class InputAdapter(RunNetwork):
-    """Adapter g before the frozen layer: frames → tokens by a linear patch embedding plus a learned position.
-
-    Tokens come in the order time, patch row, patch column.
-
-    Parameters
-    ----------
-    frame_shape
-        (time, height, width, channel) of a clip.
-    patch
-        Side of a square patch in pixels.
-    width
-        Token width of the frozen layer.
-    statistics
-        Mean and standard deviation [width] of the tokens that the frozen layer is used to; the embedding is scaled and
-        shifted by them (not trained).
-    """
-
-    def __init__(
-        self,
-        frame_shape: tuple[int, int, int, int],
-        patch: int,
-        width: int,
-        seeds: Sequence[int],
-        statistics: tuple[Float[Tensor, " width"], Float[Tensor, " width"]] | None = None,
-    ) -> None:
-        super().__init__(len(seeds))
-        time, height, columns, channel = frame_shape
-        if height % patch or columns % patch:
-            raise UsageError(
-                f"frames of {height} x {columns} pixels do not divide into patches of {patch}", hint="choose a patch that divides both"
-            )
-        generators = weight_generators(seeds, INPUT_ADAPTER)
-        self.patch = patch
-        self.token_grid = (time, height // patch, columns // patch)
-        self.embed = RunLinear(patch * patch * channel, width, generators)
-        self.position = nn.Parameter(torch.zeros(self.runs, math.prod(self.token_grid), width))
-        with torch.no_grad():
-            for run, generator in enumerate(generators):
-                self.position[run].normal_(0.0, 0.02, generator=generator)
-        mean, deviation = statistics if statistics is not None else (torch.zeros(width), torch.ones(width))
-        self.register_buffer("mean", mean.clone())
-        self.register_buffer("deviation", deviation.clone())
-
-    def forward(self, frames: Shaped[Tensor, "run batch time height width channel"]) -> Float[Tensor, "run batch token width"]:
-        runs, batch, time, height, columns, channel = frames.shape
-        patch = self.patch
-        patches = frames.reshape(runs, batch, time, height // patch, patch, columns // patch, patch, channel)
-        patches = patches.permute(0, 1, 2, 3, 5, 4, 6, 7).reshape(runs, -1, patch * patch * channel)
-        tokens = self.embed(patches.float() / 127.5 - 1.0).unflatten(1, (batch, -1))
-        return (tokens + self.position[:, None]) * self.deviation + self.mean
-
-    def multiply_adds(self) -> Int64[np.ndarray, " run"]:
-        return self.embed.multiply_adds() * math.prod(self.token_grid)
-
-
-class OutputAdapter(RunNetwork):
-    """Adapter h after the frozen layer: tokens → mean over all, or over a grid × grid of cells a frame → linear or MLP head.
-
-    Parameters
-    ----------
-    token_grid
-        (time, rows, columns) of the tokens, time first.
-    grid
-        Cells a side that each frame is averaged into; 0 = one mean over all tokens.
-    """
-
-    def __init__(
-        self,
-        token_grid: tuple[int, int, int],
-        width: int,
-        actions: int,
-        seeds: Sequence[int],
-        grid: int = 0,
-        kind: Literal["linear", "mlp"] = "mlp",
-        hidden: Sequence[int] = (64,),
-    ) -> None:
-        super().__init__(len(seeds))
-        time, rows, columns = token_grid
-        if grid and (rows % grid or columns % grid):
-            raise UsageError(
-                f"{rows} x {columns} tokens a frame do not divide into a grid of {grid}", hint="choose a grid that divides both, or 0"
-            )
-        self.token_grid, self.grid = token_grid, grid
-        self.head = Head(time * grid * grid * width if grid else width, actions, seeds, kind, hidden)
-
-    def forward(self, tokens: Float[Tensor, "run batch token width"]) -> Float[Tensor, "run batch action"]:
-        if not self.grid:
-            return self.head(tokens.mean(2))
-        time, rows, columns = self.token_grid
-        cells = tokens.unflatten(2, (time, self.grid, rows // self.grid, self.grid, columns // self.grid))
-        return self.head(cells.mean((4, 6)).flatten(2))
+from layerscout.rl.adapters import InputAdapter, OutputAdapter
+from layerscout.rl.layers import RunNetwork
 
 
 class OwnBlocks(RunNetwork):

@@ -60,13 +60,15 @@ class RunAdam:
         Step size.
     gradient_clip
         Largest L2 norm of one run's whole gradient; 0 = no clipping.
+    failed
+        The runs that have failed, shared between the optimisers of one agent; None: this one's own.
 
     References
     ----------
     Kingma and Ba 2015, Adam, algorithm 1 (arXiv 1412.6980).
     """
 
-    def __init__(self, network: RunNetwork, lr: float, gradient_clip: float = 0.0) -> None:
+    def __init__(self, network: RunNetwork, lr: float, gradient_clip: float = 0.0, failed: Bool[np.ndarray, " run"] | None = None) -> None:
         self.values = flatten(network)
         self.lr, self.gradient_clip = lr, gradient_clip
         self.gradient = torch.zeros_like(self.values)
@@ -74,7 +76,7 @@ class RunAdam:
         self.first_moment = torch.zeros_like(self.values)
         self.second_moment = torch.zeros_like(self.values)
         self.count = torch.zeros((), device=self.values.device)
-        self.failed = np.zeros(network.runs, dtype=np.bool_)
+        self.failed = np.zeros(network.runs, dtype=np.bool_) if failed is None else failed
 
     def step(self, losses: Float[np.ndarray, " run"]) -> Bool[np.ndarray, " run"]:
         """Take one step along ``gradient_views``, which the caller has filled, on every run that has not failed.
@@ -94,6 +96,22 @@ class RunAdam:
         else:
             self._adam()
         return broken
+
+    @torch.no_grad()
+    def step_on_device(self, losses: Float[Tensor, " run"]) -> None:
+        """Take the same step without asking the device for anything, so that a CUDA graph can hold it.
+
+        A run whose loss or gradient is not finite stays as it is; nothing remembers that it failed.
+        """
+        norm = torch.linalg.vector_norm(self.gradient, dim=1)
+        fine = (torch.isfinite(losses) & torch.isfinite(norm))[:, None]
+        factors = (self.gradient_clip / (norm + 1e-6)).clamp(max=1.0)[:, None] if self.gradient_clip else torch.ones_like(norm)[:, None]
+        self.gradient.copy_(torch.where(fine, self.gradient * factors, 0.0))
+        tensors = (self.values, self.first_moment, self.second_moment)
+        kept = [tensor.clone() for tensor in tensors]
+        self._adam()
+        for tensor, before in zip(tensors, kept, strict=True):
+            tensor.copy_(torch.where(fine, tensor, before))
 
     def _adam_except(self, left: Bool[Tensor, " run"]) -> None:
         tensors = (self.values, self.first_moment, self.second_moment)

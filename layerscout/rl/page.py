@@ -5,23 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from layerscout.cache.records import RunRecord
 from layerscout.rl import exhibits
 from layerscout.rl.chapters import Chapter
+from layerscout.rl.drawing import themed
 from layerscout.rl.exhibits import Table
 from layerscout.rl.sources import Evidence
+from layerscout.rl.speed import level_of
+from layerscout.rl.tables import PRIMARY, warning
 from layerscout.rl.template import fill
 from layerscout.rl.verdict import Verdict, verdict
 
+METRICS = (
+    f"Primary metric: {PRIMARY}. It decides every claim here. The greedy evaluation, without exploration, stands beside it.",
+    "Primary metric: mean of the last greedy evaluation (at most 50 episodes), because learning offline has no training episodes. It decides every claim here.",
+)
 COSTS = "Counts are for one run. Wall time is that of all runs trained side by side; CPU time is the arm's share, all its seeds together."
 
 
-def render(evidence: Evidence, parts: Sequence[Chapter], curve: str) -> str:
-    """Return the page."""
+def render(evidence: Evidence, parts: Sequence[Chapter], curve: str, association: str = "") -> str:
+    """Return the page; ``association`` is its section on score against return."""
     ranking = evidence.ranking
     best = ranking.candidates[0].name if ranking.candidates else "none"
     under = f"Ranked first: {best}, of {len(ranking.candidates)} layers, on {ranking.rows:,} clips of {ranking.episodes:,} episodes."
     banners = [banner(part.verdict, part.title if len(parts) > 1 else "") for part in parts] or [banner(verdict(None), "")]
-    body = [layers_section(evidence, curve), *(chapter_section(part) for part in parts), making_section(evidence)]
+    body = [layers_section(evidence, curve), *(chapter_section(part) for part in parts), association, making_section(evidence)]
     title = f"Which layer of {ranking.backbone} is worth handing to an agent?"
     return fill("report.html", title=escape(title), under=escape(under), verdicts="\n".join(banners), body="\n".join(body))
 
@@ -56,7 +64,9 @@ def chapter_section(part: Chapter) -> str:
     """Return one comparison: figures, claims and tables."""
     captions = {
         "learning-curves": "Mean return over seeds; the band is a 95 % bootstrap over whole seeds. The dotted line is a random policy.",
-        "final-returns": "Each point is one seed's final return: the mean of its last 50 episodes, or of all if there were fewer.",
+        "final-returns": "Each point is one seed's final return: the mean of its last 50 training episodes, or of all if there were fewer.",
+        "profiles": "Performance profiles: the share of an arm's runs whose final return lies above τ, with a 95 % band over seeds. A curve that lies "
+        "above another everywhere is better at every level; curves that cross are better for different purposes.",
         "score-return": "Score against return, with 95 % intervals. The layers were picked by score, so a correlation flatters the score.",
     }
     order = [name for kind in captions for name in part.figures if name.startswith(kind)]
@@ -65,24 +75,50 @@ def chapter_section(part: Chapter) -> str:
     )
     rows = tuple((claim.statement, "supported" if claim.supported else "not supported", claim.sentence) for claim in part.claims)
     failed = exhibits.failures(part.record)
-    compared = exhibits.comparison_table(part.verdict)
+    compared = exhibits.comparison_table(part.verdict, part.record)
     rule = (
-        "Differences are paired by seed; positive ones favour the layer. “Beats every control” is one claim, judged by the largest p; if it "
+        "Differences are of final returns, paired by seed; positive ones favour the layer. “Beats every control” is one claim, judged by the largest p; if it "
         "fails, single controls are judged by p after Holm. p: sign-flip permutation test, two-sided. Intervals: Student's t."
     )
     return (
         f"<section><h2>The agents: {escape(part.title)}</h2>"
+        + caution(warning(part.record))
+        + f"<p>{escape(METRICS[part.record.mode == 'offline'])}</p>"
         + drawings
         + "<h3>What each arm earned</h3>"
         + table(
             exhibits.returns_table(part.record),
-            "Undiscounted returns. IQM: mean of the middle half of the seeds, with a bootstrap interval.",
+            "Undiscounted returns. IQM: mean of the middle half of the seeds, with a bootstrap interval. Evaluation: mean of the last greedy "
+            f"evaluation. {COSTS}",
         )
+        + "<h3>How fast it learned</h3>"
+        + table(exhibits.speed_table(part.record), speed_caption(part.record))
         + (f"<h3>Failed runs</h3>{table(failed, 'They are counted, never averaged in.')}" if failed.rows else "")
         + (f"<h3>Against the controls</h3>{table(compared, rule)}" if compared.rows else "")
         + f"<h3>What may be claimed</h3>{table(Table(('Claim', 'At 5 %', 'Evidence'), rows, words=True), '')}"
         + f"<h3>What it cost</h3>{table(exhibits.budget_table(part.record), COSTS)}"
         + "</section>"
+    )
+
+
+def caution(sentence: str | None) -> str:
+    """Return a warning that stands before the figures it limits."""
+    return f'<p class="caution">{escape(sentence)}</p>' if sentence else ""
+
+
+def speed_caption(record: RunRecord) -> str:
+    """Say what the learning table's figures are."""
+    level, best = level_of(record), record.best_possible
+    threshold = (
+        "n/a, because the random policy's return is unknown or no arm is above it"
+        if level is None
+        else f"{level:.3f}, ¾ of the way from the random policy to {'the best possible return' if best is not None else 'the best arm'}"
+    )
+    gap = "n/a, because the best possible return is not known" if best is None else f"to the best possible return, {best:g}"
+    return (
+        "AUC: area under the learning curve over its span, interquartile mean over seeds. Work to threshold: median over seeds of updates (offline), "
+        f"environment steps, or episodes where nothing was evaluated; n/a when half of the runs or more never arrive. Threshold: {threshold}. "
+        f"Optimality gap: {gap}."
     )
 
 
@@ -104,7 +140,7 @@ def making_section(evidence: Evidence) -> str:
 
 def picture(svg: str, caption: str) -> str:
     """Return a figure with its caption."""
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+    return f"<figure>{themed(svg)}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def table(content: Table, caption: str) -> str:

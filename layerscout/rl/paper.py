@@ -8,7 +8,9 @@ from pathlib import Path
 from layerscout.cache.records import Ranking, RunRecord, as_table_value, write_atomic
 from layerscout.rl import exhibits
 from layerscout.rl.chapters import Chapter
+from layerscout.rl.page import METRICS
 from layerscout.rl.sources import Evidence
+from layerscout.rl.tables import warning
 from layerscout.rl.template import fill
 from layerscout.rl.verdict import verdict
 
@@ -19,14 +21,14 @@ MODES = {
 }
 
 
-def write_paper(evidence: Evidence, parts: Sequence[Chapter], path: Path) -> Path:
+def write_paper(evidence: Evidence, parts: Sequence[Chapter], path: Path, association: str = "") -> Path:
     """Write the paper; figures are expected in ``figures/`` beside it."""
-    write_atomic(path, paper(evidence, parts).encode())
+    write_atomic(path, paper(evidence, parts, association).encode())
     return path
 
 
-def paper(evidence: Evidence, parts: Sequence[Chapter]) -> str:
-    """Return the paper as Markdown; every figure in it comes from the records."""
+def paper(evidence: Evidence, parts: Sequence[Chapter], association: str = "") -> str:
+    """Return the paper as Markdown; every figure in it comes from the records. ``association``: its section on score against return."""
     ranking = evidence.ranking
     reward, transition, rank = (f"{weight:.2f}" for weight in ranking.weights)
     sentences = [part.verdict.sentence for part in parts] or [verdict(None).sentence]
@@ -48,6 +50,7 @@ def paper(evidence: Evidence, parts: Sequence[Chapter]) -> str:
         analysis_table=exhibits.analysis_table(ranking).markdown(),
         ranking_sentences=ranking_sentences(ranking),
         agents="".join(agents(part) for part in parts) or "Not run yet.\n",
+        association=association or "n/a: no agents on at least three layers of the ranking.\n",
         interpretation=interpretation(parts),
         limitations=limitations(evidence, parts),
         conclusion=conclusion(ranking, parts),
@@ -98,9 +101,11 @@ def ranking_sentences(ranking: Ranking) -> str:
 def agents(part: Chapter) -> str:
     """Return one comparison's tables and figures."""
     pictures = "\n\n".join(f"![{name.replace('-', ' ')}](figures/{name}.svg)" for name in part.figures)
-    compared = exhibits.comparison_table(part.verdict)
+    compared = exhibits.comparison_table(part.verdict, part.record)
     failed = exhibits.failures(part.record)
-    blocks = [f"#### {part.title}", exhibits.returns_table(part.record).markdown(), compared.markdown() if compared.rows else ""]
+    blocks = [f"#### {part.title}", METRICS[part.record.mode == "offline"], warning(part.record) or ""]
+    blocks += [exhibits.returns_table(part.record).markdown(), exhibits.speed_table(part.record).markdown()]
+    blocks += [compared.markdown() if compared.rows else ""]
     blocks += [f"Failed runs:\n\n{failed.markdown()}" if failed.rows else "", pictures, exhibits.budget_table(part.record).markdown()]
     return "\n\n".join(block.strip() for block in blocks if block) + "\n\n"
 
@@ -149,7 +154,7 @@ def conclusion(ranking: Ranking, parts: Sequence[Chapter]) -> str:
     if all(outcome == "supported" for outcome in outcomes):
         return f"On this task the layer that the probes put first, {best}, served the agent better than every control."
     if "supported" in outcomes or "partly supported" in outcomes:
-        return f"The choice of {best} is supported against some controls or in some settings and not in others; section 5.3 says which."
+        return f"The choice of {best} is supported against some controls or in some settings and not in others; section 5.4 says which."
     if all(outcome in ("too few seeds", "not run") for outcome in outcomes):
         return f"The probes put {best} first. Whether that serves an agent better than the controls is open: this experiment cannot tell."
     return f"The data do not support that {best} serves an agent better than the controls. Until they do, the ranking is a suggestion."

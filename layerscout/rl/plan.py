@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ import numpy as np
 import layerscout
 from layerscout.cache import records
 from layerscout.cache.records import Selection
+from layerscout.cache.store import Store, open_store
 from layerscout.errors import BudgetError, UsageError
 from layerscout.extract.device import check_device, cores, torch_threads
 from layerscout.memory import available_memory
-from layerscout.rl.agents.dqn import DQN
-from layerscout.rl.arms import ArmSpec, arms_of, check_actions, check_environment, in_loop_arms
+from layerscout.rl.arms import CLIPS, ArmSpec, arms_of, check_environment, in_loop_arms
 from layerscout.rl.config import TrainConfig
-from layerscout.rl.layers import Head
+from layerscout.rl.envs.pixels import world_of
+from layerscout.rl.learners import Actions, Algorithm, algorithm_of, head_learner, settings_of
 from layerscout.rl.replay import Batch
 
 KEY = "settings.key"  # the digest of the settings that a group's folder belongs to
@@ -34,26 +36,33 @@ class Plan:
     config: TrainConfig
     selection: Selection
     arms: tuple[ArmSpec, ...]
+    actions: Actions
     key: str
+
+    @property
+    def algorithm(self) -> Algorithm:
+        return algorithm_of(self.config, self.actions)
 
     @property
     def memory_bytes(self) -> int:
         """Feature tables (offline) or replay (online, in-loop), plus weights, target and optimiser."""
-        config, widths = self.config, [arm.width for arm in self.arms]
-        weights = 16 * config.seeds * sum(width * sum(arm.hidden[:1] or (8,)) for width, arm in zip(widths, self.arms, strict=True))
+        config = self.config
+        weights = 16 * config.seeds * sum(arm.width * sum(arm.hidden[:1] or (8,)) for arm in self.arms if arm.layer != CLIPS)
         if config.mode == "offline":
-            return weights + 4 * self.arms[0].store.rows * sum(widths)
-        kept = min(config.dqn.capacity, config.steps)
-        if config.mode == "online":
-            return weights + 8 * kept * config.seeds * len(widths) * max(widths)
-        clip = self.arms[0].store.identity
-        return weights + 2 * kept * config.seeds * int(np.prod(clip["preprocessing"]["frame_shape"])) * len(clip["recipe"]["offsets"])
+            return weights + sum(arm.store.rows * arm.width * (1 if arm.layer == CLIPS else 4) for arm in self.arms)
+        kept = min(settings_of(config, self.algorithm).capacity, config.steps) * config.seeds
+        on_features = [arm for arm in self.arms if arm.layer != CLIPS]
+        if config.mode == "in-loop":  # arms train one after the other
+            return weights + 2 * kept * _clip_bytes(self.arms[0])
+        clips = [_clip_bytes(arm) for arm in self.arms if arm.layer == CLIPS]
+        return weights + kept * max(8 * len(on_features) * max(arm.width for arm in on_features), 2 * max(clips, default=0))
 
     def describe(self) -> dict[str, Any]:
         """Runs, budget, memory, time and what exists already, for ``--dry-run``; in-loop updates are too costly to try out."""
         config, exists = self.config, (self.config.out / "runs.json").exists()
         return {
             "mode": config.mode,
+            "algorithm": self.algorithm,
             "arms": [arm.name for arm in self.arms],
             "seeds": config.seeds,
             "runs": len(self.arms) * config.seeds,
@@ -65,27 +74,33 @@ class Plan:
         }
 
     def _seconds_of_updates(self) -> float:
-        """Estimate the updates of all groups from a few on made-up batches; acting and evaluating come on top."""
+        """Estimate the updates of the groups on features from a few on made-up batches; acting and evaluating come on top."""
         config, seconds = self.config, 0.0
-        updates = config.updates if config.mode == "offline" else config.steps // config.dqn.train_interval
-        for head, hidden in dict.fromkeys((arm.head, arm.hidden) for arm in self.arms):
-            widths = [arm.width for arm in self.arms if (arm.head, arm.hidden) == (head, hidden)]
+        interval = settings_of(config, self.algorithm).train_interval
+        updates = config.updates if config.mode == "offline" else config.steps // interval
+        arms = [arm for arm in self.arms if arm.layer != CLIPS]
+        for head, hidden in dict.fromkeys((arm.head, arm.hidden) for arm in arms):
+            widths = [arm.width for arm in arms if (arm.head, arm.hidden) == (head, hidden)]
             with torch_threads(cores(config.threads)):
-                seconds += updates * _one_update(config, head, hidden, max(widths), len(widths) * config.seeds)
+                seconds += updates * self._one_update(head, hidden, max(widths), len(widths) * config.seeds)
         return seconds
 
+    def _one_update(self, head: str, hidden: tuple[int, ...], width: int, runs: int) -> float:
+        agent = head_learner(self.config, self.actions, range(runs), width, [width] * runs, head, hidden)
+        shape = (runs, agent.config.batch)
+        blank = np.zeros(shape, np.float32)
+        action = np.zeros((*shape, self.actions.dimensions), np.float32) if self.actions.continuous else blank.astype(np.int64)
+        batch = Batch(np.zeros((runs, 2 * shape[1], width), np.float32), action, blank, blank.astype(bool))
+        agent.update(batch)  # the first one pays for what is set up once
+        began = time.monotonic()
+        for _ in range(PILOT_UPDATES):
+            agent.update(batch)
+        return (time.monotonic() - began) / PILOT_UPDATES
 
-def _one_update(config: TrainConfig, head: str, hidden: tuple[int, ...], width: int, runs: int) -> float:
-    dqn = DQN(config.dqn, lambda seeds: Head(width, 2, seeds, head, hidden), range(runs), config.device)  # type: ignore[arg-type]
-    shape = (runs, config.dqn.batch)
-    blank = np.zeros(shape)
-    states = np.zeros((runs, 2 * config.dqn.batch, width), np.float32)
-    batch = Batch(states, blank.astype(np.int64), blank.astype(np.float32), blank.astype(bool))
-    dqn.update(batch)  # the first one pays for what is set up once
-    began = time.monotonic()
-    for _ in range(PILOT_UPDATES):
-        dqn.update(batch)
-    return (time.monotonic() - began) / PILOT_UPDATES
+
+def _clip_bytes(arm: ArmSpec) -> int:
+    identity = arm.store.identity
+    return int(np.prod(identity["preprocessing"]["frame_shape"])) * len(identity["recipe"]["offsets"])
 
 
 def plan(config: TrainConfig) -> Plan:
@@ -95,26 +110,38 @@ def plan(config: TrainConfig) -> Plan:
     ------
     UsageError
         The selection was made from another environment, the device is not there, ``out`` holds results of other settings, or
-        offline training was asked on actions that are not discrete.
+        the learner asked for cannot take the environment's actions.
     DataError
-        A store of the selection is missing or does not fit.
+        A store of the selection is missing or does not fit, has no actions to learn from offline, or the environment fails.
     BudgetError
         The tables or the replay do not fit into memory.
     """
     check_device(config.device)
     selection = records.load(Selection, config.selection)
-    arms = arms_of(selection, config)
-    check_environment(config, arms[0].store, config.selection)
-    check_actions(config, arms[0].store)
+    home = open_store(config.root, selection.store_id)
+    check_environment(config, home, config.selection)
+    actions = _actions(home.manifest.provenance["dataset_attributes"])
+    arms = arms_of(selection, config, settings_of(config, algorithm_of(config, actions)).hidden)
+    if config.mode == "offline":
+        _check_recorded_actions(config, actions, home)
     if config.mode == "in-loop":
-        arms = in_loop_arms(arms)
-    exempt = {"out", "root", "selection", "threads", "checkpoint_updates"}  # where and how fast, never what comes out
+        arms = in_loop_arms(arms, config)
+    exempt = {
+        "out",
+        "root",
+        "selection",
+        "threads",
+        "checkpoint_updates",
+        "tensorboard",
+        "wandb",
+        "videos",
+    }  # where and how fast, never what comes out
     document = {
         "config": json.loads(config.model_dump_json(exclude=exempt)),
         "selection": selection.model_dump_json(),
         "version": layerscout.__version__,
     }
-    planned = Plan(config, selection, tuple(arms), hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest())
+    planned = Plan(config, selection, tuple(arms), actions, hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest())
     _refuse_other_settings(config.out, planned.key)
     available = available_memory()
     if available is not None and planned.memory_bytes > available:
@@ -123,6 +150,27 @@ def plan(config: TrainConfig) -> Plan:
             hint="fewer seeds, a smaller --set train.dqn.capacity, or fewer layers in the selection",
         )
     return planned
+
+
+def _actions(attributes: Mapping[str, Any]) -> Actions:
+    world = world_of(attributes, 1)
+    try:
+        return Actions.of(world)
+    finally:
+        world.close()
+
+
+def _check_recorded_actions(config: TrainConfig, actions: Actions, store: Store) -> None:
+    """Refuse to learn offline from actions that the environment does not take, or from none."""
+    column, values = store.columns["action"], store.index("action")
+    hint = "--mode online acts for itself"
+    known = np.isfinite(values).all(axis=1) if column.width is not None else values >= 0
+    if not known.any():
+        raise UsageError(f"store {store.id} has no actions, and learning offline needs them", hint=hint)
+    if (column.width or 0) != actions.dimensions:
+        here = f"continuous actions ({column.width} dimensions)" if column.width else "discrete actions"
+        takes = f"continuous ones ({actions.dimensions} dimensions)" if actions.continuous else f"one of {actions.count}"
+        raise UsageError(f"store {store.id} has {here}, and {config.environment} takes {takes}", hint=hint)
 
 
 def _refuse_other_settings(out: Path, key: str) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from layerscout.cache.trajectories import Episode
 from layerscout.errors import DataError
 from layerscout.rl.envs.core import StepOutcome, World
-from layerscout.rl.policies import EXPERT, Policy
+from layerscout.rl.policies import Choice, Policy
 
 WAITING = 4  # times copies: how many episodes may be begun or held in memory while an earlier one still runs
 LONGEST = 10_000  # steps: an episode longer than this and than all the steps asked for is taken for endless
@@ -36,10 +36,10 @@ class _Recording:
     """An episode while it is being played."""
 
     number: int
-    choices: Iterator[int]
+    choices: Iterator[Choice]
     frames: list[NDArray[np.uint8]] = field(default_factory=list)
     states: list[NDArray[np.float32]] = field(default_factory=list)
-    actions: list[int] = field(default_factory=list)
+    actions: list[int | NDArray[np.float32]] = field(default_factory=list)
     outcomes: list[tuple[float, bool, bool]] = field(default_factory=list)
 
     def see(self, frame: NDArray[np.uint8], state: NDArray[np.float32] | None) -> None:
@@ -51,7 +51,7 @@ class _Recording:
         rewards, terminated, truncated = (np.array(column) for column in zip(*self.outcomes, strict=True))
         return Episode(
             frames=np.stack(self.frames),
-            actions=np.array(self.actions, dtype=np.int64),
+            actions=np.array(self.actions, dtype=np.float32 if np.ndim(self.actions[0]) else np.int64),
             rewards=rewards.astype(np.float32),
             terminated=terminated.astype(bool),
             truncated=truncated.astype(bool),
@@ -89,7 +89,8 @@ def play(world: World, policy: Policy, seed: int, steps: int, first: int = 0, al
         # an episode is begun only while the steps known of all earlier ones do not suffice
         starting = free[: max(0, due + WAITING * world.copies - begun)] if known < steps else []
         for copy in starting:
-            running[copy] = _Recording(begun, policy.choices(world.action_count, action_generator(seed, begun)))
+            choices = policy.choices(world.action_count, action_generator(seed, begun), world.action_dimensions)
+            running[copy] = _Recording(begun, choices)
             begun += 1
         if starting:
             which = np.array(starting, dtype=np.intp)
@@ -108,17 +109,14 @@ def play(world: World, policy: Policy, seed: int, steps: int, first: int = 0, al
 def _advance(world: World, running: dict[int, _Recording]) -> list[int]:
     """Step every copy once and record it; return the copies whose episodes ended."""
     chosen = {copy: next(recording.choices) for copy, recording in running.items()}
-    actions = np.zeros(world.copies, dtype=np.int64)
-    if EXPERT in chosen.values():
-        advice = world.expert()
-        assert advice is not None, "a policy that asks the expert is refused for a world without one"
-        actions[:] = advice
+    advice = world.expert() if any(choice.asks_expert for choice in chosen.values()) else None
+    dimensions = world.action_dimensions
+    actions = np.zeros((world.copies, dimensions), dtype=np.float32) if dimensions else np.zeros(world.copies, dtype=np.int64)
     for copy, choice in chosen.items():
-        if choice != EXPERT:
-            actions[copy] = choice
+        actions[copy] = choice.action(None if advice is None else advice[copy])
     outcome: StepOutcome = world.step(actions)
     for copy, recording in running.items():
-        recording.actions.append(int(actions[copy]))
+        recording.actions.append(actions[copy].copy() if dimensions else int(actions[copy]))
         recording.outcomes.append((float(outcome.reward[copy]), bool(outcome.terminated[copy]), bool(outcome.truncated[copy])))
     _show(world, running, np.array(list(running), dtype=np.intp))
     return [copy for copy in running if outcome.terminated[copy] or outcome.truncated[copy]]

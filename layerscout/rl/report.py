@@ -8,9 +8,12 @@ from pathlib import Path
 from layerscout.cache.records import write_atomic
 from layerscout.rl import figures
 from layerscout.rl.chapters import chapters
+from layerscout.rl.observations import METRICS
 from layerscout.rl.page import render
 from layerscout.rl.paper import write_paper
 from layerscout.rl.sources import gather
+from layerscout.rl.study import study
+from layerscout.rl.study_page import markdown, one_task, sections
 from layerscout.rl.tables import write_tables
 from layerscout.rl.verdict import verdict
 
@@ -34,16 +37,18 @@ def write_report(out: Path) -> Path:
     """
     evidence = gather(out)
     parts = chapters(evidence)
+    studied = sections(study([evidence], METRICS[:1]), scattered=False)
     curve = figures.layer_curve(evidence.ranking)
     drawn = {"layer-curve": curve} | {name: svg for part in parts for name, svg in part.figures.items()}
+    drawn |= {name: svg for part in studied for name, svg in part.figures.items()}
     (out / "figures").mkdir(exist_ok=True)
     for name, svg in drawn.items():
         write_atomic(out / "figures" / f"{name}.svg", svg.encode())
     for path, record in evidence.records:
         write_tables(record, tables_folder(path, [other for other, _ in evidence.records], out))
-    write_paper(evidence, parts, out / "paper.md")
+    write_paper(evidence, parts, out / "paper.md", "".join(markdown(part, 4) for part in studied))
     page = out / "report.html"
-    write_atomic(page, render(evidence, parts, curve).encode())
+    write_atomic(page, render(evidence, parts, curve, "".join(map(one_task, studied))).encode())
     return page
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ from layerscout.cache.records import Arm, Budget, Run, RunRecord
 from layerscout.extract.device import cores, torch_threads
 from layerscout.progress import SILENT, Reporter
 from layerscout.rl import tables
-from layerscout.rl.agents.dqn import DQN
-from layerscout.rl.arms import ArmSpec
-from layerscout.rl.envs.pixels import world_of
-from layerscout.rl.groups import Group, feature_groups, in_loop_groups, seeds_of
+from layerscout.rl.agents.base import Agent
+from layerscout.rl.arms import CLIPS, PIXELS, ArmSpec
+from layerscout.rl.config import TrainConfig
+from layerscout.rl.envs.pixels import side_by_side, world_of
+from layerscout.rl.filming import film, save_film
+from layerscout.rl.groups import Group, Setting, feature_groups
+from layerscout.rl.in_loop import in_loop_groups
 from layerscout.rl.learning import History, Saved, final_mean
+from layerscout.rl.log import Log
 from layerscout.rl.plan import KEY, Plan, plan
-from layerscout.rl.rollouts import random_return
+from layerscout.rl.rollouts import Stage, random_return
 
 __all__ = ["Plan", "plan", "run"]
 
@@ -31,31 +36,29 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> RunRecord:
     def make_world(copies: int) -> Any:
         return world_of(attributes, copies)
 
-    probe = make_world(1)
-    actions = probe.action_count
-    probe.close()
+    setting = Setting(config, make_world, planned.actions)
     settings.save(config, config.out / "settings.json")
     arms: list[Arm] = []
     runs: list[Run] = []
     with torch_threads(cores(config.threads)):
-        if config.mode == "in-loop":
-            groups = in_loop_groups(planned.arms, config, make_world, actions)
-        else:
-            groups = feature_groups(planned.arms, config, make_world, actions)
+        groups = (in_loop_groups if config.mode == "in-loop" else feature_groups)(planned.arms, setting)
         for group in groups:
-            part = _finished(config.out / group.name) or _train(group, planned, reporter)
+            part = _finished(config.out / group.name) or _train(group, setting, planned, reporter)
             arms.extend(part.arms)
             runs.extend(part.runs)
     record = RunRecord(
         environment=config.environment,
         mode=config.mode,
         selection=str(config.selection),
-        random_policy_return=random_return(make_world),
+        random_policy_return=random_return(make_world, side_by_side=side_by_side(config.environment)),
+        best_possible=config.best_possible,
         arms=tuple(arms),
         runs=tuple(runs),
     )
     records.save(record, config.out / "runs.json")
     tables.write_tables(record, config.out)
+    if warning := tables.warning(record):
+        reporter.say(warning)
     return record
 
 
@@ -63,7 +66,7 @@ def _finished(folder: Path) -> RunRecord | None:
     return records.load(RunRecord, folder / "result.json") if (folder / "result.json").exists() else None
 
 
-def _train(group: Group, planned: Plan, reporter: Reporter) -> RunRecord:
+def _train(group: Group, setting: Setting, planned: Plan, reporter: Reporter) -> RunRecord:
     config = planned.config
     folder = config.out / group.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,8 +75,12 @@ def _train(group: Group, planned: Plan, reporter: Reporter) -> RunRecord:
     runs = len(group.arms) * config.seeds
     total = (config.updates if config.mode == "offline" else config.steps) * runs
     unit = "updates" if config.mode == "offline" else "steps"
-    with reporter.task(f"train {group.name} ({runs} runs, {config.mode})", total, unit) as task:
-        dqn, history = group.learn(saved, task)
+    names = [(arm.name, seed) for arm in group.arms for seed in setting.seeds]
+    facts = {"environment": config.environment, "mode": config.mode, "algorithm": planned.algorithm}
+    log = Log(names, folder, tensorboard=config.tensorboard, wandb=config.wandb, facts=facts)
+    with closing(log), reporter.task(f"train {group.name} ({runs} runs, {config.mode})", total, unit) as task:
+        agent, history, stage = group.learn(saved, log, task)
+    _film(group, agent, stage, config, reporter)
     wall, cpu = saved.clock.read()
     spent = (wall, cpu / len(group.arms))
     part = RunRecord(
@@ -81,15 +88,24 @@ def _train(group: Group, planned: Plan, reporter: Reporter) -> RunRecord:
         mode=config.mode,
         selection=str(config.selection),
         random_policy_return=None,
-        arms=tuple(_arm(arm, number * config.seeds, dqn, history, spent) for number, arm in enumerate(group.arms)),
-        runs=tuple(_runs(group.arms, seeds_of(config), dqn, history)),
+        arms=tuple(_arm(arm, number * config.seeds, agent, history, spent) for number, arm in enumerate(group.arms)),
+        runs=tuple(_runs(group.arms, setting.seeds, agent, history)),
     )
     records.save(part, folder / "result.json")
     saved.path.unlink(missing_ok=True)
     return part
 
 
-def _arm(arm: ArmSpec, first_run: int, dqn: DQN, history: History, spent: tuple[float, float]) -> Arm:
+def _film(group: Group, agent: Agent, stage: Stage, config: TrainConfig, reporter: Reporter) -> None:
+    """Save films of the first seeds of every arm that did not fail."""
+    runs = [arm * config.seeds + seed for arm in range(len(group.arms)) for seed in range(min(config.videos, config.seeds))]
+    runs = [run for run in runs if not agent.failed[run]]
+    for run, pictures in zip(runs, film(agent, stage, runs) if runs else (), strict=True):
+        arm = group.arms[run // config.seeds]
+        reporter.say(f"film: {save_film(pictures, config.out / 'videos' / f'{arm.folder}-{run % config.seeds}')}")
+
+
+def _arm(arm: ArmSpec, first_run: int, agent: Agent, history: History, spent: tuple[float, float]) -> Arm:
     """``wall_seconds`` is that of the group, whose arms train side by side; CPU time is shared equally among them."""
     return Arm(
         name=arm.name,
@@ -101,20 +117,20 @@ def _arm(arm: ArmSpec, first_run: int, dqn: DQN, history: History, spent: tuple[
         width=arm.width,
         budget=Budget(
             environment_steps=history.environment_steps,
-            updates=dqn.updates,
-            trainable_parameters=int(dqn.online.trainable_parameters()[first_run]),
-            flops=float(dqn.updates * int(dqn.update_flops()[first_run])),
-            backbone_clips=0 if arm.kind in {"pixels", "scratch"} else history.backbone_clips,
+            updates=agent.updates,
+            trainable_parameters=int(agent.online.trainable_parameters()[first_run]),
+            flops=float(agent.updates * int(agent.update_flops()[first_run])),
+            backbone_clips=0 if arm.layer in {PIXELS, CLIPS} else history.backbone_clips,
             wall_seconds=round(spent[0], 2),
             cpu_seconds=round(spent[1], 2),
         ),
     )
 
 
-def _runs(arms: Sequence[ArmSpec], seeds: Sequence[int], dqn: DQN, history: History) -> list[Run]:
+def _runs(arms: Sequence[ArmSpec], seeds: Sequence[int], agent: Agent, history: History) -> list[Run]:
     runs = []
     for number, (arm, seed) in enumerate((arm, seed) for arm in arms for seed in seeds):
-        reason = dqn.reasons.get(number, "")
+        reason = agent.reasons.get(number, "")
         returns = tuple(float(value) for value in history.returns[number])
         runs.append(
             Run(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layerscout.cache.records import Ranking, RunRecord, Selection, load
+from layerscout.cache.records import COST_NAME, Cost, Ranking, RunRecord, Selection, load
 from layerscout.errors import DataError
 
 SETTINGS = ("*settings*.json", "*config*.json", "collect.json", "extract.json", "probe.json", "train.json", "demo.json")
@@ -22,6 +22,7 @@ class Evidence:
     selection: Selection | None
     records: tuple[tuple[str, RunRecord], ...]
     settings: tuple[tuple[str, dict[str, Any]], ...]
+    cost: Cost | None  # of the probe, where it was measured in one go
 
 
 def gather(folder: Path) -> Evidence:
@@ -40,7 +41,7 @@ def gather(folder: Path) -> Evidence:
     ranking = first(folder, "ranking.json")
     if ranking is None:
         raise DataError(f"no ranking.json in {folder} or {folder / 'probe'}", hint=f"layerscout probe STORE --out {folder}")
-    selection = first(folder, "selection.json")
+    selection, cost = first(folder, "selection.json"), ranking.parent / COST_NAME
     patterns = ("runs*.json", "train*/runs*.json", "train*/*/runs*.json")
     runs = sorted({path for pattern in patterns for path in folder.glob(pattern)})
     return Evidence(
@@ -49,6 +50,7 @@ def gather(folder: Path) -> Evidence:
         selection=load(Selection, selection) if selection else None,
         records=tuple((path.relative_to(folder).as_posix(), load(RunRecord, path)) for path in runs),
         settings=tuple((path.relative_to(folder).as_posix(), read_object(path)) for path in setting_files(folder)),
+        cost=load(Cost, cost) if cost.is_file() else None,
     )
 
 

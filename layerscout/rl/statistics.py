@@ -169,14 +169,12 @@ def all_of(p_values: Sequence[float]) -> float:
     return max(p_values)
 
 
-def probability_of_improvement(first: Float[np.ndarray, " seed"], second: Float[np.ndarray, " other"]) -> float | None:
-    """Return the chance that a random run of ``first`` beats a random run of ``second``; a tie counts one half.
-
-    References
-    ----------
-    Agarwal et al. 2021, §4.3: the Mann–Whitney statistic over the number of pairs.
-    """
-    if not len(first) or not len(second):
+def seed_warning(seeds: int, level: float = 0.05) -> str | None:
+    """Return a plain sentence when ``seeds`` paired runs can never reach ``level``, whatever happens in them; None otherwise."""
+    if smallest_p(seeds) <= level:
         return None
-    apart = np.asarray(first)[:, None] - np.asarray(second)[None, :]
-    return float(np.mean(apart > 0) + 0.5 * np.mean(apart == 0))
+    runs = "one seed" if seeds == 1 else f"{seeds} seeds"
+    return (
+        f"With {runs} no comparison can reach p < {level:g}: the smallest p of a paired test is {smallest_p(seeds):.3g}. "
+        f"At least {seeds_needed(level=level)} seeds are needed."
+    )

@@ -5,112 +5,32 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from layerscout.cache.records import Arm, Estimate, Run, RunRecord, none_if_nan, write_atomic
-from layerscout.rl.statistics import bootstrap
+from layerscout.cache.records import Arm, Estimate, RunRecord, write_atomic
+from layerscout.rl.statistics import seed_warning
+from layerscout.rl.summaries import Summary, episodes, most_seeds, summaries
 
 UNDEFINED = "n/a"
+PRIMARY = "mean return of the last 50 training episodes"  # decides every claim; fixed before anybody looks at the numbers
 RETURNS_COLUMNS = ("arm", "layer", "seed", "episode", "return", "phase", "at")
+BUDGET_COLUMNS = ("environment_steps", "updates", "trainable_parameters", "flops", "backbone_clips", "wall_seconds", "cpu_seconds")
 SUMMARY_COLUMNS = (
-    "arm",
-    "layer",
-    "mean_return_last_50",
-    "std_across_seeds",
-    "mean_return_all_episodes",
-    "iqm",
-    "iqm_low",
-    "iqm_high",
-    "seeds",
-    "failed",
-    "score",
-    "kind",
-    "head",
-    "environment_steps",
-    "updates",
-    "trainable_parameters",
-    "flops",
-    "backbone_clips",
-    "wall_seconds",
-    "cpu_seconds",
+    *("arm", "layer", "mean_return_last_50", "std_across_seeds", "mean_return_all_episodes"),
+    *("iqm", "iqm_low", "iqm_high", "seeds", "failed", "score", "kind", "head"),
+    *BUDGET_COLUMNS,
+    *("evaluation", "evaluation_iqm", "evaluation_iqm_low", "evaluation_iqm_high", "auc", "auc_low", "auc_high"),
+    *("threshold", "work_to_threshold", "reached_threshold"),
+    *("optimality_gap", "optimality_gap_low", "optimality_gap_high"),
 )
+SPENT = ("Env. steps", "Updates", "Parameters", "GFLOP", "Wall s", "CPU s")  # the budget's columns in every table of arms
 PAPER_COLUMNS = (
-    "Arm",
-    "Mean return (last 50)",
-    "Std across seeds",
-    "Mean return (all episodes)",
-    "IQM",
-    "95 % interval",
-    "Seeds",
-    "Failed",
-    "Score",
+    *("Arm", "Mean return (last 50)", "Std across seeds", "Mean return (all episodes)", "IQM", "95 % interval", "Evaluation"),
+    *("Seeds", "Failed", "Score", *SPENT),
 )
+SPEED_COLUMNS = ("Arm", "AUC", "Work to threshold", "Reached", "Optimality gap", *SPENT)
 
 Cell = str | int | float | None
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One arm over its seeds. A figure without data is None.
-
-    ``last`` is the mean over seeds of each run's final return (its last 50 episodes), ``spread`` the sample standard
-    deviation of those, ``overall`` the mean over seeds of each run's `overall_return`, ``iqm`` the interquartile
-    mean of the final returns with its bootstrap interval.
-    """
-
-    arm: Arm
-    last: float | None
-    spread: float | None
-    overall: float | None
-    iqm: Estimate | None
-    seeds: int
-    failed: int
-
-
-def summarise(record: RunRecord, arm: Arm) -> Summary:
-    """Aggregate the finished runs of one arm; failed runs are counted, never averaged in."""
-    runs = [run for run in record.runs if run.arm == arm.name]
-    done = [run for run in runs if run.status == "done"]
-    final = np.array([run.final for run in done if run.final is not None], dtype=np.float64)
-    overall = [value for run in done if (value := overall_return(run)) is not None]
-    return Summary(
-        arm=arm,
-        last=float(final.mean()) if len(final) else None,
-        spread=none_if_nan(float(final.std(ddof=1))) if len(final) > 1 else None,
-        overall=float(np.mean(overall)) if overall else None,
-        iqm=bootstrap([final]),
-        seeds=len(runs),
-        failed=len(runs) - len(done),
-    )
-
-
-def summaries(record: RunRecord) -> tuple[Summary, ...]:
-    """Aggregate every arm, in the record's order."""
-    return tuple(summarise(record, arm) for arm in record.arms)
-
-
-def episodes(run: Run) -> Iterable[tuple[float, str, int | None]]:
-    """Yield every episode of a run once, as (return, phase, at): training in the order it ended, then greedy rollouts.
-
-    ``at`` is when a rollout was made: updates done when learning offline, environment steps of the run otherwise.
-
-    A run that learned offline has no training episodes; its returns are those of its last rollouts and are not repeated.
-    """
-    rollouts = [(value, at) for at, values in run.evaluations for value in values]
-    tail = tuple(value for value, _ in rollouts[len(rollouts) - len(run.returns) :])
-    if len(run.returns) > len(rollouts) or tail != run.returns:
-        yield from ((value, "train", None) for value in run.returns)
-    yield from ((value, "eval", at) for value, at in rollouts)
-
-
-def overall_return(run: Run) -> float | None:
-    """Return the mean over all training episodes, or over all rollouts of a run that had none."""
-    trained = [value for value, phase, _ in episodes(run) if phase == "train"]
-    values = trained or [value for value, _, _ in episodes(run)]
-    return float(np.mean(values)) if values else None
 
 
 def returns_rows(record: RunRecord) -> Iterable[tuple[Cell, ...]]:
@@ -125,12 +45,19 @@ def returns_rows(record: RunRecord) -> Iterable[tuple[Cell, ...]]:
 
 def summary_row(summary: Summary) -> tuple[Cell, ...]:
     """Lay one summary out in the order of ``SUMMARY_COLUMNS``."""
-    arm, iqm, budget = summary.arm, summary.iqm, summary.arm.budget
-    interval = (iqm.value, iqm.low, iqm.high) if iqm else (None, None, None)
+    arm, arrival = summary.arm, summary.arrival
     owner = (arm.name, arm.layer, summary.last, summary.spread, summary.overall)
-    spent = (budget.environment_steps, budget.updates, budget.trainable_parameters, budget.flops)
-    times = (budget.backbone_clips, budget.wall_seconds, budget.cpu_seconds)
-    return (*owner, *interval, summary.seeds, summary.failed, arm.score, arm.kind, arm.head, *spent, *times)
+    spent = tuple(getattr(arm.budget, name) for name in BUDGET_COLUMNS)
+    learned = (summary.level, arrival.median if arrival else None, arrival.reached if arrival else None)
+    return (
+        *(*owner, *ends(summary.iqm), summary.seeds, summary.failed, arm.score, arm.kind, arm.head, *spent),
+        *(summary.evaluation, *ends(summary.evaluation_iqm), *ends(summary.auc), *learned, *ends(summary.gap)),
+    )
+
+
+def ends(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
+    """Return an estimate as three cells: value, low, high."""
+    return (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
@@ -170,14 +97,36 @@ def interval(estimate: Estimate | None, digits: int = 3) -> str:
     return f"[{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
+def spent_cells(arm: Arm) -> tuple[str, ...]:
+    """Return an arm's budget under ``SPENT``: counts of one run, times as in `Budget`."""
+    budget = arm.budget
+    counts = (f"{budget.environment_steps:,}", f"{budget.updates:,}", f"{budget.trainable_parameters:,}")
+    return (*counts, number(budget.flops / 1e9, 2), number(budget.wall_seconds, 1), number(budget.cpu_seconds, 1))
+
+
 def summary_cells(record: RunRecord) -> tuple[tuple[str, ...], ...]:
     """Return the rows of the paper's table, under ``PAPER_COLUMNS``: the figures that one reads first, then the robust ones."""
     rows = []
     for one in summaries(record):
         owner = (number(one.last), number(one.spread), number(one.overall))
-        robust = (number(one.iqm.value if one.iqm else None), interval(one.iqm))
-        rows.append((one.arm.name, *owner, *robust, str(one.seeds), str(one.failed), number(one.arm.score)))
+        robust = (number(one.iqm.value if one.iqm else None), interval(one.iqm), number(one.evaluation))
+        rows.append((one.arm.name, *owner, *robust, str(one.seeds), str(one.failed), number(one.arm.score), *spent_cells(one.arm)))
     return tuple(rows)
+
+
+def speed_cells(record: RunRecord) -> tuple[tuple[str, ...], ...]:
+    """Return how fast and how far each arm learned, under ``SPEED_COLUMNS``."""
+    rows = []
+    for one in summaries(record):
+        median = number(one.arrival.median if one.arrival else None, 0)
+        reached = f"{one.arrival.reached} of {one.arrival.runs}" if one.arrival else UNDEFINED
+        rows.append((one.arm.name, figure(one.auc), median, reached, figure(one.gap), *spent_cells(one.arm)))
+    return tuple(rows)
+
+
+def warning(record: RunRecord) -> str | None:
+    """Return the sentence that must stand with every table of an experiment with too few seeds to show anything."""
+    return seed_warning(most_seeds(record)) if record.runs else None
 
 
 def write_tables(record: RunRecord, folder: Path) -> tuple[Path, Path, Path]:
@@ -188,5 +137,7 @@ def write_tables(record: RunRecord, folder: Path) -> tuple[Path, Path, Path]:
     )
     write_atomic(returns, as_csv(RETURNS_COLUMNS, returns_rows(record)).encode())
     write_atomic(summary, as_csv(SUMMARY_COLUMNS, map(summary_row, summaries(record))).encode())
-    write_atomic(table, as_markdown(PAPER_COLUMNS, summary_cells(record)).encode())
+    plain = warning(record)
+    text = as_markdown(PAPER_COLUMNS, summary_cells(record)) + (f"\n{plain}\n" if plain else "")
+    write_atomic(table, text.encode())
     return returns, summary, table

@@ -12,41 +12,43 @@ Hochberg 1988, "A sharper Bonferroni procedure for multiple tests of significanc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from layerscout.cache.records import Arm, Estimate, Ranking, RunRecord
-from layerscout.rl.statistics import (
-    all_of,
-    bootstrap,
-    holm,
-    mean_interval,
-    probability_of_improvement,
-    seeds_needed,
-    sign_flip_p,
-    smallest_p,
-)
+from layerscout.rl.comparing import improvement, welch
+from layerscout.rl.statistics import all_of, bootstrap, holm, mean_interval, seeds_needed, sign_flip_p, smallest_p
 from layerscout.rl.tables import figure
 
 LEVEL = 0.05
-OWN_NETWORK = ("scratch",)  # kinds of arms that are a whole network: the head is not a factor there
+OWN_NETWORK = ("scratch", "cnn")  # kinds of arms that are a whole network: the head is not a factor there
+CHOICES = ("ranked", "layer")  # kinds of arms that are layers to choose from, not controls to beat
 Outcome = Literal["supported", "partly supported", "not supported", "too few seeds", "not run"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The ranked-best layer against one control, paired by seed: positive differences favour the layer."""
+    """The ranked-best layer against one control: positive differences favour the layer.
+
+    Paired by seed and tested by sign flips; by Welch's test where the two share no seed, and then ``seeds`` is the smaller side's.
+    """
 
     control: str
     kind: str
     seeds: int  # pairs in which both runs finished
+    paired: bool
     difference: Estimate | None
     p: float | None
     p_holm: float | None
-    improvement: float | None  # chance that a random run of the layer beats a random run of the control
+    improvement: Estimate | None  # chance that a random run of the layer beats a random run of the control
+
+    @property
+    def what(self) -> str:
+        """What ``difference`` is of."""
+        return "paired difference" if self.paired else "difference of means (no seed is shared)"
 
     @property
     def gain(self) -> float:
@@ -101,28 +103,32 @@ def best_arm(record: RunRecord, ranking: Ranking | None = None, head: str | None
 
 
 def controls(record: RunRecord, best: Arm) -> tuple[Arm, ...]:
-    """Return what the best layer must beat: every arm with its head, or with a network of its own, that is not itself a ranked layer."""
-    same = (best.store_id, best.layer)
-    rivals = [arm for arm in record.arms if arm.kind in OWN_NETWORK or (arm.kind != "ranked" and arm.head == best.head)]
-    return tuple(arm for arm in rivals if arm.kind in OWN_NETWORK or (arm.store_id, arm.layer) != same)
+    """Return what the best layer must beat: every arm with its head, or with a network of its own, that is not itself a layer to choose."""
+    rivals = [arm for arm in record.arms if arm.kind in OWN_NETWORK or (arm.kind not in CHOICES and arm.head == best.head)]
+    same = [arm for arm in rivals if arm.kind in ("middle", "worst") and (arm.store_id, arm.layer) == (best.store_id, best.layer)]
+    twins = [arm for arm in rivals if arm.kind == "twin" and arm.layer == best.layer]
+    # where every layer's untrained twin was trained, only the best layer's own is a control; the others answer another question
+    return tuple(arm for arm in rivals if arm not in same and (arm.kind != "twin" or not twins or arm in twins))
 
 
 def compare(record: RunRecord, best: Arm, others: Sequence[Arm]) -> tuple[Comparison, ...]:
     """Compare ``best`` with each control on the seeds that both finished, and correct the p values after Holm."""
-    ours = finals(record, best.name)
-    rows = []
-    for arm in others:
-        theirs = finals(record, arm.name)
-        seeds = sorted(ours.keys() & theirs.keys())
-        differences = np.array([ours[seed] - theirs[seed] for seed in seeds], dtype=np.float64)
-        improvement = probability_of_improvement(np.array(list(ours.values())), np.array(list(theirs.values())))
-        rows.append((arm, len(seeds), mean_interval(differences), sign_flip_p(differences), improvement))
-    known = [row[3] for row in rows if row[3] is not None]
-    adjusted = iter(holm(known))
-    return tuple(
-        Comparison(arm.name, arm.kind, seeds, difference, p, next(adjusted) if p is not None else None, improvement)
-        for arm, seeds, difference, p, improvement in rows
-    )
+    rows = [compare_one(record, best, arm) for arm in others]
+    adjusted = iter(holm([row.p for row in rows if row.p is not None]))
+    return tuple(replace(row, p_holm=next(adjusted)) if row.p is not None else row for row in rows)
+
+
+def compare_one(record: RunRecord, best: Arm, control: Arm) -> Comparison:
+    """Compare two arms; ``p_holm`` is left open, because it depends on the other comparisons."""
+    ours, theirs = finals(record, best.name), finals(record, control.name)
+    first, second = final_returns(record, best.name), final_returns(record, control.name)
+    seeds = sorted(ours.keys() & theirs.keys())
+    chance = improvement([first], [second])
+    if not seeds and min(len(first), len(second)) > 1:
+        difference, p = welch(first, second)
+        return Comparison(control.name, control.kind, min(len(first), len(second)), False, difference, p, None, chance)
+    differences = np.array([ours[seed] - theirs[seed] for seed in seeds], dtype=np.float64)
+    return Comparison(control.name, control.kind, len(seeds), True, mean_interval(differences), sign_flip_p(differences), None, chance)
 
 
 def verdict(record: RunRecord | None, ranking: Ranking | None = None, head: str | None = None) -> Verdict:
@@ -161,7 +167,7 @@ def judge(best: Arm, returned: Estimate, comparisons: tuple[Comparison, ...]) ->
     """Turn the comparisons into an outcome and its sentence."""
     known = [one.p for one in comparisons if one.p is not None]
     p = all_of(known) if len(known) == len(comparisons) else None
-    fewest = min(one.seeds for one in comparisons)
+    fewest = min((one.seeds for one in comparisons if one.paired), default=0)
     outcome, claim = weigh(comparisons, p)
     sentence = f"The ranked-best layer {best.name} returned {figure(returned)} {claim}"
     return Verdict(outcome, sentence, best.name, returned, comparisons, p, smallest_p(fewest) if fewest else None)
@@ -169,7 +175,7 @@ def judge(best: Arm, returned: Estimate, comparisons: tuple[Comparison, ...]) ->
 
 def weigh(comparisons: Sequence[Comparison], p: float | None) -> tuple[Outcome, str]:
     """Decide between yes, in part, no, and cannot say; ``p`` is that of the whole claim."""
-    short = [one for one in comparisons if not one.seeds or smallest_p(one.seeds) > LEVEL]
+    short = [one for one in comparisons if one.paired and (not one.seeds or smallest_p(one.seeds) > LEVEL)]
     open_ends = [one for one in comparisons if one not in short and not (one.p is not None and one.p <= LEVEL and one.gain > 0)]
     if short and not open_ends:  # an enough-seeded control that was not beaten settles the claim, whatever the others could show
         return "too few seeds", too_few(comparisons, min(short, key=lambda one: one.seeds))
@@ -207,4 +213,4 @@ def every(comparisons: Sequence[Comparison]) -> str:
 def nearest(comparisons: Sequence[Comparison]) -> str:
     """Name the control that came closest or was ahead, and by how much the layer differs from it."""
     closest = min((one for one in comparisons if one.seeds), key=lambda one: one.gain)
-    return f"{closest.control}, paired difference {figure(closest.difference, sign='+')} over {closest.seeds} seeds"
+    return f"{closest.control}, {closest.what} {figure(closest.difference, sign='+')} over {closest.seeds} seeds"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shutil
@@ -18,13 +19,16 @@ from pydantic_core import PydanticUndefined
 
 import layerscout
 from layerscout import registry
-from layerscout.cache import records
+from layerscout.cache import records, study_records
 from layerscout.cli import app
 from layerscout.extract.config import ExtractConfig
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.report import COLUMNS
 from layerscout.rl.agents.dqn import DQNConfig
+from layerscout.rl.agents.iql import IQLConfig
+from layerscout.rl.agents.sac import SACConfig
 from layerscout.rl.config import CollectConfig, TrainConfig
+from layerscout.rl.study_tables import STUDY_COLUMNS
 from layerscout.rl.tables import RETURNS_COLUMNS, SUMMARY_COLUMNS
 
 ROOT = Path(__file__).parents[2]
@@ -143,7 +147,11 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", plain.lower()).strip().replace(" ", "-")
 
 
-@pytest.mark.parametrize("config", [CollectConfig, ExtractConfig, ProbeConfig, TrainConfig, DQNConfig], ids=lambda config: config.__name__)
+@pytest.mark.parametrize(
+    "config",
+    [CollectConfig, ExtractConfig, ProbeConfig, TrainConfig, DQNConfig, SACConfig, IQLConfig],
+    ids=lambda config: config.__name__,
+)
 def test_the_page_of_settings_has_every_setting_with_its_default(config: Any) -> None:
     rows = dict(re.findall(r"^\| `([\w.]+)` \| ([^|]+?) \|", section(DOCS / "reference" / "settings.md", config.__name__), re.MULTILINE))
     expected = {key: default(field) for key, field in config.model_fields.items()}
@@ -169,7 +177,9 @@ def section(page: Path, title: str) -> str:
     "words",
     [
         *(tuple(kind.model_fields) for kind in (records.Ranking, records.LayerScore, records.Selection, records.Choice)),
-        *(tuple(kind.model_fields) for kind in (records.RunRecord, records.Arm, records.Budget, records.Run)),
+        *(tuple(kind.model_fields) for kind in (records.RunRecord, records.Arm, records.Budget, records.Run, records.Cost)),
+        *(tuple(kind.model_fields) for kind in vars(study_records).values() if inspect.isclass(kind) and kind.__name__.startswith("Study")),
+        STUDY_COLUMNS,
         COLUMNS,
         RETURNS_COLUMNS,
         SUMMARY_COLUMNS,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import checkpoints_encoders as made
 import numpy as np
 import pytest
 import safetensors
@@ -14,13 +16,24 @@ import torch
 
 from layerscout import registry
 from layerscout.errors import UsageError
-from layerscout.extract.backbones import cogvideox, synthetic, tiny
+from layerscout.extract.backbones import assemble, cogvideox, encoders, synthetic, tiny, transformers_checkpoint, transnet
 from layerscout.extract.backbones.base import Backbone, find, fixed_noise
 from layerscout.extract.capture import Capture
 from layerscout.extract.pooling import parse, width
 
 CPU = torch.device("cpu")
-FAMILIES = ["tiny", "tiny-untrained", "synthetic", "cogvideox-2b", "cogvideox-5b"]
+FAMILIES = ["tiny", "tiny-untrained", "synthetic", "cogvideox-2b", "cogvideox-5b", *made.CONFIGS, "transnet"]
+ELSEWHERE = {  # families that obey the same laws, and more, in a file of their own
+    "wan": "test_wan.py",
+    "ltx": "test_ltx.py",
+    "hunyuan": "test_hunyuan.py",
+    "hunyuan15": "test_hunyuan.py",
+    "mochi": "test_mochi.py",
+    "svd": "test_svd.py",
+    "cosmos": "test_cosmos.py",
+    "r3d18": "test_r3d.py",
+    "transnet-untrained": "test_transnet.py",
+}
 
 
 @dataclass
@@ -40,6 +53,10 @@ class Family:
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request) -> Family:
+    if request.param in made.CONFIGS:
+        return Family(f"{request.param}:{made.save(request.getfixturevalue('tmp_path_factory').mktemp(request.param), request.param)}", {})
+    if request.param == "transnet":
+        return Family(request.param, {"frames": 2})
     if not request.param.startswith("cogvideox"):
         return Family(request.param, {})
     checkpoints = request.getfixturevalue("checkpoints")
@@ -52,8 +69,10 @@ def random_clips(backbone: Backbone, count: int) -> torch.Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
 
 
-def test_the_registry_knows_the_families():
-    assert {name.partition("-2b")[0].partition("-5b")[0] for name in FAMILIES} == set(registry.REGISTRY["backbone"])
+def test_every_family_of_the_registry_is_held_to_the_laws():
+    here = {name.partition("-2b")[0].partition("-5b")[0] for name in FAMILIES}
+    assert here | set(ELSEWHERE) == set(registry.REGISTRY["backbone"])
+    assert all((Path(__file__).parent / file).is_file() for file in ELSEWHERE.values())
 
 
 def test_it_describes_itself_without_weights(family, monkeypatch):
@@ -69,7 +88,10 @@ def test_it_describes_itself_without_weights(family, monkeypatch):
         (tiny, "new_model"),
         (synthetic, "_modules"),
         (cogvideox, "load_model"),
-        (cogvideox, "weights_digest"),
+        (assemble, "weights_digest"),
+        (transformers_checkpoint, "load"),
+        (encoders, "weights_digest"),
+        (transnet, "_weights"),
     ]:
         monkeypatch.setattr(target, name, poisoned)
     backbone = family.find()
@@ -89,11 +111,11 @@ def test_names_widths_and_parameters_are_those_of_the_model(family):
     for layer in backbone.layers:
         module = loaded.module.get_submodule(layer.module)
         assert sum(parameter.numel() for parameter in module.parameters()) == layer.parameters
-        module.register_forward_hook(lambda m, a, output, name=layer.name: seen.update({name: loaded.tokens(output)}))
+        module.register_forward_hook(lambda m, a, output, layer=layer: seen.update({layer.name: loaded.tokens(output, layer)}))
     with torch.no_grad():
         loaded.forward(random_clips(backbone, 2))
     for layer in backbone.layers:
-        assert seen[layer.name].shape == (2, backbone.grid.tokens, layer.width)
+        assert seen[layer.name].shape == (2, backbone.grid_of(layer).tokens, layer.width)
         assert seen[layer.name].dtype == torch.float32
         assert torch.isfinite(seen[layer.name]).all()
 

@@ -12,6 +12,8 @@ from layerscout.extract.capture import Capture
 from layerscout.extract.device import batches_in_threads
 from layerscout.extract.pooling import pool
 
+CPU = torch.device("cpu")
+
 
 def random_clips(count: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
@@ -29,9 +31,9 @@ def outputs_by_hand(backbone, clips) -> dict[str, torch.Tensor]:
     for layer in backbone.layers:
         block = loaded.module.get_submodule(layer.module)
 
-        def noting(*arguments, inner=block.forward, name=layer.name, **named):
+        def noting(*arguments, inner=block.forward, layer=layer, **named):
             output = inner(*arguments, **named)
-            seen[name] = loaded.tokens(output).clone()
+            seen[layer.name] = loaded.tokens(output, layer).clone()
             return output
 
         block.forward = noting
@@ -92,7 +94,7 @@ class Chain(LoadedBackbone):
                 tokens = block(tokens)
         self.result = tokens
 
-    def tokens(self, output):
+    def tokens(self, output, layer):
         return output.flatten(1, 2)
 
     def truncate(self, last):
@@ -154,3 +156,95 @@ def test_only_wanted_layers_are_hooked(clips):
     """A layer that runs twice does not matter when nobody asked for it."""
     pooled = Capture(Chain(calls=(1, 2, 1)), [CHAIN_LAYERS[0], CHAIN_LAYERS[2]], CHAIN_GRID, "all/mean")(clips)
     assert sorted(pooled) == ["block.0", "block.2"]
+
+
+# --- several poolings, class tokens, tokens of another shape
+
+
+def test_several_poolings_come_from_one_pass(tiny):
+    clips = random_clips(3)
+    names = ("all/mean", "future/grid4", "last/max")
+    together = Capture(tiny.load(CPU), tiny.layers, tiny.grid, names)(clips)
+    assert len(together) == len(names) * len(tiny.layers)
+    for pooling in names:
+        alone = Capture(tiny.load(CPU), tiny.layers, tiny.grid, pooling)(clips)
+        for layer in tiny.layers:
+            torch.testing.assert_close(together[f"{layer.name}@{pooling.replace('/', '-')}"], alone[layer.name], atol=2e-6, rtol=1e-5)
+
+
+def test_what_is_captured_lies_side_by_side_in_one_buffer_with_the_room_asked_for(clips):
+    capture = Capture(Chain(), CHAIN_LAYERS, CHAIN_GRID, ("all/mean", "last/tokens"))
+    packed = capture.packed(clips, room=2)
+    assert packed.is_contiguous()
+    columns = capture.columns()
+    assert packed.shape == (2, 3 * (3 + 12) + 2)
+    assert [place.start for place in columns.values()] == [0, *[place.stop for place in columns.values()]][:-1]
+    for name, values in capture(clips).items():
+        assert torch.equal(packed[:, columns[name]], values)
+
+
+def test_a_bare_pass_runs_the_model_and_captures_nothing(clips):
+    chain = Chain()
+    capture = Capture(chain, CHAIN_LAYERS, CHAIN_GRID, "all/mean")
+    expected = capture(clips)
+    result, chain.result = chain.result, None
+    assert capture.bare(clips) is None
+    assert torch.equal(chain.result, result)
+    assert all(torch.equal(values, expected[name]) for name, values in capture(clips).items())
+
+
+class WithClass(Chain):
+    """The first token is the class token; layer 1 has a grid of its own, every second token."""
+
+    def tokens(self, output, layer):
+        tokens = output.flatten(1, 2)[:, 1:]
+        return tokens[:, ::2] if layer.name == "block.1" else tokens
+
+    def class_token(self, output, layer):
+        return output.flatten(1, 2)[:, 0]
+
+
+def test_class_tokens_are_apart_from_video_tokens_and_layers_may_have_grids_of_their_own(clips):
+    layers = [CHAIN_LAYERS[0], LayerInfo("block.1", "1", 1, 3, 12, TokenGrid(1, 2, 2, 1))]
+    chain = WithClass()
+    seen = {}
+    for layer in layers:
+        chain.module[layer.depth].register_forward_hook(lambda module, inputs, output, name=layer.name: seen.update({name: output.clone()}))
+    found = Capture(chain, layers, TokenGrid(7, 1, 1, 7), ("cls", "all/mean", "all/tokens"))(clips)
+    for layer in layers:
+        tokens = seen[layer.name].flatten(1, 2)
+        video = tokens[:, 1::2] if layer.name == "block.1" else tokens[:, 1:]
+        assert torch.equal(found[f"{layer.name}@cls"], tokens[:, 0])
+        assert torch.equal(found[f"{layer.name}@all-tokens"], video.flatten(1))
+        torch.testing.assert_close(found[f"{layer.name}@all-mean"], video.mean(1))
+
+
+@pytest.mark.parametrize("grid", [TokenGrid(2, 4, 2, 2), TokenGrid(1, 4, 1, 1)], ids=["more", "fewer"])
+def test_another_number_of_tokens_than_stated_is_refused(clips, grid):
+    with pytest.raises(DataError, match=r"layer 'block\.0' gives tokens \(2, 8, 3\), expected"):
+        Capture(Chain(), CHAIN_LAYERS, grid, "all/mean")(clips)
+
+
+class InPlace(Chain):
+    """After every block, what it gave is overwritten: ReLU in place, then zero."""
+
+    def forward(self, clip):
+        tokens = clip.float().mean(3) / 255 - 0.5
+        for block in self.module:
+            tokens = block(tokens)
+            self.outputs.append(tokens.clone())
+            kept = torch.relu(tokens)
+            tokens.zero_()
+            tokens = kept
+
+
+@pytest.mark.parametrize("pooling", ["all/tokens", "last/tokens", "all/grid1", "all/mean", "all/max", "cls"])
+def test_operations_in_place_after_a_block_change_nothing_that_was_captured(clips, pooling):
+    chain = InPlace()
+    chain.outputs = []
+    chain.class_token = lambda output, layer: output.flatten(1, 2)[:, 0]
+    found = Capture(chain, CHAIN_LAYERS, CHAIN_GRID, pooling)(clips)
+    for output, values in zip(chain.outputs, found.values(), strict=True):
+        tokens = output.flatten(1, 2)
+        assert torch.equal(values, tokens[:, 0] if pooling == "cls" else pool(tokens, pooling, CHAIN_GRID))
+        assert values.abs().sum() > 0

@@ -195,7 +195,7 @@ def a_weight_of_another_shape(folder):
     weights = load_file(folder / "transformer" / WEIGHTS)
     weights["transformer_blocks.1.attn1.to_q.weight"] = torch.zeros(3, 3)
     save_file(weights, folder / "transformer" / WEIGHTS)
-    return "transformer"
+    return r"transformer_blocks.1.attn1.to_q.weight \(it has shape \(3, 3\), expected \(32, 32\)\)"
 
 
 def truncated_weights(folder):
@@ -224,14 +224,9 @@ def another_family(folder):
     return "describes 'WanTransformer3DModel', expected CogVideoXTransformer3DModel"
 
 
-def version_one_and_a_half(folder):
-    edit_config(folder, "transformer", patch_size_t=2)
-    return "CogVideoX 1.5"
-
-
-def image_to_video(folder):
-    edit_config(folder, "transformer", in_channels=8)
-    return "image-to-video"
+def other_channels(folder):
+    edit_config(folder, "transformer", in_channels=6)
+    return "takes 6 channels and its VAE gives 4"
 
 
 def a_config_with_a_hole(folder):
@@ -254,8 +249,7 @@ def a_config_with_a_hole(folder):
             no_scheduler,
             a_config_that_is_no_json,
             another_family,
-            version_one_and_a_half,
-            image_to_video,
+            other_channels,
             a_config_with_a_hole,
         )
     ],
@@ -288,8 +282,10 @@ def test_a_missing_folder_is_refused_without_asking_the_hub(source, monkeypatch)
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"frames": 6}, r"4k\+1 frames, not 6"),
-        ({"size": [32, 40]}, "not a multiple of 16 pixels"),
+        ({"frames": 6}, r"4k\+1 frames, not 6; the nearest are 5 and 9"),
+        ({"size": [32, 40]}, r"not a multiple of 16 pixels; the nearest is \(32, 32\)"),
+        ({"regime": "condition"}, "1.0 was not trained for regime 'condition', only for denoise"),
+        ({"sigma": 1.0}, "nothing of the clip is left"),
         ({"sigma": 1.5}, "sigma"),
         ({"frame": 5}, "did you mean 'frames'"),
     ],

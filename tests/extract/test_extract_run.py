@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def test_a_dataset_without_rewards_has_none_in_any_row(tmp_path, episodes):
     assert np.isnan(store.index("reward")).all()
 
 
-@pytest.mark.parametrize("changes", [{"batch": 3}, {"rows_per_chunk": 7}, {"threads": 1}], ids=str)
+@pytest.mark.parametrize("changes", [{"batch": 3}, {"batch": "auto"}, {"rows_per_chunk": 7}, {"threads": 1}], ids=str)
 def test_what_is_no_part_of_the_identity_changes_no_number(unbroken, data, tmp_path, changes):
     store = run(plan(config(data, tmp_path, **changes)))
     assert store.id == unbroken.id
@@ -225,6 +226,22 @@ def test_fewer_layers_hold_the_same_numbers(data, unbroken, tmp_path):
         np.testing.assert_array_equal(store.layer(name).all(), unbroken.layer(name).all())
 
 
+def test_no_more_than_three_units_are_in_memory_whatever_the_number_of_rows(data, tmp_path, monkeypatch):
+    """One is written, one filled, one just begun."""
+    units, alive = [], []
+    whole = StoreWriter.write_unit
+
+    def watched(self, unit, layers, index):
+        units.append(weakref.ref(layers["blocks.0"]))
+        alive.append(sum(kept() is not None for kept in units))
+        whole(self, unit, layers, index)
+
+    monkeypatch.setattr(StoreWriter, "write_unit", watched)
+    run(plan(config(data, tmp_path, layers=("blocks.0",), rows_per_chunk=4, batch=2, passport_clips=0)))
+    assert len(units) == -(-ROWS // 4)
+    assert max(alive) <= 3
+
+
 # --- plans
 
 
@@ -251,33 +268,93 @@ def test_no_room_is_refused_before_anything_is_written(data, tmp_path, monkeypat
     assert not root.exists()
 
 
-# --- what is refused
+# --- what is not finite
+
+
+def spoil(monkeypatch, change) -> None:
+    """Let ``change(arrays, first row)`` alter what every pass gives, batch after batch."""
+    whole, rows = Capture.packed, [0]
+
+    def spoilt(self, clip, *arguments, **named):
+        packed = whole(self, clip, *arguments, **named)
+        change({name: packed[:, place] for name, place in self.columns().items()}, rows[0])
+        rows[0] += len(clip)
+        return packed
+
+    monkeypatch.setattr(Capture, "packed", spoilt)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_an_activation_that_is_not_finite_is_named_with_its_row(data, tmp_path, monkeypatch, bad):
-    whole, rows = Capture.__call__, []
+    def change(arrays, first):
+        for name in ("blocks.3", "blocks.6"):
+            arrays[name][np.flatnonzero(np.arange(first, first + len(arrays[name])) == 41), 5] = bad
 
-    def spoilt(self, clip):
-        pooled = whole(self, clip)
-        rows.extend(range(len(rows), len(rows) + len(clip)))
-        if 41 in rows[-len(clip) :]:
-            pooled["blocks.3"] = pooled["blocks.3"].clone()
-            pooled["blocks.3"][rows[-len(clip) :].index(41), 5] = bad
-        return pooled
-
-    monkeypatch.setattr(Capture, "__call__", spoilt)
-    with pytest.raises(DataError, match=rf"layer 'blocks\.3' has {bad} at row 41"):
-        run(plan(config(data, tmp_path)))
+    spoil(monkeypatch, change)
+    with pytest.raises(DataError, match=rf"layer 'blocks\.3' has {bad} at row 41, computed in float32"):
+        run(plan(config(data, tmp_path, threads=1)))
     assert not (tmp_path / "stores").exists()
 
 
 def test_an_activation_too_large_for_float16_is_named(data, tmp_path, monkeypatch):
-    whole = Capture.__call__
-    monkeypatch.setattr(Capture, "__call__", lambda self, clip: {name: values + 1e5 for name, values in whole(self, clip).items()})
+    spoil(monkeypatch, lambda arrays, first: [values.add_(1e5) for values in arrays.values()])
     with pytest.raises(DataError, match=r"layer 'blocks\.0' has .* too large for float16"):
         run(plan(config(data, tmp_path)))
     run(plan(config(data, tmp_path, dtype="float32")))
+
+
+# --- numbers inside the model
+
+
+def test_a_model_that_computes_in_bfloat16_gives_nearly_the_same_rows_under_another_name(unbroken, data, tmp_path):
+    store = run(plan(config(data, tmp_path, compute="bfloat16")))
+    assert store.identity == unbroken.identity | {"recipe": unbroken.identity["recipe"] | {"compute_dtype": "bfloat16"}}
+    for name in store.specs:
+        expected = unbroken.layer(name).all().astype(np.float32)
+        found = store.layer(name).all().astype(np.float32)
+        assert np.linalg.norm(found - expected) <= 0.03 * np.linalg.norm(expected)
+        assert np.array_equal(found, expected) == (name == "pixels"), "only the pixels see no model"
+    encoder = Encoder(store, ["blocks.4"])
+    with Trajectories(data) as trajectories:
+        clips = torch.from_numpy(clips_of(trajectories, RowTable(trajectories.lengths), 0, 10, encoder.clip))
+    np.testing.assert_array_equal(encoder(clips, "blocks.4").numpy().astype(np.float16), store.layer("blocks.4").read(0, 10))
+
+
+@pytest.mark.parametrize(("compute", "remedy"), [("float16", "--compute bfloat16"), ("bfloat16", "--compute float32")])
+def test_an_overflow_inside_the_model_names_the_layer_and_the_next_step(data, tmp_path, monkeypatch, compute, remedy):
+    spoil(monkeypatch, lambda arrays, first: arrays["blocks.5"].fill_(float("inf")))
+    with pytest.raises(DataError, match=rf"layer 'blocks\.5' has inf at row 0, computed in {compute}") as error:
+        run(plan(config(data, tmp_path, compute=compute)))
+    assert remedy in error.value.hint
+
+
+# --- several poolings
+
+
+def test_several_poolings_of_one_pass_are_those_of_one_each(data, tmp_path):
+    names = ("all/mean", "last/grid2", "future/grid4", "all/max", "last/energy")
+    store = run(plan(config(data, tmp_path, pooling=names, layers=("blocks.6", "blocks.1"), dtype="float32")))
+    assert store.identity["pooling"] == list(names)
+    assert list(store.specs) == [f"{layer}@{name.replace('/', '-')}" for layer in ("blocks.6", "blocks.1") for name in names] + ["pixels"]
+    encoder = Encoder(store, ["blocks.1@last-grid2", "pixels"])
+    with Trajectories(data) as trajectories:
+        clips = torch.from_numpy(clips_of(trajectories, RowTable(trajectories.lengths), 0, 10, encoder.clip))
+    np.testing.assert_array_equal(encoder(clips, "blocks.1@last-grid2"), store.layer("blocks.1@last-grid2").read(0, 10))
+    for name in names:
+        alone = run(plan(config(data, tmp_path, pooling=name, layers=("blocks.6", "blocks.1"), dtype="float32")))
+        for layer in ("blocks.6", "blocks.1"):
+            expected = alone.layer(layer).all()
+            np.testing.assert_allclose(
+                store.layer(f"{layer}@{name.replace('/', '-')}").all(), expected, rtol=0, atol=1e-6 * np.abs(expected).max()
+            )
+
+
+def test_one_pooling_may_be_written_with_or_without_a_list(data, tmp_path):
+    assert plan(config(data, tmp_path, pooling="last/mean")).identity == plan(config(data, tmp_path, pooling=["last/mean"])).identity
+    assert plan(config(data, tmp_path, pooling=None)).identity == plan(config(data, tmp_path)).identity
+
+
+# --- what is refused
 
 
 def test_a_gpu_that_is_not_there_is_an_error(data, tmp_path, monkeypatch):
@@ -299,6 +376,9 @@ def test_an_unknown_device_is_an_error(data, tmp_path, device):
         ({"layers": ("block.1",)}, UsageError, "did you mean 'blocks.1'"),
         ({"layers": ("blocks.1", "blocks.1")}, DataError, "twice"),
         ({"pooling": "median"}, UsageError, "unknown pooling"),
+        ({"pooling": ("all/mean", "cls")}, UsageError, "needs a class token"),
+        ({"pooling": ("all/mean", "all/mean")}, DataError, "twice"),
+        ({"latents": True}, UsageError, "backbone 'tiny' has no latents"),
         ({"pooling": "last/grid3"}, UsageError, "does not divide"),
         ({"backbone": "synthetic"}, DataError, "frames are 32x32x3 and this backbone takes 8x8x2"),
         ({"data": Path("/no/such/file.h5")}, DataError, "no trajectory file"),

@@ -12,9 +12,11 @@ from typing import Any
 
 import frames_by_hand
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from layerscout.cache.identity import identity_digest, run_key
-from layerscout.extract import run as extraction
+from layerscout.extract import plan as extraction
 from layerscout.extract.backbones import base
 from layerscout.extract.backbones.cogvideox import CogVideoXOptions
 from layerscout.extract.config import ExtractConfig
@@ -26,15 +28,25 @@ CHANGES: dict[str, list[Any]] = {
     "backbone": ["tiny", "tiny-untrained", "cogvideox:{five}"],
     "data": ["{other}"],
     "layers": [["transformer_blocks.1"], ["transformer_blocks.2", "transformer_blocks.1"]],
-    "pooling": ["last/mean"],
+    "pooling": ["last/mean", ["last/mean", "all/mean"], ["all/mean", "last/mean"]],
     "dtype": ["float32", "bfloat16"],
-    "backbone_options": [OPTIONS | {"frames": 9}, OPTIONS | {"size": [32, 48]}, OPTIONS | {"sigma": 0.3}],
+    "compute": ["bfloat16", "float16"],
+    "compile": [True],
+    "backbone_options": [OPTIONS | {"frames": 9}, OPTIONS | {"size": [32, 48]}, OPTIONS | {"sigma": 0.3}, OPTIONS | {"text": "{text}"}],
+}
+# options of the backbone that no other value of can be tried with this checkpoint, and why
+UNTRIED = {
+    "regime": "a text-to-video checkpoint knows one only; others are refused",
+    "future": "slots of noise exist in the other regime only",
 }
 # field → another value, and why the numbers are the same, or as near as two runs of one store may be
 EXEMPT: dict[str, tuple[Any, str]] = {
     "root": ("/elsewhere", "where the store lies"),
     "name": ("best", "what people call it"),
     "batch": (3, "rows are computed independently; the order of a sum may differ in the last bit"),
+    "latents": (True, "the same latents, read instead of computed"),
+    "passport_clips": (0, "what is kept beside the activations"),
+    "scheduler": ("local:2", "the same units, computed elsewhere"),
     "threads": (1, "rows are computed independently"),
     "device": ("cuda", "the same float32 arithmetic up to the order of sums; the manifest tells which"),
     "rows_per_chunk": (7, "how rows are cut into files"),
@@ -47,7 +59,9 @@ def places(tmp_path_factory, checkpoints) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("walk")
     data = frames_by_hand.write(folder / "data.h5", frames_by_hand.random_episodes((4, 3)))
     other = frames_by_hand.write(folder / "other.h5", frames_by_hand.random_episodes((4, 3), seed=1))
+    save_file({"prompt_embeds": torch.ones(4, 8)}, folder / "text.safetensors")
     named = {"data": data, "other": other, "two": checkpoints.two, "five": checkpoints.five, "root": folder / "root"}
+    named["text"] = folder / "text.safetensors"
     return {name: str(path) for name, path in named.items()}
 
 
@@ -55,7 +69,9 @@ def identity(places: dict[str, str], **changes: Any) -> dict[str, Any]:
     chosen = {"backbone": "cogvideox:{two}", "data": "{data}", "root": "{root}", "backbone_options": OPTIONS} | changes
     if not str(chosen["backbone"]).startswith("cogvideox"):
         chosen["backbone_options"] = {}
+    options = {name: value.format(**places) if isinstance(value, str) else value for name, value in chosen.pop("backbone_options").items()}
     filled = {name: value.format(**places) if isinstance(value, str) else value for name, value in chosen.items()}
+    filled["backbone_options"] = options
     return extraction.plan(ExtractConfig.model_validate(filled)).identity
 
 
@@ -64,7 +80,7 @@ def test_every_setting_has_its_entry():
     assert not CHANGES.keys() & EXEMPT.keys()
     assert all(f"``{name}``" in str(ExtractConfig.__doc__) for name in EXEMPT), "the exempt ones are named where people read of settings"
     varied = {name for value in CHANGES["backbone_options"] for name in value if value[name] != OPTIONS.get(name)}
-    assert varied == CogVideoXOptions.model_fields.keys(), "every option of the backbone is tried"
+    assert varied | UNTRIED.keys() == CogVideoXOptions.model_fields.keys(), "every option of the backbone is tried"
 
 
 def test_every_setting_that_changes_numbers_gives_another_identity(places):
@@ -106,11 +122,18 @@ DESCRIPTION: dict[str, list[Any]] = {
 }
 DESCRIPTION_EXEMPT = {
     "grid": "it follows from the class, its architecture and the clip, which are named",
+    "class_token": "whether the pooling cls is possible; it follows from the class",
+    "latent_shape": "it follows from the class, its architecture and the clip",
+    "seen": "told to people and to the alignment of rewards, not computed with",
     "load": "it runs what the other values describe",
 }
 PARTS_EXEMPT = {
     base.ClipSpec: {"resize": "whether frames of another size are refused; the fingerprint holds what became of the frames"},
-    base.LayerInfo: {"depth": "the order of layers is the list's", "parameters": "told to people, not computed with"},
+    base.LayerInfo: {
+        "depth": "the order of layers is the list's",
+        "parameters": "told to people, not computed with",
+        "grid": "it follows from the class, its architecture and the clip, which are named",
+    },
 }
 
 

@@ -1,144 +1,326 @@
-"""One block lifted out of its model: the same bits as inside, gradients to its tokens, none to its weights."""
+"""One block lifted out of its model: the same bits as inside, gradients to its tokens, none to its weights; of every family."""
 
 from __future__ import annotations
 
+import golden
 import numpy as np
+import passport_families as families
 import pytest
 import torch
+from torch import nn
 
 from layerscout.errors import DataError
-from layerscout.extract import passport as passports
-from layerscout.extract.backbones.base import find
-from layerscout.extract.passport import FrozenLayer, harvest, reinitialised
-
-FAMILIES = ["tiny", "tiny-untrained", "cogvideox-2b", "cogvideox-5b"]
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def backbone(request):
-    if not request.param.startswith("cogvideox"):
-        return find(request.param)
-    checkpoints = request.getfixturevalue("checkpoints")
-    folder = checkpoints.two if request.param.endswith("2b") else checkpoints.five
-    return find(f"cogvideox:{folder}", {"size": [32, 32], "frames": 5})
+from layerscout.extract import harvest as harvesting
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, LoadedBackbone, TokenGrid, find
+from layerscout.extract.backbones.modules import from_module
+from layerscout.extract.context import NoPassport
+from layerscout.extract.passport import FrozenLayer, Passport, harvest, harvest_layers
+from layerscout.extract.passport_files import from_bytes, to_bytes
+from layerscout.extract.ports import PORTS
 
 
-def random_clips(backbone, count: int, seed: int = 0) -> np.ndarray:
-    shape = (count, len(backbone.clip.offsets), *backbone.clip.frame_shape)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+@pytest.fixture(scope="module", params=families.FAMILIES)
+def saved(request, tmp_path_factory):
+    return families.save(request.param, tmp_path_factory.mktemp("family"))
 
 
-def inside(backbone, layer: str, clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens before and after a block while the whole model runs."""
-    loaded, seen = backbone.load(torch.device("cpu")), {}
-    block = loaded.module.get_submodule(backbone.layer(layer).module)
-    block.register_forward_pre_hook(lambda m, a, named: seen.update(before=named["hidden_states"]), with_kwargs=True)
-    block.register_forward_hook(lambda m, a, output: seen.update(after=loaded.tokens(output)))
-    with torch.no_grad():
-        loaded.forward(torch.from_numpy(clips))
-    return seen["before"], seen["after"]
+@pytest.fixture(scope="module")
+def one(saved):
+    """Passports of a single clip, and what happened inside the model with that clip."""
+    return saved.passports(1), saved.inside(1)
 
 
-def first(backbone) -> str:
-    return backbone.layers[0].name
-
-
-def middle(backbone) -> str:
-    return backbone.layers[len(backbone.layers) // 2].name
-
-
-@pytest.mark.parametrize("which", [first, middle])
-def test_a_block_gives_the_same_bits_alone_in_the_context_of_one_clip(backbone, which):
+def test_a_block_gives_the_same_bits_alone_in_the_context_of_one_clip(saved, one):
     """In joint attention the text stream comes to depend on the video: with a single clip its mean is itself."""
-    clips = random_clips(backbone, 1)
-    before, after = inside(backbone, which(backbone), clips)
-    with torch.no_grad():
-        alone = FrozenLayer(harvest(backbone, which(backbone), clips))(before)
-    assert torch.equal(alone, after)
+    passports, inside = one
+    assert list(passports) == [layer.name for layer in saved.backbone.layers]
+    for name, passport in passports.items():
+        before, after = inside[name]
+        with torch.no_grad():
+            assert torch.equal(FrozenLayer(passport)(before), after), name
 
 
-def test_the_first_block_gives_the_same_alone_for_any_clips(backbone):
+def test_a_passport_that_was_written_and_read_gives_the_same_bits(one):
+    passports, inside = one
+    for name, passport in passports.items():
+        read = from_bytes(*to_bytes(passport), "here").with_block(passport.block)
+        assert read.context.layout == passport.context.layout
+        assert read.grid == passport.grid
+        assert to_bytes(read) == to_bytes(passport)
+        with torch.no_grad():
+            assert torch.equal(FrozenLayer(read)(inside[name][0]), inside[name][1]), name
+
+
+def test_rows_of_a_batch_do_not_see_each_other(saved, one):
+    """Whatever an argument is per clip or per frame, it is repeated for every clip of a batch."""
+    passports, inside = one
+    for name, passport in passports.items():
+        before, after = inside[name]
+        layer = FrozenLayer(passport)
+        others = torch.cat([before + 1.0, before, before.flip(1)])
+        with torch.no_grad():
+            torch.testing.assert_close(layer(others)[1:2], after, atol=saved.family.rounding, rtol=saved.family.rounding, msg=name)
+
+
+def test_gradients_reach_the_tokens_and_not_the_weights(one):
+    passports, inside = one
+    for name, passport in passports.items():
+        layer = FrozenLayer(passport)
+        tokens = inside[name][0].clone().requires_grad_()
+        layer(tokens).square().sum().backward()
+        assert float(tokens.grad.abs().max()) > 0, name
+        assert all(parameter.grad is None and not parameter.requires_grad for parameter in layer.parameters())
+
+
+def test_training_mode_never_wakes_up(one):
+    for passport in one[0].values():
+        layer = FrozenLayer(passport)
+        assert layer.train() is layer
+        nn.Sequential(layer).train()
+        assert not any(module.training for module in layer.modules())
+        assert set(layer.state_dict()) == {f"block.{name}" for name in passport.block.state_dict()}, "the context is no state"
+
+
+def test_the_first_block_gives_the_same_alone_for_any_clips(saved):
     """Before the first block the text stream is a constant, so the context does not depend on the clip (but on its rounding)."""
-    clips = random_clips(backbone, 5)
-    before, after = inside(backbone, first(backbone), clips)
+    name = saved.backbone.layers[0].name
+    before, after = saved.inside(3)[name]
     with torch.no_grad():
-        alone = FrozenLayer(harvest(backbone, first(backbone), random_clips(backbone, 2, seed=9)))(before)
-    torch.testing.assert_close(alone, after, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            FrozenLayer(saved.passports(2)[name])(before), after, atol=saved.family.rounding, rtol=saved.family.rounding
+        )
 
 
-def test_a_constant_context_does_not_depend_on_the_calibration_clips(backbone, monkeypatch):
-    one = harvest(backbone, first(backbone), random_clips(backbone, 1, seed=1)).context
-    monkeypatch.setattr(passports, "BATCH", 3)
-    other = harvest(backbone, first(backbone), random_clips(backbone, 7, seed=2)).context
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        if isinstance(value, torch.Tensor):
-            torch.testing.assert_close(value, other[name], atol=1e-6, rtol=1e-5)
-            assert len(value) == len(other[name]) == 1
+def test_statistics_and_context_are_those_of_all_clips_whatever_the_batches(saved):
+    """Context that depends on the clip is the mean of what the clips have by themselves."""
+    clips, backbone = golden.clips(saved.backbone, 3).numpy(), saved.backbone
+    whole, parts, *alone = (
+        harvest_layers(backbone, saved.loaded, backbone.layers, batches)
+        for batches in ([clips], [clips[:2], clips[2:]], [clips[:1]], [clips[1:2]], [clips[2:]])
+    )
+    near = {"atol": saved.family.rounding, "rtol": 1e-4}
+    for name, (before, _) in saved.inside(3).items():
+        flat = before.double().flatten(0, 1)
+        for passport in (whole[name], parts[name]):
+            assert passport.clips == 3
+            assert passport.context.layout == alone[0][name].context.layout
+            torch.testing.assert_close(passport.input_mean.double(), flat.mean(0), **near)
+            torch.testing.assert_close(passport.input_rms.double(), flat.square().mean(0).sqrt(), **near)
+            assert passport.overall_rms == pytest.approx(float(flat.square().mean().sqrt()), rel=1e-4)
+            for argument, value in passport.context.tensors.items():
+                mean = torch.stack([single[name].context.tensors[argument].double() for single in alone]).mean(0)
+                torch.testing.assert_close(value.double(), mean, **near, msg=f"{name} {argument}")
 
 
-def test_statistics_are_those_of_the_tokens_whatever_the_batches(backbone, monkeypatch):
-    clips = random_clips(backbone, 7)
-    monkeypatch.setattr(passports, "BATCH", 3)
-    passport = harvest(backbone, middle(backbone), clips)
-    before, _ = inside(backbone, middle(backbone), clips)
-    flat = before.double().flatten(0, 1)
-    torch.testing.assert_close(passport.input_mean.double(), flat.mean(0), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(passport.input_rms.double(), flat.square().mean(0).sqrt(), atol=1e-5, rtol=1e-4)
-    varying = [name for name, value in passport.context.items() if isinstance(value, torch.Tensor)]
-    whole = harvest(backbone, middle(backbone), clips)
-    for name in varying:
-        torch.testing.assert_close(passport.context[name], whole.context[name], atol=1e-5, rtol=1e-4)
+def test_position_tables_fix_the_number_of_tokens(one, saved):
+    free = saved.folder.name in {"tiny", "cogvideox-2b", "videomae", "videomae-with-head", "vivit"}
+    for passport in one[0].values():
+        time, height, width = passport.input_shape
+        assert passport.fixed_tokens == (None if free else time * height * width)
 
 
-def test_gradients_reach_the_tokens_and_not_the_weights(backbone):
-    layer = FrozenLayer(harvest(backbone, first(backbone), random_clips(backbone, 2)))
-    before, _ = inside(backbone, first(backbone), random_clips(backbone, 2))
-    tokens = before.clone().requires_grad_()
-    layer(tokens).square().sum().backward()
-    assert float(tokens.grad.abs().max()) > 0
-    assert all(parameter.grad is None and not parameter.requires_grad for parameter in layer.parameters())
+@pytest.mark.parametrize("name", ["wan-2.1", "cogvideox-5b"])
+def test_a_block_of_a_bfloat16_model_computes_as_it_did(name, tmp_path):
+    """Modules that the family keeps in float32 stay there; tokens come and go in the caller's own type."""
+    saved = families.save(name, tmp_path, torch.bfloat16)
+    inside = saved.inside(1)
+    for layer, passport in saved.passports(1).items():
+        assert passport.dtype == torch.bfloat16
+        before, after = inside[layer]
+        with torch.no_grad():
+            assert torch.equal(FrozenLayer(passport)(before), after)
+            assert torch.equal(FrozenLayer(passport)(before.float()), after.float())
 
 
-def test_training_mode_never_wakes_up(backbone):
-    layer = FrozenLayer(harvest(backbone, first(backbone), random_clips(backbone, 1)))
-    assert layer.train() is layer
-    torch.nn.Sequential(layer).train()
-    assert not any(module.training for module in layer.modules())
+def test_one_layer_is_harvested_with_its_block(monkeypatch):
+    backbone = find("tiny")
+    clips = golden.clips(backbone, 5).numpy()
+    whole = harvest(backbone, "blocks.2", clips)
+    monkeypatch.setattr(harvesting, "BATCH", 2)
+    parts = harvest(backbone, "blocks.2", clips)
+    assert whole.clips == parts.clips == 5
+    torch.testing.assert_close(whole.input_rms, parts.input_rms, atol=1e-6, rtol=1e-5)
+    assert whole.block_digest == parts.block_digest
 
 
-def test_a_fresh_block_has_other_weights_of_the_same_scale(backbone):
-    clips = random_clips(backbone, 4)
-    passport = harvest(backbone, middle(backbone), clips)
-    kept = {name: value.clone() for name, value in passport.block.state_dict().items()}
-    fresh = reinitialised(passport, seed=0)
-    assert all(torch.equal(value, kept[name]) for name, value in passport.block.state_dict().items()), "the original is left alone"
-    for name, parameter in fresh.named_parameters():
-        if parameter.ndim >= 2:
-            assert not torch.equal(parameter, kept[name])
-            assert 0.8 < float(parameter.std()) * parameter.shape[-1] ** 0.5 < 1.2
-        else:
-            assert torch.equal(parameter, torch.full_like(parameter, float(name.endswith("weight"))))
-    before, _ = inside(backbone, middle(backbone), clips)
-    with torch.no_grad():
-        original, drawn = FrozenLayer(passport)(before), FrozenLayer(passport, fresh)(before)
-        again = FrozenLayer(passport, reinitialised(passport, seed=0))(before)
-        other = FrozenLayer(passport, reinitialised(passport, seed=1))(before)
-    assert torch.equal(drawn, again)
-    assert not torch.allclose(drawn, other)
-    assert not torch.allclose(drawn, original)
-    assert 0.1 < float(drawn.std() / original.std()) < 10
-
-
-def test_position_tables_fix_the_number_of_tokens(checkpoints):
-    options = {"size": [32, 32], "frames": 5}
-    rotary = find(f"cogvideox:{checkpoints.five}", options)
-    assert harvest(rotary, first(rotary), random_clips(rotary, 1)).fixed_tokens == rotary.grid.tokens
-    for free in (find(f"cogvideox:{checkpoints.two}", options), find("tiny")):
-        assert harvest(free, first(free), random_clips(free, 1)).fixed_tokens is None
+def test_a_passport_takes_its_own_block_only():
+    backbone = find("tiny")
+    loaded = backbone.load(torch.device("cpu"))
+    passport = harvest_layers(backbone, loaded, [backbone.layer("blocks.2")], [golden.clips(backbone).numpy()])["blocks.2"]
+    with pytest.raises(DataError, match="is without its block"):
+        FrozenLayer(passport)
+    with pytest.raises(DataError, match="is not block transformer_blocks\\.2"):
+        passport.with_block(loaded.module.get_submodule("transformer_blocks.3"))
+    with pytest.raises(DataError, match="is not block transformer_blocks\\.2"):
+        passport.with_block(nn.Linear(2, 2))
+    assert passport.with_block(loaded.module.get_submodule("transformer_blocks.2")).block is not None
 
 
 def test_a_block_that_takes_its_tokens_otherwise_has_no_passport():
     backbone = find("synthetic")
-    with pytest.raises(DataError, match="random_wide of synthetic has no passport"):
-        harvest(backbone, "random_wide", random_clips(backbone, 1))
+    for layer in backbone.layers:
+        with pytest.raises(NoPassport, match=f"block {layer.name} of synthetic has no passport"):
+            harvest(backbone, layer.name, golden.clips(backbone).numpy())
+
+
+@pytest.mark.parametrize("layer", ["0", "1", "2", "4"])
+def test_modules_of_ones_own_have_passports_too(layer):
+    """Convolutions that change the resolution, an activation in place, frames one by one; a pass that ends at the wanted layer."""
+
+    def make() -> nn.Module:
+        volume = nn.Conv3d(3, 4, 3, padding=1), nn.ReLU(inplace=True), nn.Conv3d(4, 6, 3, padding=1, stride=(1, 2, 2))
+        frames = Frames(), nn.Conv2d(6, 5, 3, padding=1)
+        return nn.Sequential(*volume, *frames)
+
+    backbone = from_module("own", make, [layer], frames=4, size=(8, 8))
+    clips, loaded, seen = golden.clips(backbone, 2), backbone.load(torch.device("cpu")), {}
+    block = loaded.module.get_submodule(layer)
+    block.register_forward_pre_hook(lambda module, arguments: seen.update(before=arguments[0].clone()))
+    block.register_forward_hook(lambda module, arguments, output: seen.update(after=loaded.tokens(output, backbone.layers[0]).clone()))
+    with torch.no_grad():
+        loaded.forward(clips)
+    passport = harvest(backbone, layer, clips.numpy())
+    time, height, width = passport.input_shape
+    port = {5: "volume", 4: "frames"}[seen["before"].ndim]
+    assert (passport.port, passport.fixed_tokens) == (port, time * height * width)
+    tokens = PORTS[port].leave(seen["before"], time)
+    assert tokens.shape == (2, time * height * width, len(passport.input_mean))
+    with torch.no_grad():
+        assert torch.equal(FrozenLayer(passport)(tokens), seen["after"])
+
+
+class Frames(nn.Module):
+    """[clip, feature, time, height, width] to [clip · time, feature, height, width]."""
+
+    def forward(self, volume):
+        return volume.transpose(1, 2).flatten(0, 1)
+
+
+# --- models made for one point each
+
+
+class Stack(LoadedBackbone):
+    """One block on four tokens of width two; how it is called, and what its tokens are said to be, differ from case to case."""
+
+    def __init__(self, block: nn.Module, call=None, tokens=None) -> None:
+        self.device, self.module = torch.device("cpu"), nn.ModuleDict({"block": block})
+        self._call = call or (lambda block, x: block(x))
+        self._tokens = tokens or (lambda output: output)
+
+    def forward(self, clip) -> None:
+        self._call(self.module["block"], clip.flatten(1).float().unflatten(1, (4, 2)) / 255)
+
+    def tokens(self, output, layer):
+        return self._tokens(output)
+
+    def truncate(self, last) -> None:
+        """There is one block."""
+
+
+def described(loaded: Stack) -> Backbone:
+    layer = LayerInfo("block", "block", 0, 2, 0)
+    spec = ClipSpec(offsets=(-1, 0), frame_shape=(2, 2, 1))
+    return Backbone("stack", spec, TokenGrid(2, 1, 2, 2), (layer,), "all/mean", {}, lambda: "", lambda device, dtype=torch.float32: loaded)
+
+
+def lifted(loaded: Stack, clips: int = 3) -> Passport | NoPassport:
+    backbone = described(loaded)
+    # eight pixels a clip are its four tokens of two features
+    return harvest_layers(backbone, loaded, backbone.layers, [golden.clips(backbone, clips).numpy()])["block"]
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((2,), 3.0))
+
+    def forward(self, x, *others, shift=0.0, **more):
+        return x * self.scale + shift + sum(others) + more.get("late", 0.0)
+
+
+def test_arguments_of_every_kind_are_repeated():
+    """Positional, named, beyond the signature, nested, per clip and per frame."""
+    table = torch.arange(8.0).view(4, 2)
+
+    def call(block, x):
+        block(x, 0.5, torch.ones(len(x), 1, 1), shift=table, late=torch.full((len(x), 1, 1), 2.0), unused=({"a": [None, True, "b"]},))
+
+    passport = lifted(Stack(Block(), call))
+    assert passport.context.per_clip == {"*.1", "late"}
+    layer = FrozenLayer(passport.with_block(Block()))
+    tokens = torch.randn(5, 4, 2)
+    torch.testing.assert_close(layer(tokens), tokens * 3.0 + 0.5 + 1.0 + table + 2.0)
+    read = FrozenLayer(from_bytes(*to_bytes(passport), "here").with_block(Block()))
+    assert torch.equal(read(tokens), layer(tokens))
+
+
+def test_a_table_as_long_as_the_batch_is_not_taken_for_one_entry_a_clip():
+    table = torch.arange(4.0).view(4, 1)  # of four tokens, in a batch of four clips
+    passport = lifted(Stack(Block(), lambda block, x: block(x, shift=table)), clips=4)
+    assert passport.context.per_clip == frozenset()
+    assert torch.equal(passport.context.tensors["shift"], table)
+
+
+def twice(block, x):
+    block(x)
+    block(x)
+
+
+REFUSED = {
+    "ran 2 times": (twice, None),
+    "ran 0 times": (lambda block, x: None, None),
+    "first argument is no tensor but list": (lambda block, x: block([x]), None),
+    "first argument has 2 axes": (lambda block, x: block(x.flatten(1)), None),
+    "not of tokens in its grid": (lambda block, x: block(x[:, :3]), None),
+    "its output is not of tokens": (None, lambda output: output[:, :3]),
+    "tokens leave in an order": (None, lambda output: output.flip(1)),
+    "has an argument 'late' of type object": (lambda block, x: block(x, late_=1, late=object()), None),
+    "has an argument 'shift' of shape": (lambda block, x: block(x, shift=torch.zeros(len(x), len(x))), None),
+    "called with other arguments for other batches": (lambda block, x: block(x, shift=len(x)), None),
+    "called with other arguments for other clips": (lambda block, x: block(x, shift=0.0 if len(x) < 3 else 1.0), None),
+    "another 'unused' for other clips": (lambda block, x: block(x, unused=x[:, 0, 0] > 0.5), None),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_calls_that_cannot_be_repeated_are_refused(why):
+    call, tokens = REFUSED[why]
+
+    class Any(nn.Module):
+        def forward(self, x, **others):
+            return torch.zeros(3, 4, 2) if isinstance(x, list) else x
+
+    found = lifted(Stack(Any(), call, tokens))
+    assert isinstance(found, NoPassport)
+    assert "block block of stack has no passport" in str(found)
+    assert why in str(found)
+
+
+# --- what a stranger's passport may say
+
+
+def test_damaged_passports_are_refused():
+    text, tensors = to_bytes(harvest(find("tiny"), "blocks.0", golden.clips(find("tiny")).numpy()))
+    cases = [
+        (text[:-9], tensors, "not valid JSON"),
+        (text.replace(b'"port": "tokens"', b'"port": "magic"'), tensors, "'magic', which this version does not know"),
+        (text.replace(b'"per_clip": "temb"', b'"per_clip": "other"'), tensors, "lacks the tensor other"),
+        (text.replace(b'"input_width": 64', b'"input_width": 65'), tensors, "statistics are not of 65 features"),
+        (text.replace(b'"clips": 1', b'"clips": "many"'), tensors, "clips"),
+        (text, tensors[:-5], "its tensors are damaged"),
+        (text, b"", "its tensors are damaged"),
+    ]
+    for description, content, expected in cases:
+        with pytest.raises(DataError, match=expected):
+            from_bytes(description, content, "the store")
+    assert isinstance(from_bytes(text, tensors, "the store"), Passport)
+
+
+def test_statistics_hold_numbers_of_any_size():
+    """Sums are in float64: a residual stream with a huge common offset keeps its spread."""
+    moments = harvesting._Moments()
+    values = np.random.default_rng(0).normal(1e4, 1e-1, (4, 1000, 3)).astype(np.float32)
+    moments.add(torch.from_numpy(values))
+    mean, rms = moments.mean_and_rms()
+    np.testing.assert_allclose(mean.numpy(), values.astype(np.float64).mean((0, 1)), rtol=1e-7)
+    np.testing.assert_allclose(rms.numpy(), np.sqrt(np.square(values.astype(np.float64)).mean((0, 1))), rtol=1e-7)

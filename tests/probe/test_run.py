@@ -21,6 +21,7 @@ from layerscout.cache.records import Ranking, Selection
 from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError
 from layerscout.probe import plan as plan_module
+from layerscout.probe import ridge
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.plan import OUTPUTS, plan_stores
 from layerscout.probe.report import as_text
@@ -312,3 +313,27 @@ def test_shards_that_make_no_sense_are_refused(settings: dict[str, str]) -> None
 def test_probing_never_imports_torch() -> None:
     code = "import sys, layerscout.probe.run; sys.exit('torch' in sys.modules or 'layerscout.extract' in sys.modules or 'matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_layer_that_float32_cannot_fit_is_measured_in_float64_and_the_ranking_says_so(tmp_path: Path) -> None:
+    """Products of dependent features that float32 leaves indefinite at every small penalty must not end the whole ranking."""
+    rng = np.random.default_rng(0)
+    columns = columns_of([30] * 40, rng)
+    base = rng.standard_normal((len(columns["episode"]), 3))
+    dependent = (base @ rng.standard_normal((3, 300)) + 1e-7 * rng.standard_normal((len(base), 300))).astype(np.float32)
+    store = MemoryStore("ls1-real", columns, {"dependent": dependent, "plain": base.astype(np.float32)})
+    solve = ridge._solve
+
+    def singular_in_float32(matrix: np.ndarray, penalty: float, right: np.ndarray) -> np.ndarray:
+        if len(matrix) > 10 and failing:
+            failing.pop()
+            raise ridge.Indefinite("the products are not positive", hint="float64")
+        return solve(matrix, penalty, right)
+
+    failing = [True]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ridge, "_solve", singular_in_float32)
+        ranking = run(plan_stores(config(tmp_path / "out", threads=1), store))
+    assert not failing
+    assert {layer.name for layer in ranking.candidates} == {"dependent", "plain"}
+    assert any(note.startswith("float32 products gave no fit") and note.endswith("dependent") for note in ranking.notes)

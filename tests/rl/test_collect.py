@@ -24,9 +24,10 @@ from layerscout.rl.envs.grid import Grid
 from layerscout.rl.envs.intercept import Intercept
 from layerscout.rl.envs.pixels import world_of
 from layerscout.rl.playing import action_generator, episode_seed, play
-from layerscout.rl.policies import EXPERT, parse
+from layerscout.rl.policies import parse
 
 GRID, INTERCEPT = "layerscout/Grid-v0", "layerscout/Intercept-v0"
+EXPERT = -1  # here: a step on which the expert is asked
 
 
 def _config(folder, **settings) -> CollectConfig:
@@ -224,7 +225,8 @@ def test_an_episode_without_end_is_named(tmp_path, monkeypatch):
 )
 def test_policies_keep_their_share_of_random_steps_and_their_hold(text, randomness, hold):
     steps = 40_000
-    choices = np.fromiter(itertools.islice(parse(text).choices(1000, np.random.default_rng(0)), steps), dtype=np.int64)
+    drawing = itertools.islice(parse(text).choices(1000, np.random.default_rng(0)), steps)
+    choices = np.array([EXPERT if choice.asks_expert else choice.value for choice in drawing])
     assert (choices != EXPERT).mean() == pytest.approx(randomness, abs=0.025)
     changed = np.flatnonzero(np.diff(choices, prepend=-2))
     spells = np.diff(changed, append=steps)[choices[changed] != EXPERT]

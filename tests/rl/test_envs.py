@@ -264,8 +264,9 @@ def test_unknown_words_get_the_nearest_known_ones():
         make_world(GRID, 1, options={"observations": "rgb"})
     with pytest.raises(UsageError, match="did you mean 'planes'"):
         make_world(GRID, 1, options={"observation": "plane"})
-    with pytest.raises(UsageError, match="continuous actions"):
-        make_world("Pendulum-v1", 1)
+    with pytest.raises(UsageError, match="unknown environment") as caught:
+        make_world("nothing-like-it", 1)
+    assert "metaworld/TASK" in caught.value.hint
 
 
 def test_minigrid_works_and_its_absence_is_named(monkeypatch):

@@ -114,7 +114,7 @@ def test_paper_keeps_the_outline_and_leaves_no_place_open(finished: Path) -> Non
     paper = (finished / "paper.md").read_text()
     headings = [line.lstrip("# ").split(" ")[0] for line in paper.splitlines() if re.match(r"##+ (\d|A|R)", line)]
     numbered = [heading for heading in headings if heading[0].isdigit()]
-    assert numbered == ["1.", "2.", "3.", "3.1", "3.2", "3.3", "4.", "4.1", "4.2", "5.", "5.1", "5.2", "5.3", "6.", "7."]
+    assert numbered == ["1.", "2.", "3.", "3.1", "3.2", "3.3", "4.", "4.1", "4.2", "5.", "5.1", "5.2", "5.3", "5.4", "6.", "7."]
     assert "@{" not in paper
     assert "[fill]" not in paper
     assert verdict(example_runs(fail=(("scratch", 3),)), example_ranking()).sentence in paper
@@ -291,3 +291,39 @@ def test_learning_curve_is_the_mean_over_seeds_inside_its_band() -> None:
 def test_running_mean_never_looks_ahead() -> None:
     values = np.random.default_rng(0).standard_normal(120)
     np.testing.assert_allclose(running_mean(values), [values[max(0, end - 50) : end].mean() for end in range(1, 121)])
+
+
+def test_the_primary_metric_and_the_budget_are_named_and_few_seeds_are_warned_of(tmp_path: Path) -> None:
+    record = example_runs(seeds=3).model_copy(update={"best_possible": 0.8})
+    page = write_report(experiment(tmp_path, example_ranking(), record)).read_text()
+    table = (tmp_path / "train" / "experiment_summary_table.md").read_text()
+    for text in (page, (tmp_path / "paper.md").read_text(), table):
+        assert "With 3 seeds no comparison can reach p < 0.05" in text.replace("&lt;", "<")
+        assert "CPU s" in text
+    assert "Primary metric: mean return of the last 50 training episodes" in page
+    row = read_csv(tmp_path / "train" / "experiment_summary.csv")[0]
+    finals = [run.final for run in record.runs if run.arm == row["arm"]]
+    greedy = [np.mean(run.evaluations[-1][1]) for run in record.runs if run.arm == row["arm"]]
+    assert float(row["optimality_gap"]) == pytest.approx(0.8 - np.mean(np.minimum(finals, 0.8)))
+    assert float(row["evaluation"]) == pytest.approx(np.mean(greedy))
+    assert (row["reached_threshold"], row["cpu_seconds"]) == ("3", "44.25")
+    assert "no comparison can reach" not in write_report(experiment(tmp_path / "six", example_ranking(), example_runs())).read_text()
+
+
+def test_every_layers_twin_is_trained_but_only_the_best_layers_own_is_a_control() -> None:
+    record = example_runs()
+    twin = next(arm for arm in record.arms if arm.kind == "twin")
+    arms = [arm for arm in record.arms if arm.kind != "twin"]
+    arms += [twin.model_copy(update={"name": f"{layer} (untrained)", "layer": layer}) for layer in ("blocks.5", "blocks.6")]
+    arms += [record.arms[1].model_copy(update={"name": "blocks.3", "layer": "blocks.3", "kind": "layer", "score": None})]
+    runs = [run for run in record.runs if run.arm != twin.name]
+    for name in ("blocks.5 (untrained)", "blocks.6 (untrained)", "blocks.3"):
+        runs += [run.model_copy(update={"arm": name}) for run in record.runs if run.arm == twin.name]
+    judged = verdict(record.model_copy(update={"arms": tuple(arms), "runs": tuple(runs)}), example_ranking())
+    assert {one.control for one in judged.comparisons} == {
+        "blocks.7 (middle)",
+        "blocks.0 (worst)",
+        "blocks.5 (untrained)",
+        "pixels",
+        "scratch",
+    }

@@ -129,14 +129,6 @@ def test_holm_lies_between_raw_and_bonferroni_and_ignores_order(p_values: list[f
     assert own.holm([p_values[i] for i in order]) == pytest.approx([adjusted[i] for i in order])
 
 
-def test_probability_of_improvement_is_mann_whitney_u() -> None:
-    generator = np.random.default_rng(6)
-    first, second = generator.integers(0, 5, 9).astype(float), generator.integers(0, 5, 7).astype(float)
-    assert own.probability_of_improvement(first, second) == pytest.approx(stats.mannwhitneyu(first, second).statistic / 63)
-    assert own.probability_of_improvement(first, first) == 0.5
-    assert own.probability_of_improvement(first, np.array([])) is None
-
-
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=4, max_size=15))
 def test_rank_correlations_are_scipys(pairs: list[tuple[int, int]]) -> None:
     first, second = np.array(pairs, dtype=float).T

@@ -12,22 +12,26 @@ from by_hand import GRID, INTERCEPT, select, settings, without_times
 
 from layerscout.cache import records
 from layerscout.cache.records import RunRecord, Selection
+from layerscout.cache.store import Store
 from layerscout.cache.trajectories import Trajectories
 from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.extract.clips import RowTable
 from layerscout.extract.encoder import backbone_of
 from layerscout.extract.passport import Passport
 from layerscout.progress import SILENT, Reporter
-from layerscout.rl import checkpoint, groups, learning
+from layerscout.rl import checkpoint, in_loop, learning
 from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.arms import arms_of
 from layerscout.rl.envs.grid import Grid
 from layerscout.rl.envs.intercept import Intercept
-from layerscout.rl.features import ClipObserver, FeatureObserver, Scaler, encoders_of, feature_table
+from layerscout.rl.features import ClipObserver, FeatureObserver, encoders_of
 from layerscout.rl.games import Games
-from layerscout.rl.groups import feature_groups
+from layerscout.rl.groups import Setting, feature_groups
+from layerscout.rl.learners import Actions
 from layerscout.rl.learning import Saved
+from layerscout.rl.log import Log
 from layerscout.rl.replay import RowTable as Transitions
+from layerscout.rl.representation import Representation, Scaler
 from layerscout.rl.run import plan, run
 
 MODES = ["offline", "online", "in-loop"]
@@ -54,7 +58,7 @@ def chosen(tmp_path_factory, small, synthetic_store, tiny_store, untrained_store
 
 @pytest.fixture(autouse=True)
 def _few_calibration_clips(monkeypatch):
-    monkeypatch.setattr(groups, "CALIBRATION_CLIPS", 8)
+    monkeypatch.setattr(in_loop, "CALIBRATION_CLIPS", 8)
 
 
 def small_settings(chosen, out, mode="offline", **changes):
@@ -77,7 +81,7 @@ def unbroken(chosen, tmp_path_factory):
     def get(mode):
         if mode not in done:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(groups, "CALIBRATION_CLIPS", 8)
+                patch.setattr(in_loop, "CALIBRATION_CLIPS", 8)
                 config = small_settings(chosen, tmp_path_factory.mktemp(mode), mode)
                 done[mode] = config, train(config)
         return done[mode]
@@ -93,8 +97,8 @@ def test_every_arm_and_seed_is_trained_and_reported(unbroken, mode):
     config, record = unbroken(mode)
     names = [arm.name for arm in record.arms]
     if mode == "in-loop":
-        assert names == ["blocks.5", "re-initialised block", "no block", "trained block"]
-        assert [arm.kind for arm in record.arms] == ["ranked", "reinitialised", "identity", "trained"]
+        assert names == ["blocks.5", "re-initialised block", "weight-shuffled block", "no block", "trained block"]
+        assert [arm.kind for arm in record.arms] == ["ranked", "reinitialised", "shuffled", "identity", "trained"]
     else:
         assert names == ["structured_mid", "random_narrow", "pixels", "scratch"]
         assert [arm.head for arm in record.arms] == ["mlp-16", "mlp-16", "mlp-16", "mlp-12-8"]
@@ -122,7 +126,12 @@ def test_every_arm_and_seed_is_trained_and_reported(unbroken, mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_training_changed_the_agents(unbroken, mode, chosen, tmp_path, monkeypatch):
     """The record of agents that never learn must differ, or the tests around here would show nothing."""
-    monkeypatch.setattr(DQN, "update", lambda self, batch: setattr(self, "updates", self.updates + 1))
+
+    def idle_update(self, batch):
+        self.updates += 1
+        return np.zeros(len(self.seeds), np.float32)
+
+    monkeypatch.setattr(DQN, "update", idle_update)
     idle = train(small_settings(chosen, tmp_path, mode))
     assert idle.runs != unbroken(mode)[1].runs
 
@@ -137,9 +146,75 @@ def test_heads_are_a_factor_that_every_layer_is_crossed_with(chosen, tmp_path):
 
 def test_heads_are_a_factor_in_the_loop_too(chosen, tmp_path):
     planned = plan(small_settings(chosen, tmp_path, "in-loop", heads=("linear", "mlp")))
-    names = ("blocks.5", "re-initialised block", "no block", "trained block")
+    names = ("blocks.5", "re-initialised block", "weight-shuffled block", "no block", "trained block")
     assert [arm.name for arm in planned.arms] == [f"{name} + {head}" for head in ("linear", "mlp") for name in names]
-    assert planned.describe()["runs"] == 16
+    assert planned.describe()["runs"] == 20
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_controls_on_demand_are_trained_beside_the_others(chosen, tmp_path, mode):
+    record = train(small_settings(chosen, tmp_path, mode, random_layers=2, cnn=True, seeds=1))
+    arms = {arm.name: arm for arm in record.arms}
+    assert list(arms) == ["structured_mid", "random_narrow", "pixels", "random layer 0", "random layer 1", "scratch", "scratch cnn"]
+    assert {run.status for run in record.runs} == {"done"}
+    ranked, random = arms["structured_mid"].budget, arms["random layer 0"].budget
+    assert (random.trainable_parameters, random.flops) == (ranked.trainable_parameters, ranked.flops), "same width, same head"
+    assert arms["random layer 0"].budget.backbone_clips == arms["scratch cnn"].budget.backbone_clips == 0
+    finals = [run.returns for run in record.runs if run.arm.startswith("random layer")]
+    assert len(finals) == 2
+
+
+def test_all_layers_take_part_with_their_scores(chosen, tmp_path, synthetic_store, small):
+    from layerscout.probe.config import ProbeConfig
+    from layerscout.probe.run import plan as plan_probe
+    from layerscout.probe.run import run as probe
+
+    ranking = probe(plan_probe(ProbeConfig(store=synthetic_store.id, root=small.root, out=tmp_path / "probe", top_k=1, confirmation=0.0)))
+    config = settings(tmp_path / "probe" / "selection.json", tmp_path / "train", small.root, all_layers=True)
+    arms = {arm.name: arm for arm in plan(config).arms}
+    scores = {layer.name: layer.score.value for layer in ranking.candidates}
+    assert {name: arm.score for name, arm in arms.items() if name in scores} == pytest.approx(scores)
+    assert set(scores) <= set(arms)
+    few = plan(config.model_copy(update={"all_layers": False})).arms
+    assert len(few) < len(arms)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"algorithm": "sac", "mode": "online"}, "discrete actions, and sac needs continuous ones"),
+        ({"algorithm": "iql", "mode": "online"}, "iql learns from a fixed dataset"),
+        ({"algorithm": "sac"}, "discrete actions, and sac"),
+    ],
+    ids=str,
+)
+def test_the_wrong_learner_is_refused_before_any_work(chosen, tmp_path, changes, message):
+    with pytest.raises(UsageError, match=message):
+        plan(small_settings(chosen, tmp_path / "out", **changes))
+    assert not (tmp_path / "out").exists()
+
+
+def test_discrete_actions_can_be_learned_by_iql_too(chosen, tmp_path):
+    record = train(small_settings(chosen, tmp_path, algorithm="iql", seeds=1, iql={"batch": 16, "hidden": [8]}))
+    assert {run.status for run in record.runs} == {"done"}
+    assert {arm.head for arm in record.arms} == {"mlp-8", "mlp-12-8"}
+
+
+@pytest.mark.parametrize("kind", ["patch", "linear", "conv"])
+def test_adapters_are_settings_of_the_loop(chosen, tmp_path, kind):
+    record = train(small_settings(chosen, tmp_path, "in-loop", adapter_in=kind, adapter_out="attention", seeds=1, steps=8))
+    parameters = {arm.kind: arm.budget.trainable_parameters for arm in record.arms}
+    assert parameters["ranked"] == parameters["reinitialised"] == parameters["shuffled"] == parameters["identity"]
+    assert parameters["trained"] > parameters["ranked"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_dueling_heads_and_longer_targets_are_settings_of_every_mode(chosen, tmp_path, mode):
+    dqn = {"batch": 3, "warm_up": 5, "target_interval": 4, "hidden": [8], "dueling": True, "n_step": 3}
+    record = train(
+        small_settings(chosen, tmp_path, mode, seeds=1, dqn=dqn, steps=12, updates=5, **({} if mode == "in-loop" else {"cnn": True}))
+    )
+    assert {run.status for run in record.runs} == {"done"}
 
 
 def test_the_network_from_scratch_can_be_left_out(chosen, tmp_path):
@@ -150,9 +225,11 @@ def test_the_network_from_scratch_can_be_left_out(chosen, tmp_path):
 def test_evaluations_are_as_many_as_asked_and_the_last_is_the_final_one(total, evaluations):
     config = SimpleNamespace(evaluations=evaluations, final_episodes=3, evaluation_episodes=2)
     stage = SimpleNamespace(evaluate=lambda policy, episodes: np.zeros((1, episodes)))
-    found, task = [], SimpleNamespace(advance=lambda *a, **k: None)
+    task, log = SimpleNamespace(advance=lambda *a, **k: None), SimpleNamespace(add=lambda *a: None, begin=lambda *a: None)
+    watched = learning.Evaluations(SimpleNamespace(act=None), stage, config, total, log, task)
     for at in range(1, total + 1):
-        learning._evaluate_when_due(SimpleNamespace(act=None), stage, config, at, total, found, task)
+        watched.look(at)
+    found = watched.made
     assert len(found) == min(total, evaluations)
     assert [len(values[0]) for _, values in found] == [2] * (len(found) - 1) + [3]
     assert found[-1][0] == total
@@ -194,7 +271,7 @@ def kill_after(monkeypatch, saves: int, late: int):
 def test_killed_and_continued_is_bit_equal(unbroken, chosen, tmp_path, mode, saves, late):
     config = small_settings(chosen, tmp_path, mode)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(groups, "CALIBRATION_CLIPS", 8)
+        patch.setattr(in_loop, "CALIBRATION_CLIPS", 8)
         written = kill_after(patch, saves, late)
         with pytest.raises(Killed):
             train(config)
@@ -283,7 +360,7 @@ def test_another_selection_is_other_settings(unbroken, chosen, tmp_path, synthet
 
 
 STATE = {
-    "dqn": {"values": np.arange(40, dtype=np.float32).reshape(4, 10), "updates": 7, "reasons": {"1": "loss"}},
+    "agent": {"values": np.arange(40, dtype=np.float32).reshape(4, 10), "updates": 7, "reasons": {"1": "loss"}},
     "generators": [np.random.default_rng(0).bit_generator.state],
     "evaluations": [[3, [[0.5, 1.0], [float(np.float32(0.1)), -1.0]]]],
     "nothing": None,
@@ -360,13 +437,15 @@ def test_training_stops_at_a_damaged_checkpoint(chosen, tmp_path):
 def test_an_arm_alone_learns_what_it_learns_beside_others(chosen, tmp_path, mode, synthetic_store):
     def learned(arms, out):
         config = small_settings(chosen, out, mode)
-        (group,) = feature_groups([arm for arm in arms if arm.kind != "scratch"], config, lambda copies: Grid(copies, "planes"), 5)
+        (group,) = feature_groups(
+            [arm for arm in arms if arm.kind != "scratch"], Setting(config, lambda copies: Grid(copies, "planes"), Actions(5, 0))
+        )
         with SILENT.task("train", 1) as task:
-            return group.learn(Saved(out / "checkpoint.npz", "key"), task)
+            return group.learn(Saved(out / "checkpoint.npz", "key"), Log([("any", run) for run in range(2 * len(group.arms))], out), task)
 
     arms = arms_of(records.load(Selection, chosen.grid), small_settings(chosen, tmp_path, mode))
-    (dqn, history), width = learned(arms, tmp_path / "all"), arms[1].width
-    (alone, history_alone) = learned(arms[1:2], tmp_path / "alone")
+    (dqn, history, _), width = learned(arms, tmp_path / "all"), arms[1].width
+    alone, history_alone, _ = learned(arms[1:2], tmp_path / "alone")
     together = [parameter[2:4].detach() for parameter in dqn.online.parameters()]
     for beside, single in zip(together, alone.online.parameters(), strict=True):
         trimmed = beside[:, :width] if beside.shape[1] > single.shape[1] else beside
@@ -452,12 +531,12 @@ def test_agents_see_the_stored_rows_of_the_same_frames(chosen, small, tmp_path, 
     config = settings(chosen.intercept, tmp_path, chosen.root, environment=INTERCEPT, scratch=False)
     arms = arms_of(records.load(Selection, chosen.intercept), config)
     assert [arm.name for arm in arms] == ["blocks.5", "blocks.5 (untrained)", "pixels"]
-    scalers = [Scaler.of(arm.store.layer(arm.layer)) for arm in arms]
+    representations = [Representation.of(arm, standardise=True) for arm in arms]
     arm_of_copy = np.repeat(np.arange(3), 2)
-    observer = FeatureObserver(arms, scalers, arm_of_copy, encoders_of(arms, "cpu"))
+    observer = FeatureObserver(arms, representations, arm_of_copy, encoders_of(arms, "cpu"))
     with Trajectories(small.intercept) as data:
         table, episodes = RowTable(data.lengths), [data.episode(i).frames for i in (0, 1)]
-    tables = [feature_table(arm, scaler) for arm, scaler in zip(arms, scalers, strict=True)]
+    tables = [representation.table(arm.store.layer(arm.layer)) for arm, representation in zip(arms, representations, strict=True)]
     everyone = np.arange(6)
     observer.start(everyone, np.stack([episodes[copy % 2][0] for copy in everyone]))
     for step in range(len(episodes[0])):
@@ -470,7 +549,10 @@ def test_agents_see_the_stored_rows_of_the_same_frames(chosen, small, tmp_path, 
                 assert not seen[copy].any()
                 continue
             # a batch of another size may be rounded to the next float16; what is rounded is the activation, before it is scaled
-            one_step = np.spacing(np.abs(arm.store.layer(arm.layer).read(row, row + 1)[0])).astype(np.float32) * scalers[number].inverse
+            one_step = (
+                np.spacing(np.abs(arm.store.layer(arm.layer).read(row, row + 1)[0])).astype(np.float32)
+                * representations[number].scaler.inverse
+            )
             difference = np.abs(seen[copy, : arm.width] - tables[number][row])
             assert (difference <= 1.01 * one_step + 1e-5).all()
             assert (difference < 1e-5).mean() > 0.9
@@ -486,7 +568,7 @@ def test_features_are_scaled_to_mean_zero_and_deviation_one(synthetic_store):
     for layer in ("random_wide", "structured_mid", "pixels"):
         reader = synthetic_store.layer(layer)
         rows = reader.all().astype(np.float64)
-        scaled = Scaler.of(reader)(reader.all())
+        scaled = Scaler.of(chunk for _, chunk in reader.chunks())(reader.all())
         varying = rows.std(axis=0) > 1e-6
         np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-4)
         np.testing.assert_allclose(scaled.std(axis=0), varying, atol=1e-3)
@@ -592,17 +674,22 @@ def test_in_the_loop_needs_a_block_that_takes_tokens(chosen, tmp_path):
         train(config)
 
 
-def test_in_the_loop_refuses_a_block_with_another_number_of_positions(chosen, tmp_path, monkeypatch):
-    monkeypatch.setattr(Passport, "fixed_tokens", property(lambda self: 20))
-    with pytest.raises(UsageError, match="position tables for 20 tokens, and a clip of 3 frames gives 48"):
-        train(small_settings(chosen, tmp_path, "in-loop"))
+def test_a_block_with_position_tables_gets_as_many_tokens_as_it_was_made_for(chosen, tmp_path, monkeypatch):
+    """tiny has 64 tokens, one slot of which held noise; a clip has three frames."""
+    plain = train(small_settings(chosen, tmp_path / "plain", "in-loop", seeds=1, steps=8))
+    monkeypatch.setattr(Passport, "fixed_tokens", property(lambda self: 64))
+    record = train(small_settings(chosen, tmp_path / "fixed", "in-loop", seeds=1, steps=8))
+    assert {run.status for run in record.runs} == {"done"}
+    more = record.arms[0].budget.trainable_parameters - plain.arms[0].budget.trainable_parameters
+    assert more == 16 * 64 + 2 * 2 * 64 * 8, "the positions of a slot more, and its cells in the head"
 
 
-def test_in_the_loop_says_when_the_dataset_is_gone(chosen, tmp_path, small):
+def test_in_the_loop_without_passports_says_when_the_dataset_is_gone(chosen, tmp_path, small, monkeypatch):
+    monkeypatch.setattr(Store, "passports", ())
     moved = small.intercept.with_suffix(".moved")
     small.intercept.rename(moved)
     try:
-        with pytest.raises(DataError, match="is gone, and in-loop training calibrates on its clips"):
+        with pytest.raises(DataError, match="is gone, and its clips are needed"):
             train(small_settings(chosen, tmp_path, "in-loop"))
     finally:
         moved.rename(small.intercept)
@@ -622,7 +709,7 @@ def test_a_plan_writes_nothing(chosen, tmp_path, mode):
     described = plan(small_settings(chosen, tmp_path / "out", mode)).describe()
     assert not (tmp_path / "out").exists()
     assert described["exists"] is False
-    assert described["runs"] == 8
+    assert described["runs"] == (10 if mode == "in-loop" else 8)
     assert described["memory_bytes"] > 0
     json.dumps(described)
 

@@ -45,6 +45,7 @@ def details(root: Path, path: Path) -> dict[str, Any]:
         "bytes_on_disk": tree_bytes(path),
         "partial_sums_bytes": tree_bytes(root / PARTIALS / manifest.store_id),
         "codec": manifest.codec,
+        "passports": list(manifest.passports),
         "columns": [column.name for column in manifest.columns],
         "layers": [vars(spec) | {"bytes": held[spec.name]} for spec in manifest.layers],
         "identity_digest": manifest.identity_digest,

@@ -63,7 +63,8 @@ def verify(path: Path, full: bool = False, reporter: Reporter = SILENT) -> Verif
         return Verification(path.name, path, 1, 0, (Problem(manifests.NAME, "damaged", str(error)),))
     layout = manifest.layout
     layers = {array.path(unit) for array in layout.layers().values() for unit in range(layout.units)}
-    present = [item for item in manifest.objects if not mirror or item.path not in layers or os.path.lexists(path / item.path)]
+    later = {item.path for item in manifest.objects if item.path in layers or manifests.is_passport(item.path)} if mirror else set()
+    present = [item for item in manifest.objects if item.path not in later or os.path.lexists(path / item.path)]
     total = sum(item.size for item in present)
     problems: list[Problem] = []
     with ThreadPoolExecutor(READERS) as pool, reporter.task(f"verify {manifest.store_id[:12]}", total, "bytes") as task:

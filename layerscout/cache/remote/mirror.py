@@ -54,6 +54,13 @@ class Mirror(Store):
         self.fetch((name,))
         return reader
 
+    def passport(self, layer: str) -> tuple[bytes, bytes]:
+        """Return what a layer's passport says and its tensors, after bringing them here if they are not yet; see `Store.passport`."""
+        if layer in self.passports:
+            paths = manifests.passport_paths(layer)
+            self._bring([item for item in self.manifest.objects if item.path in paths], [f"passport of {layer}"])
+        return super().passport(layer)
+
     @property
     def layers_here(self) -> tuple[str, ...]:
         """Names of the layers that can be read without the origin."""
@@ -69,7 +76,17 @@ class Mirror(Store):
         BudgetError
             The disk has no room; nothing was written.
         """
-        missing = [item for item in chunks(self.manifest, layers) if not fits(self.path, item)]
+        self._bring(chunks(self.manifest, layers), layers, reporter, workers, source)
+
+    def _bring(
+        self,
+        items: Sequence[StoredObject],
+        layers: Sequence[str],
+        reporter: Reporter = SILENT,
+        workers: int = WORKERS,
+        source: Published | None = None,
+    ) -> None:
+        missing = [item for item in items if not fits(self.path, item)]
         if not missing:
             return
         total = sum(item.size for item in missing)
@@ -165,9 +182,9 @@ def make(source: Published, root: Path, reporter: Reporter = SILENT, workers: in
 
 
 def skeleton(manifest: manifests.Manifest) -> list[StoredObject]:
-    """Return the files of every mirror: all but the layers' chunks."""
+    """Return the files of every mirror: all but the layers' chunks and passports."""
     layered = {item.path for item in chunks(manifest, [spec.name for spec in manifest.layers])}
-    return [item for item in manifest.objects if item.path not in layered]
+    return [item for item in manifest.objects if item.path not in layered and not manifests.is_passport(item.path)]
 
 
 def chunks(manifest: manifests.Manifest, layers: Iterable[str]) -> list[StoredObject]:

@@ -23,13 +23,17 @@ from layerscout.errors import UsageError, suggest
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One named block. ``module`` is its path inside the loaded model; ``width`` its features a token."""
+    """One named block. ``module`` is its path inside the loaded model; ``width`` its features a token.
+
+    ``grid`` is its own token grid where blocks differ (a U-Net, a convolutional network); None means the backbone's.
+    """
 
     name: str
     module: str
     depth: int
     width: int
     parameters: int
+    grid: TokenGrid | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,11 @@ class Backbone:
     """A video model described without its weights.
 
     ``identity`` holds every value that changes the numbers besides the weights: class, architecture, noise level,
-    regime, conditioning. ``weights_digest`` answers without keeping a model; ``load`` builds the model with weights.
+    regime, conditioning. ``weights_digest`` answers without keeping a model; ``load(device, dtype=torch.float32)`` builds
+    the model with weights, computing in ``dtype`` except where the family keeps modules in float32. ``class_token`` says
+    whether the layers carry one beside the video tokens. ``latent_shape`` is the shape of one clip's latents, for models
+    that can start from them (``LatentBackbone``). ``seen`` names, for every time slot that holds the clip, the newest
+    environment step in it, relative to the row's step: needed to align rewards with slots.
     """
 
     name: str
@@ -78,7 +86,14 @@ class Backbone:
     default_pooling: str
     identity: dict[str, Any]
     weights_digest: Callable[[], str] = field(repr=False)
-    load: Callable[[torch.device], LoadedBackbone] = field(repr=False)
+    load: Callable[..., LoadedBackbone] = field(repr=False)
+    class_token: bool = False
+    latent_shape: tuple[int, ...] | None = None
+    seen: tuple[int, ...] | None = None
+
+    def grid_of(self, layer: LayerInfo) -> TokenGrid:
+        """Return the token grid of one layer's output."""
+        return layer.grid or self.grid
 
     def layer(self, name: str) -> LayerInfo:
         """Return the layer called ``name``.
@@ -107,8 +122,12 @@ class LoadedBackbone(ABC):
         """Run the model on clips; hooks on its layers see the activations. Results are not returned on purpose."""
 
     @abstractmethod
-    def tokens(self, output: Any) -> Float[Tensor, "clip token feature"]:
-        """Video tokens of a layer's raw output, in the order of the backbone's grid (text and class tokens dropped)."""
+    def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:
+        """Video tokens of a layer's raw output, in the order of the layer's grid (text and class tokens dropped)."""
+
+    def class_token(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip feature"]:
+        """The class token of a layer's raw output; only of backbones whose ``class_token`` is true."""
+        raise AssertionError(f"{type(self).__name__} has no class token")
 
     @abstractmethod
     def truncate(self, last: LayerInfo) -> None:
@@ -138,10 +157,16 @@ def fixed_noise(shape: tuple[int, ...], seed: int) -> Float[Tensor, ...]:
 def find(spec: str, options: dict[str, Any] | None = None) -> Backbone:
     """Describe the backbone ``NAME`` or ``NAME:SOURCE``; loads no weights.
 
+    The option ``weights`` is every backbone's: ``trained``, ``reinitialised`` or ``shuffled`` (see ``untrained``).
+
     Raises
     ------
     UsageError
         No such backbone, or it does not take this source or these options.
     """
+    from layerscout.extract.backbones.untrained import with_weights
+
     name, _, source = spec.partition(":")
-    return registry.load("backbone", name)(source or None, dict(options or {}))
+    own = dict(options or {})
+    weights = own.pop("weights", "trained")
+    return with_weights(registry.load("backbone", name)(source or None, own), weights)

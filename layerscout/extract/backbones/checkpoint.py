@@ -1,23 +1,39 @@
-"""A checkpoint's folder or hub id in; its configurations, its weight files and their digest out, before any weight is loaded."""
+"""A checkpoint's folder or hub id in; its configurations, its weight files, their digest and a loaded model out.
+
+Weights are read from safetensors only, one tensor at a time, straight into the precision asked for: a model never
+exists twice in memory, and modules that a family keeps in float32 stay there.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from layerscout.errors import DataError
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS = "diffusion_pytorch_model.safetensors"  # as diffusers names it
+NAMES = (WEIGHTS, "model.safetensors")  # as transformers names it
 UNSAFE = ["*.bin", "*.pt", "*.ckpt"]  # pickled: opening one could run code
 AGAIN = "download the checkpoint again"
+_BUILDING = threading.RLock()  # two threads must not swap the same method at once
 
 
 def fetch(source: str, parts: Sequence[str], *, weights: bool) -> Path:
     """Return the local folder of a checkpoint; a hub id is downloaded, without its weights if they are not asked for.
+
+    Parameters
+    ----------
+    parts
+        Folders of the checkpoint, or files (a name with a dot) beside them.
 
     Raises
     ------
@@ -34,7 +50,7 @@ def fetch(source: str, parts: Sequence[str], *, weights: bool) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = [f"{part}/*" if weights else f"{part}/*.json" for part in parts]
+    wanted = [part if "." in part else f"{part}/*" if weights else f"{part}/*.json" for part in parts]
     try:
         return Path(huggingface_hub.snapshot_download(source, allow_patterns=wanted, ignore_patterns=UNSAFE))
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
@@ -43,13 +59,13 @@ def fetch(source: str, parts: Sequence[str], *, weights: bool) -> Path:
         ) from None
 
 
-def read_config(folder: Path, *, name: str = "config.json", kind: str | None = None) -> dict[str, Any]:
-    """Read the configuration of one part of a checkpoint; ``kind`` is the class that it must be of.
+def read_config(folder: Path, *, name: str = "config.json", kind: str | None = None, needed: Sequence[str] = ()) -> dict[str, Any]:
+    """Read the configuration of one part of a checkpoint; ``kind`` is the class that it must be of, ``needed`` fields it must have.
 
     Raises
     ------
     DataError
-        The file is missing or not JSON, or the part is of another class.
+        The file is missing or not JSON, the part is of another class, or a field is missing.
     """
     try:
         config = json.loads((folder / name).read_text())
@@ -60,6 +76,9 @@ def read_config(folder: Path, *, name: str = "config.json", kind: str | None = N
     if not isinstance(config, dict) or (kind is not None and config.get("_class_name") != kind):
         seen = config.get("_class_name") if isinstance(config, dict) else config
         raise DataError(f"{folder / name} describes {seen!r}, expected {kind or 'a table'}", hint="choose the backbone of that family")
+    for field in needed:
+        if field not in config:
+            raise DataError(f"{folder.parent}: {folder.name}/{name} misses '{field}'", hint=AGAIN)
     return config
 
 
@@ -77,20 +96,23 @@ def weight_files(folder: Path) -> list[Path]:
     DataError
         There are none, only pickled ones, or a shard is missing.
     """
-    index = folder / f"{WEIGHTS}.index.json"
-    if not index.is_file():
-        if not (folder / WEIGHTS).is_file():
+    index = next((folder / f"{name}.index.json" for name in NAMES if (folder / f"{name}.index.json").is_file()), None)
+    if index is None:
+        whole = next((folder / name for name in NAMES if (folder / name).is_file()), None)
+        if whole is None:
             pickled = next((path.name for pattern in UNSAFE for path in sorted(folder.glob(pattern))), None)
             why = f"holds no {WEIGHTS}" + (f", only the pickled {pickled}" if pickled else "")
             raise DataError(
                 f"{folder} {why}", hint="pickled weights are refused; save them again with save_pretrained(safe_serialization=True)"
             )
-        return [folder / WEIGHTS]
+        return [whole]
     try:
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{index} is damaged: {error!r}", hint=AGAIN) from None
     for name in names:
+        if not name.endswith(".safetensors"):
+            raise DataError(f"{index} lists {name}, which is not safetensors", hint="pickled weights are refused; convert them first")
         if not (folder / name).is_file():
             raise DataError(f"{folder} misses {name}, one of {len(names)} shards", hint=AGAIN)
     return [folder / name for name in names]
@@ -101,44 +123,85 @@ def weights_digest(folders: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for folder in folders:
         for file in weight_files(folder):
-            digest.update(f"{folder.name}/{file.name}|{file.stat().st_size}|".encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            state = file.stat()
+            digest.update(f"{folder.name}/{file.name}|{state.st_size}|".encode())
+            digest.update(_file_digest(file, state.st_size, state.st_mtime_ns))
     return f"sha256:{digest.hexdigest()}"
 
 
-def load_model(kind: Any, folder: Path) -> Any:
-    """Load one part with diffusers, in float32, and refuse a checkpoint that lacks some of its weights.
+@functools.lru_cache(maxsize=1024)  # a plan, its run and an agent ask for the same tens of gigabytes
+def _file_digest(file: Path, size: int, modified: int) -> bytes:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def load_model(
+    kind: Any, folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", keep: Sequence[str] = ()
+) -> Any:
+    """Load one part of a checkpoint, frozen and in evaluation mode.
+
+    Parameters
+    ----------
+    kind
+        The diffusers class of the part.
+    dtype
+        What weights are brought to, whatever they are stored in; modules in the class's ``_keep_in_fp32_modules`` stay float32.
+    keep
+        More names of modules or weights that stay float32.
 
     Raises
     ------
     DataError
-        A weight file cannot be read, or weights are missing (diffusers alone would draw them at random).
+        A weight file cannot be read, or weights are missing or of another shape than the configuration says.
     """
-    weight_files(folder)
+    files, config = weight_files(folder), read_config(folder)
+    kept = (*(kind._keep_in_fp32_modules or ()), *keep)
     try:
-        with _no_progress_bar():
-            model, report = kind.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
-            )
+        with parameters_without_memory():
+            model = kind.from_config(config)
+        weights = _read(files, lambda name: torch.float32 if set(kept) & set(name.split(".")) else dtype, device)
+        model._fix_state_dict_keys_on_load(weights)  # names of layers as older versions of the library wrote them
+        expected = {name: value.shape for name, value in model.state_dict().items()}
+        wrong = [name for name in expected if name not in weights or weights[name].shape != expected[name]]
+        if not wrong:
+            model.load_state_dict({name: weights[name] for name in expected}, assign=True)
     except Exception as error:  # what diffusers and safetensors throw at a damaged file has no common class
         told = " ".join(str(error).split())
         raise DataError(f"the weights in {folder} cannot be loaded: {type(error).__name__}: {told}", hint=AGAIN) from error
-    lacking = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
-    if lacking:
-        raise DataError(f"{folder} lacks {len(lacking)} weights of its configuration, first {lacking[0]}", hint=AGAIN)
-    return model.float().eval().requires_grad_(False)
+    if wrong:
+        first = wrong[0]
+        other = f" (it has shape {tuple(weights[first].shape)}, expected {tuple(expected[first])})" if first in weights else ""
+        raise DataError(f"{folder} lacks {len(wrong)} weights of its configuration, first {first}{other}", hint=AGAIN)
+    return model.to(device).eval().requires_grad_(False)  # buffers that no file holds move here
+
+
+def _read(files: Sequence[Path], precision: Any, device: torch.device | str) -> dict[str, Tensor]:
+    """Read every tensor once; a copy each, because a mapped file may be replaced while the model lives, and because mapped
+    tensors lie at any address, where processors round sums otherwise in the last bit."""
+    from safetensors import safe_open
+
+    weights = {}
+    for file in files:
+        with safe_open(file, framework="pt") as stream:
+            for name in stream.keys():  # noqa: SIM118 - it is not a mapping
+                tensor = stream.get_tensor(name)
+                weights[name] = tensor.to(device, precision(name) if tensor.is_floating_point() else tensor.dtype, copy=True)
+    return weights
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Keep diffusers from drawing its own bar for the shards."""
-    from diffusers.utils import logging
+def parameters_without_memory() -> Iterator[None]:
+    """Build modules whose parameters take no memory and no time, and whose buffers (position tables) are real."""
+    with _BUILDING, torch.random.fork_rng(devices=[]):
+        register, builder = nn.Module.register_parameter, threading.get_ident()
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+        def on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+            register(module, name, parameter)
+            if parameter is not None and threading.get_ident() == builder:
+                module._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=False)
+
+        nn.Module.register_parameter = on_meta  # type: ignore[method-assign, assignment]
+        try:
+            yield
+        finally:
+            nn.Module.register_parameter = register  # type: ignore[method-assign]

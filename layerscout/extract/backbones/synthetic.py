@@ -43,7 +43,7 @@ class Structured(nn.Module):
     """[ax, ay, gx, gy, dx, dy, dx², dy²] of the last frame, coordinates in [-1, 1]."""
 
     def forward(self, planes: Float[Tensor, "clip time height width plane"]) -> Float[Tensor, "clip feature"]:
-        axis = torch.linspace(-1.0, 1.0, CELLS, device=planes.device)
+        axis = torch.linspace(-1.0, 1.0, CELLS, device=planes.device).to(planes.dtype)
         last = planes[:, -1]
         columns, rows = torch.einsum("nhwp,w->np", last, axis), torch.einsum("nhwp,h->np", last, axis)
         gap = torch.stack([columns[:, 1] - columns[:, 0], rows[:, 1] - rows[:, 0]], dim=1)
@@ -52,16 +52,16 @@ class Structured(nn.Module):
 
 
 class _Synthetic(LoadedBackbone):
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.module = nn.ModuleDict(_modules()).to(device).eval()
+    def __init__(self, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        self.device, self._dtype = device, dtype
+        self.module = nn.ModuleDict(_modules()).to(device, dtype).eval()
 
     def forward(self, clip: UInt8[Tensor, "clip time height width channel"]) -> None:
-        planes = clip.to(torch.float32) / 255.0
+        planes = clip.to(self._dtype) / 255.0
         for module in self.module.children():
             module(planes)
 
-    def tokens(self, output: Any) -> Float[Tensor, "clip token feature"]:
+    def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:
         return output[:, None]
 
     def truncate(self, last: LayerInfo) -> None:

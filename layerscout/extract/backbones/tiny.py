@@ -84,23 +84,23 @@ def predict(
 
 
 class _Tiny(LoadedBackbone):
-    def __init__(self, name: str, device: torch.device) -> None:
+    def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
         self.device = device
         self.module = new_model(UNTRAINED_SEED)
         if name == "tiny":
             from safetensors.torch import load
 
             self.module.load_state_dict(load(_weights()))
-        self.module.eval().requires_grad_(False).to(device)
+        nn.Module.to(self.module.eval().requires_grad_(False), device, dtype)  # that of diffusers warns of any dtype
         self._blocks: Any = self.module.transformer_blocks
-        self._noise = fixed_noise((1, FUTURE, 3, SIZE, SIZE), NOISE_SEED).to(device)
+        self._noise = fixed_noise((1, FUTURE, 3, SIZE, SIZE), NOISE_SEED).to(device, dtype)
 
     def forward(self, clip: UInt8[Tensor, "clip time height width channel"]) -> None:
-        past = scale_pixels(clip)
+        past = scale_pixels(clip).to(self._noise.dtype)
         frames = torch.cat([past, self._noise.expand(len(past), -1, -1, -1, -1)], dim=1)
         predict(self.module, frames, torch.full((len(past),), PURE_NOISE, device=self.device))
 
-    def tokens(self, output: Any) -> Float[Tensor, "clip token feature"]:
+    def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:
         return output[0]
 
     def truncate(self, last: LayerInfo) -> None:
@@ -127,7 +127,7 @@ def _describe(name: str, source: str | None, options: dict[str, Any]) -> Backbon
             "text": "zeros",
         },
         weights_digest=lambda: f"sha256:{hashlib.sha256(_weights()).hexdigest()}" if name == "tiny" else _untrained_digest(),
-        load=lambda device: _Tiny(name, device),
+        load=lambda device, dtype=torch.float32: _Tiny(name, device, dtype),
     )
 
 

@@ -12,7 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from layerscout.errors import UsageError
-from layerscout.rl.layers import RunNetwork
+from layerscout.rl.agents.base import discounts, learning_device, note_failures, restored_reasons, stored_reasons, tensor_on
+from layerscout.rl.layers import Head, RunNetwork
 from layerscout.rl.optimiser import RunAdam, flatten, load_rows
 from layerscout.rl.replay import Batch
 from layerscout.settings import Config
@@ -25,6 +26,8 @@ class DQNConfig(Config):
     lr: float = Field(default=1e-3, gt=0.0)
     batch: int = Field(default=64, ge=1)
     double: bool = True  # choose the next action with the online network, value it with the target network
+    dueling: bool = False  # the head adds a value and advantages
+    n_step: int = Field(default=1, ge=1)  # rewards that are summed before the target network takes over
     target_interval: int = Field(default=500, ge=1)  # updates between two moves of the target network
     tau: float = Field(default=1.0, gt=0.0, le=1.0)  # how far the target moves: 1 = copy
     loss: Literal["huber", "mse"] = "huber"
@@ -51,7 +54,7 @@ class DQN:
     ----------
     network_factory
         Seeds of the runs → network [run, batch, ...] → [run, batch, action]. Called twice (online, target); what it shares
-        between calls, such as a frozen layer, is held once.
+        between calls, such as a frozen layer, is held once. Its head is dueling if the settings say so.
     seeds
         One seed a run. A run's result depends on its seed and its batches, not on its neighbours.
     device
@@ -63,19 +66,27 @@ class DQN:
         Runs whose loss or gradient stopped being finite. They keep their last good weights and no longer learn.
     reasons : dict of run to one sentence
 
+    Raises
+    ------
+    UsageError
+        There is no such device, or the head is not as the settings say.
+
     References
     ----------
     Mnih et al. 2015 (replay, target network); van Hasselt et al. 2016, arXiv 1509.06461, eq. 4 (double);
+    Wang et al. 2016, arXiv 1511.06581, eq. 9 (dueling); Hessel et al. 2018, arXiv 1710.02298, §2 (multi-step targets);
     Kumar et al. 2020, arXiv 2006.04779, eq. 4 (conservative term).
     """
 
     def __init__(
         self, config: DQNConfig, network_factory: Callable[[Sequence[int]], RunNetwork], seeds: Sequence[int], device: str = "cpu"
     ) -> None:
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise UsageError(f"device '{device}' was asked for and there is no GPU", hint="use --device cpu")
-        self.config, self.seeds, self.device = config, tuple(seeds), torch.device(device)
+        self.config, self.seeds, self.device = config, tuple(seeds), learning_device(device)
         self.online = network_factory(self.seeds).to(self.device)
+        if any(part.dueling != config.dueling for part in self.online.modules() if isinstance(part, Head)):
+            raise UsageError(
+                f"dueling is {config.dueling} and the network's head is not", hint="build it as Head(..., dueling=config.dueling)"
+            )
         self.target = network_factory(self.seeds).to(self.device).requires_grad_(False)
         self.optimiser = RunAdam(self.online, config.lr, config.gradient_clip)
         self.target_values = flatten(self.target)
@@ -105,37 +116,60 @@ class DQN:
                 row[explore] = generator.integers(0, values.shape[-1], len(row))[explore]
         return actions
 
+    def explore(
+        self, z: Shaped[np.ndarray, "run batch *feature"], step: int, generators: Sequence[np.random.Generator]
+    ) -> Int64[np.ndarray, "run batch"]:
+        """Choose what training plays at environment step ``step`` of a run."""
+        return self.act(z, self.config.epsilon(step), generators)
+
     # --- learning
 
     def update(self, batch: Batch) -> Float32[np.ndarray, " run"]:
         """Take one gradient step on every run and return the losses before it (NaN for a run that has failed)."""
-        size = batch.action.shape[1]
-        states = self._tensor(batch.states)
-        values, tape = self.online.record(states if self.config.double else states[:, :size], learned=size)
-        goal = self._goal(batch, states[:, size:], values[:, size:])
-        action = self._tensor(batch.action)[..., None]
-        losses, slope = self._losses(values[:, :size], action, goal)
-        self.online.pull_back(tape, slope, self.optimiser.gradient_views)
+        if (batch.discount is not None) != (self.config.n_step > 1):
+            raise UsageError(
+                f"n_step is {self.config.n_step} and the replay sums another number of rewards",
+                hint="build it as Replay(..., steps=config.n_step, gamma=config.gamma)",
+            )
+        discount = discounts(batch, self.config.gamma)
+        losses = self.learn(*(self._tensor(array) for array in (batch.states, batch.action, batch.reward, discount)))
         result = losses.cpu().numpy()
         newly = self.optimiser.step(result)
         self.updates += 1
-        for run in np.flatnonzero(newly).tolist():
-            self.reasons[run] = f"loss or gradient was not finite at update {self.updates} (loss {result[run]})"
+        note_failures(self.reasons, newly, self.updates, result)
         if self.updates % self.config.target_interval == 0:
             self.target_values.lerp_(self.optimiser.values, self.config.tau)
         result[self.failed] = np.nan
         return result
 
+    def learn(
+        self,
+        states: Shaped[Tensor, "run twice_batch *feature"],
+        action: Int64[Tensor, "run batch"],
+        reward: Float[Tensor, "run batch"],
+        discount: Float[Tensor, "run batch"],
+    ) -> Float[Tensor, " run"]:
+        """Fill the optimiser's gradient from a batch and return each run's loss, without asking the device for anything."""
+        size = action.shape[1]
+        values, tape = self.online.record(states if self.config.double else states[:, :size], learned=size)
+        goal = self._goal(states[:, size:], values[:, size:], reward, discount)
+        losses, slope = self._losses(values[:, :size], action[..., None], goal)
+        self.online.pull_back(tape, slope, self.optimiser.gradient_views)
+        return losses
+
     @torch.no_grad()
     def _goal(
-        self, batch: Batch, next_z: Shaped[Tensor, "run batch *feature"], online: Float[Tensor, "run _ action"]
+        self,
+        next_z: Shaped[Tensor, "run batch *feature"],
+        online: Float[Tensor, "run _ action"],
+        reward: Float[Tensor, "run batch"],
+        discount: Float[Tensor, "run batch"],
     ) -> Float[Tensor, "run batch 1"]:
-        """y = r + γ (1 − terminated) Q_target(s', argmax_a Q_online(s', a)); a truncated transition is not an end."""
+        """y = r + γ (1 − terminated) Q_target(s', argmax_a Q_online(s', a)); with n steps, r is their sum and γ is γⁿ."""
         values = self.target(next_z)
         chooser = online if self.config.double else values
         value = values.gather(-1, chooser.max(-1, keepdim=True).indices)
-        discount = np.where(batch.terminated, np.float32(0.0), np.float32(self.config.gamma))
-        return torch.addcmul(self._tensor(batch.reward)[..., None], self._tensor(discount)[..., None], value)
+        return torch.addcmul(reward[..., None], discount[..., None], value)
 
     def _losses(
         self, values: Float[Tensor, "run batch action"], action: Int64[Tensor, "run batch 1"], goal: Float[Tensor, "run batch 1"]
@@ -162,7 +196,7 @@ class DQN:
         return losses, slope.scatter_add_(-1, action, by_error).div_(size)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
+        return tensor_on(self.device, array)
 
     # --- accounts
 
@@ -184,7 +218,7 @@ class DQN:
             "optimiser": self.optimiser.state_dict(),
             "target": self.target_values.cpu().numpy().copy(),
             "updates": self.updates,
-            "reasons": {str(run): reason for run, reason in self.reasons.items()},
+            "reasons": stored_reasons(self.reasons),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -198,4 +232,4 @@ class DQN:
         self.optimiser.load_state_dict(state["optimiser"])
         load_rows(self.target_values, state["target"], "target")
         self.updates = int(state["updates"])
-        self.reasons = {int(run): reason for run, reason in state["reasons"].items()}
+        self.reasons = restored_reasons(state["reasons"])

@@ -7,10 +7,13 @@ collection and training continue bit-exactly after a kill: seed, then replay the
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+WorldActions = NDArray[np.int64] | NDArray[np.float32]  # [copy], or [copy, dimension] in [-1, 1]
 
 
 class StepOutcome(NamedTuple):
@@ -22,17 +25,27 @@ class StepOutcome(NamedTuple):
 
 
 class World(Protocol):
-    """A game that advances ``copies`` independent episodes with one call."""
+    """A game that advances ``copies`` independent episodes with one call.
+
+    Actions are one choice of ``action_count`` (then ``action_dimensions`` is 0), or vectors of ``action_dimensions``
+    numbers in [-1, 1] (then ``action_count`` is 0); the world scales vectors to the environment's own bounds.
+    ``settings`` are options that decide the pixels with their defaults filled in, so that a dataset can record them.
+    """
 
     copies: int
     action_count: int
+    action_dimensions: int
     frame_shape: tuple[int, int, int]
+    settings: Mapping[str, Any]
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
         """Start new episodes in the copies ``which``, each from its own seed."""
 
-    def step(self, actions: NDArray[np.int64]) -> StepOutcome:
-        """Advance every copy by one step; finished copies stay finished until they are reset."""
+    def step(self, actions: Any) -> StepOutcome:
+        """Advance every copy by one step; finished copies stay finished until they are reset.
+
+        ``actions`` are int64 ``[copy]``, or float32 ``[copy, dimension]`` in [-1, 1].
+        """
 
     def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
         """Pixels of the copies ``which`` (None: of all) now, uint8 ``[copy, height, width, channel]``."""
@@ -40,7 +53,7 @@ class World(Protocol):
     def state(self) -> NDArray[np.float32] | None:
         """True state of every copy ``[copy, feature]``, or None when the game does not tell."""
 
-    def expert(self) -> NDArray[np.int64] | None:
+    def expert(self) -> WorldActions | None:
         """A scripted expert's action for every copy, or None when there is no expert."""
 
     def close(self) -> None:
@@ -52,3 +65,10 @@ class PicturedWorld(World, Protocol):
 
     def pictures(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
         """RGB pictures of the copies ``which`` (None: of all) now, uint8 ``[copy, height, width, 3]``."""
+
+
+def random_actions(world: World, generator: np.random.Generator) -> WorldActions:
+    """Draw one uniformly random action for every copy."""
+    if world.action_dimensions:
+        return generator.uniform(-1.0, 1.0, (world.copies, world.action_dimensions)).astype(np.float32)
+    return generator.integers(world.action_count, size=world.copies)

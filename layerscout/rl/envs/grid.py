@@ -7,6 +7,10 @@ other step; truncated after 60 steps. As planes a frame is two one-hot pictures 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +30,8 @@ class Grid:
     """Vectorised grid world. State: agent column, agent row, goal column, goal row, each in [-1, 1]."""
 
     action_count = len(MOVES)
+    action_dimensions = 0
+    settings: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, copies: int, observation: str = "rgb") -> None:
         if observation not in OBSERVATIONS:

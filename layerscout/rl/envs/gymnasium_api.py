@@ -51,7 +51,7 @@ class WorldEnv(gymnasium.Env):
         self._world.reset(np.array([0]), np.array([_episode_seed(self.np_random)]))
         return self._world.frames()[0], self._info()
 
-    def step(self, action: int) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
         """Advance by one step."""
         outcome = self._world.step(np.array([action]))
         return self._world.frames()[0], float(outcome.reward[0]), bool(outcome.terminated[0]), bool(outcome.truncated[0]), self._info()
@@ -109,9 +109,7 @@ class WorldVectorEnv(VectorEnv):
         self._ended[mask] = False
         return self._world.frames(), self._info(mask)
 
-    def step(
-        self, actions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Advance every copy by one step; a copy that ended at the last step ignores its action and starts again."""
         outcome = self._world.step(actions)  # ended copies stand still and give 0, False, False
         self._start(self._ended)
@@ -136,8 +134,13 @@ class WorldVectorEnv(VectorEnv):
         return {} if state is None else {"state": np.where(mask[:, None], state, np.float32(0)), "_state": mask}
 
 
-def _spaces(world: PicturedWorld) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Discrete]:
-    return gymnasium.spaces.Box(0, 255, world.frame_shape, np.uint8), gymnasium.spaces.Discrete(world.action_count)
+def _spaces(world: PicturedWorld) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Discrete | gymnasium.spaces.Box]:
+    actions: gymnasium.spaces.Discrete | gymnasium.spaces.Box = (
+        gymnasium.spaces.Box(-1.0, 1.0, (world.action_dimensions,), np.float32)
+        if world.action_dimensions
+        else gymnasium.spaces.Discrete(world.action_count)
+    )
+    return gymnasium.spaces.Box(0, 255, world.frame_shape, np.uint8), actions
 
 
 def _episode_seed(generator: np.random.Generator) -> int:

@@ -8,6 +8,10 @@ too late; the landing place must be read from the motion.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +31,8 @@ class Intercept:
     """Vectorised Intercept world. State: ball column, ball row, column speed, row speed, paddle column (pixels, pixels a step)."""
 
     action_count = 3  # left, stay, right
+    action_dimensions = 0
+    settings: Mapping[str, Any] = MappingProxyType({})
     frame_shape = (SIZE, SIZE, 3)
 
     def __init__(self, copies: int) -> None:

@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image
 
-from layerscout.rl.envs.core import StepOutcome, World
+from layerscout.rl.envs.core import StepOutcome, World, WorldActions
 
 
 def resize(frames: UInt8[np.ndarray, "copy height width channel"], size: int) -> UInt8[np.ndarray, "copy size size channel"]:
@@ -34,13 +34,14 @@ class Resized:
 
     def __init__(self, world: World, size: int) -> None:
         self._world, self._size = world, size
-        self.copies, self.action_count = world.copies, world.action_count
+        self.copies, self.settings = world.copies, world.settings
+        self.action_count, self.action_dimensions = world.action_count, world.action_dimensions
         self.frame_shape = (size, size, world.frame_shape[2])
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
         self._world.reset(which, seeds)
 
-    def step(self, actions: NDArray[np.int64]) -> StepOutcome:
+    def step(self, actions: WorldActions) -> StepOutcome:
         return self._world.step(actions)
 
     def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
@@ -49,7 +50,7 @@ class Resized:
     def state(self) -> NDArray[np.float32] | None:
         return self._world.state()
 
-    def expert(self) -> NDArray[np.int64] | None:
+    def expert(self) -> WorldActions | None:
         return self._world.expert()
 
     def close(self) -> None:

@@ -1,0 +1,113 @@
+"""The file study.json: score against return over several tasks. JSON in, frozen models out, and back."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from layerscout.cache.records import Estimate, Record
+
+Finding = Literal["goes with return", "misleads", "undecided", "cannot be tested", "n/a"]
+
+
+class StudyLayer(Record):
+    """One layer in one task: what the probes said and what agents earned on it."""
+
+    task: str
+    layer: str
+    depth: int
+    kind: str  # of its arm
+    measures: dict[str, float | None]
+    returns: tuple[float | None, ...]  # by seed, in the order of the task's ``seeds``; None where a run failed or is missing
+    evaluations: tuple[float | None, ...]  # mean return of the last greedy evaluation, in the same order
+    untrained_returns: tuple[float | None, ...]  # of the same block of the untrained backbone; empty when it was not trained on
+    environment_steps: int
+    updates: int
+    trainable_parameters: int
+    flops: float
+    wall_seconds: float
+    cpu_seconds: float
+
+
+class StudyTask(Record):
+    """One task's own answer. Regrets and violations are in its units of return; seconds are CPU seconds over all seeds."""
+
+    name: str
+    folder: str
+    environment: str
+    backbone: str
+    seeds: tuple[int, ...]
+    layers: int
+    ranked_layers: int  # how many the ranking has; more than ``layers`` when only some were trained
+    failed: int
+    spearman: Estimate | None
+    p: float | None
+    needed: float | None
+    reliability: float | None
+    regret_1: float | None
+    regret_3: float | None
+    random_regret_1: float
+    random_regret_3: float
+    middle_regret: float
+    violation: float | None
+    random_violation: float
+    training_seconds: float
+    probing_seconds: float | None
+    saved_1: float | None  # by training only the best-scored layer instead of all, probing paid
+    saved_3: float | None
+
+
+class StudyMeasure(Record):
+    """One score or component over all tasks that know it. Regrets and violations are shares of each task's spread of returns."""
+
+    name: str
+    tasks: int
+    layers: int
+    spearman: Estimate | None
+    kendall: Estimate | None
+    p: float | None
+    p_holm: float | None  # over all measures but the primary one, whose p needs no correction
+    needed: float | None
+    beside_primary: Estimate | None  # this Spearman minus the primary's, on the same tasks and the same resamples
+    regret_1: Estimate | None
+    regret_3: Estimate | None
+    violation: Estimate | None
+    finding: Finding
+
+
+class StudyPair(Record):
+    """A block against the same block without training, paired by seed; ``layer`` is None for the mean over all layers of a task."""
+
+    task: str
+    layer: str | None
+    seeds: int
+    difference: Estimate | None
+    p: float | None
+    p_holm: float | None  # over tasks, for the means over layers; None for single layers, which are not tested one by one
+
+
+class StudyAnalysis(Record):
+    """All tasks with one mode, one post-adapter and one metric."""
+
+    mode: str
+    head: str
+    metric: Literal["final", "evaluation"]
+    primary: str
+    outcome: Literal["supported", "contradicted", "not supported", "cannot be tested"]
+    sentence: str
+    notes: tuple[str, ...]
+    tasks: tuple[StudyTask, ...]
+    measures: tuple[StudyMeasure, ...]
+    reliability: float | None
+    random_regret_1: float
+    random_regret_3: float
+    middle_regret: float
+    random_violation: float
+    untrained: tuple[StudyPair, ...]
+    layers: tuple[StudyLayer, ...]
+
+
+class StudyRecord(Record):
+    """Every analysis that the experiments allow; the first is the one to read."""
+
+    format: Literal["layerscout-study/1"] = "layerscout-study/1"
+    analyses: tuple[StudyAnalysis, ...]

@@ -1,0 +1,163 @@
+"""A place in, byte ranges of its files out: a folder, a web server, S3, Google Cloud or Azure."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from layerscout.cache.remote.bucket import ObjectPlace, explained
+from layerscout.errors import DataError
+
+LARGEST_DOCUMENT = 64 * 2**20  # bytes of a configuration or an index
+TRIES = 4
+PAUSE = 0.5  # seconds before the second try, doubled for each further one
+TIMEOUT = 60.0  # seconds without a byte
+CONNECTION = "check the address and the connection, then run the same command again"
+
+
+class Source(Protocol):
+    """Where a checkpoint's files lie; ``path`` is relative to it, with "/" between folders."""
+
+    @property
+    def address(self) -> str:
+        """What errors call it."""
+
+    def size(self, path: str) -> int | None:
+        """Return the bytes of a file, None when there is no such file."""
+
+    def read(self, path: str, start: int, stop: int) -> bytes:
+        """Return the bytes ``[start, stop)`` of a file; DataError when they cannot all be had."""
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A folder of this machine."""
+
+    folder: Path
+
+    @property
+    def address(self) -> str:
+        return str(self.folder)
+
+    def size(self, path: str) -> int | None:
+        file = self.folder / path
+        return file.stat().st_size if file.is_file() else None
+
+    def read(self, path: str, start: int, stop: int) -> bytes:
+        with (self.folder / path).open("rb", buffering=0) as file:
+            file.seek(start)
+            pieces = bytearray()
+            while len(pieces) < stop - start and (piece := file.read(stop - start - len(pieces))):
+                pieces += piece
+        return checked(bytes(pieces), f"{self.folder}/{path}", start, stop)
+
+
+@dataclass(frozen=True)
+class BucketSource:
+    """Objects under a prefix of a bucket."""
+
+    place: ObjectPlace
+
+    @property
+    def address(self) -> str:
+        return self.place.url
+
+    def size(self, path: str) -> int | None:
+        import obstore
+
+        try:
+            with explained(self.place.url):
+                return int(obstore.head(self.place.handle, path)["size"])
+        except FileNotFoundError:
+            return None
+
+    def read(self, path: str, start: int, stop: int) -> bytes:
+        import obstore
+
+        if start == stop:
+            return b""
+        with explained(self.place.url):
+            data = bytes(obstore.get_range(self.place.handle, path, start=start, end=stop))
+        return checked(data, f"{self.address}/{path}", start, stop)
+
+
+@dataclass(frozen=True)
+class WebSource:
+    """Files under a URL of a server that serves byte ranges; ``secret`` headers go to that server alone, not where it redirects."""
+
+    address: str
+    secret: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def size(self, path: str) -> int | None:
+        answer = self._ask(path, 0, 1)
+        if answer is None:
+            return None
+        return int(answer[0].rpartition("/")[2])
+
+    def read(self, path: str, start: int, stop: int) -> bytes:
+        if start == stop:
+            return b""
+        answer = self._ask(path, start, stop)
+        if answer is None:
+            raise DataError(f"{self.address}/{path} is missing", hint=CONNECTION)
+        return checked(answer[1], f"{self.address}/{path}", start, stop)
+
+    def _ask(self, path: str, start: int, stop: int) -> tuple[str, bytes] | None:
+        """Return the range that the server states and its bytes, None when there is no such file; tries again what may pass."""
+        url = f"{self.address}/{path}"
+        for number in range(TRIES):
+            try:
+                return self._once(url, start, stop)
+            except urllib.error.HTTPError as error:
+                if error.code == 404:
+                    return None
+                why = f"{error.code} {error.reason}"
+                if error.code < 500 and error.code != 429:
+                    break
+            except (OSError, http.client.HTTPException) as error:
+                why = str(getattr(error, "reason", error))
+            if number < TRIES - 1:
+                time.sleep(PAUSE * 2**number)
+        raise DataError(f"{url}: {why}", hint=CONNECTION)
+
+    def _once(self, url: str, start: int, stop: int) -> tuple[str, bytes]:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"})
+        for name, value in self.secret.items():
+            request.add_unredirected_header(name, value)
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            stated = answer.headers.get("Content-Range", "")
+            if answer.status != 206 or not re.fullmatch(rf"bytes {start}-\d+/\d+", stated):
+                raise DataError(f"{url}: the server does not serve byte ranges", hint="download the checkpoint and give the folder")
+            data: bytes = answer.read(stop - start)
+        if len(data) < min(stop, int(stated.rpartition("/")[2])) - start:
+            raise http.client.IncompleteRead(data)
+        return stated, data
+
+
+def document(source: Source, path: str) -> bytes | None:
+    """Return a whole small file, None when there is no such file.
+
+    Raises
+    ------
+    DataError
+        It is larger than such files are, or cannot be read.
+    """
+    size = source.size(path)
+    if size is None:
+        return None
+    if size > LARGEST_DOCUMENT:
+        raise DataError(f"{source.address}/{path} has {size:,} bytes, more than such a file has", hint="this is not a checkpoint")
+    return source.read(path, 0, size)
+
+
+def checked(data: bytes, where: str, start: int, stop: int) -> bytes:
+    """Return the bytes, if they are as many as were asked for."""
+    if len(data) != stop - start:
+        raise DataError(f"{where} ends early: bytes {start:,} to {stop:,} are not all there", hint="download the checkpoint again")
+    return data

@@ -1,0 +1,134 @@
+"""What every learner is: batches of transitions in, actions out, for many runs side by side, continued bit by bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int64, Shaped
+from torch import Tensor
+
+from layerscout.errors import UsageError
+from layerscout.rl.layers import RunNetwork
+from layerscout.rl.replay import Batch
+
+Actions = Int64[np.ndarray, "run batch"] | Float32[np.ndarray, "run batch dimension"]  # one of n, or numbers in [-1, 1]
+
+
+class AgentConfig(Protocol):
+    """What the loops around a learner read from its settings; steps and transitions are those of one run."""
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def warm_up(self) -> int: ...
+
+    @property
+    def train_interval(self) -> int: ...
+
+    @property
+    def capacity(self) -> int: ...
+
+
+class Agent(Protocol):
+    """A learner of many runs. A run's result depends on its seed and its batches, not on its neighbours.
+
+    Attributes
+    ----------
+    seeds
+        One a run.
+    updates
+        Gradient steps that every run has taken.
+    reasons
+        Run → one sentence, for the runs that stopped learning.
+    online
+        All trained networks: ``trainable_parameters()`` of each run, and ``multiply_adds()`` of one sample through all of them.
+    """
+
+    seeds: tuple[int, ...]
+    updates: int
+    reasons: dict[int, str]
+
+    @property
+    def online(self) -> RunNetwork:
+        """All trained networks."""
+
+    @property
+    def config(self) -> AgentConfig:
+        """The settings; equal for all runs."""
+
+    @property
+    def failed(self) -> Bool[np.ndarray, " run"]:
+        """Runs whose loss or gradient stopped being finite; they keep their last good weights and no longer learn."""
+
+    def act(self, z: Shaped[np.ndarray, "run batch *feature"]) -> Actions:
+        """Return the actions that are best by what is known: what evaluation plays; draws nothing."""
+
+    def explore(self, z: Shaped[np.ndarray, "run batch *feature"], step: int, generators: Sequence[np.random.Generator]) -> Actions:
+        """Return the actions that training plays at environment step ``step`` of a run; a run draws from its own generator."""
+
+    def update(self, batch: Batch) -> Float32[np.ndarray, " run"]:
+        """Take one gradient step on every run and return the losses before it (NaN for a run that has failed)."""
+
+    def update_flops(self) -> Int64[np.ndarray, " run"]:
+        """Floating-point operations of one update, per run."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a bit-exact continuation needs: numpy arrays, numbers and words."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a saved state back; a state of other runs or networks is a DataError."""
+
+
+class Parts(RunNetwork):
+    """Several networks of the same runs under one roof, for the accounts."""
+
+    def __init__(self, **networks: RunNetwork) -> None:
+        super().__init__(next(iter(networks.values())).runs)
+        for name, network in networks.items():
+            self.add_module(name, network)
+
+
+def learning_device(name: str) -> torch.device:
+    """Return the device to learn on; "cuda" without a GPU is an error, not a slow run."""
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"device '{name}' was asked for and there is no GPU", hint="use --device cpu")
+    return torch.device(name)
+
+
+def discounts(batch: Batch, gamma: float) -> Float32[np.ndarray, "run batch"]:
+    """What the value of the next features counts for: γ, or γᵏ after k rewards; nothing after a *terminated* step."""
+    ahead = np.float32(gamma) if batch.discount is None else batch.discount
+    return np.where(batch.terminated, np.float32(0.0), ahead)
+
+
+def note_failures(reasons: dict[int, str], newly: Bool[np.ndarray, " run"], update: int, losses: Float32[np.ndarray, " run"]) -> None:
+    """Write down why runs stopped."""
+    for run in np.flatnonzero(newly).tolist():
+        reasons[run] = f"loss or gradient was not finite at update {update} (loss {losses[run]})"
+
+
+def stored_reasons(reasons: dict[int, str]) -> dict[str, str]:
+    """Return the reasons with keys that JSON can hold."""
+    return {str(run): reason for run, reason in reasons.items()}
+
+
+def restored_reasons(reasons: dict[str, str]) -> dict[int, str]:
+    """Undo `stored_reasons`."""
+    return {int(run): reason for run, reason in reasons.items()}
+
+
+def normal_noise(generators: Sequence[np.random.Generator], shape: tuple[int, ...]) -> Float32[np.ndarray, "run *shape"]:
+    """Draw standard normal numbers, each run from its own generator."""
+    noise = np.empty((len(generators), *shape), np.float32)
+    for generator, row in zip(generators, noise, strict=True):
+        generator.standard_normal(dtype=np.float32, out=row)
+    return noise
+
+
+def tensor_on(device: torch.device, array: np.ndarray) -> Tensor:
+    """Return the array as a tensor there; on the CPU it shares memory."""
+    return torch.from_numpy(array).to(device)

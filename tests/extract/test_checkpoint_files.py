@@ -1,0 +1,210 @@
+"""Files of a checkpoint: weights in the precision asked for, nothing left behind, and one text embedding for all rows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+
+import checkpoints_denoisers as tiny
+import denoiser_laws as laws
+import golden
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from layerscout.errors import DataError, UsageError
+from layerscout.extract.backbones import prompts
+from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.checkpoint import WEIGHTS, fetch, load_model, parameters_without_memory, weight_files, weights_digest
+
+SMALL = {"size": [32, 32], "frames": 5}
+
+
+@pytest.fixture(scope="module")
+def wan(tmp_path_factory):
+    return tiny.save_text(tiny.save_wan(tmp_path_factory.mktemp("wan") / "it"), "UMT5EncoderModel")
+
+
+@pytest.fixture(scope="module")
+def cogvideox(tmp_path_factory):
+    return tiny.save_text(tiny.save_cogvideox(tmp_path_factory.mktemp("cogvideox") / "it"))
+
+
+@pytest.fixture(scope="module")
+def ltx(tmp_path_factory):
+    return tiny.save_text(tiny.save_ltx(tmp_path_factory.mktemp("ltx") / "it"))
+
+
+@pytest.fixture
+def broken(wan, tmp_path):
+    return shutil.copytree(wan, tmp_path / "broken")
+
+
+def transformer(folder, dtype=torch.float32):
+    from diffusers import WanTransformer3DModel
+
+    return load_model(WanTransformer3DModel, folder / "transformer", dtype)
+
+
+# --- loading
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16, torch.float16])
+def test_stored_weights_come_in_the_precision_asked_for(broken, stored):
+    for file in (broken / "transformer").glob("*.safetensors"):
+        save_file({name: tensor.to(stored) for name, tensor in load_file(file).items()}, file)
+    stored_weights = {name: tensor for file in weight_files(broken / "transformer") for name, tensor in load_file(file).items()}
+    for asked in (torch.float32, torch.bfloat16):
+        for name, tensor in transformer(broken, asked).state_dict().items():
+            kept = {"time_embedder", "scale_shift_table", "norm2"} & set(name.split("."))
+            assert torch.equal(tensor, stored_weights[name].to(torch.float32 if kept else asked)), name
+
+
+def test_loading_leaves_generators_and_other_modules_alone(wan):
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    model = transformer(wan)
+    assert torch.equal(torch.rand(3), expected)
+    assert nn.Linear(2, 2).weight.device.type == "cpu"
+    assert not [name for name, tensor in [*model.named_parameters(), *model.named_buffers()] if tensor.is_meta or tensor.requires_grad]
+    assert not model.training
+
+
+def test_another_threads_modules_are_real_while_one_is_built():
+    made = []
+    with parameters_without_memory():
+        thread = threading.Thread(target=lambda: made.append(nn.Linear(2, 2)))
+        thread.start()
+        thread.join()
+        assert nn.Linear(2, 2).weight.is_meta
+    assert not made[0].weight.is_meta
+
+
+def test_a_model_in_memory_does_not_change_with_its_file(broken):
+    model = transformer(broken)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for file in weight_files(broken / "transformer"):
+        with file.open("r+b") as stream:
+            stream.seek(-64, 2)
+            stream.write(b"\xff" * 64)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+# --- files
+
+
+def test_a_pickled_shard_is_refused(broken):
+    index = broken / "transformer" / f"{WEIGHTS}.index.json"
+    index.write_text(index.read_text().replace(".safetensors", ".bin"))
+    with pytest.raises(DataError, match="is not safetensors"):
+        weight_files(broken / "transformer")
+
+
+def test_a_missing_shard_is_named(broken):
+    shard = weight_files(broken / "transformer")[1]
+    shard.unlink()
+    with pytest.raises(DataError, match=f"misses {shard.name}"):
+        find(f"wan:{broken}", SMALL).load(laws.CPU)
+
+
+def test_a_digest_is_remembered_until_a_file_changes(broken):
+    backbone = find(f"wan:{broken}", SMALL)
+    before = backbone.weights_digest()
+    assert backbone.weights_digest() == before
+    file = weight_files(broken / "transformer")[0]
+    weights = load_file(file)
+    name = next(iter(weights))
+    save_file(weights | {name: weights[name] + 1}, file, metadata={"format": "pt"})
+    assert backbone.weights_digest() != before
+
+
+def test_both_libraries_names_are_known(wan):
+    assert [file.name for file in weight_files(wan / "text_encoder")] == ["model.safetensors"]
+    assert weights_digest([wan / "text_encoder"]).startswith("sha256:")
+
+
+def test_an_encoder_that_lacks_weights_is_refused(broken):
+    file = broken / "text_encoder" / "model.safetensors"
+    weights = load_file(file)
+    del weights["encoder.block.1.layer.0.SelfAttention.q.weight"]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(DataError, match=r"lacks 1 weights .*block\.1\.layer\.0\.SelfAttention\.q\.weight"):
+        prompts.load("empty", broken, 4, tiny.TEXT_WIDTH)
+
+
+def test_a_hub_id_is_asked_for_files_and_folders(monkeypatch, wan):
+    asked = []
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda source, **how: asked.append(how["allow_patterns"]) or str(wan))
+    fetch("someone/something", ("model_index.json", "transformer"), weights=False)
+    fetch("someone/something", ("model_index.json", "transformer"), weights=True)
+    assert asked == [["model_index.json", "transformer/*.json"], ["model_index.json", "transformer/*"]]
+
+
+# --- text
+
+
+def test_the_empty_prompt_is_what_the_pipelines_make_of_it(wan, cogvideox, capfd):
+    from diffusers import CogVideoXPipeline, LTXPipeline, WanPipeline
+    from transformers import AutoTokenizer, T5EncoderModel, UMT5EncoderModel
+
+    tokenizer = AutoTokenizer.from_pretrained(wan / "tokenizer")
+    umt5 = WanPipeline(tokenizer, UMT5EncoderModel.from_pretrained(wan / "text_encoder"), None, None)
+    t5 = T5EncoderModel.from_pretrained(cogvideox / "text_encoder")
+    expected = umt5._get_t5_prompt_embeds("", max_sequence_length=6, device=laws.CPU)
+    passed = CogVideoXPipeline(tokenizer, t5, None, None, None)._get_t5_prompt_embeds("", max_sequence_length=6, device=laws.CPU)
+    masked, mask = LTXPipeline(None, None, t5, tokenizer, None)._get_t5_prompt_embeds("", max_sequence_length=6, device=laws.CPU)
+    capfd.readouterr()
+    zeroed = prompts.load("empty", wan, 6, tiny.TEXT_WIDTH, zero_padding=True)
+    whole = prompts.load("empty", cogvideox, 6, tiny.TEXT_WIDTH)
+    assert capfd.readouterr() == ("", ""), "no bar of another library on the screen"
+    torch.testing.assert_close(zeroed.embedding, expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(whole.embedding, passed, atol=1e-6, rtol=1e-5)
+    assert (zeroed.embedding[:, 1:] == 0).all()
+    assert not (whole.embedding[:, 1:] == 0).any()
+    torch.testing.assert_close(whole.embedding, masked, atol=1e-6, rtol=1e-5)
+    assert torch.equal(whole.mask, mask.to(torch.float32))
+
+
+@pytest.mark.parametrize(("family", "length"), [("wan", 512), ("cogvideox", 4), ("ltx", 128)])
+def test_the_text_reaches_the_model_and_the_identity(family, length, request, tmp_path):
+    folder, options = request.getfixturevalue(family), {"size": [32, 32], "frames": 9}
+    files = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
+    drawn = torch.from_numpy(golden.philox("text").standard_normal((length, tiny.TEXT_WIDTH), dtype="float32"))
+    for scale, file in enumerate(files, start=1):
+        save_file({"prompt_embeds": scale * drawn}, file)
+    backbones = [find(f"{family}:{folder}", options | {"text": text}) for text in ("zeros", "empty", *map(str, files))]
+    identities = [json.dumps([one.identity, one.weights_digest()], sort_keys=True) for one in backbones]
+    assert len(set(identities)) == len(backbones)
+    assert not [one for one in identities if str(tmp_path) in one]
+    clips = golden.clips(backbones[0])
+    seen = [golden.activations(one, clips)[one.layers[-1].name] for one in backbones]
+    assert not [1 for i, a in enumerate(seen) for b in seen[:i] if torch.allclose(a, b)]
+
+
+def test_a_file_says_which_tokens_count(tmp_path):
+    file = tmp_path / "text.safetensors"
+    save_file({"prompt_embeds": torch.ones(1, 4, 8), "prompt_attention_mask": torch.tensor([[1, 1, 0, 0]])}, file)
+    text = prompts.load(str(file), tmp_path, 4, 8)
+    assert torch.equal(text.mask, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
+    assert text.embedding.shape == (1, 4, 8)
+
+
+def test_wrong_texts_are_refused(broken, tmp_path):
+    file = tmp_path / "text.safetensors"
+    save_file({"prompt_embeds": torch.ones(4, 8)}, file)
+    with pytest.raises(DataError, match=r"is \(4, 8\) with mask \(4,\), expected \(512, 8\)"):
+        find(f"wan:{broken}", SMALL | {"text": str(file)})
+    save_file({"other": torch.ones(4, 8)}, file)
+    with pytest.raises(DataError, match="no readable 'prompt_embeds'"):
+        find(f"wan:{broken}", SMALL | {"text": str(file)})
+    with pytest.raises(UsageError, match="neither zeros nor empty"):
+        find(f"wan:{broken}", SMALL | {"text": "a robot"})
+    for spoilt, expected in (("tokenizer", "the tokenizer in .* cannot be used"), ("text_encoder", "has no text_encoder/config.json")):
+        backbone = None if spoilt == "text_encoder" else find(f"wan:{broken}", SMALL | {"text": "empty"})
+        shutil.move(broken / spoilt, tmp_path / spoilt)
+        with pytest.raises(DataError, match=expected):
+            backbone.load(laws.CPU) if backbone else find(f"wan:{broken}", SMALL | {"text": "empty"})
+        shutil.move(tmp_path / spoilt, broken / spoilt)

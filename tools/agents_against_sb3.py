@@ -1,0 +1,208 @@
+"""Two control tasks in, a page with two learners' returns out: run-batched DQN and SAC beside Stable-Baselines3, eight seeds each.
+
+    python -m tools.agents_against_sb3 [--seeds 8] [--out docs/experiments]
+
+CartPole with DQN and Pendulum with SAC, on state vectors, with the same settings on both sides. After training, every seed plays the
+same 20 greedy episodes; the figure is the interquartile mean over seeds of their mean return, with a stratified bootstrap interval.
+Writes agents-against-sb3.json and agents-against-sb3.md. One torch thread; about seven minutes of processor time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import stable_baselines3
+import torch
+
+from layerscout.progress import SILENT
+from layerscout.rl.agents.dqn import DQN, DQNConfig
+from layerscout.rl.agents.sac import SACConfig, sac_on_features
+from layerscout.rl.config import TrainConfig
+from layerscout.rl.games import Games
+from layerscout.rl.layers import Head
+from layerscout.rl.learning import Saved, learn_from_games
+from layerscout.rl.log import Log
+from layerscout.rl.playing import episode_seed
+from layerscout.rl.replay import Replay
+from layerscout.rl.rollouts import EVALUATION_STREAM, Stage
+from layerscout.rl.statistics import bootstrap
+from tools.state_worlds import StateObserver, StateWorld
+
+EPISODES = 20
+NAME = "agents-against-sb3"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One comparison: an environment, a budget, and the settings that both sides share."""
+
+    environment: str
+    algorithm: str
+    steps: int
+    settings: dict[str, Any]
+
+
+TASKS = (
+    Task(
+        "CartPole-v1",
+        "DQN",
+        20_000,
+        {
+            "gamma": 0.99,
+            "lr": 1e-3,
+            "batch": 64,
+            "double": False,
+            "target_interval": 200,
+            "epsilon_steps": 4_000,
+            "warm_up": 500,
+            "hidden": (64, 64),
+        },
+    ),
+    Task("Pendulum-v1", "SAC", 6_000, {"gamma": 0.98, "lr": 1e-3, "batch": 64, "tau": 0.01, "warm_up": 500, "hidden": (64, 64)}),
+)
+
+
+def ours(task: Task, seeds: int) -> list[float]:
+    """Train all seeds side by side; return each one's mean evaluation return."""
+    world = StateWorld(task.environment, seeds)
+    agent: Any
+    if task.algorithm == "DQN":
+        dqn = DQNConfig(**task.settings)
+        agent = DQN(dqn, lambda runs: Head(world.width, world.action_count, runs, hidden=dqn.hidden), range(seeds))
+    else:
+        agent = sac_on_features(SACConfig(**task.settings), world.width, range(seeds), dimensions=world.action_dimensions)
+    stage = Stage(
+        seeds,
+        lambda copies: StateWorld(task.environment, copies),
+        lambda copy_run: StateObserver(len(copy_run), world.width),  # type: ignore[arg-type]
+    )
+    config = TrainConfig(
+        environment=task.environment,
+        selection=Path("none"),
+        mode="online",
+        steps=task.steps,
+        evaluations=1,
+        final_episodes=EPISODES,
+        checkpoint_updates=task.steps,
+    )
+    replay = Replay(seeds, agent.config.capacity, (world.width,), action_dimensions=world.action_dimensions)
+    games = Games(world, StateObserver(seeds, world.width), agent.seeds)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder, SILENT.task("train", task.steps) as progress:
+        log = Log([(task.environment, seed) for seed in agent.seeds], Path(folder))
+        history = learn_from_games(agent, games, replay, stage, config, Saved(Path(folder) / "checkpoint.npz", ""), log, progress)
+    return [float(np.mean(run)) for run in history.evaluations[-1][1]]
+
+
+def theirs(task: Task, seed: int) -> float:
+    """Train one seed with Stable-Baselines3; return its mean evaluation return."""
+    said, environment = task.settings, gymnasium.make(task.environment)
+    options = {
+        "learning_rate": said["lr"],
+        "buffer_size": 20_000,
+        "batch_size": said["batch"],
+        "gamma": said["gamma"],
+        "learning_starts": said["warm_up"],
+        "train_freq": 1,
+        "gradient_steps": 1,
+        "policy_kwargs": {"net_arch": list(said["hidden"])},
+        "device": "cpu",
+        "seed": seed,
+    }
+    if task.algorithm == "DQN":
+        options |= {"target_update_interval": said["target_interval"], "exploration_fraction": said["epsilon_steps"] / task.steps}
+        learner = stable_baselines3.DQN("MlpPolicy", environment, **options)
+    else:
+        learner = stable_baselines3.SAC("MlpPolicy", environment, tau=said["tau"], **options)
+    learner.learn(task.steps)
+    return float(np.mean([played(learner, task.environment, number) for number in range(EPISODES)]))
+
+
+def played(learner: Any, environment: str, number: int) -> float:
+    """Return of one greedy episode, from the seed that layerscout's evaluation uses."""
+    game = gymnasium.make(environment)
+    seen, _ = game.reset(seed=episode_seed(EVALUATION_STREAM, number))
+    total, over = 0.0, False
+    while not over:
+        seen, reward, terminated, truncated, _ = game.step(learner.predict(seen, deterministic=True)[0])
+        total, over = total + float(reward), terminated or truncated
+    game.close()
+    return total
+
+
+def compare(task: Task, seeds: int) -> dict[str, Any]:
+    """Train both sides; return their returns, estimates and CPU seconds a seed."""
+    sides: dict[str, Any] = {}
+    for name in ("layerscout", "stable_baselines3"):
+        began = time.process_time()
+        returns = ours(task, seeds) if name == "layerscout" else [theirs(task, seed) for seed in range(seeds)]
+        spent = (time.process_time() - began) / seeds
+        estimate = bootstrap([np.array(returns)])
+        assert estimate is not None
+        sides[name] = {"returns": returns, "iqm": estimate.value, "low": estimate.low, "high": estimate.high, "cpu_seconds_a_seed": spent}
+        print(
+            f"{task.environment} {name}: {estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}], {spent:.1f} CPU s a seed",
+            flush=True,
+        )
+    baseline = sides["stable_baselines3"]
+    return asdict(task) | {"sides": sides, "inside": bool(baseline["low"] <= sides["layerscout"]["iqm"] <= baseline["high"])}
+
+
+def page(document: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    lines = [
+        "# Do our learners learn like Stable-Baselines3's?",
+        "",
+        f"The same settings, {document['seeds']} seeds, the same {EPISODES} greedy evaluation episodes for every seed, on state vectors. Figures are interquartile means over",
+        "seeds of a seed's mean return, with 95 % stratified bootstrap intervals.",
+        "",
+        f"    python -m tools.{NAME.replace('-', '_')}",
+        "",
+        "| task | learner | steps | layerscout | Stable-Baselines3 | inside their interval | CPU seconds a seed |",
+        "|---|---|---:|---|---|---|---|",
+    ]
+    for task in document["tasks"]:
+        mine, other = task["sides"]["layerscout"], task["sides"]["stable_baselines3"]
+        cells = [f"{side['iqm']:.1f} [{side['low']:.1f}, {side['high']:.1f}]" for side in (mine, other)]
+        seconds = f"{mine['cpu_seconds_a_seed']:.1f} / {other['cpu_seconds_a_seed']:.1f}"
+        verdict = "yes" if task["inside"] else "no"
+        lines.append(
+            f"| {task['environment']} | {task['algorithm']} | {task['steps']:,} | {cells[0]} | {cells[1]} | {verdict} | {seconds} |"
+        )
+    lines += ["", "| task | side | mean return of every seed |", "|---|---|---|"]
+    for task in document["tasks"]:
+        for name, side in task["sides"].items():
+            lines.append(f"| {task['environment']} | {name} | {', '.join(f'{value:.0f}' for value in side['returns'])} |")
+    used = ", ".join(f"{package} {number}" for package, number in document["versions"].items())
+    lines += ["", "Settings of both sides:", ""]
+    for task in document["tasks"]:
+        said = ", ".join(f"`{key}` {value}" for key, value in task["settings"].items())
+        lines.append(f"- {task['environment']}: {said}, 20,000 transitions kept, an update after every step.")
+    lines += ["", f"{used}. One torch thread; seconds are processor time.", ""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--out", type=Path, default=Path("docs/experiments"))
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    versions = {"python": platform.python_version()} | {name: version(name) for name in ("torch", "gymnasium", "stable_baselines3")}
+    document = {"seeds": chosen.seeds, "versions": versions, "tasks": [compare(task, chosen.seeds) for task in TASKS]}
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    (chosen.out / f"{NAME}.json").write_text(json.dumps(document, indent=1) + "\n")
+    (chosen.out / f"{NAME}.md").write_text(page(document))
+
+
+if __name__ == "__main__":
+    main()
