@@ -8,14 +8,14 @@ A VideoMAE of ViT-S size (12 blocks of width 384, random weights), 16 frames a c
 - layerscout: clips read from the dataset, mean and 2 x 2 grid of every layer pooled in the pass, written as a store and
   committed, everything made safe on the disk. Only loading the model is left out.
 - hooks: a forward hook a block that keeps what the block gave; after each batch the same two poolings, ``.cpu()``, and
-  np.save, one file a layer and batch. Clips ready in memory, one batch after another.
+  np.save, one file a layer and batch. Clips ready in memory, one batch after another, each product on all cores, as torch
+  does by itself.
 - thingsvision's way: hooks that keep what the block gave; after each batch each layer's activations, not pooled, are copied
   to the host and saved. This is its loop rebuilt: the package itself needs torchvision and takes images.
 
-On a CPU costs are CPU seconds of the whole process, and every product runs on one thread, so that a loop that uses the cores
-badly is not charged for it; wall times of the first two are reported too. On a GPU costs are wall seconds. ``--quick`` has
-smaller frames and fewer rounds, gives the last two a quarter of the clips, and does not measure memory: the peak of fresh
-processes that extract n rows and 16 n rows of another dataset.
+Costs are wall seconds; on a CPU, for the first two also CPU seconds of the whole process, which other programs on the machine
+change least, and the bar is on those. ``--quick`` has fewer clips and rounds, gives the last two a quarter of the
+clips, and does not measure memory: the peak of a fresh process on another dataset, until row n and until the end at row 16 n.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import extract_world
 import harness
 import numpy as np
 
-TIMES = 16
+TIMES, MEMORY_ROWS = 16, 65_536
 
 
 def main() -> None:
@@ -44,20 +44,20 @@ def main() -> None:
     import torch
 
     from layerscout.extract.clips import clips_of
-    from layerscout.extract.device import batches_in_threads, torch_threads
+    from layerscout.extract.device import batches_in_threads
     from layerscout.extract.fill import fill, open_writer
     from layerscout.extract.pipeline import cuts
     from layerscout.extract.plan import plan
     from layerscout.extract.work import Extractor
 
     on_gpu = chosen.device == "cuda"
-    size, clips, batch, rounds = (128, 32, 4, 3) if chosen.quick else (224, 16, 4, 5)
+    size, clips, batch, rounds = (224, 8, 2, 2) if chosen.quick else (224, 16, 4, 5)
     if on_gpu:
         clips, batch, rounds = (512, 32, 3) if chosen.quick else (4096, 64, 7)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         backbone = extract_world.checkpoint(folder / "model", size)
-        data = extract_world.dataset(folder / "data.h5", clips, (size, size, 3), steps=15)
+        data = extract_world.dataset(folder / "data.h5", clips, (size, size, 3), steps=7)
         planned = plan(extract_world.settings(backbone, data, folder / "root", chosen.device, batch))
         from layerscout.cache.trajectories import Trajectories
 
@@ -90,12 +90,11 @@ def main() -> None:
             def by_hand(save: Callable[[str, torch.Tensor], Iterable[torch.Tensor]]) -> None:
                 target = folder / "saved"
                 target.mkdir()
-                with torch_threads(1):
-                    for number, clip in enumerate(ready[: len(ready) // share]):
-                        loaded.forward(clip.to(loaded.device))
-                        for layer in layers:
-                            for kind, values in enumerate(save(layer.name, kept.pop(layer.name))):
-                                np.save(target / f"{layer.name}_{kind}_{number:05d}.npy", values.cpu().numpy())
+                for number, clip in enumerate(ready[: len(ready) // share]):
+                    loaded.forward(clip.to(loaded.device))
+                    for layer in layers:
+                        for kind, values in enumerate(save(layer.name, kept.pop(layer.name))):
+                            np.save(target / f"{layer.name}_{kind}_{number:05d}.npy", values.cpu().numpy())
 
             grid = planned.backbone.grid
 
@@ -132,7 +131,7 @@ def main() -> None:
     for kind, what in enumerate(("cpu", "wall")):
         figures[f"bare_{what}_seconds_a_clip"] = spread([cost[kind] for cost in costs["bare"]])
         for name in order:
-            if name != "bare" and (on_gpu or what == "cpu" or name == "layerscout"):
+            if name == "layerscout" or (name != "bare" and what == "wall"):
                 ratios = [cost[kind] / alone[kind] - 1 for cost, alone in zip(costs[name], costs["bare"], strict=True)]
                 figures[f"{name}_{what}_overhead_percent"] = spread([100 * ratio for ratio in ratios])
     bars = {"overhead_percent": 3.0}
@@ -160,28 +159,37 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def memory() -> dict[str, float]:
-    """Peak memory of extracting n rows and 16 n rows, each in a fresh process."""
-    rows = 65536
-    peaks = {}
+    """Peak memory of a fresh process that extracts 16 n rows: until row n, and until the end."""
     with tempfile.TemporaryDirectory() as name:
-        for times in (1, TIMES):
-            data = extract_world.dataset(Path(name) / f"{times}.h5", times * rows, (8, 8, 2), steps=4095)
-            done = subprocess.run(
-                [sys.executable, __file__, "--measure", str(data), f"{name}/{times}"], check=True, capture_output=True, text=True
-            )
-            peaks[times] = json.loads(done.stdout)["peak"]
-    figures = {f"peak_{'' if times == 1 else times}n_megabytes": peak / 1e6 for times, peak in peaks.items()}
-    return {"rows_n": rows} | figures | {"peak_of_16n_over_n": peaks[TIMES] / peaks[1]}
+        data = extract_world.dataset(Path(name) / "data.h5", TIMES * MEMORY_ROWS, (8, 8, 2), steps=4095)
+        done = subprocess.run([sys.executable, __file__, "--measure", str(data), name], check=True, capture_output=True, text=True)
+    begun, ended = json.loads(done.stdout)
+    return {"rows_n": MEMORY_ROWS, "peak_n_megabytes": begun / 1e6, "peak_16n_megabytes": ended / 1e6, "peak_of_16n_over_n": ended / begun}
 
 
 def measure(data: str, root: str) -> None:
-    """Extract in this process and print its peak memory."""
-    from layerscout.extract.run import plan, run
+    """Extract in this process and print its peak memory after n rows and at the end."""
+    from layerscout.cache.trajectories import Trajectories
+    from layerscout.extract.fill import fill, open_writer
+    from layerscout.extract.run import plan
+    from layerscout.extract.work import Extractor
     from layerscout.memory import peak_memory
 
-    changes = {"pooling": "all/mean", "rows_per_chunk": 1024}
-    run(plan(extract_world.settings("synthetic", Path(data), Path(root), "cpu", 64, **changes)))
-    print(json.dumps({"peak": peak_memory()}))
+    planned = plan(extract_world.settings("synthetic", Path(data), Path(root), "cpu", 64, pooling="all/mean"))
+    peaks: list[int] = []
+    rows = 0
+
+    def heard(count: int) -> None:
+        nonlocal rows
+        rows += count
+        if rows >= MEMORY_ROWS and not peaks:
+            peaks.append(peak_memory())
+
+    with Trajectories(data) as opened:
+        writer = open_writer(planned)
+        fill(Extractor(planned, opened), writer, writer.pending(), heard)
+    writer.commit({})
+    print(json.dumps([*peaks, peak_memory()]))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from layerscout import __version__, console
 from layerscout.cli import app
 from layerscout.errors import BudgetError, DataError, LayerscoutError, MissingExtraError, UsageError
 
-COMMANDS = ["demo", "collect", "import", "layers", "extract", "probe", "train", "report", "doctor"]
+COMMANDS = ["demo", "collect", "import", "passport", "layers", "extract", "probe", "train", "report", "doctor"]
 HEAVY = ["torch", "diffusers", "transformers", "sklearn", "dask", "zarr", "matplotlib", "scipy", "h5py", "gymnasium", "av", "pyarrow"]
 START = [sys.executable, "-c", "from layerscout.cli import main; main()"]
 

@@ -197,7 +197,9 @@ def scatter(
         axes.margins(x=0.06)
         left, right = axes.get_xlim()
         axes.set_xlim(left, right)
-        axes.set_ylim(*axes.get_ylim())
+        low, high = axes.get_ylim()
+        if low < high:  # of one return without an interval they are equal
+            axes.set_ylim(low, high)
         places = label_ends(axes, right, [(height, text, shade) for _, height, text, shade in points])
         for (score, height, _, shade), place in zip(points, places, strict=True):
             axes.plot([score, right], [height, place], color=shade, linewidth=0.6, alpha=0.6, clip_on=False)

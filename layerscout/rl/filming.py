@@ -64,7 +64,7 @@ def _note(films: list[list[np.ndarray]], runs: Sequence[int], live: np.ndarray, 
 
 
 def save_film(pictures: Film, path: Path) -> Path:
-    """Write a film beside ``path`` with the ending of its kind: ``.mp4`` where PyAV is installed, else ``.gif``."""
+    """Write a film to ``path`` with the ending of its kind added: ``.mp4`` where PyAV is installed, else ``.gif``."""
     factor = max(1, -(-SMALLEST_SIDE // min(pictures.shape[1:3])))
     large = pictures.repeat(factor, axis=1).repeat(factor, axis=2)
     large = large[:, : large.shape[1] // 2 * 2, : large.shape[2] // 2 * 2]  # the codec wants even sides
@@ -72,14 +72,15 @@ def save_film(pictures: Film, path: Path) -> Path:
     try:
         import av
     except ImportError:
-        return _save_gif(large, path.with_suffix(".gif"))
-    with whole_file(path.with_suffix(".mp4")) as unfinished, av.open(unfinished, "w", format="mp4") as container:
+        return _save_gif(large, path.with_name(f"{path.name}.gif"))
+    path = path.with_name(f"{path.name}.mp4")
+    with whole_file(path) as unfinished, av.open(unfinished, "w", format="mp4") as container:
         stream: Any = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
         stream.height, stream.width, stream.pix_fmt = large.shape[1], large.shape[2], "yuv420p"
         for picture in large:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
         container.mux(stream.encode())
-    return path.with_suffix(".mp4")
+    return path
 
 
 def _save_gif(pictures: Film, path: Path) -> Path:

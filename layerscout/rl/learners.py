@@ -80,10 +80,7 @@ def head_learner(
     head: str,
     hidden: tuple[int, ...],
 ) -> Agent:
-    """Return a learner whose networks are heads on features; ``live_widths`` is each run's own number of features.
-
-    ``hidden`` counts for dqn, whose comparison may have several; the others take their settings' own.
-    """
+    """Return a learner whose networks are heads on features; ``live_widths`` is each run's own number of features."""
     algorithm = algorithm_of(config, actions)
     if algorithm == "dqn":
 
@@ -93,8 +90,8 @@ def head_learner(
         return DQN(config.dqn, network, seeds, config.device)
     options: dict[str, Any] = {"dimensions": actions.dimensions, "kind": head, "live_widths": live_widths, "device": config.device}
     if algorithm == "sac":
-        return sac_on_features(config.sac, width, seeds, **options)
-    return iql_on_features(config.iql, width, seeds, actions=actions.count, **options)
+        return sac_on_features(config.sac.model_copy(update={"hidden": hidden}), width, seeds, **options)
+    return iql_on_features(config.iql.model_copy(update={"hidden": hidden}), width, seeds, actions=actions.count, **options)
 
 
 def network_learner(config: TrainConfig, actions: Actions, seeds: Sequence[int], network: NetworkMaker) -> Agent:

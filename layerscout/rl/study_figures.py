@@ -109,7 +109,7 @@ def worths(analysis: StudyAnalysis, name: str) -> str:
                 color=shade,
             )
         left.set_yticks(range(len(rows)), [one.name for one in rows])
-        left.set_ylim(len(rows) - 0.5, -0.5)
+        left.set_ylim(max(len(rows), 1) - 0.5, -0.5)  # without any correlation the panel is empty
         left.set_xlim(-1.05, 1.05)
         left.set_xlabel("Spearman ρ of the measure and return, within tasks")
         right.set_xlim(-0.03, 1.03)

@@ -33,7 +33,7 @@ def pendulum(tmp_path_factory, _no_waiting_for_the_disk):
 
 def small(pendulum, out, mode, **changes):
     shorter = {"environment": PENDULUM, "steps": 30, "updates": 12, "evaluations": 1, "final_episodes": 1, "sac": SMALL, "iql": SMALL}
-    return settings(pendulum[0], out, pendulum[1], mode=mode, **(shorter | {"scratch_hidden": (8,)} | changes))
+    return settings(pendulum[0], out, pendulum[1], mode=mode, **(shorter | {"scratch_hidden": (12,)} | changes))
 
 
 def test_the_dataset_says_what_its_actions_are(pendulum):
@@ -50,6 +50,8 @@ def test_every_arm_learns(pendulum, tmp_path, mode, updates):
     assert {one.status for one in record.runs} == {"done"}
     assert {arm.budget.updates for arm in record.arms} == {updates}
     assert all(arm.budget.flops > 0 for arm in record.arms)
+    parameters = {arm.name: arm.budget.trainable_parameters for arm in record.arms}
+    assert parameters["scratch"] > parameters["pixels"], "its own hidden layers"
     assert all(-2000 < value < 0 for one in record.runs for value in one.returns), "Pendulum's rewards are negative"
 
 

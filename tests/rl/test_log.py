@@ -137,14 +137,14 @@ def test_a_film_is_saved_whole(tmp_path, monkeypatch, with_av):
     pictures = np.random.default_rng(0).integers(0, 256, (7, 8, 10, 3), dtype=np.uint8)
     if not with_av:
         monkeypatch.setitem(sys.modules, "av", None)
-    path = save_film(pictures, tmp_path / "videos" / "film")
+    path = save_film(pictures, tmp_path / "videos" / "blocks.3-0")
     if with_av:
         with av.open(str(path)) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     else:
         with Image.open(path) as image:
             frames = [image.seek(number) or np.asarray(image.convert("RGB")) for number in range(image.n_frames)]
-    assert path.suffix == (".mp4" if with_av else ".gif")
+    assert path.name == ("blocks.3-0.mp4" if with_av else "blocks.3-0.gif")
     assert len(frames) == 7
     assert min(frames[0].shape[:2]) >= filming.SMALLEST_SIDE
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
