@@ -102,7 +102,7 @@ def test_the_marked_shell_blocks_of_a_page_run_in_order(page: Path, tmp_path: Pa
 @pytest.mark.parametrize("script", sorted((ROOT / "experiments").glob("*.sh")), ids=name)
 @pytest.mark.skipif(shutil.which("bash") is None, reason="experiments are bash scripts; runs wherever there is one")
 def test_an_experiment_runs_from_data_to_report_in_its_quick_form(script: Path, tmp_path: Path) -> None:
-    finish(["bash", str(script), "--preset", "quick"], tmp_path, 300)
+    finish(["env", "TASKS=grid intercept", "bash", str(script), "--preset", "quick"], tmp_path, 600)
     results = tmp_path / "work" / "outputs" / script.stem
     page = next(path for path in (results / "report.html", results / "study" / "study.html") if path.is_file())
     assert page.stat().st_size > 10_000
