@@ -12,6 +12,7 @@ from layerscout.errors import UsageError
 from layerscout.extract.backbones.base import ClipSpec
 from layerscout.extract.encoder import backbone_of
 from layerscout.extract.passport import FrozenLayer, Passport, harvest, open_passport, reinitialised, shuffled
+from layerscout.extract.pooling import layer_of
 from layerscout.progress import Task
 from layerscout.rl.adapters import InputAdapter, OutputAdapter
 from layerscout.rl.arms import ArmSpec
@@ -48,7 +49,7 @@ def in_loop_groups(arms: Sequence[ArmSpec], setting: Setting) -> list[Group]:
     passports: dict[tuple[str, str], Passport] = {}
     groups = []
     for arm in arms:
-        key = (arm.store.id, arm.layer)
+        key = (arm.store.id, layer_of(arm.layer))
         if key not in passports:
             passports[key] = _passport(arm, setting.config.device)
         groups.append(Group(arm.folder, (arm,), partial(_learn, passports[key], arm, setting)))
@@ -56,10 +57,11 @@ def in_loop_groups(arms: Sequence[ArmSpec], setting: Setting) -> list[Group]:
 
 
 def _passport(arm: ArmSpec, device: str) -> Passport:
-    if arm.layer.partition("@")[0] in arm.store.passports:  # its block alone is read from the checkpoint
-        passport = open_passport(arm.store, arm.layer, device).passport
+    layer = layer_of(arm.layer)
+    if layer in arm.store.passports:  # its block alone is read from the checkpoint
+        passport = open_passport(arm.store, layer, device).passport
     else:  # the store was made without passports
-        passport = harvest(backbone_of(arm.store), arm.layer, recorded_clips(arm.store, CALIBRATION_CLIPS), device)
+        passport = harvest(backbone_of(arm.store), layer, recorded_clips(arm.store, CALIBRATION_CLIPS), device)
     return passport
 
 
