@@ -153,8 +153,17 @@ def plan(config: TrainConfig) -> Plan:
 
 
 def _actions(attributes: Mapping[str, Any]) -> Actions:
+    """Ask the environment what it takes, and refuse one that is no longer what the dataset was collected from."""
     world = world_of(attributes, 1)
     try:
+        now = {"frame_shape": tuple(world.frame_shape), "action_count": world.action_count, "action_dimensions": world.action_dimensions}
+        for name, value in now.items():
+            recorded = attributes.get(name, value)
+            if (tuple(recorded) if isinstance(recorded, list) else recorded) != value:
+                raise UsageError(
+                    f"{attributes['environment']} has {name} {value}, and the dataset was collected with {recorded}",
+                    hint="collect, extract and probe again, or install the version of the environment that the dataset came from",
+                )
         return Actions.of(world)
     finally:
         world.close()

@@ -217,6 +217,14 @@ def test_dueling_heads_and_longer_targets_are_settings_of_every_mode(chosen, tmp
     assert {run.status for run in record.runs} == {"done"}
 
 
+@pytest.mark.parametrize(("name", "value"), [("frame_shape", (9, 9, 2)), ("action_count", 4)])
+def test_an_environment_that_is_no_longer_the_datasets_is_refused(chosen, tmp_path, monkeypatch, name, value):
+    monkeypatch.setattr(Grid, name, property(lambda self: value, lambda self, given: None), raising=False)
+    with pytest.raises(UsageError, match=f"has {name} .*, and the dataset was collected with"):
+        plan(small_settings(chosen, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_network_from_scratch_can_be_left_out(chosen, tmp_path):
     assert [arm.kind for arm in plan(small_settings(chosen, tmp_path, scratch=False)).arms] == ["ranked", "middle", "pixels"]
 
