@@ -77,7 +77,7 @@ def load(text: str, folder: Path, length: int, width: int, *, zero_padding: bool
 
 
 def _tokens(folder: Path, length: int) -> tuple[Tensor, Float[Tensor, "1 token"]]:
-    library = transformers_checkpoint.library()
+    library = transformers_checkpoint.transformers_package()
     try:
         tokens = library.AutoTokenizer.from_pretrained(folder, local_files_only=True)(
             [""], padding="max_length", max_length=length, truncation=True, return_tensors="pt"

@@ -57,7 +57,7 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
     MissingExtraError
         transformers is not installed.
     """
-    transformers = library()
+    transformers = transformers_package()
     from huggingface_hub.errors import StrictDataclassError
 
     try:
@@ -69,7 +69,7 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
 
 def block_parameters(model: str, blocks: str, config: dict[str, Any], construct: dict[str, Any]) -> int:
     """Count the parameters of one block without memory for any."""
-    transformers = library()
+    transformers = transformers_package()
     with torch.device("meta"):
         built = getattr(transformers, model)(transformers.AutoConfig.for_model(**config | {"num_hidden_layers": 1}), **construct)
     return sum(parameter.numel() for parameter in built.get_submodule(f"{blocks}.0").parameters())
@@ -86,7 +86,7 @@ def load(model: str, folder: Path, config: dict[str, Any], construct: dict[str, 
         The weights are not safetensors, cannot be read, or some are missing (the library alone would draw them at random).
     """
     weight_files(folder)
-    transformers = library()
+    transformers = transformers_package()
     try:
         with _silent(), torch.random.fork_rng(devices=[]):
             loaded, report = getattr(transformers, model).from_pretrained(
@@ -108,7 +108,7 @@ def load(model: str, folder: Path, config: dict[str, Any], construct: dict[str, 
     return loaded.eval().requires_grad_(False)
 
 
-def library() -> Any:
+def transformers_package() -> Any:
     """Return the transformers package.
 
     Raises
