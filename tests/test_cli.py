@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -193,7 +194,8 @@ def test_an_interrupted_process_says_how_to_continue(tmp_path):
     """Ctrl-C in the middle of collecting: 130, one line, and what is there is kept."""
     out = tmp_path / "data.h5"
     words = ["collect", "layerscout/Grid-v0", "--steps", "3000000", "--out", str(out)]
-    process = subprocess.Popen([*START, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell lets what it runs in the background ignore it
+    process = subprocess.Popen([*START, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     began = time.monotonic()
     while not list(tmp_path.rglob("*.parts/*.h5")) and process.poll() is None and time.monotonic() - began < 60:
         time.sleep(0.02)
