@@ -45,6 +45,7 @@ class Encoder:
     def __init__(self, store: Store, layers: Sequence[str], device: str = "cpu") -> None:
         self.backbone = backbone_of(store)
         self.clip = self.backbone.clip
+        self._stored = {name: getattr(torch, store.specs[name].dtype) for name in layers}
         wanted = [self.backbone.layer(name) for name in dict.fromkeys(layer_of(name) for name in layers if name != PIXELS)]
         dtype = getattr(torch, store.identity["recipe"]["compute_dtype"])
         self._capture = (
@@ -54,8 +55,10 @@ class Encoder:
         )
 
     def __call__(self, clip: UInt8[Tensor, "clip time height width channel"], layer: str) -> Float[Tensor, "clip pooled"]:
-        """Return float32 features of one array for a batch of clips; the model runs no deeper than its layer."""
+        """Return float32 features of one array for a batch of clips, rounded as the store rounds; the model runs no deeper than its layer."""
         if layer == PIXELS:
-            return pixel_features(clip)
-        assert self._capture is not None, "the encoder was built without layers of its backbone"
-        return self._capture(clip, only=[layer_of(layer)])[layer]
+            features = pixel_features(clip)
+        else:
+            assert self._capture is not None, "the encoder was built without layers of its backbone"
+            features = self._capture(clip, only=[layer_of(layer)])[layer]
+        return features.to(self._stored[layer]).to(torch.float32)

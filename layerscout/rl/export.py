@@ -42,7 +42,6 @@ class LayerModule(nn.Module):
         super().__init__()
         self._shared = (encoder, Representation.of(arm, standardise))  # in a tuple: no part of this module's state
         self.layer, self.store_id, self.width = arm.layer, arm.store.id, arm.width
-        self._stored_dtype = arm.store.specs[arm.layer].dtype
         self.frames = 1 - min(encoder.clip.offsets)
 
     @torch.no_grad()
@@ -63,8 +62,7 @@ class LayerModule(nn.Module):
         chosen = frames[:, [self.frames - 1 + offset for offset in encoder.clip.offsets]].cpu().numpy()
         fitted = fit(chosen.reshape(-1, *chosen.shape[2:]), encoder.clip).reshape(*chosen.shape[:2], *encoder.clip.frame_shape)
         features = encoder(torch.from_numpy(np.ascontiguousarray(fitted)), self.layer).cpu().numpy()
-        rounded = features if self._stored_dtype == "bfloat16" else features.astype(self._stored_dtype)  # as the store rounds
-        return torch.from_numpy(representation(rounded)).to(frames.device)
+        return torch.from_numpy(representation(features)).to(frames.device)
 
 
 def layer_module(

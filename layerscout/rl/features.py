@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int, Shaped, UInt8
+from jaxtyping import Bool, Float32, Int, UInt8
 
 from layerscout.extract.backbones.base import ClipSpec
 from layerscout.extract.clips import ClipWindow
@@ -63,10 +63,9 @@ class FeatureObserver:
                 seen[batch, : arm.width] = representation(features)
         return seen
 
-    def _encode(self, arm: ArmSpec, copies: Int[np.ndarray, " copy"]) -> Shaped[np.ndarray, "copy feature"]:
+    def _encode(self, arm: ArmSpec, copies: Int[np.ndarray, " copy"]) -> Float32[np.ndarray, "copy feature"]:
         clips = torch.from_numpy(self._windows[arm.store.id].clips(copies))
-        features = self._encoders[arm.store.id](clips, arm.layer)
-        return features.cpu().numpy().astype(arm.store.specs[arm.layer].dtype)  # rounded as the store rounds
+        return self._encoders[arm.store.id](clips, arm.layer).cpu().numpy()
 
 
 class ClipObserver:

@@ -47,6 +47,22 @@ def test_the_frozen_copy_is_shared_and_is_nobodys_parameter(selection, small):
     assert not one.state_dict()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "bfloat16"])
+def test_what_an_agent_sees_is_rounded_as_its_store_is(small, tmp_path, dtype):
+    from layerscout.extract.config import ExtractConfig
+    from layerscout.extract.run import plan, run
+
+    store = run(plan(ExtractConfig(backbone="tiny", data=small.intercept, root=tmp_path / "root", layers=("blocks.1",), dtype=dtype)))
+    module = layer_module(select(tmp_path / "one.json", ("ranked", store, "blocks.1")), root=tmp_path / "root", standardise=False)
+    with Trajectories(small.intercept) as data:
+        frames = data.episode(0).frames
+    seen = module(torch.from_numpy(np.stack([stacked(frames, step, module.frames) for step in range(4)])))
+    assert torch.equal(seen, seen.to(getattr(torch, dtype)).float())
+    stored = store.layer("blocks.1").read(0, 4).astype(np.float32)
+    tolerance = {"float16": 2e-3, "float32": 1e-4, "bfloat16": 2e-2}[dtype]  # a batch of another size may round to the next number
+    np.testing.assert_allclose(seen.numpy(), stored, rtol=tolerance, atol=1e-4)
+
+
 def test_wrong_frames_and_layers_are_refused(selection, small):
     module = layer_module(selection, root=small.root)
     with pytest.raises(UsageError, match="expected uint8"):
