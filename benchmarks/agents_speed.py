@@ -26,9 +26,9 @@ from agents_contenders import CAPACITY, CONTENDERS, Problem, Train, transitions
 from layerscout.rl.agents.base import discounts, normal_noise
 from layerscout.rl.agents.dqn import DQN, DQNConfig
 from layerscout.rl.agents.sac import SACConfig, sac_on_features
-from layerscout.rl.layers import Head
-from layerscout.rl.optimiser import RunAdam
-from layerscout.rl.replay import Replay, run_generators
+from layerscout.rl.memory.replay import Replay, run_generators
+from layerscout.rl.networks.layers import Head
+from layerscout.rl.networks.optimiser import RunAdam
 
 BARS = {
     "dqn_32_runs_12_times_stable_baselines3": 8.0,

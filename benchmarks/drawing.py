@@ -12,7 +12,7 @@ from collections.abc import Callable
 import harness
 import numpy as np
 
-from layerscout.rl.envs.meta_world import MetaWorld
+from layerscout.worlds.simulators.meta_world import MetaWorld
 
 TASK = "drawer-open-v3"
 SIZE = 64  # pixels

@@ -27,8 +27,8 @@ def main() -> None:
     import torch
 
     from layerscout.extract.backbones.base import find
-    from layerscout.extract.capture import Capture
     from layerscout.extract.device import torch_threads
+    from layerscout.extract.passes.capture import Capture
 
     device = torch.device(chosen.device)
     size, clips, rounds = (128, 4, 5) if chosen.quick else (224, 4, 11)

@@ -45,10 +45,10 @@ def main() -> None:
 
     from layerscout.extract.clips import clips_of
     from layerscout.extract.device import batches_in_threads
-    from layerscout.extract.fill import fill, open_writer
-    from layerscout.extract.pipeline import cuts
+    from layerscout.extract.passes.fill import fill, open_writer
+    from layerscout.extract.passes.pipeline import cuts
+    from layerscout.extract.passes.work import Extractor
     from layerscout.extract.plan import plan
-    from layerscout.extract.work import Extractor
 
     on_gpu = chosen.device == "cuda"
     size, clips, batch, rounds = (224, 8, 2, 2) if chosen.quick else (224, 16, 4, 5)
@@ -59,7 +59,7 @@ def main() -> None:
         backbone = extract_world.checkpoint(folder / "model", size)
         data = extract_world.dataset(folder / "data.h5", clips, (size, size, 3), steps=7)
         planned = plan(extract_world.settings(backbone, data, folder / "root", chosen.device, batch))
-        from layerscout.cache.trajectories import Trajectories
+        from layerscout.cache.dataset.trajectories import Trajectories
 
         with Trajectories(data) as opened:
             extractor = Extractor(planned, opened)
@@ -169,10 +169,10 @@ def memory() -> dict[str, float]:
 
 def measure(data: str, root: str) -> None:
     """Extract in this process and print its peak memory after n rows and at the end."""
-    from layerscout.cache.trajectories import Trajectories
-    from layerscout.extract.fill import fill, open_writer
+    from layerscout.cache.dataset.trajectories import Trajectories
+    from layerscout.extract.passes.fill import fill, open_writer
+    from layerscout.extract.passes.work import Extractor
     from layerscout.extract.run import plan
-    from layerscout.extract.work import Extractor
     from layerscout.memory import peak_memory
 
     planned = plan(extract_world.settings("synthetic", Path(data), Path(root), "cpu", 64, pooling="all/mean"))

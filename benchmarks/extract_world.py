@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from layerscout.cache.trajectories import Episode, TrajectoryWriter
+from layerscout.cache.dataset.trajectories import Episode, TrajectoryWriter
 from layerscout.extract.config import ExtractConfig
 
 BLOCKS, WIDTH = 12, 384

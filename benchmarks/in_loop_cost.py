@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from layerscout.rl.adapters import InputAdapter, OutputAdapter
 from layerscout.rl.agents.dqn import DQN, DQNConfig
-from layerscout.rl.layers import Head
-from layerscout.rl.networks import InLoopNetwork
-from layerscout.rl.replay import Batch
+from layerscout.rl.memory.replay import Batch
+from layerscout.rl.networks.adapters import InputAdapter, OutputAdapter
+from layerscout.rl.networks.in_loop_network import InLoopNetwork
+from layerscout.rl.networks.layers import Head
 
 BATCH, ACTIONS, HIDDEN, PATCH, CHANNELS = 32, 5, (64,), 4, 2
 SHAPES = {"full": ((16, 64), (64, 64), (16, 192), (64, 192), (64, 384), (196, 384)), "quick": ((16, 64), (16, 192), (64, 192))}

@@ -48,8 +48,8 @@ from threadpoolctl import threadpool_limits
 
 from layerscout.memory import hold_freed
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence import measure
-from layerscout.probe.moments import Space, accumulate
+from layerscout.probe.evidence.evidence import measure
+from layerscout.probe.moments.moments import Space, accumulate
 from layerscout.probe.plan import Plan, plan
 from layerscout.probe.work import conclude
 

@@ -10,7 +10,7 @@ import numpy as np
 from layerscout.cache.arrays import LayerSpec
 from layerscout.cache.identity import SCHEMA
 from layerscout.cache.store import Store
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing.writer import StoreWriter
 
 STEPS, ACTIONS, STATE = 200, 4, 16  # of an episode; of the world
 MASSIVE, OFFSET = 3, 800.0  # features of thirty times the others' spread, and their mean, as transformers have

@@ -31,7 +31,7 @@ import zarr
 
 from layerscout.cache.identity import SCHEMA
 from layerscout.cache.store import LayerSpec, Store
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing.writer import StoreWriter
 from layerscout.memory import hold_freed
 
 ROWS, WIDTH, DTYPE, BATCH = 8192, 1024, "float16", 256

@@ -7,8 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from layerscout import __version__, cli_import, cli_passport, cli_store
-from layerscout.console import AsJson, Debug, DryRun, Quiet, Root, emit, guarded, table
+from layerscout import __version__
+from layerscout.commands import importing as cli_import
+from layerscout.commands import passport as cli_passport
+from layerscout.commands import store as cli_store
+from layerscout.commands.console import AsJson, Debug, DryRun, Quiet, Root, emit, guarded, table
 from layerscout.processor import name_core_type
 from layerscout.progress import Reporter
 
@@ -41,7 +44,7 @@ def demo(
     debug: Debug = False,
 ) -> None:
     """The whole job on real pixels in minutes: collect, extract, probe, train, report."""
-    from layerscout import demo as whole
+    from layerscout.commands import demo as whole
 
     settings = whole.settings_for(out, file=config, preset=preset, assignments=set_ or ())
     if dry_run:
@@ -70,8 +73,8 @@ def collect(
     debug: Debug = False,
 ) -> None:
     """Play with an exploratory policy and keep the episodes."""
-    from layerscout.rl import collect as stage
-    from layerscout.rl.config import CollectConfig
+    from layerscout.worlds import collect as stage
+    from layerscout.worlds.config import CollectConfig
 
     flags: dict[str, Any] = {"environment": environment, "steps": steps, "policy": policy, "seed": seed, "copies": copies}
     flags |= {"size": size, "out": out}
@@ -80,7 +83,7 @@ def collect(
         emit(planned.describe(), as_json)
         return
     path = stage.run(planned, Reporter(quiet))
-    from layerscout.cache.trajectories import Trajectories
+    from layerscout.cache.dataset.trajectories import Trajectories
 
     with Trajectories(path) as data:
         facts = {"data": str(path), "episodes": len(data.lengths), "steps": int(data.lengths.sum()), "bytes": path.stat().st_size}
@@ -183,9 +186,9 @@ def probe(
     debug: Debug = False,
 ) -> None:
     """Rank stores' layers by what a linear map can read from them; no GPU, no torch."""
-    from layerscout.probe import report
     from layerscout.probe import run as stage
     from layerscout.probe.config import ProbeConfig
+    from layerscout.probe.page import report
 
     first, others = (store[0], store[1:]) if store else (None, [])
     flags: dict[str, Any] = {"store": first, "others": others or None, "twin": twin, "root": root, "out": out}
@@ -226,8 +229,8 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train agents on the selected layers and on the controls, under one budget."""
+    from layerscout.report import tables
     from layerscout.rl import run as stage
-    from layerscout.rl import tables
     from layerscout.rl.config import TrainConfig
 
     flags: dict[str, Any] = {"environment": environment, "selection": selection, "mode": mode, "seeds": seeds, "heads": head or None}
@@ -264,12 +267,12 @@ def report(
     """Write one self-contained HTML page and paper.md from the run's own files; from several folders, a study of score against return."""
     folders = folder or [Path("outputs")]
     if out is not None or len(folders) > 1:
-        from layerscout.rl.study_page import write_study
+        from layerscout.report.study.page import write_study
 
         page = write_study(folders, out or Path("outputs/study"))
         emit({"page": str(page), **{name: str(page.with_name(f"study.{name}")) for name in ("json", "csv", "md")}}, as_json)
         return
-    from layerscout.rl.report import write_report
+    from layerscout.report.report import write_report
 
     page = write_report(folders[0])
     emit({"page": str(page), "paper": str(page.with_name("paper.md"))}, as_json)
@@ -279,7 +282,7 @@ def report(
 @guarded
 def doctor(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Print what a bug report needs: versions, devices, GL, free disk."""
-    from layerscout.doctor import examine, readable
+    from layerscout.commands.doctor import examine, readable
 
     facts = examine()
     emit(facts, as_json, readable(facts))

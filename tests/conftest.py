@@ -37,8 +37,8 @@ class Small:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory, _no_waiting_for_the_disk) -> Small:
-    from layerscout.rl.collect import plan, run
-    from layerscout.rl.config import CollectConfig
+    from layerscout.worlds.collect import plan, run
+    from layerscout.worlds.config import CollectConfig
 
     folder = tmp_path_factory.mktemp("small")
     intercept = CollectConfig(environment=INTERCEPT, steps=290, policy="epsilon:0.5:3", out=folder / "intercept.h5")

@@ -25,17 +25,17 @@ import stable_baselines3
 import torch
 
 from layerscout.progress import SILENT
+from layerscout.report.numbers.statistics import bootstrap
 from layerscout.rl.agents.dqn import DQN, DQNConfig
 from layerscout.rl.agents.sac import SACConfig, sac_on_features
 from layerscout.rl.config import TrainConfig
-from layerscout.rl.games import Games
-from layerscout.rl.layers import Head
-from layerscout.rl.learning import Saved, learn_from_games
-from layerscout.rl.log import Log
-from layerscout.rl.playing import episode_seed
-from layerscout.rl.replay import Replay
-from layerscout.rl.rollouts import EVALUATION_STREAM, Stage
-from layerscout.rl.statistics import bootstrap
+from layerscout.rl.loops.learning import Saved, learn_from_games
+from layerscout.rl.loops.log import Log
+from layerscout.rl.memory.replay import Replay
+from layerscout.rl.networks.layers import Head
+from layerscout.rl.seeing.games import Games
+from layerscout.rl.seeing.rollouts import EVALUATION_STREAM, Stage
+from layerscout.worlds.playing import episode_seed
 from tools.state_worlds import StateObserver, StateWorld
 
 EPISODES = 20

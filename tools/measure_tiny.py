@@ -22,8 +22,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from layerscout.extract.backbones import tiny
-from layerscout.extract.capture import Capture
-from layerscout.extract.pooling import pixel_features
+from layerscout.extract.passes.capture import Capture
+from layerscout.extract.passes.pooling import pixel_features
 from tools.videos import clips, play
 
 SEED = 3  # pretraining drew its videos with seed 1, its held-out clips with seed 2

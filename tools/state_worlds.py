@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from layerscout.rl.envs.core import StepOutcome
+from layerscout.worlds.core import StepOutcome
 
 
 class StateWorld:

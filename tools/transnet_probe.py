@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from layerscout.cache.dataset.trajectories import Episode, TrajectoryWriter
 from layerscout.cache.importers.decoding import pictures
 from layerscout.cache.records import LayerScore, Ranking
-from layerscout.cache.trajectories import Episode, TrajectoryWriter
 from layerscout.extract import run as extraction
 from layerscout.extract.backbones.base import find
 from layerscout.extract.clips import fit

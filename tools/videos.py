@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from layerscout.rl.envs.grid import Grid
-from layerscout.rl.envs.intercept import Intercept
+from layerscout.worlds.grid import Grid
+from layerscout.worlds.intercept import Intercept
 
 SIZE = 32
 HOLD = 4  # steps for which a random action is kept, so that things move far enough to be seen

@@ -13,7 +13,7 @@ from layerscout.cache import bfloat16
 from layerscout.cache.identity import SCHEMA, store_id
 from layerscout.cache.layout import STANDARD_COLUMNS, ColumnSpec, LayerSpec
 from layerscout.cache.store import Store
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing.writer import StoreWriter
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 
-from layerscout.cache.trajectories import Trajectories
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import ClipSpec
 

@@ -14,17 +14,17 @@ from typing import Any
 
 import torch
 
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.identity import identity_digest
-from layerscout.cache.trajectories import Trajectories
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing.writer import StoreWriter
 from layerscout.cluster import connected, each_done
 from layerscout.errors import DataError, UsageError
 from layerscout.extract import plan as planning
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.device import cores
-from layerscout.extract.fill import fill, open_writer
+from layerscout.extract.passes.fill import fill, open_writer
+from layerscout.extract.passes.work import Extractor
 from layerscout.extract.plan import Plan
-from layerscout.extract.work import Extractor
 from layerscout.progress import Task
 
 LOCAL = "local:"

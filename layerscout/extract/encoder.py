@@ -11,9 +11,9 @@ from torch import Tensor
 from layerscout.cache.store import Store
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import Backbone, find
-from layerscout.extract.capture import Capture
+from layerscout.extract.passes.capture import Capture
+from layerscout.extract.passes.pooling import layer_of, pixel_features
 from layerscout.extract.plan import PIXELS
-from layerscout.extract.pooling import layer_of, pixel_features
 
 
 def backbone_of(store: Store) -> Backbone:

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Shaped
 
 from layerscout.cache.arrays import ColumnSpec
-from layerscout.cache.episodes import Episode
+from layerscout.cache.dataset.episodes import Episode
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.layout import STANDARD_COLUMNS
-from layerscout.cache.trajectories import Trajectories
 from layerscout.extract.clips import RowTable, padding_of
 
 NONE = {"int32": -1, "float32": np.nan, "bool": False, "int16": 0}  # what a row has where the dataset says nothing

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.identity import SCHEMA
 from layerscout.cache.layout import ColumnSpec, StoreLayout, planned_bytes
 from layerscout.cache.manifest import object_paths
 from layerscout.cache.store import LayerSpec, Store, check_name, default_root, find_store
-from layerscout.cache.trajectories import Trajectories
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.base import Backbone, LayerInfo, find, scale_pixels
-from layerscout.extract.capture import Capture
 from layerscout.extract.clips import RowTable, fit
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.device import check_device, cores, torch_threads
 from layerscout.extract.index import RowIndex, unusual
-from layerscout.extract.pooling import array_name, pixel_features, width
+from layerscout.extract.passes.capture import Capture
+from layerscout.extract.passes.pooling import array_name, pixel_features, width
 
 PILOT_CLIPS = 8
 PIXELS = "pixels"  # the control layer that every store carries

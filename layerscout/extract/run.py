@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 import layerscout
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.store import Store, name_store
-from layerscout.cache.trajectories import Trajectories
-from layerscout.extract.fill import fill, open_writer
+from layerscout.extract.passes.fill import fill, open_writer
+from layerscout.extract.passes.work import Extractor
+from layerscout.extract.passports.stored_passports import BATCH, keep_passports
 from layerscout.extract.plan import PIXELS, Plan, plan
-from layerscout.extract.stored_passports import BATCH, keep_passports
-from layerscout.extract.work import Extractor
 from layerscout.progress import SILENT, Reporter
 
 __all__ = ["PIXELS", "Plan", "plan", "run"]

@@ -18,10 +18,10 @@ from layerscout.cache.store import default_root
 from layerscout.cluster import CONNECT_SECONDS, connected, each_done
 from layerscout.errors import BudgetError
 from layerscout.probe import plan as planning
-from layerscout.probe.accuracy import Blurred
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence import Evidence
+from layerscout.probe.evidence.evidence import Evidence
 from layerscout.probe.plan import Job, Plan
+from layerscout.probe.solve.accuracy import Blurred
 from layerscout.probe.work import conclude, evidence_of, fill
 
 Task = tuple[str, int, tuple[Any, ...]]  # what to do, for which job of the plan, with what

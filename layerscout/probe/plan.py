@@ -18,16 +18,16 @@ from layerscout.cache.store import Store, default_root
 from layerscout.errors import BudgetError, DataError
 from layerscout.memory import available_memory
 from layerscout.probe.config import RANKING_ONLY, RUN_ONLY, ProbeConfig
-from layerscout.probe.evidence import Evidence
-from layerscout.probe.moments import moment_bytes
-from layerscout.probe.partials import Shelf, span_bytes
-from layerscout.probe.report import CSV_NAME, FIGURE_NAMES, PAGE_NAME, SELECTED_NAME, TABLE_NAME
-from layerscout.probe.rows import READ_ROWS
-from layerscout.probe.sources import Job, jobs_of, label, open_sources
-from layerscout.probe.spans import Moves, moves, spans
-from layerscout.probe.splits import Split, split_episodes
-from layerscout.probe.targets import Transitions, find_transitions, needed_columns
-from layerscout.probe.wide import is_wide, wide_bytes
+from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.moments.moments import moment_bytes
+from layerscout.probe.moments.partials import Shelf, span_bytes
+from layerscout.probe.moments.rows import READ_ROWS
+from layerscout.probe.moments.spans import Moves, moves, spans
+from layerscout.probe.page.report import CSV_NAME, FIGURE_NAMES, PAGE_NAME, SELECTED_NAME, TABLE_NAME
+from layerscout.probe.questions.sources import Job, jobs_of, label, open_sources
+from layerscout.probe.questions.splits import Split, split_episodes
+from layerscout.probe.questions.targets import Transitions, find_transitions, needed_columns
+from layerscout.probe.wide.wide import is_wide, wide_bytes
 
 __all__ = ["Job", "Plan", "plan", "plan_stores"]
 

@@ -12,17 +12,17 @@ from layerscout import progress
 from layerscout.cache import records
 from layerscout.cache.records import COST_NAME, Cost, RankedStore, Ranking, Selection
 from layerscout.memory import hold_freed
-from layerscout.probe.choose import choose
-from layerscout.probe.compare import rank_layers
-from layerscout.probe.evidence import Evidence
-from layerscout.probe.figure import draw
-from layerscout.probe.moments import Space
-from layerscout.probe.page import write_page
+from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.moments.moments import Space
+from layerscout.probe.page.figure import draw
+from layerscout.probe.page.page import write_page
+from layerscout.probe.page.report import FIGURE_NAMES, write_tables
 from layerscout.probe.plan import KEY_NAME, RANKING_NAME, SELECTION_NAME, Plan, key, plan, require_room
-from layerscout.probe.report import FIGURE_NAMES, write_tables
-from layerscout.probe.score import VERSIONS, kind_of
-from layerscout.probe.sources import Job, backbone, dataset, label
-from layerscout.probe.targets import REWARD
+from layerscout.probe.questions.sources import Job, backbone, dataset, label
+from layerscout.probe.questions.targets import REWARD
+from layerscout.probe.ranking.choose import choose
+from layerscout.probe.ranking.compare import rank_layers
+from layerscout.probe.ranking.score import VERSIONS, kind_of
 from layerscout.probe.work import conclude, evidence_of, fill
 from layerscout.processor import slow_kernels
 

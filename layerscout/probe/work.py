@@ -7,15 +7,15 @@ from collections.abc import Callable
 import numpy as np
 
 from layerscout.cache import records
-from layerscout.probe import partials
-from layerscout.probe.accuracy import LARGEST_BLUR, Blurred
-from layerscout.probe.evidence import Evidence, measure
-from layerscout.probe.moments import Space, accumulate, empty, views
+from layerscout.probe.evidence.evidence import Evidence, measure
+from layerscout.probe.moments import partials
+from layerscout.probe.moments.moments import Space, accumulate, empty, views
+from layerscout.probe.moments.rows import pilot_mean
+from layerscout.probe.moments.spans import add_up
 from layerscout.probe.plan import Job, Plan, evidence_path
-from layerscout.probe.ridge import Indefinite
-from layerscout.probe.rows import pilot_mean
-from layerscout.probe.spans import add_up
-from layerscout.probe.wide import measure_wide
+from layerscout.probe.solve.accuracy import LARGEST_BLUR, Blurred
+from layerscout.probe.solve.ridge import Indefinite
+from layerscout.probe.wide.wide import measure_wide
 
 
 def fill(plan: Plan, job: Job, start: int, stop: int, precision: str) -> None:

@@ -20,10 +20,10 @@ from layerscout.errors import BudgetError, UsageError
 from layerscout.extract.device import check_device, cores, torch_threads
 from layerscout.memory import available_memory
 from layerscout.rl.arms import CLIPS, ArmSpec, arms_of, check_environment, in_loop_arms
+from layerscout.rl.comparison.learners import Actions, Algorithm, algorithm_of, head_learner, settings_of
 from layerscout.rl.config import TrainConfig
-from layerscout.rl.envs.pixels import world_of
-from layerscout.rl.learners import Actions, Algorithm, algorithm_of, head_learner, settings_of
-from layerscout.rl.replay import Batch
+from layerscout.rl.memory.replay import Batch
+from layerscout.worlds.pixels import world_of
 
 KEY = "settings.key"  # the digest of the settings that a group's folder belongs to
 PILOT_UPDATES = 3

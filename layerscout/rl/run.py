@@ -12,18 +12,18 @@ from layerscout.cache import records
 from layerscout.cache.records import Arm, Budget, Run, RunRecord
 from layerscout.extract.device import cores, torch_threads
 from layerscout.progress import SILENT, Reporter
-from layerscout.rl import tables
+from layerscout.report import tables
 from layerscout.rl.agents.base import Agent
 from layerscout.rl.arms import CLIPS, PIXELS, ArmSpec
+from layerscout.rl.comparison.groups import Group, Setting, feature_groups
+from layerscout.rl.comparison.in_loop import in_loop_groups
 from layerscout.rl.config import TrainConfig
-from layerscout.rl.envs.pixels import side_by_side, world_of
-from layerscout.rl.filming import film, save_film
-from layerscout.rl.groups import Group, Setting, feature_groups
-from layerscout.rl.in_loop import in_loop_groups
-from layerscout.rl.learning import History, Saved, final_mean
-from layerscout.rl.log import Log
+from layerscout.rl.loops.learning import History, Saved, final_mean
+from layerscout.rl.loops.log import Log
 from layerscout.rl.plan import KEY, Plan, plan
-from layerscout.rl.rollouts import Stage, random_return
+from layerscout.rl.seeing.filming import film, save_film
+from layerscout.rl.seeing.rollouts import Stage, random_return
+from layerscout.worlds.pixels import side_by_side, world_of
 
 __all__ = ["Plan", "plan", "run"]
 

@@ -14,7 +14,7 @@ from backends import S3, s3_server
 from identity_by_hand import make_identity
 
 from layerscout.cache.store import LayerSpec, Store
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing.writer import StoreWriter
 
 ROWS, ROWS_PER_CHUNK = 21, 8  # the last of three chunks is not full
 

@@ -17,7 +17,7 @@ from identity_by_hand import make_identity
 
 from layerscout.cache.catalog.verification import verify
 from layerscout.cache.store import LayerSpec, Store
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import DataError
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "corruption.md"

@@ -20,7 +20,7 @@ from identity_by_hand import make_identity
 from layerscout.cache.catalog.verification import verify
 from layerscout.cache.layout import STANDARD_COLUMNS, ColumnSpec
 from layerscout.cache.store import LayerSpec, Store, open_store
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing.writer import StoreWriter
 
 FOLDER = Path(__file__).parent / "golden"
 ROWS, ROWS_PER_CHUNK = 21, 8

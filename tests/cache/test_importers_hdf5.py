@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
+from layerscout.cache.dataset.trajectories import Episode, Trajectories
 from layerscout.cache.importers import run as importing
 from layerscout.cache.importers.base import Options
-from layerscout.cache.trajectories import Episode, Trajectories
 from layerscout.errors import BudgetError, DataError, UsageError
 
 LENGTHS = (4, 2, 11)

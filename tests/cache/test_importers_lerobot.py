@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from foreign_videos import CAMERAS, FPS, lerobot_episodes, pictures, write_lerobot, write_video
 
+from layerscout.cache.dataset.trajectories import Episode, Trajectories
 from layerscout.cache.importers import run as importing
 from layerscout.cache.importers.base import Options
-from layerscout.cache.trajectories import Episode, Trajectories
 from layerscout.errors import DataError, UsageError
 
 pytest.importorskip("av", reason="videos are decoded by PyAV; installed with layerscout[import]")

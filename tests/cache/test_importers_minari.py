@@ -12,9 +12,9 @@ import gymnasium
 import numpy as np
 import pytest
 
+from layerscout.cache.dataset.trajectories import Episode, Trajectories
 from layerscout.cache.importers import run as importing
 from layerscout.cache.importers.base import Options
-from layerscout.cache.trajectories import Episode, Trajectories
 from layerscout.errors import DataError, UsageError
 
 minari = pytest.importorskip("minari", reason="the importer is proved on files that Minari writes; installed with layerscout[test]")

@@ -11,12 +11,12 @@ import pytest
 from foreign_videos import CAMERAS, lerobot_episodes, pictures, write_lerobot, write_video
 from typer.testing import CliRunner
 
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.importers import run as importing
 from layerscout.cache.importers import video
 from layerscout.cache.importers.assemble import Fields, assemble, column_name
 from layerscout.cache.importers.base import Options
 from layerscout.cache.importers.frames import as_frames, resize
-from layerscout.cache.trajectories import Trajectories
 from layerscout.cli import app
 from layerscout.errors import BudgetError, DataError, MissingExtraError, UsageError
 

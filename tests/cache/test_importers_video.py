@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from foreign_videos import FPS, pictures, write_video
 
+from layerscout.cache.dataset.trajectories import Episode, Trajectories
 from layerscout.cache.importers import run as importing
 from layerscout.cache.importers.base import Options
 from layerscout.cache.importers.decoding import header
-from layerscout.cache.trajectories import Episode, Trajectories
 from layerscout.errors import BudgetError, DataError, UsageError
 
 pytest.importorskip("av", reason="videos are decoded by PyAV; installed with layerscout[import]")

@@ -24,10 +24,11 @@ import pytest
 from identity_by_hand import make_identity
 
 import layerscout
-from layerscout.cache import files, manifest, staging
+from layerscout.cache import files, manifest
 from layerscout.cache.catalog import prune
 from layerscout.cache.store import LayerSpec, Store, find_store
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing import staging
+from layerscout.cache.writing.writer import StoreWriter
 
 ROWS, ROWS_PER_CHUNK = 5, 3
 SPECS = (LayerSpec("blocks.0", 3, "float16", "layer", 0, "blocks.0"),)

@@ -24,7 +24,7 @@ from layerscout.cache.files import write_file
 from layerscout.cache.layout import STANDARD_COLUMNS, ColumnSpec
 from layerscout.cache.reader import MOST_MAPPED, LayerReader
 from layerscout.cache.store import LayerSpec, Store
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import DataError
 
 INDEX = {column.name: column.dtype for column in STANDARD_COLUMNS}

@@ -17,7 +17,7 @@ from identity_by_hand import make_identity
 from layerscout.cache.catalog.verification import verify
 from layerscout.cache.layout import STANDARD_COLUMNS, ColumnSpec
 from layerscout.cache.store import LayerSpec, Store, find_store
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import DataError
 
 COLUMN_DTYPES = ("int16", "int32", "float32", "bool")

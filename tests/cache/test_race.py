@@ -17,11 +17,11 @@ import pytest
 from identity_by_hand import make_identity
 
 import layerscout
-from layerscout.cache import staging
 from layerscout.cache.catalog import prune
 from layerscout.cache.catalog.verification import verify
 from layerscout.cache.store import LayerSpec, Store, find_store
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing import staging
+from layerscout.cache.writing.writer import StoreWriter
 
 ROWS, ROUNDS = 23, 4
 SPECS = tuple(LayerSpec(f"blocks.{depth}", 4, "float32", "layer", depth, f"blocks.{depth}") for depth in range(3))

@@ -299,7 +299,7 @@ def test_default_root_follows_the_environment(monkeypatch, tmp_path):
 
 def test_importing_the_cache_loads_nothing_heavy():
     program = (
-        "import sys, layerscout.cache.store, layerscout.cache.writer, layerscout.cache.trajectories;"
+        "import sys, layerscout.cache.store, layerscout.cache.writing.writer, layerscout.cache.dataset.trajectories;"
         "sys.exit(str([name for name in ('torch', 'zarr', 'dask', 'sklearn') if name in sys.modules] or ''))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

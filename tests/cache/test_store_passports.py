@@ -10,7 +10,7 @@ from layerscout.cache import manifest as manifests
 from layerscout.cache.identity import identity_digest
 from layerscout.cache.store import Store
 from layerscout.cache.testing import made_up
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import DataError
 
 TEXT, TENSORS = b'{"layer": "blocks.0"}\n', bytes(range(200))

@@ -19,9 +19,9 @@ import pytest
 import layerscout
 from layerscout.cache import manifest as manifests
 from layerscout.cache.catalog.verification import verify
-from layerscout.cache.episodes import Episode
+from layerscout.cache.dataset.episodes import Episode
+from layerscout.cache.dataset.trajectories import Trajectories, TrajectoryWriter
 from layerscout.cache.store import Store, find_store, open_store
-from layerscout.cache.trajectories import Trajectories, TrajectoryWriter
 from layerscout.errors import DataError
 
 LAYER, MEGABYTE = "transformer_blocks.3", 10**6

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from layerscout.cache.dataset.trajectories import Episode, Trajectories, TrajectoryWriter
 from layerscout.cache.temporaries import ABANDONED_SECONDS, temporary_name
-from layerscout.cache.trajectories import Episode, Trajectories, TrajectoryWriter
 from layerscout.errors import DataError, UsageError
 
 ATTRIBUTES = {"environment": "layerscout/Grid-v0", "action_count": 5, "policy": "random", "seed": 0, "frame_skip": None}

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from layerscout.cache import staging
 from layerscout.cache.store import LayerSpec, Store
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing import staging
+from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import BudgetError, DataError
 
 DiskUsage = namedtuple("DiskUsage", "total used free")

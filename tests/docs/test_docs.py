@@ -23,13 +23,14 @@ from layerscout.cache import records, study_records
 from layerscout.cli import app
 from layerscout.extract.config import ExtractConfig
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.report import COLUMNS
+from layerscout.probe.page.report import COLUMNS
+from layerscout.report.study.tables import STUDY_COLUMNS
+from layerscout.report.tables import RETURNS_COLUMNS, SUMMARY_COLUMNS
 from layerscout.rl.agents.dqn import DQNConfig
 from layerscout.rl.agents.iql import IQLConfig
 from layerscout.rl.agents.sac import SACConfig
-from layerscout.rl.config import CollectConfig, TrainConfig
-from layerscout.rl.study_tables import STUDY_COLUMNS
-from layerscout.rl.tables import RETURNS_COLUMNS, SUMMARY_COLUMNS
+from layerscout.rl.config import TrainConfig
+from layerscout.worlds.config import CollectConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -11,7 +11,7 @@ import torch
 
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import find
-from layerscout.extract.capture import Capture
+from layerscout.extract.passes.capture import Capture
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from layerscout.cache.trajectories import Episode, TrajectoryWriter
+from layerscout.cache.dataset.trajectories import Episode, TrajectoryWriter
 
 RGB, PLANES = (32, 32, 3), (8, 8, 2)
 

@@ -14,10 +14,10 @@ import golden
 import torch
 
 from layerscout.extract.backbones.base import Backbone, LoadedBackbone, find
-from layerscout.extract.context import NoPassport
-from layerscout.extract.harvest import harvest_layers
-from layerscout.extract.passport import Passport
-from layerscout.extract.ports import PORTS
+from layerscout.extract.passports.context import NoPassport
+from layerscout.extract.passports.harvest import harvest_layers
+from layerscout.extract.passports.passport import Passport
+from layerscout.extract.passports.ports import PORTS
 
 CPU = torch.device("cpu")
 BOTH_VAE = {"is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12, "scale_factor_spatial": 16}

@@ -16,10 +16,13 @@ import torch
 
 from layerscout import registry
 from layerscout.errors import UsageError
-from layerscout.extract.backbones import assemble, cogvideox, encoders, synthetic, tiny, transformers_checkpoint, transnet
+from layerscout.extract.backbones import synthetic, tiny, transnet
 from layerscout.extract.backbones.base import Backbone, find, fixed_noise
-from layerscout.extract.capture import Capture
-from layerscout.extract.pooling import parse, width
+from layerscout.extract.backbones.denoisers import assemble, cogvideox
+from layerscout.extract.backbones.encoders import encoders
+from layerscout.extract.checkpoints import transformers_folder as transformers_checkpoint
+from layerscout.extract.passes.capture import Capture
+from layerscout.extract.passes.pooling import parse, width
 
 CPU = torch.device("cpu")
 FAMILIES = ["tiny", "tiny-untrained", "synthetic", "cogvideox-2b", "cogvideox-5b", *made.CONFIGS, "transnet"]

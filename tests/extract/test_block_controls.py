@@ -10,7 +10,7 @@ from torch import nn
 
 from layerscout.errors import UsageError
 from layerscout.extract.backbones.base import find
-from layerscout.extract.passport import FrozenLayer, Passport, harvest, identity, reinitialised, shuffled
+from layerscout.extract.passports.passport import FrozenLayer, Passport, harvest, identity, reinitialised, shuffled
 
 NAMES = [name for name in families.FAMILIES if name not in {"tiny", "wan-2.1-image", "wan-2.2-low-noise"}]
 

@@ -17,10 +17,10 @@ import torch
 
 from layerscout.cache.remote.bucket import ObjectPlace
 from layerscout.errors import DataError, UsageError
-from layerscout.extract import byte_ranges, checkpoint_source
-from layerscout.extract.block_file import plan_block, read_block
-from layerscout.extract.checkpoint_source import HubSource, open_source
-from layerscout.extract.skeleton import skeleton
+from layerscout.extract.checkpoints import byte_ranges, checkpoint_source
+from layerscout.extract.checkpoints.block_file import plan_block, read_block
+from layerscout.extract.checkpoints.checkpoint_source import HubSource, open_source
+from layerscout.extract.checkpoints.skeleton import skeleton
 
 SAVED = [name for name, family in families.FAMILIES.items() if family.save]
 

@@ -8,9 +8,9 @@ from torch import nn
 
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import LayerInfo, LoadedBackbone, TokenGrid, find
-from layerscout.extract.capture import Capture
 from layerscout.extract.device import batches_in_threads
-from layerscout.extract.pooling import pool
+from layerscout.extract.passes.capture import Capture
+from layerscout.extract.passes.pooling import pool
 
 CPU = torch.device("cpu")
 

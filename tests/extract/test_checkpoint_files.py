@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones import prompts
 from layerscout.extract.backbones.base import find
-from layerscout.extract.backbones.checkpoint import WEIGHTS, fetch, load_model, parameters_without_memory, weight_files, weights_digest
+from layerscout.extract.backbones.denoisers import prompts
+from layerscout.extract.checkpoints.folder import WEIGHTS, fetch, load_model, parameters_without_memory, weight_files, weights_digest
 
 SMALL = {"size": [32, 32], "frames": 5}
 

@@ -6,7 +6,7 @@ import frames_by_hand
 import numpy as np
 import pytest
 
-from layerscout.cache.trajectories import Trajectories
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import ClipSpec
 from layerscout.extract.clips import ClipWindow, RowTable, clips_of, fit, padding_of

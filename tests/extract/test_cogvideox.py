@@ -12,12 +12,12 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from layerscout.cache.trajectories import Trajectories
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.base import find
-from layerscout.extract.backbones.cogvideox import centred_box
-from layerscout.extract.capture import Capture
+from layerscout.extract.backbones.denoisers.cogvideox import centred_box
 from layerscout.extract.config import ExtractConfig
+from layerscout.extract.passes.capture import Capture
 from layerscout.extract.run import plan, run
 
 OPTIONS = {"size": [32, 32], "frames": 5}

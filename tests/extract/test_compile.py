@@ -15,8 +15,8 @@ from torch._inductor.exc import InvalidCxxCompiler
 
 from layerscout.errors import DataError, MissingExtraError
 from layerscout.extract.backbones.base import LayerInfo, LoadedBackbone, TokenGrid, find
-from layerscout.extract.capture import Capture
 from layerscout.extract.config import ExtractConfig
+from layerscout.extract.passes.capture import Capture
 from layerscout.extract.run import plan, run
 
 CPU = torch.device("cpu")

@@ -17,17 +17,17 @@ import numpy as np
 import pytest
 import torch
 
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.store import Store
-from layerscout.cache.trajectories import Trajectories
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.extract.backbones import base, tiny
-from layerscout.extract.capture import Capture
 from layerscout.extract.clips import RowTable, clips_of
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.device import batches_in_threads, torch_threads
 from layerscout.extract.encoder import Encoder, backbone_of
-from layerscout.extract.pooling import pixel_features
+from layerscout.extract.passes.capture import Capture
+from layerscout.extract.passes.pooling import pixel_features
 from layerscout.extract.run import plan, run
 
 LENGTHS = (12, 1, 25, 7, 30)

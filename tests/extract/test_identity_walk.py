@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from layerscout.cache.identity import identity_digest, run_key
 from layerscout.extract import plan as extraction
 from layerscout.extract.backbones import base
-from layerscout.extract.backbones.cogvideox import CogVideoXOptions
+from layerscout.extract.backbones.denoisers.cogvideox import CogVideoXOptions
 from layerscout.extract.config import ExtractConfig
 
 OPTIONS = {"frames": 5, "size": [32, 32]}

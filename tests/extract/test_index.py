@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from layerscout.cache.dataset.trajectories import Episode, Trajectories, TrajectoryWriter
 from layerscout.cache.layout import STANDARD_COLUMNS
-from layerscout.cache.trajectories import Episode, Trajectories, TrajectoryWriter
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.index import RowIndex, unusual
 from layerscout.extract.run import plan, run

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.store import Store
-from layerscout.cache.trajectories import Trajectories
-from layerscout.extract.backbones import cogvideox
 from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.denoisers import cogvideox
 from layerscout.extract.clips import clips_of
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.index import RowIndex

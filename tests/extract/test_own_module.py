@@ -15,7 +15,7 @@ from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.base import Backbone, digest_tensors, find
 from layerscout.extract.backbones.modules import from_module
 from layerscout.extract.backbones.views import read_view
-from layerscout.extract.capture import Capture
+from layerscout.extract.passes.capture import Capture
 
 CPU = torch.device("cpu")
 FRAMES, SIZE = 4, (16, 24)

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from layerscout.errors import DataError
-from layerscout.extract import harvest as harvesting
 from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, LoadedBackbone, TokenGrid, find
 from layerscout.extract.backbones.modules import from_module
-from layerscout.extract.context import NoPassport
-from layerscout.extract.passport import FrozenLayer, Passport, harvest, harvest_layers
-from layerscout.extract.passport_files import from_bytes, to_bytes
-from layerscout.extract.ports import PORTS
+from layerscout.extract.passports import harvest as harvesting
+from layerscout.extract.passports.context import NoPassport
+from layerscout.extract.passports.passport import FrozenLayer, Passport, harvest, harvest_layers
+from layerscout.extract.passports.passport_files import from_bytes, to_bytes
+from layerscout.extract.passports.ports import PORTS
 
 
 @pytest.fixture(scope="module", params=families.FAMILIES)

@@ -13,10 +13,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerscout.extract import autotune, measure
-from layerscout.extract.autotune import doubled, find_batch, power_of_two
-from layerscout.extract.measure import Meter
-from layerscout.extract.pipeline import AHEAD, READERS, HostLane, ahead, cuts, features
+from layerscout.extract.passes import autotune, measure
+from layerscout.extract.passes.autotune import doubled, find_batch, power_of_two
+from layerscout.extract.passes.measure import Meter
+from layerscout.extract.passes.pipeline import AHEAD, READERS, HostLane, ahead, cuts, features
 
 CPU = torch.device("cpu")
 

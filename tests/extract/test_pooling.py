@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from layerscout.cache.arrays import LayerSpec
 from layerscout.errors import UsageError
 from layerscout.extract.backbones.base import TokenGrid
-from layerscout.extract.pooling import array_name, layer_of, parse, pixel_features, pool, pool_all, width
+from layerscout.extract.passes.pooling import array_name, layer_of, parse, pixel_features, pool, pool_all, width
 
 GRID = TokenGrid(time=4, height=4, width=6, past=3)
 SLOTS = {"all": [0, 1, 2, 3], "last": [2], "future": [3]}

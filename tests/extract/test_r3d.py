@@ -17,7 +17,7 @@ from torch import nn
 
 from layerscout.errors import DataError, MissingExtraError, UsageError
 from layerscout.extract.backbones.base import digest_tensors, find
-from layerscout.extract.capture import Capture
+from layerscout.extract.passes.capture import Capture
 
 CPU = torch.device("cpu")
 SMALL = {"frames": 8, "size": 32}

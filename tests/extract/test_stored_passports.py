@@ -15,19 +15,19 @@ import torch
 from typer.testing import CliRunner
 
 from layerscout.cache.catalog.verification import verify
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.remote.mirror import Mirror
 from layerscout.cache.remote.transfer import pull, push
 from layerscout.cache.store import Store, open_store
-from layerscout.cache.trajectories import Trajectories
 from layerscout.cli import app
 from layerscout.errors import DataError
-from layerscout.extract import stored_passports
 from layerscout.extract.backbones.base import find
 from layerscout.extract.clips import RowTable, clips_of
 from layerscout.extract.config import ExtractConfig
-from layerscout.extract.passport import FrozenLayer, harvest, open_passport
+from layerscout.extract.passports import stored_passports
+from layerscout.extract.passports.passport import FrozenLayer, harvest, open_passport
+from layerscout.extract.passports.stored_passports import calibration_spans, read_passport
 from layerscout.extract.run import plan, run
-from layerscout.extract.stored_passports import calibration_spans, read_passport
 
 OPTIONS = {"size": [32, 32], "frames": 5}
 

@@ -14,7 +14,7 @@ import torch
 
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.base import find
-from layerscout.extract.capture import Capture
+from layerscout.extract.passes.capture import Capture
 
 SIZE = {"size": [64, 128]}
 CASES = {"condition": {}, "denoise": {"regime": "denoise"}}

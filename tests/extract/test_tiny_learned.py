@@ -11,8 +11,8 @@ from sklearn.preprocessing import StandardScaler
 
 from layerscout.extract.backbones import tiny
 from layerscout.extract.backbones.base import fixed_noise, scale_pixels
-from layerscout.extract.capture import Capture
-from layerscout.rl.envs.intercept import Intercept
+from layerscout.extract.passes.capture import Capture
+from layerscout.worlds.intercept import Intercept
 
 HORIZON = 2
 EPISODES = 1500

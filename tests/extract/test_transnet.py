@@ -15,16 +15,16 @@ import pytest
 import torch
 import transnet_probe
 
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.identity import SCHEMA
 from layerscout.cache.layout import LayerSpec
 from layerscout.cache.store import Store
-from layerscout.cache.trajectories import Trajectories
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import DataError, MissingExtraError, UsageError
 from layerscout.extract.backbones import transnet
 from layerscout.extract.backbones.base import find
-from layerscout.extract.capture import Capture
 from layerscout.extract.index import RowIndex
+from layerscout.extract.passes.capture import Capture
 from layerscout.probe import plan as probe_plan
 from layerscout.probe import run as probing
 from layerscout.probe.config import ProbeConfig

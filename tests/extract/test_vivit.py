@@ -14,7 +14,7 @@ import torch
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.base import find
 from layerscout.extract.backbones.pixels import read_scaling
-from layerscout.extract.capture import Capture
+from layerscout.extract.passes.capture import Capture
 
 CPU = torch.device("cpu")
 HALVES = (0.5, 0.5, 0.5)

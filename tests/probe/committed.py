@@ -9,7 +9,7 @@ from synthetic_layers import MemoryStore
 
 from layerscout.cache.layout import LayerSpec
 from layerscout.cache.store import Store
-from layerscout.cache.writer import StoreWriter
+from layerscout.cache.writing.writer import StoreWriter
 
 
 def commit(root: Path, memory: MemoryStore, weights: str = "sha256:a", rows_per_chunk: int = 100, pooling: str = "mean") -> Store:

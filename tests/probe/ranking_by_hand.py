@@ -9,8 +9,8 @@ import numpy as np
 
 from layerscout.cache.records import Choice, Confirmation, Estimate, LayerScore, RankedStore, Ranking, Selection
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.diagnostics import Key
-from layerscout.probe.evidence import Evidence
+from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.page.diagnostics import Key
 
 PENALTIES = (1e-7, 1e-5, 1e-3, 1e-1, 10.0)
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from layerscout.cache.layout import LayerSpec
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence import Evidence, measure
-from layerscout.probe.moments import accumulate
-from layerscout.probe.splits import Split, split_episodes
-from layerscout.probe.targets import Transitions, find_transitions
+from layerscout.probe.evidence.evidence import Evidence, measure
+from layerscout.probe.moments.moments import accumulate
+from layerscout.probe.questions.splits import Split, split_episodes
+from layerscout.probe.questions.targets import Transitions, find_transitions
 
 
 @dataclass(frozen=True, eq=False)

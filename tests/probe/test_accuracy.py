@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from synthetic_layers import MemoryReader, columns_of, controllable_state, prepare, probe, with_reward
 
-from layerscout.probe.accuracy import LARGEST_BLUR, Blurred
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence import measure
-from layerscout.probe.moments import accumulate
+from layerscout.probe.evidence.evidence import measure
+from layerscout.probe.moments.moments import accumulate
+from layerscout.probe.solve.accuracy import LARGEST_BLUR, Blurred
 
 
 def blurred(layer: np.ndarray, columns: dict[str, np.ndarray]) -> float:

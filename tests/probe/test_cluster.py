@@ -20,7 +20,7 @@ from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError, MissingExtraError, UsageError
 from layerscout.probe import cluster
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence import Evidence
+from layerscout.probe.evidence.evidence import Evidence
 from layerscout.probe.plan import Plan, plan
 from layerscout.probe.work import conclude, evidence_of
 

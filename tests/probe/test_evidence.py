@@ -13,12 +13,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from synthetic_layers import MemoryReader, columns_of, controllable_state, prepare, probe, rows_of, with_reward
 
-from layerscout.probe.components import jackknife, transition_skill
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence import measure
-from layerscout.probe.moments import accumulate, moment_bytes
-from layerscout.probe.rank import effective_rank
-from layerscout.probe.score import flags
+from layerscout.probe.evidence.components import jackknife, transition_skill
+from layerscout.probe.evidence.evidence import measure
+from layerscout.probe.moments.moments import accumulate, moment_bytes
+from layerscout.probe.ranking.score import flags
+from layerscout.probe.solve.rank import effective_rank
 
 
 @pytest.fixture(scope="module")

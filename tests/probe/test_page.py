@@ -14,12 +14,12 @@ from ranking_by_hand import Example, example
 
 from layerscout.cache.records import Estimate, Ranking
 from layerscout.flags import FLAGS, explain
-from layerscout.probe import svg
-from layerscout.probe.diagnostics import COLUMNS as FIGURES
-from layerscout.probe.figure import draw
-from layerscout.probe.page import render
-from layerscout.probe.report import COLUMNS, as_text, layer_csv, layer_markdown, write_tables
-from layerscout.probe.wording import parts_of, why
+from layerscout.probe.page import svg
+from layerscout.probe.page.diagnostics import COLUMNS as FIGURES
+from layerscout.probe.page.figure import draw
+from layerscout.probe.page.page import render
+from layerscout.probe.page.report import COLUMNS, as_text, layer_csv, layer_markdown, write_tables
+from layerscout.probe.page.wording import parts_of, why
 
 VOID = ("meta", "br", "link", "img")
 

@@ -11,10 +11,10 @@ from committed import commit
 from synthetic_layers import MemoryStore, columns_of, controllable_state, with_reward
 
 from layerscout.cache.store import Store
-from layerscout.probe import rows, spans
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence import Evidence
-from layerscout.probe.partials import Shelf
+from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.moments import rows, spans
+from layerscout.probe.moments.partials import Shelf
 from layerscout.probe.plan import plan
 from layerscout.probe.run import run_shard
 from layerscout.probe.work import conclude, evidence_of

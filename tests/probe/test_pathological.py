@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from synthetic_layers import columns_of, controllable_state, probe, with_reward
 
-from layerscout.probe.evidence import Evidence
-from layerscout.probe.score import flags, score, transition_gain
+from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.ranking.score import flags, score, transition_gain
 
 EPISODES, STEPS, WIDTH = 120, 200, 64
 WEIGHTS = (0.45, 0.45, 0.10)

@@ -21,12 +21,12 @@ from layerscout.cache.records import Ranking, Selection
 from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError
 from layerscout.probe import plan as plan_module
-from layerscout.probe import ridge
 from layerscout.probe.config import ProbeConfig
+from layerscout.probe.page.report import as_text
 from layerscout.probe.plan import OUTPUTS, plan_stores
-from layerscout.probe.report import as_text
+from layerscout.probe.questions.sources import label
 from layerscout.probe.run import plan, run
-from layerscout.probe.sources import label
+from layerscout.probe.solve import ridge
 
 
 def world(seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -9,11 +9,11 @@ from synthetic_layers import columns_of, probe
 
 from layerscout.cache.records import Estimate, LayerScore, Ranking
 from layerscout.errors import UsageError
-from layerscout.probe.choose import choose
-from layerscout.probe.compare import chance_by_groups, chance_by_weights, rank_layers
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence import Evidence
-from layerscout.probe.score import composite, layer_score, normalise, order, score
+from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.ranking.choose import choose
+from layerscout.probe.ranking.compare import chance_by_groups, chance_by_weights, rank_layers
+from layerscout.probe.ranking.score import composite, layer_score, normalise, order, score
 from layerscout.settings import build
 
 WEIGHTS = (0.45, 0.45, 0.10)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from synthetic_layers import MemoryReader, columns_of, prepare
 
 from layerscout.errors import DataError
-from layerscout.probe import products, rows, spans
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.moments import Moments, Sums, accumulate
-from layerscout.probe.splits import Split
-from layerscout.probe.targets import Transitions
+from layerscout.probe.moments import products, rows, spans
+from layerscout.probe.moments.moments import Moments, Sums, accumulate
+from layerscout.probe.questions.splits import Split
+from layerscout.probe.questions.targets import Transitions
 
 SUMS = ("count", "x", "y", "xx", "xy", "yy")
 

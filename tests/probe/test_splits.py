@@ -12,7 +12,7 @@ from synthetic_layers import columns_of, controllable_state, prepare, probe, row
 
 from layerscout.errors import DataError
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.splits import held_out, split_episodes
+from layerscout.probe.questions.splits import held_out, split_episodes
 
 
 @given(st.lists(st.integers(1, 50), min_size=3, max_size=80), st.integers(3, 6), st.integers(0, 25), st.sampled_from([0.0, 0.1, 0.2, 0.5]))

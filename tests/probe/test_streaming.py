@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.utils.estimator_checks import check_estimator
 
-from layerscout.probe.streaming import StreamingRidge
+from layerscout.probe.solve.streaming import StreamingRidge
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 

@@ -9,8 +9,8 @@ from synthetic_layers import columns_of, controllable_state, prepare, probe, row
 
 from layerscout.errors import DataError
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.rewards import return_to_go, shift_amounts
-from layerscout.probe.targets import find_transitions, needed_columns
+from layerscout.probe.questions.rewards import return_to_go, shift_amounts
+from layerscout.probe.questions.targets import find_transitions, needed_columns
 
 LENGTHS = [23, 11, 40, 17, 31, 22, 8, 35, 29, 27, 12, 19, 26, 30, 14, 21]
 

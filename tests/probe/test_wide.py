@@ -7,10 +7,10 @@ import pytest
 from synthetic_layers import MemoryReader, columns_of, controllable_state, prepare, probe, with_reward
 
 from layerscout.errors import DataError
-from layerscout.probe import sketch, wide
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence import Evidence
-from layerscout.probe.wide import is_wide, measure_wide, wide_bytes
+from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.wide import sketch, wide
+from layerscout.probe.wide.wide import is_wide, measure_wide, wide_bytes
 
 PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0)
 NOT_NUMBERS = {"name", "role", "depth", "width", "method", "method_error", "precision", "float32_error"}

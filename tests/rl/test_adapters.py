@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from layerscout.errors import UsageError
 from layerscout.extract.backbones.base import ClipSpec, TokenGrid
-from layerscout.rl.adapters import QUERIES, InputAdapter, OutputAdapter
-from layerscout.rl.convolutions import ConvNetwork, RunConv2d, as_pictures
-from layerscout.rl.in_loop import token_grid
-from layerscout.rl.layers import RunNetwork, weight_generators
+from layerscout.rl.comparison.in_loop import token_grid
+from layerscout.rl.networks.adapters import QUERIES, InputAdapter, OutputAdapter
+from layerscout.rl.networks.convolutions import ConvNetwork, RunConv2d, as_pictures
+from layerscout.rl.networks.layers import RunNetwork, weight_generators
 
 FRAMES = (2, 16, 16, 3)  # time, height, width, channel
 PATCH, WIDTH = 8, 6

@@ -12,18 +12,18 @@ from state_worlds import StateObserver, StateWorld
 
 from layerscout.errors import BudgetError, DataError
 from layerscout.progress import SILENT
-from layerscout.rl import checkpoint, learning
 from layerscout.rl.agents.base import Agent
 from layerscout.rl.agents.dqn import DQN, DQNConfig
 from layerscout.rl.agents.iql import IQLConfig, iql_on_features
 from layerscout.rl.agents.sac import SACConfig, sac_on_features
 from layerscout.rl.config import TrainConfig
-from layerscout.rl.games import Games
-from layerscout.rl.layers import Head
-from layerscout.rl.learning import History, Saved, learn_from_games
-from layerscout.rl.log import Log
-from layerscout.rl.replay import Replay
-from layerscout.rl.rollouts import Stage
+from layerscout.rl.loops import checkpoint, learning
+from layerscout.rl.loops.learning import History, Saved, learn_from_games
+from layerscout.rl.loops.log import Log
+from layerscout.rl.memory.replay import Replay
+from layerscout.rl.networks.layers import Head
+from layerscout.rl.seeing.games import Games
+from layerscout.rl.seeing.rollouts import Stage
 
 CARTPOLE, PENDULUM = "CartPole-v1", "Pendulum-v1"
 

@@ -10,12 +10,12 @@ from layerscout.errors import UsageError
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.run import plan as plan_extraction
 from layerscout.extract.run import run as extract
-from layerscout.rl import checkpoint
 from layerscout.rl.agents.sac import SAC
-from layerscout.rl.collect import plan as plan_collection
-from layerscout.rl.collect import run as collect
-from layerscout.rl.config import CollectConfig
+from layerscout.rl.loops import checkpoint
 from layerscout.rl.run import plan, run
+from layerscout.worlds.collect import plan as plan_collection
+from layerscout.worlds.collect import run as collect
+from layerscout.worlds.config import CollectConfig
 
 PENDULUM = "Pendulum-v1"
 SMALL = {"batch": 8, "hidden": [8], "warm_up": 5}
@@ -66,7 +66,7 @@ def test_a_killed_comparison_continues_bit_equal(pendulum, tmp_path, monkeypatch
         if len(saved) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("layerscout.rl.learning.SPARING", 0)
+    monkeypatch.setattr("layerscout.rl.loops.learning.SPARING", 0)
     broken = config.model_copy(update={"out": tmp_path / "broken"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint, "save", dies_after_saving)

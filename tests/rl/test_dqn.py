@@ -12,9 +12,9 @@ import torch.nn.functional as F
 
 from layerscout.errors import DataError, UsageError
 from layerscout.rl.agents.dqn import DQN, DQNConfig
-from layerscout.rl.layers import Head
-from layerscout.rl.networks import InLoopNetwork, InputAdapter, OutputAdapter
-from layerscout.rl.replay import Batch, Replay, run_generators
+from layerscout.rl.memory.replay import Batch, Replay, run_generators
+from layerscout.rl.networks.in_loop_network import InLoopNetwork, InputAdapter, OutputAdapter
+from layerscout.rl.networks.layers import Head
 from layerscout.settings import build
 
 WIDTH, ACTIONS = 6, 3

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from layerscout.rl.agents.dqn import DQN, DQNConfig
-from layerscout.rl.layers import Head
-from layerscout.rl.replay import Batch
+from layerscout.rl.memory.replay import Batch
+from layerscout.rl.networks.layers import Head
 
 stable_baselines3 = pytest.importorskip("stable_baselines3", reason="extra 'sb3' is not installed; runs in CI")
 

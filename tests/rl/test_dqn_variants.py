@@ -11,8 +11,8 @@ import torch
 
 from layerscout.errors import UsageError
 from layerscout.rl.agents.dqn import DQN, DQNConfig
-from layerscout.rl.layers import Head
-from layerscout.rl.replay import Batch, Replay, run_generators
+from layerscout.rl.memory.replay import Batch, Replay, run_generators
+from layerscout.rl.networks.layers import Head
 
 WIDTH, ACTIONS = 6, 3
 

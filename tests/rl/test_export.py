@@ -10,10 +10,10 @@ import pytest
 import torch
 from by_hand import select
 
-from layerscout.cache.trajectories import Trajectories
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.errors import DataError, UsageError
-from layerscout.rl.export import layer_module
-from layerscout.rl.representation import Representation, Scaler
+from layerscout.rl.export.export import layer_module
+from layerscout.rl.seeing.representation import Representation, Scaler
 
 stable_baselines3 = pytest.importorskip("stable_baselines3", reason="the extra [sb3] is not installed")
 
@@ -75,9 +75,9 @@ def test_wrong_frames_and_layers_are_refused(selection, small):
 
 @pytest.mark.parametrize("algorithm", ["DQN", "PPO"])
 def test_stable_baselines_trains_on_the_layer_and_saves_without_it(selection, small, tmp_path, algorithm):
-    from layerscout.rl.sb3 import FrozenLayerExtractor
+    from layerscout.rl.export.sb3 import FrozenLayerExtractor
 
-    environment = gymnasium.wrappers.FrameStackObservation(gymnasium.make("layerscout.rl.envs.registered:layerscout/Intercept-v0"), 3)
+    environment = gymnasium.wrappers.FrameStackObservation(gymnasium.make("layerscout.worlds.registered:layerscout/Intercept-v0"), 3)
     chosen = {"selection": str(selection), "root": str(small.root)}
     kwargs = {"features_extractor_class": FrozenLayerExtractor, "features_extractor_kwargs": chosen, "net_arch": [8]}
     options = {"DQN": {"buffer_size": 200, "learning_starts": 20}, "PPO": {"n_steps": 32, "batch_size": 16, "n_epochs": 1}}[algorithm]
@@ -97,7 +97,7 @@ def test_stable_baselines_trains_on_the_layer_and_saves_without_it(selection, sm
 
 
 def test_an_observation_that_holds_no_clip_is_refused(selection, small):
-    from layerscout.rl.sb3 import FrozenLayerExtractor
+    from layerscout.rl.export.sb3 import FrozenLayerExtractor
 
     space = gymnasium.spaces.Box(0, 255, (32, 32, 3), np.uint8)
     with pytest.raises(UsageError, match="needs uint8"):

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from layerscout.errors import DataError
 from layerscout.rl.agents.iql import IQL, IQLConfig, iql_on_features
-from layerscout.rl.replay import Batch, RowTable, run_generators
+from layerscout.rl.memory.replay import Batch, RowTable, run_generators
 from layerscout.settings import build
 
 WIDTH, DIMENSIONS, ACTIONS, SIZE = 6, 2, 4, 8

@@ -16,11 +16,11 @@ from PIL import Image
 from layerscout.cache import records
 from layerscout.cache.records import RunRecord
 from layerscout.errors import DataError
-from layerscout.rl import filming
-from layerscout.rl.envs.grid import Grid
-from layerscout.rl.filming import film, save_film
-from layerscout.rl.log import FILE, Log
+from layerscout.rl.loops.log import FILE, Log
 from layerscout.rl.run import plan, run
+from layerscout.rl.seeing import filming
+from layerscout.rl.seeing.filming import film, save_film
+from layerscout.worlds.grid import Grid
 
 NAMES = [("blocks.1", 0), ("blocks.1", 1), ("all layers/with slash", 0)]
 
@@ -77,7 +77,7 @@ def scalars(folder, name: str) -> list[tuple[int, float]]:
 def test_weights_and_biases_keeps_its_files_beside_the_results(tmp_path):
     """In a process of its own: its service outlives a run."""
     program = (
-        "import sys, pathlib, numpy; from layerscout.rl.log import Log\n"
+        "import sys, pathlib, numpy; from layerscout.rl.loops.log import Log\n"
         "log = Log([('a', 0), ('b', 0)], pathlib.Path(sys.argv[1]), wandb='offline', facts={'mode': 'online'})\n"
         "log.begin([]); log.add(10, numpy.array([[1.0], [2.0]])); log.close()"
     )

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from layerscout.errors import UsageError
-from layerscout.rl.adapters import InputAdapter, OutputAdapter
-from layerscout.rl.layers import Head, RunLinear, weight_generators
-from layerscout.rl.networks import InLoopNetwork, OwnBlocks, count_multiply_adds
-from layerscout.rl.optimiser import flatten, views
+from layerscout.rl.networks.adapters import InputAdapter, OutputAdapter
+from layerscout.rl.networks.in_loop_network import InLoopNetwork, OwnBlocks, count_multiply_adds
+from layerscout.rl.networks.layers import Head, RunLinear, weight_generators
+from layerscout.rl.networks.optimiser import flatten, views
 
 FRAMES = (2, 8, 8, 3)  # time, height, width, channel
 

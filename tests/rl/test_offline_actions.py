@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from by_hand import GRID, select, settings
 
-from layerscout.cache.trajectories import Episode, TrajectoryWriter
+from layerscout.cache.dataset.trajectories import Episode, TrajectoryWriter
 from layerscout.errors import UsageError
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.run import plan as plan_extraction

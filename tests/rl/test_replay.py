@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from layerscout.errors import DataError, UsageError
-from layerscout.rl.replay import Batch, Replay, RowTable, generator_states, restore_generators, run_generators
+from layerscout.rl.memory.replay import Batch, Replay, RowTable, generator_states, restore_generators, run_generators
 
 
 def numbered(runs: int, capacity: int, steps: int) -> Replay:

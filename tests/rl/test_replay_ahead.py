@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from layerscout.errors import DataError
-from layerscout.rl.replay import Replay, RowTable, run_generators
+from layerscout.rl.memory.replay import Replay, RowTable, run_generators
 
 GAMMA = 0.9
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from layerscout.rl import rollouts
-from layerscout.rl.envs.grid import Grid
-from layerscout.rl.envs.intercept import Intercept
-from layerscout.rl.games import TRAINING_STREAM, Games
-from layerscout.rl.playing import episode_seed
-from layerscout.rl.rollouts import EVALUATION_STREAM, Stage, random_return
+from layerscout.rl.seeing import rollouts
+from layerscout.rl.seeing.games import TRAINING_STREAM, Games
+from layerscout.rl.seeing.rollouts import EVALUATION_STREAM, Stage, random_return
+from layerscout.worlds.grid import Grid
+from layerscout.worlds.intercept import Intercept
+from layerscout.worlds.playing import episode_seed
 
 
 class Watching:

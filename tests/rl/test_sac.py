@@ -18,9 +18,9 @@ from layerscout.rl.agents.base import normal_noise
 from layerscout.rl.agents.critic import Critic
 from layerscout.rl.agents.sac import SAC, SACConfig, sac_on_features
 from layerscout.rl.agents.squashed import squash
-from layerscout.rl.layers import Head
-from layerscout.rl.optimiser import RunAdam
-from layerscout.rl.replay import Batch, Replay, run_generators
+from layerscout.rl.memory.replay import Batch, Replay, run_generators
+from layerscout.rl.networks.layers import Head
+from layerscout.rl.networks.optimiser import RunAdam
 from layerscout.settings import build
 
 WIDTH, DIMENSIONS, SIZE = 6, 2, 8

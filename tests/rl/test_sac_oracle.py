@@ -11,7 +11,7 @@ import torch
 
 from layerscout.rl.agents import sac as module
 from layerscout.rl.agents.sac import SACConfig, sac_on_features
-from layerscout.rl.replay import Batch
+from layerscout.rl.memory.replay import Batch
 
 stable_baselines3 = pytest.importorskip("stable_baselines3", reason="extra 'sb3' is not installed; runs in CI")
 

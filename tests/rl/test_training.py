@@ -11,28 +11,29 @@ import pytest
 from by_hand import GRID, INTERCEPT, select, settings, without_times
 
 from layerscout.cache import records
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.records import RunRecord, Selection
 from layerscout.cache.store import Store
-from layerscout.cache.trajectories import Trajectories
 from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.extract.clips import RowTable
 from layerscout.extract.encoder import backbone_of
-from layerscout.extract.passport import Passport
+from layerscout.extract.passports.passport import Passport
 from layerscout.progress import SILENT, Reporter
-from layerscout.rl import checkpoint, in_loop, learning
 from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.arms import arms_of
-from layerscout.rl.envs.grid import Grid
-from layerscout.rl.envs.intercept import Intercept
-from layerscout.rl.features import ClipObserver, FeatureObserver, encoders_of
-from layerscout.rl.games import Games
-from layerscout.rl.groups import Setting, feature_groups
-from layerscout.rl.learners import Actions
-from layerscout.rl.learning import Saved
-from layerscout.rl.log import Log
-from layerscout.rl.replay import RowTable as Transitions
-from layerscout.rl.representation import Representation, Scaler
+from layerscout.rl.comparison import in_loop
+from layerscout.rl.comparison.groups import Setting, feature_groups
+from layerscout.rl.comparison.learners import Actions
+from layerscout.rl.loops import checkpoint, learning
+from layerscout.rl.loops.learning import Saved
+from layerscout.rl.loops.log import Log
+from layerscout.rl.memory.replay import RowTable as Transitions
 from layerscout.rl.run import plan, run
+from layerscout.rl.seeing.features import ClipObserver, FeatureObserver, encoders_of
+from layerscout.rl.seeing.games import Games
+from layerscout.rl.seeing.representation import Representation, Scaler
+from layerscout.worlds.grid import Grid
+from layerscout.worlds.intercept import Intercept
 
 MODES = ["offline", "online", "in-loop"]
 
@@ -536,7 +537,7 @@ def test_budgets_in_the_loop(unbroken):
 @pytest.mark.parametrize("batch", [3, 128])
 def test_agents_see_the_stored_rows_of_the_same_frames(chosen, small, tmp_path, monkeypatch, batch):
     """Two episodes of the dataset shown frame by frame to an observer with an arm of each store and the pixels."""
-    monkeypatch.setattr("layerscout.rl.features.BATCH", batch)
+    monkeypatch.setattr("layerscout.rl.seeing.features.BATCH", batch)
     config = settings(chosen.intercept, tmp_path, chosen.root, environment=INTERCEPT, scratch=False)
     arms = arms_of(records.load(Selection, chosen.intercept), config)
     assert [arm.name for arm in arms] == ["blocks.5", "blocks.5 (untrained)", "pixels"]

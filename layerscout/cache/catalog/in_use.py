@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from layerscout.cache import staging
 from layerscout.cache.catalog.references import References
 from layerscout.cache.root import STAGING, store_folders
+from layerscout.cache.writing import staging
 
 ATTEMPT_NAME = re.compile(r"[0-9a-f]{32}")
 

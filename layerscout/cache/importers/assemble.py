@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from layerscout.cache.arrays import NAME
-from layerscout.cache.episodes import RESERVED, Episode
+from layerscout.cache.dataset.episodes import RESERVED, Episode
 from layerscout.cache.importers.base import Array
 from layerscout.errors import DataError
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from layerscout.cache.episodes import Episode
+from layerscout.cache.dataset.episodes import Episode
 from layerscout.errors import BudgetError, DataError, MissingExtraError, UsageError, suggest
 from layerscout.memory import available_memory
 

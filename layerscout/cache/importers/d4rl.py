@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from layerscout.cache.episodes import Episode
+from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety
 from layerscout.cache.importers.assemble import Fields, as_flags, assemble, is_numeric
 from layerscout.cache.importers.base import Array, Importer, Item, Options, choose_camera

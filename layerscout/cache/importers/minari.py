@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from layerscout.cache.episodes import Episode
+from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety, tables
 from layerscout.cache.importers.assemble import Fields, assemble
 from layerscout.cache.importers.base import Array, Importer, Item, Options, choose_camera

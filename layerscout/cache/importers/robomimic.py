@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from layerscout.cache.episodes import Episode
+from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety
 from layerscout.cache.importers.assemble import Fields, assemble, is_numeric
 from layerscout.cache.importers.base import Array, Importer, Item, Options, choose_camera

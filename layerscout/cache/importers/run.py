@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from layerscout import registry
-from layerscout.cache.episodes import Episode, check_episode
+from layerscout.cache.dataset.episodes import Episode, check_episode
+from layerscout.cache.dataset.recording import TrajectoryWriter
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.importers.base import Importer, Item, Options, Skipped
-from layerscout.cache.recording import TrajectoryWriter
-from layerscout.cache.trajectories import Trajectories
 from layerscout.errors import BudgetError, DataError, UsageError, suggest
 from layerscout.progress import SILENT, Reporter
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import h5py
 
-from layerscout.cache.hdf5 import require_numbers
+from layerscout.cache.dataset.hdf5 import require_numbers
 from layerscout.cache.importers.base import Array, require_memory
 from layerscout.errors import DataError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from layerscout.cache.episodes import Episode
+from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety
 from layerscout.cache.importers.assemble import Fields, assemble
 from layerscout.cache.importers.base import Importer, Item, Options, Skipped, require_memory

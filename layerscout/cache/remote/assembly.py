@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from layerscout.cache import manifest as manifests
-from layerscout.cache import staging
-from layerscout.cache.checks import check_space
 from layerscout.cache.files import StoredObject, first_misfit, sync_folders, write_file
 from layerscout.cache.fingerprint import misfit_of_file
 from layerscout.cache.remote.arrival import receive, side_by_side
 from layerscout.cache.remote.published import Published
 from layerscout.cache.root import STAGING
+from layerscout.cache.writing import staging
+from layerscout.cache.writing.checks import check_space
 from layerscout.progress import Reporter
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from layerscout.cache import manifest as manifests
-from layerscout.cache import records, staging
-from layerscout.cache.checks import check_space
+from layerscout.cache import records
 from layerscout.cache.files import StoredObject, sync_folders, write_file
 from layerscout.cache.identity import STORE_ID, Identity
 from layerscout.cache.reader import LayerReader
@@ -22,6 +21,8 @@ from layerscout.cache.remote.assembly import assemble, fits
 from layerscout.cache.remote.published import Published, find, folder_of, resolve
 from layerscout.cache.root import MIRRORS, STAGING, STORES
 from layerscout.cache.store import ORIGIN_NAME, Store, check_files
+from layerscout.cache.writing import staging
+from layerscout.cache.writing.checks import check_space
 from layerscout.errors import DataError, suggest
 from layerscout.progress import SILENT, Reporter
 

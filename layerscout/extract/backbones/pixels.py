@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from layerscout.errors import DataError
-from layerscout.extract.backbones.checkpoint import AGAIN, read_config
+from layerscout.extract.checkpoints.folder import AGAIN, read_config
 
 FILES = ("video_preprocessor_config.json", "preprocessor_config.json")  # the newer name first
 

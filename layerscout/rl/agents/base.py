@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float32, Int64, Shaped
 from torch import Tensor
 
 from layerscout.errors import UsageError
-from layerscout.rl.layers import RunNetwork
-from layerscout.rl.replay import Batch
+from layerscout.rl.memory.replay import Batch
+from layerscout.rl.networks.layers import RunNetwork
 
 Actions = Int64[np.ndarray, "run batch"] | Float32[np.ndarray, "run batch dimension"]  # one of n, or numbers in [-1, 1]
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from layerscout.errors import UsageError
-from layerscout.rl.layers import FIRST_CRITIC, SECOND_CRITIC, Head, RunNetwork
+from layerscout.rl.networks.layers import FIRST_CRITIC, SECOND_CRITIC, Head, RunNetwork
 
 
 class Tape(NamedTuple):

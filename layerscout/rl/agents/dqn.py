@@ -13,9 +13,9 @@ from torch import Tensor
 
 from layerscout.errors import UsageError
 from layerscout.rl.agents.base import discounts, learning_device, note_failures, restored_reasons, stored_reasons, tensor_on
-from layerscout.rl.layers import Head, RunNetwork
-from layerscout.rl.optimiser import RunAdam, flatten, load_rows
-from layerscout.rl.replay import Batch
+from layerscout.rl.memory.replay import Batch
+from layerscout.rl.networks.layers import Head, RunNetwork
+from layerscout.rl.networks.optimiser import RunAdam, flatten, load_rows
 from layerscout.settings import Config
 
 

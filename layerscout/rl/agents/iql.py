@@ -24,9 +24,9 @@ from layerscout.rl.agents.base import (
 )
 from layerscout.rl.agents.critic import Critic
 from layerscout.rl.agents.policy import Policy
-from layerscout.rl.layers import VALUE, Head, RunNetwork
-from layerscout.rl.optimiser import RunAdam, flatten, load_rows
-from layerscout.rl.replay import Batch
+from layerscout.rl.memory.replay import Batch
+from layerscout.rl.networks.layers import VALUE, Head, RunNetwork
+from layerscout.rl.networks.optimiser import RunAdam, flatten, load_rows
 from layerscout.settings import Config
 
 

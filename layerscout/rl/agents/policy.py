@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from layerscout.rl.layers import RunNetwork
+from layerscout.rl.networks.layers import RunNetwork
 
 LOWEST, HIGHEST = -5.0, 2.0  # natural logarithm of a Gaussian policy's standard deviation
 

@@ -24,9 +24,9 @@ from layerscout.rl.agents.base import (
 )
 from layerscout.rl.agents.critic import Critic
 from layerscout.rl.agents.squashed import Squashed, squash
-from layerscout.rl.layers import Head, RunNetwork
-from layerscout.rl.optimiser import RunAdam, flatten, load_rows
-from layerscout.rl.replay import Batch, generator_states, restore_generators, run_generators
+from layerscout.rl.memory.replay import Batch, generator_states, restore_generators, run_generators
+from layerscout.rl.networks.layers import Head, RunNetwork
+from layerscout.rl.networks.optimiser import RunAdam, flatten, load_rows
 from layerscout.settings import Config
 
 NOISE = 3  # purpose of the random stream from which a run's updates draw; sampling and exploring have 1 and 2

@@ -1,0 +1,201 @@
+"""Episodes one by one in, one finished trajectory file out; a killed recording keeps every part it completed."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from layerscout.cache.dataset.episode_groups import check_group, source_of, write_episode
+from layerscout.cache.dataset.episodes import Episode, Fields, check_episode
+from layerscout.cache.files import sync_folders
+from layerscout.cache.identity import plain_json
+from layerscout.cache.temporaries import sweep, temporary_name
+from layerscout.errors import DataError, UsageError
+
+FORMAT = "layerscout-trajectories/1"
+GROUP = "episodes"
+
+
+def episode_name(index: int) -> str:
+    """Return the name of an episode's group."""
+    return f"{index:06d}"
+
+
+class TrajectoryWriter:
+    """Records episodes to ``path``; made again with the same path and attributes, it continues after the last safe part.
+
+    Parameters
+    ----------
+    path
+        The file to make.
+    attributes
+        Plain JSON data that says how the episodes came to be (environment, action_count, policy, seed, ...).
+    part_episodes
+        Episodes that are made safe together; at most so many are lost in a kill.
+
+    Raises
+    ------
+    UsageError
+        The path holds episodes that were recorded with other attributes.
+    DataError
+        A part from before is damaged, or an attribute is not plain JSON data.
+    """
+
+    def __init__(self, path: Path | str, attributes: Mapping[str, Any], part_episodes: int = 64) -> None:
+        self.path = Path(path)
+        self.part_episodes = part_episodes
+        self._spelled = plain_json(dict(attributes), "the attributes")
+        self._parts = self.path.with_name(f"{self.path.name}.parts")
+        self._waiting: list[tuple[Episode, str]] = []
+        self._fields: Fields | None = None  # what all episodes have in common
+        self.episodes, self.steps = 0, 0
+        self.sources: list[str] = []  # of the safe episodes; empty strings where none was given
+        self.finished = self.path.exists()
+        sweep(self.path.parent, f"{glob.escape(self.path.name)}.*")
+        if self.finished:
+            shutil.rmtree(self._parts, ignore_errors=True)  # killed between the rename and the clean-up
+            self._count(self.path)
+        else:
+            sweep(self._parts)
+            for part in self._existing():
+                self._count(part)
+
+    def append(self, episode: Episode, source: str = "") -> None:
+        """Take one episode; it is safe once ``episodes`` counts it.
+
+        Parameters
+        ----------
+        source
+            Where an imported episode came from, for people and for continuing; it does not enter the digest.
+
+        Raises
+        ------
+        DataError
+            The episode breaks the format or does not go with those before it.
+        UsageError
+            The recording is finished.
+        """
+        if self.finished:
+            raise UsageError(f"{self.path} is finished with {self.episodes} episodes", hint="choose another path, or delete the file")
+        where = f"{self.path}, episode {self.episodes + len(self._waiting)}"
+        check_episode(episode, where)
+        self._agree(episode.fields(), where)
+        self._waiting.append((episode, source))
+        if len(self._waiting) >= self.part_episodes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make everything taken so far safe on disk."""
+        if not self._waiting:
+            return
+        self._parts.mkdir(parents=True, exist_ok=True)
+
+        def fill(file: h5py.File) -> None:
+            for offset, (episode, source) in enumerate(self._waiting):
+                write_episode(file[GROUP], episode_name(self.episodes + offset), episode, source)
+
+        self._write(self._parts / f"{episode_name(self.episodes)}.h5", fill)
+        self.episodes += len(self._waiting)
+        self.steps += sum(episode.steps for episode, _ in self._waiting)
+        self.sources += [source for _, source in self._waiting]
+        self._waiting.clear()
+
+    def commit(self, outcome: Mapping[str, Any] | None = None) -> Path:
+        """Merge all parts into the file, without compressing anything again, and return its path.
+
+        Parameters
+        ----------
+        outcome
+            Plain JSON data that only the end of the recording could tell; readers see it among the attributes.
+
+        Raises
+        ------
+        DataError
+            There is no episode, or ``outcome`` is not plain JSON data.
+        UsageError
+            Another process finished the same recording meanwhile.
+        """
+        if self.finished:
+            return self.path
+        self.flush()
+        if not self.episodes:
+            raise DataError(f"no episode was recorded for {self.path}", hint="ask for more steps")
+        spelled = plain_json(dict(outcome), "the outcome") if outcome else None
+
+        def fill(file: h5py.File) -> None:
+            for part in self._existing():
+                with h5py.File(part, "r") as source:
+                    for name in source[GROUP]:
+                        source.copy(f"{GROUP}/{name}", file[GROUP], name)
+            if len(file[GROUP]) != self.episodes:
+                raise FileNotFoundError(f"parts of {self.path} are gone")
+            if spelled:
+                file.attrs["outcome"] = spelled
+
+        self._write(self.path, fill)
+        shutil.rmtree(self._parts, ignore_errors=True)
+        self.finished = True
+        return self.path
+
+    def _write(self, target: Path, fill: Callable[[h5py.File], None]) -> None:
+        temporary = temporary_name(target)
+        try:
+            with h5py.File(temporary, "x") as file:
+                file.attrs["format"], file.attrs["attributes"] = FORMAT, self._spelled
+                file.create_group(GROUP)
+                fill(file)
+                file.attrs["episodes"] = len(file[GROUP])  # a damaged group can lose members without an error
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
+            temporary.replace(target)
+        except FileNotFoundError:
+            temporary.unlink(missing_ok=True)
+            if not self.path.exists():
+                raise
+            message = f"another process finished {self.path} and cleared the parts"
+            raise UsageError(message, hint="record to a path of its own, or use that file") from None
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folders(target.parent)
+
+    def _existing(self) -> list[Path]:
+        """Return the parts in order; a part is named by its first episode, so a lost one leaves a gap that ``_count`` finds."""
+        return sorted(self._parts.glob("[0-9]*.h5"))
+
+    def _count(self, path: Path) -> None:
+        try:
+            with h5py.File(path, "r") as file:
+                found = file.attrs.get("attributes"), file.attrs.get("format")
+                if found != (self._spelled, FORMAT):
+                    message = f"{path} was recorded with other settings: {found[0]}, now {self._spelled}"
+                    raise UsageError(message, hint="choose another path, or delete the file (and its .parts folder) to begin again")
+                names = sorted(file[GROUP])
+                if len(names) != file.attrs["episodes"]:
+                    raise DataError(f"{path} holds {len(names)} episodes, it states {file.attrs['episodes']}", hint=self._begin_again)
+                for name in names:
+                    if name != episode_name(self.episodes):
+                        raise DataError(f"{path} holds episode {name}, expected {episode_name(self.episodes)}", hint=self._begin_again)
+                    where = f"{path}, episode {self.episodes}"
+                    steps, fields = check_group(file[GROUP][name], where)
+                    self._agree(fields, where)
+                    self.episodes, self.steps = self.episodes + 1, self.steps + steps
+                    self.sources.append(source_of(file[GROUP][name]))
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+            raise DataError(f"{path} is truncated or damaged: {error}", hint=self._begin_again) from None
+
+    @property
+    def _begin_again(self) -> str:
+        return f"delete {self.path if self.finished else self._parts} and record again"
+
+    def _agree(self, fields: Fields, where: str) -> None:
+        self._fields = self._fields or fields
+        if fields != self._fields:
+            message = f"{where} has {fields}; earlier ones have {self._fields}"
+            raise DataError(message, hint="all episodes of a file have the same fields and frame shape")

@@ -1,0 +1,47 @@
+"""The files of a finished unit in, its marker out; an attempt's folder in, the units whose every file is intact out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from layerscout.cache import manifest
+from layerscout.cache.files import StoredObject
+from layerscout.cache.fingerprint import misfit_of_file
+from layerscout.cache.layout import StoreLayout
+from layerscout.cache.records import Record
+from layerscout.cache.writing import staging
+
+
+class UnitMarker(Record):
+    """Says that a unit is done, and with which files. ``digest`` covers all other fields, so a damaged marker is noticed too."""
+
+    identity_digest: str
+    unit: int
+    objects: tuple[StoredObject, ...]
+    digest: str
+
+    @staticmethod
+    def of(identity_digest: str, unit: int, objects: Sequence[StoredObject]) -> UnitMarker:
+        """Return the marker of a unit."""
+        fields = {"identity_digest": identity_digest, "unit": unit, "objects": [item.model_dump() for item in objects]}
+        return UnitMarker.model_validate(fields | {"digest": manifest.digest_of(fields)})
+
+
+def finished(attempt: Path, unit: int, layout: StoreLayout, identity_digest: str) -> tuple[StoredObject, ...] | None:
+    """Return the files of a unit when its marker tells of exactly this unit and every file that it names is intact."""
+    try:
+        marker = UnitMarker.model_validate_json((attempt / staging.UNITS / f"{unit}.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+    expected = [array.path(unit) for array in layout.arrays()]
+    whole = UnitMarker.of(identity_digest, unit, marker.objects) == marker
+    if not whole or [item.path for item in marker.objects] != expected:
+        return None
+    try:
+        intact = all(misfit_of_file(attempt / staging.TREE / item.path, item, full=False) is None for item in marker.objects)
+    except OSError:
+        return None
+    return marker.objects if intact else None

@@ -1,0 +1,228 @@
+"""Arrays unit by unit in, one committed store out; a killed writer loses at most the unit it was writing."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from layerscout.cache import identity as identities
+from layerscout.cache import manifest
+from layerscout.cache.arrays import Codec, ColumnSpec, LayerSpec
+from layerscout.cache.files import LARGEST_DOCUMENT, Buffer, StoredObject, first_misfit, sync_folders, trailer_of, write_file, write_files
+from layerscout.cache.layout import ROWS_PER_CHUNK, STANDARD_COLUMNS, StoreLayout, planned_bytes
+from layerscout.cache.root import STAGING, STORES
+from layerscout.cache.store import Store
+from layerscout.cache.writing import staging
+from layerscout.cache.writing.checks import Rows, check_fit, check_space, checked_arrays
+from layerscout.cache.writing.units import UnitMarker, finished
+from layerscout.errors import DataError
+
+Units = Mapping[int, tuple[StoredObject, ...]]  # the files of every unit that is done
+
+
+class StoreWriter:
+    """Writes one store; make it with ``StoreWriter.open``.
+
+    Examples
+    --------
+    >>> writer = StoreWriter.open(root, identity, specs, rows=10_000)  # doctest: +SKIP
+    >>> for unit in writer.pending():  # doctest: +SKIP
+    ...     writer.write_unit(unit, *compute(*writer.span(unit)))
+    >>> store = writer.commit({"command": "..."})  # doctest: +SKIP
+    """
+
+    def __init__(self, root: Path, identity: identities.Identity, layout: StoreLayout, attempt: staging.Attempt, done: Units) -> None:
+        self.root, self.identity, self.layout = root, identity, layout
+        self.store_id = identities.store_id(identity)
+        self._digest = identities.identity_digest(identity)
+        self._attempt, self._done = attempt, dict(done)
+        self._passports: dict[str, StoredObject] = {}
+
+    @staticmethod
+    def open(
+        root: Path | str,
+        identity: identities.Identity,
+        arrays: Sequence[LayerSpec],
+        rows: int,
+        rows_per_chunk: int = ROWS_PER_CHUNK,
+        columns: Sequence[ColumnSpec] = STANDARD_COLUMNS,
+        codec: Codec = "none",
+        resume: bool = True,
+    ) -> StoreWriter:
+        """Begin a store, with the units that earlier attempts at it have finished.
+
+        Parameters
+        ----------
+        root
+            Folder of all stores; made when it does not exist.
+        identity
+            What the store is computed from (see ``cache.identity``).
+        arrays
+            The layers, in the order and with the names, modules, widths and roles of ``identity["layers"]``.
+        rows, rows_per_chunk
+            Rows of the store and of one unit.
+        columns
+            The index columns: the standard seven, and what else the dataset tells of every row.
+        codec
+            ``zstd`` makes smaller files that are read several times slower; for slow networks.
+        resume
+            False begins empty, for one of several processes that write units side by side; whoever opens the store last
+            takes over what all of them finished.
+
+        Raises
+        ------
+        DataError
+            The identity is unresolved, or does not fit the layers.
+        BudgetError
+            The disk has no room for the planned bytes; nothing was written.
+        """
+        root = Path(root)
+        layout = StoreLayout.plan(arrays, rows, rows_per_chunk, columns, codec)
+        check_fit(identity, layout)
+        folder = root / STAGING / identities.store_id(identity)
+        digest = identities.identity_digest(identity)
+        plan = {
+            "identity_digest": digest,
+            "rows": rows,
+            "rows_per_chunk": layout.chunk_rows,
+            "layers": [vars(spec) for spec in layout.specs],
+            "columns": [vars(column) for column in layout.columns],
+            "codec": codec,
+        }
+        found: dict[int, tuple[Path, tuple[StoredObject, ...]]] = {}
+        for source in staging.earlier(folder, plan) if resume else ():
+            for unit in set(range(layout.units)) - set(found):
+                if objects := finished(source, unit, layout, digest):
+                    found[unit] = source, objects
+        check_space(root, planned_bytes(layout) - sum(item.size for _, objects in found.values() for item in objects))
+        attempt = staging.begin(folder, plan)
+        taken = {unit for unit, (source, objects) in found.items() if attempt.take(source, unit, [item.path for item in objects])}
+        return StoreWriter(root, identity, layout, attempt, {unit: found[unit][1] for unit in taken})
+
+    @property
+    def units(self) -> int:
+        """How many units the store is made of."""
+        return self.layout.units
+
+    def pending(self) -> list[int]:
+        """Return the units still to do. The others have a marker whose every file was read and found intact."""
+        return [unit for unit in range(self.units) if unit not in self._done]
+
+    def span(self, unit: int) -> tuple[int, int]:
+        """Return the rows ``[start, stop)`` of a unit."""
+        return self.layout.span(unit)
+
+    def beat(self) -> None:
+        """Tell other processes that this one is alive; call it at least every few minutes while a unit is computed."""
+        self._attempt.beat()
+
+    def write_unit(self, unit: int, layers: Mapping[str, Rows], index: Mapping[str, Rows]) -> None:
+        """Write one unit: every layer ``[row, feature]`` and every index column ``[row]`` of the rows ``span(unit)``.
+
+        Raises
+        ------
+        DataError
+            An array is missing, superfluous, of a wrong shape or kind, or a layer is not finite; the message names layer and row.
+        """
+        start, stop = self.span(unit)
+        arrays = [
+            *checked_arrays("layer", self.layout.layers(), layers, start, stop),
+            *checked_arrays("index column", self.layout.index(), index, start, stop),
+        ]
+        encoded = ((array.path(unit), partial(array.encode, values)) for array, values in arrays)
+        try:
+            self._done[unit] = self._write(unit, encoded)
+        except OSError:
+            if not self._published():
+                raise
+            self._done[unit] = ()  # another process has published the store and swept this attempt away, taking us for dead
+
+    def _write(self, unit: int, encoded: Iterable[tuple[str, Callable[[], Buffer]]]) -> tuple[StoredObject, ...]:
+        self.beat()
+        objects = write_files(self._attempt.tree, encoded)
+        sync_folders(self._attempt.tree, (item.path for item in objects))
+        marker = UnitMarker.of(self._digest, unit, objects)
+        write_file(self._attempt.folder, f"{staging.UNITS}/{unit}.json", marker.model_dump_json().encode())
+        sync_folders(self._attempt.folder / staging.UNITS)
+        return objects
+
+    def write_passport(self, layer: str, description: bytes, tensors: bytes) -> None:
+        """Write a layer's passport: a JSON text and a safetensors file. It is optional, and no part of the store's identity.
+
+        Raises
+        ------
+        DataError
+            The layer's name cannot be a file's, or there are more bytes than readers accept.
+        """
+        self.beat()
+        for path, data, most in zip(
+            manifest.passport_paths(layer), (description, tensors), (LARGEST_DOCUMENT, manifest.LARGEST_PASSPORT), strict=True
+        ):
+            if manifest.PASSPORT.fullmatch(path) is None or not 0 < len(data) <= most:
+                raise DataError(f"{path} with {len(data):,} bytes cannot be a passport", hint=f"at most {most:,} bytes are read")
+            try:
+                self._passports[path] = write_file(self._attempt.tree, path, data)
+            except OSError:
+                if not self._published():
+                    raise
+
+    def commit(self, provenance: dict[str, Any]) -> Store:
+        """Publish the store. If another process published it first, return that one and drop this attempt.
+
+        Raises
+        ------
+        DataError
+            Units are missing, a file changed since it was written, or ``provenance`` is not plain JSON data.
+        """
+        identities.plain_json(provenance, "provenance")  # refused before anything is written
+        try:
+            if not self._published():
+                self._publish(provenance)
+        except (OSError, DataError):
+            if not self._published():
+                raise  # else another process was first, and swept this attempt away
+        store = Store.open(self._target)  # when the one that stands there is damaged this raises, and our attempt is kept
+        self._attempt.discard()
+        staging.sweep(staging.attempts(self._attempt.folder.parent))
+        return store
+
+    def release(self) -> None:
+        """Stop writing without committing; the next writer of this store continues here."""
+        self._attempt.release()
+
+    @property
+    def _target(self) -> Path:
+        return self.root / STORES / self.store_id
+
+    def _published(self) -> bool:
+        return (self._target / manifest.NAME).is_file()
+
+    def _publish(self, provenance: dict[str, Any]) -> None:
+        """Check what was written, complete it, and rename it to the store unless somebody was first."""
+        if self.pending():
+            missing = ", ".join(map(str, self.pending()[:8]))
+            raise DataError(f"store {self.store_id} misses {len(self.pending())} of {self.units} units: {missing}", hint="write them first")
+        tree = self._attempt.tree
+        chunks = [item for unit in range(self.units) for item in self._done[unit]]
+        passports = list(self._passports.values())
+        changed = first_misfit(tree, [*chunks, *passports]) or next(
+            (item for item in chunks if trailer_of(tree / item.path) != item.crc32c), None
+        )
+        if changed:
+            raise DataError(f"{tree / changed.path} changed after it was written", hint="run the same command again; it rewrites that unit")
+        documents = self.layout.metadata_files() | {manifest.IDENTITY_NAME: identities.canonical(self.identity)}
+        objects = [*chunks, *passports, *(write_file(tree, path, data) for path, data in documents.items())]
+        sync_folders(tree, (*documents, *self._passports))
+        manifest.write(tree, self.identity, self.layout, objects, provenance)
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            tree.rename(self._target)
+        except OSError as error:
+            # not empty: somebody was first; any error with a manifest there: a network disk lost the answer and asked again
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) and not self._published():
+                raise
+        else:
+            sync_folders(self._target.parent)

@@ -1,0 +1,50 @@
+"""Words in, one call, words out: the ``layerscout passport`` command. Nothing heavy is imported at start."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from layerscout.commands.console import AsJson, Debug, Quiet, Root, emit, guarded, size, table
+
+
+@guarded
+def passport(
+    store: Annotated[str, typer.Argument(metavar="STORE", help="A store's id, name, folder or URL.")],
+    layer: Annotated[str | None, typer.Argument(metavar="LAYER", help="One layer (default: list them all).")] = None,
+    root: Root = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Show what a store keeps to run single blocks alone, and what reading a block's weights takes."""
+    from layerscout.cache.store import open_store
+    from layerscout.extract.passports.stored_passports import describe, read_passport
+
+    opened = open_store(root, store)
+    if layer is None:
+        found = [describe(opened, read_passport(opened, name), weights=False) for name in opened.passports]
+        columns = ("layer", "block", "parameters", "tokens", "clips", "overall_rms", "context_bytes")
+        rows = [[_cell(name, facts[name]) for name in columns] for facts in found]
+        listed = table(columns, rows) if found else f"store {opened.id} keeps no passports"
+        emit({"store": opened.id, "passports": found}, as_json, listed)
+        return
+    facts = describe(opened, read_passport(opened, layer))
+    lines = [f"{key}: {_cell(key, value)}" for key, value in facts.items() if key != "context"]
+    entries = [
+        (entry["name"], "x".join(map(str, entry["shape"])), entry["dtype"], "clip" if entry["per_clip"] else "batch", size(entry["bytes"]))
+        for entry in facts["context"]
+    ]
+    context = f"\n\n{table(('context', 'shape', 'type', 'one for each', 'size'), entries)}" if entries else ""
+    emit(facts, as_json, "\n".join(lines) + context)
+
+
+def _cell(key: str, value: object) -> str:
+    if value is None:
+        return "n/a"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) if key == "files" else "x".join(map(str, value))
+    if key.endswith("bytes"):
+        return size(float(str(value)))
+    return f"{value:,}" if type(value) is int else f"{value:.4g}" if isinstance(value, float) else str(value)

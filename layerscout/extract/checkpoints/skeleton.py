@@ -1,0 +1,72 @@
+"""A model's configuration in, the model without memory for its weights out; how its files and its family name and keep weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch import nn
+
+from layerscout.errors import DataError
+from layerscout.extract.checkpoints.folder import AGAIN, parameters_without_memory
+
+
+def configuration(model: Any) -> dict[str, Any] | None:
+    """Return what `skeleton` builds a model from, as plain JSON data; None when the model is of neither library."""
+    teller: Any = model if hasattr(model, "to_json_string") else getattr(model, "config", None)  # diffusers, transformers
+    if not hasattr(teller, "to_json_string"):
+        return None
+    fields: dict[str, Any] = json.loads(teller.to_json_string())
+    return {key: value for key, value in fields.items() if key == "_class_name" or not key.startswith("_")}
+
+
+def skeleton(config: dict[str, Any], where: str) -> nn.Module:
+    """Build the model of a configuration without memory for its weights; its buffers are real.
+
+    Raises
+    ------
+    DataError
+        The configuration is of no model that diffusers or transformers knows.
+    """
+    try:
+        with parameters_without_memory():
+            if "_class_name" in config:
+                import diffusers
+
+                built: nn.Module = getattr(diffusers, config["_class_name"]).from_config(config)
+            else:
+                from transformers import AutoConfig, AutoModel
+
+                built = AutoModel.from_config(AutoConfig.for_model(**config))
+    except Exception as error:  # what the two libraries throw has no common class
+        told = " ".join(str(error).split())[:200]
+        raise DataError(f"{where} is of no model that can be built: {type(error).__name__}: {told}", hint=AGAIN) from error
+    return built
+
+
+def renamed(model: Any, listed: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield (name in the model, name in the files): both libraries read weights under names of their older versions too."""
+    names = list(listed)
+    if hasattr(model, "_fix_state_dict_keys_on_load"):  # diffusers
+        found = {name: name for name in names}
+        model._fix_state_dict_keys_on_load(found)
+        yield from found.items()
+        return
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightRenaming, rename_source_key
+
+    conversions = get_model_conversion_mapping(model)
+    renamings = [item for item in conversions if isinstance(item, WeightRenaming)]
+    others: Any = [item for item in conversions if not isinstance(item, WeightRenaming)]
+    state = model.state_dict()
+    for name in names:
+        new, merged = rename_source_key(name, renamings, others, model.base_model_prefix, state)
+        if merged is None:  # else several stored tensors make one: it is not found, and told as lacking
+            yield new, name
+
+
+def kept_in_float32(model: Any) -> frozenset[str]:
+    """Return the names of modules whose weights a family keeps in float32, whatever it computes in."""
+    strict = getattr(model, "_keep_in_fp32_modules_strict", None) or ()
+    return frozenset(getattr(model, "_keep_in_fp32_modules", None) or ()) | frozenset(strict)

@@ -1,0 +1,83 @@
+"""Moments of the episodes that ranked and of those that did not in; what a layer reaches on the second out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+
+from layerscout.probe.evidence.components import Components, Errors, components, squares_of, target_share
+from layerscout.probe.evidence.controls import autoregression_error, diagonals, persistence_error
+from layerscout.probe.moments.moments import Sums
+from layerscout.probe.solve.crossfit import OutOfFold
+from layerscout.probe.solve.rank import Entropy, effective_rank, entropy_without_groups, scatter
+from layerscout.probe.solve.ridge import DEAD, fit, squared_errors, weighted_errors
+
+
+def confirm(
+    train: Sums,
+    groups: Sums,
+    pilot: Float[np.ndarray, " feature"],
+    penalties: Sequence[float],
+    found: OutOfFold,
+    live: Float[np.ndarray, " feature"],
+    has_reward: bool,
+    covariance: Entropy,
+    correlation: Entropy,
+) -> Components:
+    """Fit on all rows that ranked, with the penalty of the best mean validation R² there, and test on ``groups``.
+
+    Ranks are those of the tested rows alone, which are fewer than those that ranked, so they come out a little lower; their
+    values without each group use the derivative found on the rows that ranked.
+
+    Parameters
+    ----------
+    train, groups
+        Moments of all rows that ranked, and of each group of the confirmation set.
+    pilot
+        The features' shift.
+    penalties
+        As given to ``cross_fit``, whose result is ``found``.
+    live
+        1 for a feature that varies over the rows that ranked, else 0.
+    covariance, correlation
+        Spectral entropies over the rows that ranked.
+    """
+    width = len(live)
+    train, groups = _with_targets(train, width + has_reward), _with_targets(groups, width + has_reward)
+    total = groups.pool(np.arange(len(groups.count)))
+    squares = squares_of(total)[:width]
+    unit = max(10 * np.finfo(pilot.dtype).eps, DEAD)
+    noise = np.maximum(DEAD * total.count * (total.y[:width] / total.count + pilot) ** 2, unit * total.yy[:width])
+    live = live * (squares > noise)
+    latents = slice(0, width)
+    penalty = penalties[int(np.argmax(found.transition_path))]
+    scalar_penalties = np.asarray(penalties)[np.argmax(found.scalar_path[:, : int(has_reward)], axis=0)]
+    with_action, _, reward = fit(train, pilot, penalty, scalar_penalties)
+    each = [groups[group] for group in range(len(groups.count))]
+    forecast = diagonals(groups, width)
+    errors = Errors(
+        reward=np.array([squared_errors(reward, one, slice(width, width + 1))[0] for one in each]) if has_reward else None,
+        transition=squared_errors(with_action, total, latents),
+        transition_share=np.array(weighted_errors(with_action, each, latents, target_share(groups, latents, live))),
+        persistence=persistence_error(forecast),
+        autoregression=autoregression_error(diagonals(_as_one_group(train), width), forecast),
+    )
+    spread = scatter(total, width) / total.count
+    variance = np.diagonal(spread)
+    scale = np.sqrt(np.where((live > 0) & (variance > noise / total.count), variance, np.inf))
+    entropies = []
+    for ranked, matrix in ((covariance, spread), (correlation, spread / scale / scale[:, None])):
+        value = float(np.log(effective_rank(scipy.linalg.eigvalsh(matrix, driver="evd", check_finite=False))))
+        entropies.append(np.append(value, entropy_without_groups(value, ranked.slope, groups, total, width)))
+    return components(groups, errors, live, *entropies)
+
+
+def _with_targets(sums: Sums, count: int) -> Sums:
+    return Sums(sums.count, sums.x, sums.y[..., :count], sums.xx, sums.xy[..., :count], sums.yy[..., :count])
+
+
+def _as_one_group(sums: Sums) -> Sums:
+    return Sums(*(np.asarray(getattr(sums, name))[None] for name in sums.__dataclass_fields__))

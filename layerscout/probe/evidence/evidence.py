@@ -1,0 +1,176 @@
+"""One layer's moments in, everything measured about the layer out: figures with their leave-one-group-out values."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from layerscout.cache.records import Record
+from layerscout.probe.config import ProbeConfig
+from layerscout.probe.evidence.components import (
+    Components,
+    Errors,
+    LeftOut,
+    components,
+    divide,
+    jackknife,
+    left,
+    mean_r2,
+    single_r2,
+    squares_of,
+    target_share,
+)
+from layerscout.probe.evidence.confirm import confirm
+from layerscout.probe.evidence.controls import autoregression_out_of_fold, bits, diagonals, persistence_error
+from layerscout.probe.moments.moments import Moments, Sums
+from layerscout.probe.questions.splits import Split
+from layerscout.probe.questions.targets import REWARD, SHIFTED, Transitions
+from layerscout.probe.solve.crossfit import OutOfFold, cross_fit, pool_folds
+from layerscout.probe.solve.rank import (
+    correlation_entropy,
+    covariance_entropy,
+    entropy_without_groups,
+    massive_features,
+    participation_ratio,
+    rankme,
+)
+from layerscout.probe.solve.ridge import rounding, scaling, standardise
+
+__all__ = ["Evidence", "TargetFigure", "jackknife", "measure"]
+
+SPECTRUM = 256  # eigenvalues that are kept
+
+
+class TargetFigure(Record):
+    """R² of a target, and without each episode group; for several columns, the mean over them."""
+
+    r2: float
+    left: LeftOut | None
+
+
+class Evidence(Components):
+    """One layer's figures, before any weighting, from the episodes that rank; R² are out-of-fold."""
+
+    name: str
+    role: Literal["layer", "control", "twin"]
+    depth: int
+    width: int
+    rows: int
+    nonfinite_rows: int = 0
+    live_features: int
+    massive_features: int
+    reward_r2_shifted: LeftOut
+    transition_r2_without_action: float | None
+    transition_r2_weighted: float | None
+    bits_action: float | None
+    bits_action_by_chance: float | None
+    bits_total: float | None
+    correlation_rank: float  # dimensions, as the three below
+    participation_ratio: float
+    rankme: float | None
+    rankme_centred: float | None
+    spectrum: tuple[float, ...]  # eigenvalue shares of the covariance, falling
+    targets: dict[str, TargetFigure | None]
+    penalties: tuple[float, ...]
+    transition_path: tuple[float, ...] | None  # mean validation R² of every penalty
+    reward_path: tuple[float, ...] | None
+    transition_penalties: tuple[float, ...]  # chosen in each fold
+    reward_penalties: tuple[float, ...]
+    at_grid_edge: float  # largest share of folds, over both probes, that asked for a penalty beyond the grid
+    confirmation: Components | None
+    method: Literal["exact", "sketch", "dual"] = "exact"
+    method_error: float | None = None  # largest difference of an R² to the exact one on a part of the rows
+    precision: Literal["float32", "float64"] = "float64"  # of the products
+    float32_error: float | None = None  # by how much float32 products would have moved an R², if that is why they are float64
+
+
+def measure(
+    name: str,
+    role: Literal["layer", "control", "twin"],
+    depth: int,
+    moments: Moments,
+    transitions: Transitions,
+    split: Split,
+    config: ProbeConfig,
+    largest_blur: float = np.inf,
+) -> Evidence:
+    """Turn a layer's moments into its evidence; no row is read again.
+
+    Raises
+    ------
+    Blurred
+        The rounding of the products may have moved an R² by more than ``largest_blur``.
+    """
+    width, names = moments.width, transitions.target_names
+    groups, held = divide(moments.groups, split)
+    ranking = Moments(width, groups, moments.edges, moments.shift, moments.nonfinite_rows)
+    dealt = Split(split.group_of_episode, split.fold_of_group[split.ranking])
+    total, folds = pool_folds(ranking, dealt)
+    by = scaling(total, moments.shift)
+    live = (by.y_variance[:width] > 0).astype(np.float64)
+    grid = [penalty + rounding(moments.precision, width) for penalty in config.penalties]
+    shifted = np.array([column for column, name in enumerate(names) if name == SHIFTED], dtype=np.int64)
+    found = cross_fit(ranking, dealt, total, folds, grid, config.inner, live, pooled=shifted, largest_blur=largest_blur)
+
+    standardised = standardise(total, by)
+    covariance = covariance_entropy(total, width)
+    correlation = correlation_entropy(standardised[0][:width, :width] / total.count, by.x_scale[:width])
+    entropies = [
+        np.append(part.value, entropy_without_groups(part.value, part.slope, groups, total, width)) for part in (covariance, correlation)
+    ]
+    has_reward, forecast = REWARD in names, diagonals(groups, width)
+    reward_error = found.scalars[:, 0] if has_reward else None
+    trivial = (persistence_error(forecast), autoregression_out_of_fold(forecast, dealt.fold_of_group))
+    parts = components(groups, Errors(reward_error, found.transition, found.transition_share, *trivial), live, *entropies)
+    information = bits(total, standardised, moments.edges, live, bool(transitions.levels))
+    singular = rankme(total, moments.shift, covariance, rounding(moments.precision, width))
+    squares = squares_of(total)
+    confirmation = confirm(total, held, moments.shift, grid, found, live, has_reward, covariance, correlation) if held is not None else None
+    return Evidence(
+        **parts.model_dump(),
+        name=name,
+        role=role,
+        depth=depth,
+        width=width,
+        rows=int(total.count),
+        nonfinite_rows=moments.nonfinite_rows,
+        live_features=int(live.sum()),
+        massive_features=massive_features(by.y_variance[:width]),
+        reward_r2_shifted=tuple(float(1 - found.scalars[:, column].sum() / squares[width + column]) for column in shifted),
+        transition_r2_without_action=float(1 - found.transition_alone_share.sum()) if live.any() else None,
+        transition_r2_weighted=float(1 - live @ found.transition / (live @ squares[:width])) if live.any() else None,
+        bits_action=information.action,
+        bits_action_by_chance=information.action_by_chance,
+        bits_total=information.total,
+        correlation_rank=float(np.exp(correlation.value)),
+        participation_ratio=participation_ratio(covariance.shares),
+        rankme=singular[0],
+        rankme_centred=singular[1],
+        spectrum=tuple(covariance.shares[:SPECTRUM].tolist()),
+        targets=dict.fromkeys(transitions.undefined) | target_figures(found, groups, names, width),
+        penalties=config.penalties,
+        transition_path=tuple(found.transition_path.tolist()) if live.any() else None,
+        reward_path=tuple(found.scalar_path[:, 0].tolist()) if has_reward else None,
+        transition_penalties=tuple(config.penalties[choice] for choice in found.transition_choice),
+        reward_penalties=tuple(config.penalties[choice] for choice in found.scalar_choice[:, 0]) if has_reward else (),
+        at_grid_edge=float(max(found.transition_falling.mean(), found.reward_falling.mean() if has_reward else 0.0)),
+        confirmation=confirmation,
+    )
+
+
+def target_figures(found: OutOfFold, groups: Sums, names: tuple[str, ...], width: int) -> dict[str, TargetFigure | None]:
+    """R² of every other target; its columns lie side by side."""
+    figures: dict[str, TargetFigure | None] = {}
+    for name in dict.fromkeys(names):
+        if name in (REWARD, SHIFTED):
+            continue
+        first, count = names.index(name), names.count(name)
+        error = found.scalars[:, first : first + count]
+        if count == 1:
+            figure = single_r2(error[:, 0], groups, width + first)
+        else:
+            columns, live = slice(width + first, width + first + count), np.ones(count)
+            figure = mean_r2(error.sum(axis=0), error @ target_share(groups, columns, live), groups, columns, live)
+        figures[name] = TargetFigure(r2=float(figure[0]), left=left(figure))
+    return figures

@@ -1,0 +1,126 @@
+"""One span of a layer's rows in; counts, sums and products of its transitions, group by group, out.
+
+The borders of spans lie at fixed rows, and every sum inside a span is taken in an order that depends on the rows alone. So
+the same rows give the same bits, however the store is cut into chunks, and wherever and in which order spans are added up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from layerscout.probe.moments.products import Buffer, Edges, sequence
+from layerscout.probe.moments.rows import Reader, bad_rows, blocks, widen
+from layerscout.probe.moments.sums import ColumnSums, LatentSums
+from layerscout.probe.questions.scalars import Scalars
+from layerscout.probe.questions.splits import CONFIRMATION, Split
+from layerscout.probe.questions.targets import Transitions
+
+SPAN_ROWS_A_FEATURE = 512  # the partials of a span then take 0.3 of its rows in float16, at 25 groups
+LEAST_SPAN_ROWS = 65_536
+DIGEST_ROWS = 4096  # turned into numbers at once
+DIGEST_ROWS = 65_536
+ALIGNMENT = 4096  # rows of a chunk, as stores are written by default: a chunk that lies on a border is read twice
+
+
+@dataclass(frozen=True)
+class Borders:
+    """First and last row of a span, less the shift; how many of its rows are not finite, and the first such row or -1."""
+
+    first: Float[np.ndarray, " feature"]
+    last: Float[np.ndarray, " feature"]
+    nonfinite: int
+    first_nonfinite: int
+
+
+@dataclass(frozen=True)
+class Moves:
+    """The transitions inside the rows ``[start, stop)``, in row order; ``ranks`` tells which groups do."""
+
+    start: int
+    stop: int
+    row: Int[np.ndarray, " transition"]
+    group: Int[np.ndarray, " transition"]
+    inputs: Float[np.ndarray, "transition action"]
+    scalars: Scalars
+    ranks: Bool[np.ndarray, " group"]
+
+    @cached_property
+    def digests(self) -> tuple[str, str]:
+        """Names of what the sums depend on besides the rows: which transitions there are, and their actions and targets."""
+        return _digest(self.row - self.start, self.group, self.ranks), _digest(self.inputs, self.scalars)
+
+
+def _digest(*arrays: Any) -> str:
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(f"{array.dtype.str}{array.shape}".encode())
+        for first in range(0, len(array), DIGEST_ROWS):  # targets are not kept as a whole
+            found.update(np.ascontiguousarray(np.asarray(array[first : first + DIGEST_ROWS])).data)
+    return found.hexdigest()
+
+
+def span_rows(width: int) -> int:
+    """Rows of a span of a layer: a property of its width alone, never of the machine."""
+    rows = max(LEAST_SPAN_ROWS, SPAN_ROWS_A_FEATURE * width)
+    return -(-rows // ALIGNMENT) * ALIGNMENT
+
+
+def spans(rows: int, width: int) -> list[tuple[int, int]]:
+    """Cut a layer's rows."""
+    size = span_rows(width)
+    return [(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+
+def moves(transitions: Transitions, split: Split, start: int, stop: int) -> Moves:
+    """Pick the transitions both of whose rows lie in ``[start, stop)``."""
+    here = slice(*np.searchsorted(transitions.row, [start, stop - 1]))
+    group = split.group_of_episode[transitions.episode[here]]
+    ranks = split.fold_of_group != CONFIRMATION
+    return Moves(start, stop, transitions.row[here], group, transitions.inputs[here], transitions.scalars[here], ranks)
+
+
+def add_up(
+    reader: Reader, chosen: Moves, shift: Float[np.ndarray, " feature"], latents: LatentSums | None, columns: ColumnSums | None
+) -> Borders:
+    """Read a span once and add what its transitions give to ``latents`` and ``columns``; either may be left out.
+
+    Rows with a NaN or an infinity are counted, and the transitions from and to them left out.
+    """
+    width, wide = len(shift), chosen.inputs.shape[1] + chosen.scalars.shape[1]
+    scratch = np.empty((width, width), shift.dtype)
+    places = [np.flatnonzero(chosen.group == group) for group in range(len(chosen.ranks))]
+    buffers = [Buffer(group, sequence(chosen.row[own], own), width, wide, shift.dtype) for group, own in enumerate(places) if len(own)]
+    edges = Edges(chosen.row[chosen.ranks[chosen.group]], width, shift.dtype)
+    given, sums = (chosen.inputs, chosen.scalars), (latents, columns)
+    first, last = np.empty_like(shift), np.empty_like(shift)
+    nonfinite, first_nonfinite = 0, -1
+    space = np.empty((0, width), shift.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # told apart later, when the sums are not finite
+        for start, stored in blocks(reader, chosen.start, chosen.stop):
+            if len(space) <= len(stored):
+                space = np.empty((len(stored) + 1, width), shift.dtype)
+            rows = space[: len(stored) + 1]
+            widen(stored, shift, rows[:-1])
+            rows[-1] = 0
+            bad = bad_rows(rows[:-1])
+            if bad is not None:
+                first_nonfinite = start + int(bad.argmax()) if not nonfinite else first_nonfinite
+                nonfinite += int(bad.sum())
+            if start == chosen.start:
+                first[:] = rows[0]
+            last[:] = rows[-2]
+            if latents is not None:
+                edges.take(start, rows, bad, latents.edges, scratch)
+            for buffer in buffers:
+                buffer.take(start, rows, bad, given, sums, scratch)
+        if latents is not None:
+            edges.flush(latents.edges, scratch)
+        for buffer in buffers:
+            buffer.flush(chosen.inputs.shape[1], sums, scratch)
+    return Borders(first, last, nonfinite, first_nonfinite)

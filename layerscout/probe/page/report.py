@@ -1,0 +1,197 @@
+"""A ranking in; layer_analysis.csv and .md, selected_layer.txt and the text for a terminal out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from layerscout.cache.records import Estimate, LayerScore, Ranking, Selection, as_table_value, write_atomic
+from layerscout.probe.page.svg import shorten
+from layerscout.probe.page.wording import UNTRAINED, formula, ordering, short_kind, title, why
+
+CSV_NAME, TABLE_NAME, SELECTED_NAME, PAGE_NAME = "layer_analysis.csv", "layer_analysis.md", "selected_layer.txt", "probe.html"
+FIGURE_NAMES = ("score_by_depth.svg", "score_by_depth.png")
+UNDEFINED = "n/a"
+ESTIMATES = (
+    "reward_r2",
+    "transition_r2",
+    "effective_rank",
+    "score",
+    "skill_score",
+    "reward_r2_shuffled",
+    "transition_skill",
+    "behind_best",
+)
+CONFIRMED = ("reward_r2", "transition_r2", "effective_rank", "score")
+TRANSITION = ("persistence_r2", "autoregression_r2", "transition_gain", "transition_r2_without_action", "transition_r2_weighted")
+ACTION = ("bits_action", "bits_action_by_chance", "bits_total")
+RANKS = ("correlation_rank", "log_rank", "participation_ratio", "rankme", "rankme_centred")
+COUNTS = ("live_features", "massive_features", "nonfinite_rows")
+NUMBERS = (*TRANSITION, *ACTION, *RANKS, "p_top_k", "p_top_k_weights", "method_error")
+ENDS = ("low", "high")
+COLUMNS = (
+    *("layer", "reward_r2", "transition_r2", "effective_rank", "composite_score", "role", "depth", "width", "rank", "store", "label"),
+    *(f"{name}_{end}" for name in ESTIMATES[:4] for end in ENDS),
+    *(f"{name}{end}" for name in ESTIMATES[4:] for end in ("", "_low", "_high")),
+    *("p_top_k", "p_top_k_weights"),
+    *(f"confirmation_{name}{end}" for name in CONFIRMED for end in ("", "_low", "_high")),
+    *(*TRANSITION, *ACTION, *RANKS, *COUNTS, "method", "method_error", "flags"),
+    *("score_kind", "score_version", "weights", "normalisation"),
+)
+
+
+def write_tables(ranking: Ranking, selection: Selection, out: Path) -> None:
+    """Write the tables and the selected layer's name; each file whole or not at all."""
+    write_atomic(out / CSV_NAME, layer_csv(ranking).encode())
+    write_atomic(out / TABLE_NAME, layer_markdown(ranking, selection).encode())
+    best = ranking.candidates[0]
+    place = f"store {best.store_id}\n" if len(ranking.stores) > 1 else ""
+    write_atomic(out / SELECTED_NAME, f"{best.name}\n{why(ranking)}\n{place}{formula(ranking)}\n".encode())
+
+
+def layer_csv(ranking: Ranking) -> str:
+    """Return every figure of every layer as CSV: ``COLUMNS``, then three for every other target; an undefined figure is n/a."""
+    targets = dict.fromkeys(name for layer in ranking.layers for name in layer.targets)
+    columns = (*COLUMNS, *(f"target_{name}{end}" for name in targets for end in ("", "_low", "_high")))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval=UNDEFINED)
+    writer.writeheader()
+    for place, layer in enumerate(ranking.layers, 1):
+        row = _row(ranking, place, layer)
+        writer.writerow({column: UNDEFINED if value is None else value for column, value in row.items()})
+    return text.getvalue()
+
+
+def _row(ranking: Ranking, place: int, layer: LayerScore) -> dict[str, Any]:
+    row: dict[str, Any] = {"layer": layer.name, "role": layer.role, "depth": layer.depth, "width": layer.width}
+    row |= {"rank": place if layer.role == "layer" else None, "store": layer.store_id or None, "label": layer.label or None}
+    for name in ESTIMATES:
+        row |= _three(name, getattr(layer, name))
+    row["composite_score"] = row.pop("score")
+    for name in CONFIRMED:
+        row |= _three(f"confirmation_{name}", getattr(layer.confirmation, name) if layer.confirmation else None)
+    for name, estimate in layer.targets.items():
+        row |= _three(f"target_{name}", estimate)
+    row |= {name: _rounded(getattr(layer, name)) for name in NUMBERS} | {name: getattr(layer, name) for name in COUNTS}
+    row |= {
+        "method": layer.method,
+        "flags": " ".join(layer.flags),
+        "score_kind": ranking.score_kind,
+        "score_version": ranking.score_version,
+    }
+    return row | {"weights": " ".join(f"{weight:g}" for weight in ranking.weights), "normalisation": ranking.normalisation}
+
+
+def _three(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    if estimate is None:
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"))
+    return {name: _rounded(estimate.value), f"{name}_low": _rounded(estimate.low), f"{name}_high": _rounded(estimate.high)}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def layer_markdown(ranking: Ranking, selection: Selection) -> str:
+    """Return the ranking as a table with its intervals, controls, confirmation, notes and choices."""
+    held = f" {ranking.confirmation_episodes:,} more episodes are held out." if ranking.confirmation_episodes else ""
+    lines = [
+        f"# Layers of {', '.join(dict.fromkeys(store.backbone for store in ranking.stores)) or ranking.backbone}",
+        "",
+        f"{ranking.rows:,} transitions of {ranking.episodes} episodes, {ranking.folds} folds split by episode.{held} Brackets: 95 % intervals (shuffled reward: range).",
+        "",
+        f"{formula(ranking)}.",
+        "",
+    ]
+    rows = []
+    for place, layer in enumerate(ranking.layers, 1):
+        estimates = (ordering(ranking, layer), layer.behind_best, layer.p_top_k, layer.reward_r2, layer.reward_r2_shuffled)
+        figures = (layer.transition_r2, layer.persistence_r2, layer.transition_gain, layer.bits_action, layer.effective_rank)
+        first = (str(place) if layer.role == "layer" else layer.role, title(ranking, layer))
+        rows.append((*first, *map(as_table_value, (*estimates, *figures)), method(layer), " ".join(layer.flags)))
+    score = short_kind(ranking)
+    head = ("#", "layer", score, "behind best", f"P(top {ranking.top_k or 'k'})", "reward R²", "shuffled reward", "transition R²")
+    lines += table((*head, "persistence", "gain", "bits of action", "effective rank", "method", "flags"), rows)
+    lines += confirmation_table(ranking)
+    lines += ["", "Handed to reinforcement learning: " + ", ".join(f"{choice.layer} ({choice.kind})" for choice in selection.choices) + "."]
+    return "\n".join([*lines, "", *(f"- {note}" for note in ranking.notes)]).rstrip() + "\n"
+
+
+def confirmation_table(ranking: Ranking) -> list[str]:
+    """Return the best layers' figures on the held-out episodes beside those of the ranking; nothing when none were held out."""
+    rows = []
+    for layer in ranking.layers:
+        if (held := layer.confirmation) is not None:
+            pairs = ((ordering(ranking, layer), held.score), (layer.reward_r2, held.reward_r2), (layer.transition_r2, held.transition_r2))
+            rows.append((title(ranking, layer), *(as_table_value(figure) for pair in pairs for figure in pair)))
+    if not rows:
+        return []
+    head = [f"{figure}, {where}" for figure in ("score", "reward R²", "transition R²") for where in ("ranking", "held out")]
+    return [
+        "",
+        "## Confirmation",
+        "",
+        f"On {ranking.confirmation_episodes:,} episodes that had no part in the ranking.",
+        "",
+        *table(("layer", *head), rows),
+    ]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table; a bar in a cell stays a bar."""
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def method(layer: LayerScore) -> str:
+    """Return how the layer was solved, with its error against the exact answer where there is one."""
+    return layer.method if layer.method_error is None else f"{layer.method}, error {layer.method_error:.1g}"
+
+
+def as_text(ranking: Ranking, columns: int = 120) -> str:
+    """Return the ranking for a terminal: one aligned line a layer, then flags, held-out scores, notes, and why the best is the best."""
+    score = short_kind(ranking)
+    rows: list[tuple[str, ...]] = [
+        ("#", score, "behind the best", f"P(top {ranking.top_k or 'k'})", "reward R²", "transition R²", "gain", "rank")
+    ]
+    for place, layer in enumerate(ranking.layers, 1):
+        sure = (as_table_value(ordering(ranking, layer)), as_table_value(layer.behind_best) if layer.behind_best else "")
+        chance = "" if layer.p_top_k is None else f"{layer.p_top_k:.2f}"
+        parts = (
+            _value(layer.reward_r2),
+            _value(layer.transition_r2),
+            as_table_value(layer.transition_gain, 2),
+            as_table_value(layer.effective_rank.value),
+        )
+        rows.append((str(place) if layer.role == "layer" else layer.role, *sure, chance, *parts))
+    kept = [place for place in range(len(rows[0])) if any(row[place] for row in rows[1:])]
+    cells = [[row[place] for place in kept] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    room = max(12, columns - sum(widths) - 2 * len(widths))
+    names = ["layer", *(shorten(title(ranking, layer).removesuffix(UNTRAINED), room) for layer in ranking.layers)]  # "twin" says it
+    widths.insert(1, max(map(len, names)))
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip((row[0], name, *row[1:]), widths, strict=True)).rstrip()
+        for row, name in zip(cells, names, strict=True)
+    ]
+    told = [*_flag_lines(ranking), *(f"note: {note}" for note in ranking.notes)]
+    told += [
+        f"held out: {title(ranking, layer)} {as_table_value(layer.confirmation.score)}" for layer in ranking.layers if layer.confirmation
+    ]
+    told += [f"score: {formula(ranking)}", f"best: {title(ranking, ranking.candidates[0])}, {why(ranking)}"]
+    return "\n".join([*lines, *(wrapped for line in told for wrapped in textwrap.wrap(line, columns, subsequent_indent="  "))])
+
+
+def _value(estimate: Estimate | None) -> str:
+    return as_table_value(None if estimate is None else estimate.value, 2)
+
+
+def _flag_lines(ranking: Ranking) -> list[str]:
+    lines = []
+    for flag in dict.fromkeys(flag for layer in ranking.layers for flag in layer.flags):
+        flagged = [title(ranking, layer) for layer in ranking.layers if flag in layer.flags]
+        lines.append(f"{flag}: {'every layer' if len(flagged) == len(ranking.layers) else ', '.join(flagged)}")
+    return lines

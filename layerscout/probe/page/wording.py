@@ -1,0 +1,89 @@
+"""A ranking in, the sentences and labels of all its outputs out."""
+
+from __future__ import annotations
+
+from layerscout.cache.records import Estimate, LayerScore, Ranking, as_table_value
+from layerscout.probe.ranking import score
+
+UNTRAINED = " (untrained)"
+
+
+def ordering(ranking: Ranking, layer: LayerScore) -> Estimate | None:
+    """Return the score that orders this ranking."""
+    return score.ordering(layer, short_kind(ranking))
+
+
+def short_kind(ranking: Ranking) -> str:
+    """Return the name of the score that orders, without its version: ``S``, ``S-across`` or ``S-skill``."""
+    return ranking.score_kind.partition("/")[0]
+
+
+def twin_of(ranking: Ranking, layer: LayerScore) -> LayerScore | None:
+    """Return the same block of the untrained backbone."""
+    return next((one for one in ranking.layers if one.role == "twin" and (one.name, one.label) == (layer.name, layer.label)), None)
+
+
+def store_label(ranking: Ranking, store_id: str) -> str:
+    """Return what tells a store from the others: its label, else its backbone."""
+    found = next((store for store in ranking.stores if store.store_id == store_id), None)
+    return (found.label or found.backbone) if found else ranking.backbone
+
+
+def title(ranking: Ranking, layer: LayerScore) -> str:
+    """Return a layer's name, with its store's label when there are several, and "untrained" for a twin."""
+    name = f"{layer.label}: {layer.name}" if len(ranking.stores) > 1 and layer.label else layer.name
+    return name + UNTRAINED if layer.role == "twin" else name
+
+
+def parts_of(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, float | None], ...]:
+    """Return what each part adds to the score that orders; None where the part is undefined (it then adds 0)."""
+    names, values = _parts(ranking, layer)
+    return tuple(
+        (f"{weight:g} · {name}", None if value is None else weight * value)
+        for weight, name, value in zip(ranking.weights, names, values, strict=True)
+    )
+
+
+def _parts(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, str, str], tuple[float | None, ...]]:
+    reward = score.normalise(layer.reward_r2.value, ranking.normalisation) if layer.reward_r2 else None
+    if short_kind(ranking) == "S-skill":
+        skill = max(0.0, layer.transition_skill.value) if layer.transition_skill else None
+        return ("reward R²", "transition skill", "log rank"), (reward, skill, layer.log_rank)
+    transition = score.normalise(layer.transition_r2.value, ranking.normalisation) if layer.transition_r2 else None
+    if short_kind(ranking) == "S-across":
+        return ("reward R²", "transition R²", "log rank"), (reward, transition, layer.log_rank)
+    return ("reward R²", "transition R²", "effective rank / width"), (reward, transition, layer.effective_rank.value)
+
+
+def formula(ranking: Ranking) -> str:
+    """Return how the ranking's score was computed, with its weights, normalisation and version."""
+    names, _ = _parts(ranking, ranking.layers[0])
+    total = " + ".join(f"{weight:g} · {name}" for weight, name in zip(ranking.weights, names, strict=True))
+    how = "clipped to [0, 1]" if ranking.normalisation == "clip" else "as clip((R² + 1) / 2, 0, 1)"
+    return f"{ranking.score_kind}: {total}, R² {how}"
+
+
+def why(ranking: Ranking) -> str:
+    """One line that says why the best layer is the best, how far the next one and the controls are, and how sure that is."""
+    best, *rest = ranking.candidates
+
+    def shown(layer: LayerScore) -> str:
+        return layer.name if layer.role == "twin" else title(ranking, layer)
+
+    text = f"score {as_table_value(ordering(ranking, best))}: reward R² {as_table_value(best.reward_r2)}, "
+    if short_kind(ranking) == "S":
+        text += f"transition R² {as_table_value(best.transition_r2)}, relative effective rank {as_table_value(best.effective_rank)}"
+    else:
+        text += f"transition skill {as_table_value(best.transition_skill)}, log rank {as_table_value(best.log_rank)}"
+    if best.confirmation is not None:
+        text += f"; on held-out episodes {as_table_value(best.confirmation.score)}"
+    others = [("next best", layer) for layer in rest[:1]]
+    others += [("control", layer) for layer in ranking.layers if layer.role == "control"]
+    others += [("untrained", twin)] if (twin := twin_of(ranking, best)) is not None else []
+    for kind, layer in others:
+        text += f"; {kind} {shown(layer)} {as_table_value(ordering(ranking, layer))}"
+        if kind == "next best" and layer.behind_best is not None:
+            text += f", behind by {as_table_value(layer.behind_best)}"
+    if best.p_top_k is not None and ranking.top_k is not None:
+        text += f"; in the top {ranking.top_k} with probability {best.p_top_k:.2f}"
+    return text + (f"; flags {' '.join(best.flags)}" if best.flags else "")

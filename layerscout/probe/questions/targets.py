@@ -1,0 +1,167 @@
+"""A store's index columns in; its transitions with actions, rewards, shifted rewards and every other target out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from layerscout.errors import DataError
+from layerscout.probe.config import ProbeConfig
+from layerscout.probe.questions.rewards import return_to_go, reward_columns, varying
+from layerscout.probe.questions.scalars import Scalars
+from layerscout.probe.questions.splits import held_out
+
+REWARD, SHIFTED, RETURN = "reward", "reward shifted", "return_to_go"
+KNOWN_TARGETS = ("state", RETURN, "expert_action")
+ALWAYS_READ = ("episode", "step", "action", "reward")
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Pairs of consecutive rows of one episode, in row order.
+
+    Attributes
+    ----------
+    row
+        Row of z_t; z_{t+1} lies in ``row + 1``.
+    episode
+        Episode of each transition, renumbered 0, 1, ... in row order.
+    inputs
+        The actions as numbers: a one-hot code of discrete ones, else the columns that vary, with mean 0 and variance 1. No
+        column when the data has no actions or only one, which can explain nothing.
+    levels
+        Number of distinct discrete actions; 0 when they are continuous or there is no column.
+    scalars
+        Reward and its circularly shifted copies (none when the reward is absent, or equal everywhere), then the columns of
+        every other target. Each has mean 0 and variance 1 over the episodes that rank; shifted copies are 0 elsewhere.
+    target_names
+        Target of each column of ``scalars``: "reward", "reward shifted", or the target's own name, once a column.
+    undefined
+        Other targets that the data cannot give.
+    notes
+        What a reader of the ranking must know about the targets.
+    """
+
+    row: Int[np.ndarray, " transition"]
+    episode: Int[np.ndarray, " transition"]
+    inputs: Float[np.ndarray, "transition action_feature"]
+    levels: int
+    scalars: Scalars
+    target_names: tuple[str, ...]
+    undefined: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " episode"]:
+        """Transitions of each episode."""
+        return np.bincount(self.episode)
+
+    @property
+    def begins(self) -> Bool[np.ndarray, " transition"]:
+        """Where z_t is no other transition's successor."""
+        return np.diff(self.row, prepend=-2) != 1
+
+    @property
+    def ends(self) -> Bool[np.ndarray, " transition"]:
+        """Where z_{t+1} begins no other transition."""
+        return np.append(self.begins[1:], True)
+
+
+def needed_columns(there: Collection[str], config: ProbeConfig) -> tuple[str, ...]:
+    """Name the index columns to read of those that a store has."""
+    wanted = KNOWN_TARGETS if config.targets is None else config.targets
+    return (*ALWAYS_READ, *(name for name in wanted if name in there and name not in ALWAYS_READ))
+
+
+def find_transitions(columns: Mapping[str, Shaped[np.ndarray, "row ..."]], config: ProbeConfig) -> Transitions:
+    """Pair the rows of each episode and prepare every target but the activations themselves.
+
+    Parameters
+    ----------
+    columns
+        Index columns by name, those of ``needed_columns``: ``episode``, ``step``, ``action`` (integers, negative for none;
+        or real numbers [row, dimension], NaN for none), ``reward`` (NaN for none), and arrays [row] or [row, k] as targets.
+
+    Raises
+    ------
+    DataError
+        No episode has two rows, or some transitions have an action or a reward and others do not.
+    """
+    episode, step = columns["episode"], columns["step"]
+    row = np.flatnonzero((episode[1:] == episode[:-1]) & (step[1:] == step[:-1] + 1))
+    if not len(row):
+        raise DataError(f"the store's {len(episode)} rows hold no transition", hint="collect episodes of at least one step")
+    number = np.unique(episode[row], return_inverse=True)[1]
+    ranking = ~held_out(int(number.max()) + 1, config.confirmation, config.folds)[number]
+    inputs, levels, action_notes = _action_columns(columns["action"][row], ranking)
+    reward = columns["reward"][row].astype(np.float64)
+    scaled, by, reward_notes = reward_columns(reward, ranking, int(np.bincount(number).max()), config.shifts, config.seed)
+    parts, names, undefined = [scaled], [REWARD] * scaled.shape[1] + [SHIFTED] * len(by), []
+    for name in KNOWN_TARGETS if config.targets is None else config.targets:
+        found = _target_columns(name, columns, row, number, reward, bool(levels), config.discount)
+        found = varying(found, ranking) if np.isfinite(found).all() else found[:, :0]
+        parts.append(found)
+        names += [name] * found.shape[1]
+        undefined += [] if found.shape[1] else [name]
+    notes = (*action_notes, *reward_notes, *_undefined_notes(undefined, columns))
+    # the shuffled rewards of the confirmation episodes would be nobody's
+    place = np.where(ranking, np.cumsum(ranking) - 1, -1).astype(np.int32)
+    scalars = Scalars(np.hstack(parts), by, place, scaled[ranking].reshape(-1))
+    return Transitions(row, number, inputs, levels, scalars, tuple(names), tuple(undefined), notes)
+
+
+def _action_columns(
+    action: Shaped[np.ndarray, "transition ..."], ranking: Bool[np.ndarray, " transition"]
+) -> tuple[Float[np.ndarray, "transition action_feature"], int, tuple[str, ...]]:
+    action = action.reshape(len(action), -1)
+    discrete = action.dtype.kind in "iu"
+    missing = (action < 0 if discrete else ~np.isfinite(action)).any(axis=1)
+    none = np.zeros((len(action), 0), dtype=np.float32)
+    if missing.all():
+        return none, 0, ("the dataset has no actions: transition R² is without action, bits_action is n/a",)
+    if missing.any():
+        first = int(np.argmax(missing))
+        message = f"transition {first} has no action (column 'action' is {', '.join(map(str, action[first]))}) while others have one"
+        raise DataError(message, hint="collect the data again")
+    if discrete:
+        values, codes = np.unique(action[:, 0], return_inverse=True)
+        inputs, levels = np.eye(len(values), dtype=np.float32)[codes], len(values)
+    else:
+        inputs, levels = varying(action.astype(np.float64), ranking).astype(np.float32), 0
+    if levels == 1 or not inputs.shape[1]:
+        return none, 0, ("no actions to tell apart: transition R² is without action, bits_action is n/a",)
+    return inputs, levels, ()
+
+
+def _target_columns(
+    name: str,
+    columns: Mapping[str, Shaped[np.ndarray, "row ..."]],
+    row: Int[np.ndarray, " transition"],
+    episode: Int[np.ndarray, " transition"],
+    reward: Float[np.ndarray, " transition"],
+    discrete: bool,
+    discount: float,
+) -> Float[np.ndarray, "transition k"]:
+    if name == RETURN:
+        return return_to_go(reward, episode, discount)[:, None]
+    if name not in columns:
+        return np.zeros((len(row), 0))
+    values = columns[name][row].astype(np.float64).reshape(len(row), -1)
+    if name == "expert_action" and discrete and values.shape[1] == 1 and np.isfinite(values).all():
+        codes = np.unique(values, return_inverse=True)[1].reshape(-1)  # the order of action codes means nothing
+        return np.eye(int(codes.max()) + 1)[codes]
+    return values
+
+
+def _undefined_notes(undefined: list[str], columns: Mapping[str, Shaped[np.ndarray, "row ..."]]) -> tuple[str, ...]:
+    """One note on targets that the store has no column for, one on those whose column says nothing."""
+    absent = [name for name in undefined if name not in columns and name != RETURN]
+    silent = [name for name in undefined if name not in absent]
+    notes = [f"the dataset has no {', '.join(absent)}: R² is n/a"] if absent else []
+    return tuple([*notes, f"{', '.join(silent)} is missing in some transitions or the same in all: R² is n/a"] if silent else notes)

@@ -1,0 +1,210 @@
+"""One layer's moments in, out-of-fold squared errors of every target out; penalties are chosen inside the training episodes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from layerscout.probe.moments.moments import Moments, Sums
+from layerscout.probe.questions.splits import Split
+from layerscout.probe.solve.accuracy import Blurred, blur
+from layerscout.probe.solve.ridge import (
+    decompose,
+    fit,
+    rounding,
+    squared_errors,
+    squared_errors_of_both,
+    target_weights,
+    validate,
+    weighted_errors,
+)
+
+TINY = np.finfo(np.float64).tiny
+MATTERS = 1e-4  # of R²: a loss that falls by less falls towards rounding
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """What the probes got wrong on episodes that they were not fitted on.
+
+    Attributes
+    ----------
+    transition
+        Squared error of each next-latent target from [z, a], summed over all rows.
+    transition_share
+        Each group's part of the mean over live targets of error / total sum of squares; sums to 1 - R².
+    transition_alone_share
+        The same in each fold, from z alone.
+    scalars
+        Squared error of each group and scalar target; of a pooled one, each group has its share of rows of its fold's error.
+    transition_path, scalar_path
+        Mean validation R² of every penalty.
+    transition_choice, scalar_choice
+        Index of the penalty chosen in each fold.
+    transition_falling, reward_falling
+        In which folds the best penalty was an end of the grid and the loss was still falling towards it, by more than 1 %
+        and 10⁻⁴ of R² from its neighbour: a longer grid would have changed the fit.
+    """
+
+    transition: Float[np.ndarray, " feature"]
+    transition_share: Float[np.ndarray, " group"]
+    transition_alone_share: Float[np.ndarray, " fold"]
+    scalars: Float[np.ndarray, "group scalar"]
+    transition_path: Float[np.ndarray, " penalty"]
+    scalar_path: Float[np.ndarray, "penalty scalar"]
+    transition_choice: Int[np.ndarray, " fold"]
+    scalar_choice: Int[np.ndarray, "fold scalar"]
+    transition_falling: Bool[np.ndarray, " fold"]
+    reward_falling: Bool[np.ndarray, " fold"]
+
+
+def sums_of_squares(sums: Sums) -> Float[np.ndarray, "*group target"]:
+    """Total sum of squares of each target about its mean over the same rows, as in ``sklearn.metrics.r2_score``."""
+    count = np.asarray(sums.count)[..., None]
+    return np.maximum(sums.yy - sums.y**2 / np.maximum(count, 1), 0.0)
+
+
+def pool_folds(moments: Moments, split: Split) -> tuple[Sums, list[Sums]]:
+    """Add up the groups: all rows, and each fold."""
+    folds = [moments.groups.pool(np.flatnonzero(split.fold_of_group == fold)) for fold in range(split.folds)]
+    total = folds[0]
+    for fold in folds[1:]:
+        total = total + fold
+    return total, folds
+
+
+def cross_fit(
+    moments: Moments,
+    split: Split,
+    total: Sums,
+    folds: Sequence[Sums],
+    penalties: Sequence[float],
+    inner: str,
+    live: Float[np.ndarray, " feature"],
+    scaled: bool = True,
+    pooled: Int[np.ndarray, " pooled_scalar"] | None = None,
+    largest_blur: float = np.inf,
+) -> OutOfFold:
+    """Fit on all folds but one and test on that one, for every fold in turn.
+
+    Parameters
+    ----------
+    total, folds
+        From ``pool_folds``.
+    penalties
+        Rising, relative to the number of training rows.
+    inner
+        ``pair``: the penalty of a fold is chosen by fitting without it and its partner, and validating on the partner.
+        ``all``: by validating on each other fold in turn and adding the losses.
+    live
+        1 for a feature that varies over all transitions, else 0.
+    scaled
+        Whether latents are scaled to variance 1, as inputs and as targets. If not, ``live`` holds the weight of each target's
+        squared error. See ``ridge.scaling`` and ``ridge.target_weights``.
+    pooled
+        Scalars whose errors are wanted for all groups together only, which is quicker.
+    largest_blur
+        Of an R², by the rounding of the products; not looked at when infinite.
+
+    Raises
+    ------
+    Blurred
+        Rounding may have moved an R² by more than ``largest_blur``.
+    """
+    width, groups = moments.width, moments.groups
+    losses, scalar_losses = _inner_losses(total, folds, moments.shift, penalties, inner, live, scaled, largest_blur)
+    transition_choice, scalar_choice = losses.argmin(axis=1), scalar_losses.argmin(axis=1)
+
+    latents, scalars = slice(0, width), slice(width, None)
+    squares = sums_of_squares(total)[latents]
+    share = target_weights(squares, live, scaled)
+    transition, by_group, alone = np.zeros(width), np.zeros(split.groups), np.zeros(split.folds)
+    scalars_by_group = np.zeros((split.groups, scalar_choice.shape[1]))
+    pooled = np.zeros(0, dtype=np.int64) if pooled is None else pooled
+    single = np.setdiff1d(np.arange(scalar_choice.shape[1]), pooled)
+    for fold, tested in enumerate(folds):
+        members = np.flatnonzero(split.fold_of_group == fold).tolist()
+        penalty, scalar_penalties = penalties[transition_choice[fold]], np.asarray(penalties)[scalar_choice[fold]]
+        with_action, removal, scalar = fit(total - tested, moments.shift, penalty, scalar_penalties, scaled)
+        error, error_alone = squared_errors_of_both(with_action, removal, tested, latents)
+        transition += error
+        by_group[members] = weighted_errors(with_action, [groups[group] for group in members], latents, share)
+        alone[fold] = share @ error_alone
+        for group in members:
+            scalars_by_group[group, single] = squared_errors(scalar.of(single), groups[group], width + single)
+        together = squared_errors(scalar.of(pooled), tested, width + pooled)
+        scalars_by_group[np.ix_(np.array(members), pooled)] = np.outer(groups.count[members] / max(tested.count, 1), together)
+    validating = [folds[valid] for roles in inner_roles(split.folds, inner).values() for _, valid in roles]
+    mean = total.y / total.count
+    rows = sum(fold.count for fold in validating)
+    about = np.sum([_squares_about(mean, fold) for fold in validating], axis=0)[scalars]
+    reward_losses = scalar_losses[:, :, 0] / max(about[0], TINY) if len(about) else np.zeros_like(losses)
+    return OutOfFold(
+        transition,
+        by_group,
+        alone,
+        scalars_by_group,
+        1 - losses.sum(axis=0) / rows,
+        1 - scalar_losses.sum(axis=0) / np.maximum(about, TINY),
+        transition_choice,
+        scalar_choice,
+        still_falling(losses / rows * split.folds),
+        still_falling(reward_losses * split.folds),
+    )
+
+
+def _squares_about(mean: Float[np.ndarray, " target"], sums: Sums) -> Float[np.ndarray, " target"]:
+    return sums.yy - 2 * mean * sums.y + sums.count * mean**2
+
+
+def still_falling(losses: Float[np.ndarray, "fold penalty"]) -> Bool[np.ndarray, " fold"]:
+    if losses.shape[1] < 2:
+        return np.zeros(len(losses), dtype=bool)
+    best = losses.argmin(axis=1)
+    first = (best == 0) & (losses[:, 1] > 1.01 * losses[:, 0] + MATTERS)
+    last = (best == losses.shape[1] - 1) & (losses[:, -2] > 1.01 * losses[:, -1] + MATTERS)
+    return first | last
+
+
+def _inner_losses(
+    total: Sums,
+    folds: Sequence[Sums],
+    pilot: Float[np.ndarray, " feature"],
+    penalties: Sequence[float],
+    inner: str,
+    live: Float[np.ndarray, " feature"],
+    scaled: bool,
+    largest_blur: float,
+) -> tuple[Float[np.ndarray, "fold penalty"], Float[np.ndarray, "fold penalty scalar"]]:
+    """Validation losses of each outer fold. A pair of left-out folds shares one decomposition in both roles."""
+    count = len(folds)
+    scalars = total.y.shape[0] - len(live)
+    transition, scalar = np.zeros((count, len(penalties))), np.zeros((count, len(penalties), scalars))
+    for pair, roles in inner_roles(count, inner).items():
+        train = decompose(total - folds[pair[0]] - folds[pair[1]], pilot, live, scaled)
+        for tested, validated in roles:
+            grid = list(penalties)
+            if largest_blur < np.inf:  # the first fit tells for all of them
+                grid += [penalty + rounding(pilot.dtype.name, len(live)) for penalty in penalties]
+            losses, scalar_losses = validate(train, folds[validated], grid)
+            if largest_blur < np.inf and (amount := blur(losses, scalar_losses, folds[validated], total.y / total.count)) > largest_blur:
+                raise Blurred(amount)
+            largest_blur = np.inf
+            transition[tested] += losses[: len(penalties)]
+            scalar[tested] += scalar_losses[: len(penalties)]
+    return transition, scalar
+
+
+def inner_roles(folds: int, inner: str) -> dict[tuple[int, int], tuple[tuple[int, int], ...]]:
+    """Tell which (tested, validated) folds each pair of left-out folds serves; a pair costs one decomposition.
+
+    With ``pair``, neighbours are partners: (0, 1), (2, 3) and so on; of an odd number the last one's partner is fold 0.
+    """
+    if inner == "all":
+        return {pair: (pair, pair[::-1]) for pair in itertools.combinations(range(folds), 2)}
+    pairs = {(fold, fold + 1): ((fold, fold + 1), (fold + 1, fold)) for fold in range(0, folds - 1, 2)}
+    return pairs | ({(0, folds - 1): ((folds - 1, 0),)} if folds % 2 else {})

@@ -1,0 +1,142 @@
+"""Feature covariances in; effective ranks and their relatives, over all rows and without each episode group, out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+
+from layerscout.probe.moments.moments import Sums
+
+MASSIVE = 10.0  # times the median standard deviation of the features that vary
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """Spectral entropy H = -Σ p ln p of a matrix, with p = eigenvalues / their sum.
+
+    Attributes
+    ----------
+    shares
+        p, falling.
+    slope
+        Derivative of H in the covariance of z_t, also where H is that of the correlation.
+    """
+
+    value: float
+    shares: Float[np.ndarray, " feature"]
+    slope: Float[np.ndarray, "feature feature"]
+
+
+def effective_rank(values: Float[np.ndarray, " feature"]) -> float:
+    """erank = exp(-Σ p ln p) with p = values / their sum: between 1 and the number of features.
+
+    All zeros (a constant layer) count as one dimension.
+
+    References
+    ----------
+    Roy and Vetterli (2007), The effective rank, Definition 1 (here with eigenvalues of the covariance).
+    """
+    share = _shares(values)
+    return float(np.exp(-np.sum(share * np.log(np.where(share > 0, share, 1.0)))))
+
+
+def _shares(values: Float[np.ndarray, " feature"]) -> Float[np.ndarray, " feature"]:
+    values = np.maximum(values, 0.0)
+    if not values.any():
+        return np.eye(1, len(values))[0]
+    return values / values.sum()
+
+
+def scatter(sums: Sums, width: int) -> Float[np.ndarray, "feature feature"]:
+    """Centred second moments of z_t: covariance times rows."""
+    return sums.xx[:width, :width] - np.outer(sums.x[:width], sums.x[:width] / sums.count)
+
+
+def covariance_entropy(total: Sums, width: int) -> Entropy:
+    """Spectral entropy of the covariance of z_t."""
+    return _entropy(scatter(total, width) / total.count)
+
+
+def correlation_entropy(correlation: Float[np.ndarray, "feature feature"], scale: Float[np.ndarray, " feature"]) -> Entropy:
+    """Spectral entropy of the correlation matrix of z_t: blind to a few features of huge scale.
+
+    Its derivative in the covariance takes with it that the scales move too. ``scale`` holds the standard deviations, 1 for
+    a feature that does not vary, whose row of ``correlation`` is then near 0.
+    """
+    found = _entropy(correlation)
+    slope = found.slope / scale / scale[:, None]
+    slope.flat[:: len(scale) + 1] -= np.sum(found.slope * correlation, axis=1) / scale**2
+    return Entropy(found.value, found.shares, slope)
+
+
+def _entropy(matrix: Float[np.ndarray, "feature feature"]) -> Entropy:
+    values, vectors = scipy.linalg.eigh(matrix, driver="evd", check_finite=False)
+    share, entropy = _shares(values), np.log(effective_rank(values))
+    trace = max(float(np.trace(matrix)), np.finfo(float).tiny)
+    slope = np.where(share > 0, -(np.log(np.where(share > 0, share, 1.0)) + entropy), 0.0) / trace
+    if values.max() <= 0:
+        return Entropy(float(entropy), share[::-1], np.zeros_like(matrix))
+    # a product with its own transpose costs half: first the directions with a positive derivative, then the others
+    up, down = (vectors[:, chosen] * np.sqrt(np.abs(slope[chosen])) for chosen in (slope > 0, slope < 0))
+    return Entropy(float(entropy), share[::-1], up @ up.T - down @ down.T)
+
+
+def entropy_without_groups(
+    entropy: float, slope: Float[np.ndarray, "feature feature"], groups: Sums, total: Sums, width: int
+) -> Float[np.ndarray, " group"]:
+    """Spectral entropy without each group, to first order: one decomposition serves all groups.
+
+        H₍₋g₎ = H + ⟨slope, n_g Σ - lost_g⟩ / (n - n_g)
+
+    with Σ the covariance of all rows and lost_g what the group adds to the scatter: its rows about their mean, and that mean
+    about the others'.
+    """
+    count = np.asarray(groups.count, dtype=np.float64)
+    mean, centre = groups.x[:, :width] / np.maximum(count, 1)[:, None], total.x[:width] / total.count
+    apart, weight = mean - centre, count * total.count / (total.count - count)
+    inside = np.array([np.vdot(matrix[:width, :width], slope) for matrix in groups.xx])
+    inside -= count * np.sum((mean @ slope) * mean, axis=1)
+    lost = inside + weight * np.sum((apart @ slope) * apart, axis=1)
+    whole = float(np.vdot(scatter(total, width), slope)) / total.count
+    return entropy + (count * whole - lost) / (total.count - count)
+
+
+def participation_ratio(shares: Float[np.ndarray, " feature"]) -> float:
+    """(Σ λ)² / Σ λ² of a covariance's eigenvalues, in dimensions."""
+    return float(1 / np.sum(shares**2))
+
+
+def rankme(total: Sums, pilot: Float[np.ndarray, " feature"], covariance: Entropy, noise: float) -> tuple[float, float]:
+    """RankMe, in dimensions: exp(entropy) of the singular values of the matrix of all z_t, as they are; and centred.
+
+    Parameters
+    ----------
+    pilot
+        The shift that the moments are about, to get back to the activations as they are.
+    noise
+        Share of the largest eigenvalue that counts as rounding: a square root would make it large.
+
+    References
+    ----------
+    Garrido, Balestriero, Najman and LeCun (2023), RankMe, Equation 1 (without its 1e-7, which only guards the logarithm).
+    """
+    width = len(pilot)
+    spread = scatter(total, width) / total.count
+    largest = float(covariance.shares[0]) * float(np.trace(spread))
+    mean = total.x[:width] / total.count + pilot
+    values = scipy.linalg.eigvalsh(spread + np.outer(mean, mean), driver="evd", check_finite=False)
+    centred = np.sqrt(np.where(covariance.shares > noise * covariance.shares[0], covariance.shares, 0.0))
+    uncentred = np.sqrt(np.where(values > noise * largest, values, 0.0))
+    return effective_rank(uncentred), effective_rank(centred)
+
+
+def massive_features(variances: Float[np.ndarray, " feature"]) -> int:
+    """Number of features whose standard deviation is over ten times the median of those that vary.
+
+    They rule the covariance's ranks and everything weighted by variance.
+    """
+    spread = np.sqrt(variances[variances > 0])
+    return int(np.sum(spread > MASSIVE * np.median(spread))) if len(spread) else 0

@@ -1,0 +1,130 @@
+"""A layer that is wider than it has rows, or too wide for products of features with features, in; its evidence out.
+
+With few rows the answer is exact, from products of rows with rows. Otherwise it is a sketch, and its error on a part of the
+rows, where the exact answer can be had, stands beside it. Figures that cannot be had are None.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from layerscout.probe.config import ProbeConfig
+from layerscout.probe.evidence.components import Components, Errors, components
+from layerscout.probe.evidence.controls import autoregression_error, autoregression_out_of_fold, persistence_error
+from layerscout.probe.evidence.evidence import SPECTRUM, Evidence, target_figures
+from layerscout.probe.moments.rows import Reader
+from layerscout.probe.questions.splits import Split
+from layerscout.probe.questions.targets import REWARD, SHIFTED, Transitions
+from layerscout.probe.solve.rank import massive_features, participation_ratio
+from layerscout.probe.wide import dual, sketch
+from layerscout.probe.wide.ways import CHECK_ROWS, Way, by_rows, by_sketch, part, pick, total_squares
+
+WIDEST = 8192  # beyond, products of features with features take tens of GB and an hour
+DUAL_ROWS = 4096  # up to here the exact answer takes about 1 GB beside the rows themselves
+
+
+def is_wide(width: int, rows: int) -> bool:
+    """Whether a layer is measured here, and not by products of features with features. ``rows`` is the number of transitions."""
+    return width > WIDEST or rows < width
+
+
+def wide_bytes(width: int, rows: int, itemsize: int, actions: int, scalars: int, groups: int) -> int:
+    """Bytes that measuring a wide layer takes at its peak.
+
+    Parameters
+    ----------
+    rows
+        Number of transitions.
+    itemsize
+        Bytes of a stored activation.
+    """
+    sums = 8 * 12 * groups * width
+
+    def exact(count: int) -> int:
+        return 2 * count * width * itemsize + 8 * count * (9 * count + 4 * min(dual.PANEL, width) + 3 * scalars + actions)
+
+    if rows <= DUAL_ROWS:
+        return exact(rows) + sums
+    both = min(sketch.LEADING + sketch.RANDOM, width)
+    matrices = 3 * 8 * width * both + 3 * 8 * sketch.BLOCK_ROWS * width
+    moments = 8 * (3 * groups + 24) * (both + actions) * (both + scalars)
+    return matrices + moments + sums + exact(CHECK_ROWS)
+
+
+def measure_wide(
+    name: str,
+    role: Literal["layer", "control", "twin"],
+    depth: int,
+    reader: Reader,
+    transitions: Transitions,
+    split: Split,
+    config: ProbeConfig,
+) -> Evidence:
+    """Read a layer and measure it; for where ``is_wide`` says so.
+
+    The result depends on the rows and the settings alone, ``seed`` among them; not on how the store is cut into chunks.
+
+    Raises
+    ------
+    DataError
+        Too many rows hold a NaN or an infinity.
+    """
+    way = (by_rows if len(transitions) <= DUAL_ROWS else by_sketch)(name, reader, transitions, split, config)
+    names, width, ranking = transitions.target_names, reader.shape[1], slice(len(split.ranking))
+    groups, features, fitted, live = pick(way.sums, ranking), part(way.features, ranking), way.fitted, way.live
+    squares, rows, has_reward = total_squares(way.sums, ranking), float(np.sum(groups.count)), REWARD in names
+    errors = Errors(
+        reward=fitted.scalars[:, 0] if has_reward else None,
+        transition=fitted.transition,
+        transition_share=fitted.transition_share,
+        persistence=persistence_error(features),
+        autoregression=autoregression_out_of_fold(features, split.fold_of_group[ranking]),
+    )
+    covariance, correlation = way.spectra.covariance, way.spectra.correlation
+    shifted = [column for column, target in enumerate(names) if target == SHIFTED]
+    exact = way.method == "dual"
+    return Evidence(
+        **components(groups, errors, live, covariance.entropy, correlation.entropy).model_dump(),
+        name=name,
+        role=role,
+        depth=depth,
+        width=width,
+        rows=int(rows),
+        nonfinite_rows=way.nonfinite,
+        live_features=int(live.sum()),
+        massive_features=massive_features(squares[:width] / rows * live),
+        reward_r2_shifted=tuple(float(1 - fitted.scalars[:, column].sum() / squares[width + column]) for column in shifted),
+        transition_r2_without_action=float(1 - fitted.transition_alone_share.sum()) if live.any() else None,
+        transition_r2_weighted=float(1 - live @ fitted.transition / (live @ squares[:width])) if exact and live.any() else None,
+        bits_action=None,  # they need more rows than features, and products of features with features
+        bits_action_by_chance=None,
+        bits_total=None,
+        correlation_rank=float(np.exp(correlation.entropy[0])),
+        participation_ratio=participation_ratio(covariance.shares),
+        rankme=way.spectra.rankme[0],
+        rankme_centred=way.spectra.rankme[1],
+        spectrum=tuple(covariance.shares[:SPECTRUM].tolist()),
+        targets=dict.fromkeys(transitions.undefined) | target_figures(fitted, groups, names, width),
+        penalties=config.penalties,
+        transition_path=tuple(fitted.transition_path.tolist()) if live.any() else None,
+        reward_path=tuple(fitted.scalar_path[:, 0].tolist()) if has_reward else None,
+        transition_penalties=tuple(config.penalties[choice] for choice in fitted.transition_choice),
+        reward_penalties=tuple(config.penalties[choice] for choice in fitted.scalar_choice[:, 0]) if has_reward else (),
+        at_grid_edge=float(max(fitted.transition_falling.mean(), fitted.reward_falling.mean() if has_reward else 0.0)),
+        confirmation=_confirmation(way, ranking.stop),
+        precision="float64" if exact else config.precision,
+        method=way.method,
+        method_error=way.error,
+    )
+
+
+def _confirmation(way: Way, first: int) -> Components | None:
+    if way.held is None:
+        return None
+    held, features = way.held, part(way.features, slice(first, None))
+    forecast = autoregression_error(part(way.features, slice(first)), features)
+    errors = Errors(held.reward, held.transition, held.transition_share, persistence_error(features), forecast)
+    spectra = held.spectra
+    return components(pick(way.sums, slice(first, None)), errors, held.live, spectra.covariance.entropy, spectra.correlation.entropy)

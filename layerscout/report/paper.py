@@ -1,0 +1,169 @@
+"""An experiment's evidence in, a paper with every table, figure and claim filled from it out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from layerscout.cache.records import Ranking, RunRecord, as_table_value, write_atomic
+from layerscout.report import exhibits
+from layerscout.report.chapters import Chapter
+from layerscout.report.experiment import Evidence
+from layerscout.report.page import METRICS
+from layerscout.report.tables import warning
+from layerscout.report.template import fill
+from layerscout.report.verdict import verdict
+
+MODES = {
+    "offline": "Here the activations were computed once and kept; agents learned from them without acting, and only $h_\\phi$ was trained.",
+    "online": "Here the frozen layer ran once for each new frame, and only $h_\\phi$ was trained.",
+    "in-loop": "Here the frozen layer stood between both networks, gradients passed through it, and $\\theta$ and $\\phi$ were trained.",
+}
+
+
+def write_paper(evidence: Evidence, parts: Sequence[Chapter], path: Path, association: str = "") -> Path:
+    """Write the paper; figures are expected in ``figures/`` beside it."""
+    write_atomic(path, paper(evidence, parts, association).encode())
+    return path
+
+
+def paper(evidence: Evidence, parts: Sequence[Chapter], association: str = "") -> str:
+    """Return the paper as Markdown; every figure in it comes from the records. ``association``: its section on score against return."""
+    ranking = evidence.ranking
+    reward, transition, rank = (f"{weight:.2f}" for weight in ranking.weights)
+    sentences = [part.verdict.sentence for part in parts] or [verdict(None).sentence]
+    modes = [MODES[mode] for mode in dict.fromkeys(record.mode for _, record in evidence.records)]
+    return fill(
+        "paper.md",
+        backbone=ranking.backbone,
+        candidates=str(len(ranking.candidates)),
+        rows=f"{ranking.rows:,}",
+        episodes=f"{ranking.episodes:,}",
+        best_layer=f"`{ranking.candidates[0].name}`" if ranking.candidates else "no layer",
+        abstract_result=" ".join(sentences),
+        mode_sentence=" ".join(modes) or "No agent has been trained yet.",
+        weight_reward=reward,
+        weight_transition=transition,
+        weight_rank=rank,
+        normalisation=ranking.normalisation,
+        setup=setup(evidence),
+        analysis_table=exhibits.analysis_table(ranking).markdown(),
+        ranking_sentences=ranking_sentences(ranking),
+        agents="".join(agents(part) for part in parts) or "Not run yet.\n",
+        association=association or "n/a: no agents on at least three layers of the ranking.\n",
+        interpretation=interpretation(parts),
+        limitations=limitations(evidence, parts),
+        conclusion=conclusion(ranking, parts),
+        reproducibility=reproducibility(evidence),
+    )
+
+
+def setup(evidence: Evidence) -> str:
+    """Say what was run on what."""
+    ranking = evidence.ranking
+    lines = [
+        f"- Video model: {ranking.backbone}",
+        f"- Candidate layers: {', '.join(f'`{layer.name}`' for layer in sorted(ranking.candidates, key=lambda layer: layer.depth))}",
+        f"- Probing data: {ranking.rows:,} clips of {ranking.episodes:,} episodes, {ranking.folds} folds by episode",
+    ]
+    lines += [f"- Environment: {describe_record(record)}" for _, record in evidence.records] or ["- Environment: not run yet"]
+    return "\n".join(lines)
+
+
+def describe_record(record: RunRecord) -> str:
+    """Return one comparison in a line."""
+    seeds = len({run.seed for run in record.runs})
+    steps = sorted({arm.budget.environment_steps for arm in record.arms})
+    updates = sorted({arm.budget.updates for arm in record.arms})
+    ranges = [f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}" for values in (steps, updates) if values]
+    budget = f"{ranges[0]} environment steps and {ranges[1]} updates a run" if len(ranges) == 2 else "no arms"
+    wall = max((arm.budget.wall_seconds for arm in record.arms), default=0.0)
+    return f"{record.environment}, {record.mode}, {len(record.arms)} arms × {seeds} seeds, {budget}, {wall:,.0f} s of wall time for the longest group of runs"
+
+
+def ranking_sentences(ranking: Ranking) -> str:
+    """Say what came first, by how much, and what the controls reached."""
+    if not ranking.candidates:
+        return "No candidate layer was ranked."
+    best = ranking.candidates[0]
+    sentences = [f"`{best.name}` is ranked first with a score of {as_table_value(best.score)}."]
+    twins = {layer.depth: layer for layer in ranking.layers if layer.role == "twin"}
+    if best.depth in twins:
+        sentences.append(f"The same block with random weights scores {as_table_value(twins[best.depth].score)}.")
+    sentences += [f"The control {layer.name} scores {as_table_value(layer.score)}." for layer in ranking.layers if layer.role == "control"]
+    if best.reward_r2 is None:
+        sentences.append("Reward R² is undefined on these data, so the order rests on less than the method asks for.")
+    if best.flags:
+        sentences.append("The probe flags this layer: " + "; ".join(f"{flag}, {exhibits.explain(flag)}" for flag in best.flags) + ".")
+    return " ".join(sentences)
+
+
+def agents(part: Chapter) -> str:
+    """Return one comparison's tables and figures."""
+    pictures = "\n\n".join(f"![{name.replace('-', ' ')}](figures/{name}.svg)" for name in part.figures)
+    compared = exhibits.comparison_table(part.verdict, part.record)
+    failed = exhibits.failures(part.record)
+    blocks = [f"#### {part.title}", METRICS[part.record.mode == "offline"], warning(part.record) or ""]
+    blocks += [exhibits.returns_table(part.record).markdown(), exhibits.speed_table(part.record).markdown()]
+    blocks += [compared.markdown() if compared.rows else ""]
+    blocks += [f"Failed runs:\n\n{failed.markdown()}" if failed.rows else "", pictures, exhibits.budget_table(part.record).markdown()]
+    return "\n\n".join(block.strip() for block in blocks if block) + "\n\n"
+
+
+def interpretation(parts: Sequence[Chapter]) -> str:
+    """Return every claim with its evidence and whether it stands."""
+    if not parts:
+        return "Not run yet: none of the claims about agents has been tested."
+    lines = []
+    for part in parts:
+        lines += [f"*{part.title}*", ""] if len(parts) > 1 else []
+        lines += [
+            f"- **{claim.statement}** {'Supported' if claim.supported else 'Not supported'}. {claim.sentence}" for claim in part.claims
+        ]
+        lines.append("")
+    return "\n".join(lines).strip()
+
+
+def limitations(evidence: Evidence, parts: Sequence[Chapter]) -> str:
+    """Say what these data cannot show."""
+    lines = ["- Linear probes show what can be read out, not what an agent will use or why."]
+    environments = sorted({part.record.environment for part in parts})
+    if environments:
+        lines.append(f"- Only {', '.join(environments)}: nothing here says how the ranking carries over to other tasks.")
+    if parts:
+        lines.append(
+            "- Arms were chosen by score, so a correlation between score and return holds for the chosen layers only and flatters the score."
+        )
+    if len({part.verdict.outcome for part in parts} & {"too few seeds"}):
+        lines.append("- There are too few seeds for the main test to come out significant, whatever the effect.")
+    broken = sum(run.status == "failed" for _, record in evidence.records for run in record.runs)
+    if broken:
+        lines.append(f"- Failed runs: {broken}. They are missing from the means; comparisons use the seeds that both sides finished.")
+    if evidence.ranking.twin_store_id is None:
+        lines.append("- No store of the untrained twin was probed, so it is open what pretraining adds to the score.")
+    lines += [f"- {note[:1].upper()}{note[1:].rstrip('.')}." for note in evidence.ranking.notes]
+    return "\n".join(lines)
+
+
+def conclusion(ranking: Ranking, parts: Sequence[Chapter]) -> str:
+    """Draw only the conclusion that the tests allow."""
+    best = f"`{ranking.candidates[0].name}`" if ranking.candidates else "the first layer"
+    outcomes = [part.verdict.outcome for part in parts]
+    if not outcomes:
+        return f"The probes put {best} first. Whether that serves an agent has not been tested."
+    if all(outcome == "supported" for outcome in outcomes):
+        return f"On this task the layer that the probes put first, {best}, served the agent better than every control."
+    if "supported" in outcomes or "partly supported" in outcomes:
+        return f"The choice of {best} is supported against some controls or in some settings and not in others; section 5.4 says which."
+    if all(outcome in ("too few seeds", "not run") for outcome in outcomes):
+        return f"The probes put {best} first. Whether that serves an agent better than the controls is open: this experiment cannot tell."
+    return f"The data do not support that {best} serves an agent better than the controls. Until they do, the ranking is a suggestion."
+
+
+def reproducibility(evidence: Evidence) -> str:
+    """Return identities, seeds, settings, versions and files."""
+    seeds = sorted({run.seed for _, record in evidence.records for run in record.runs})
+    blocks = [exhibits.provenance_table(evidence).markdown(), f"Seeds: {', '.join(map(str, seeds)) or 'n/a'}"]
+    blocks += [f"Settings in `{path}`:\n\n{exhibits.settings_table(values).markdown()}" for path, values in evidence.settings]
+    blocks += [exhibits.versions_table().markdown(), "```\n" + "\n".join(exhibits.commands(evidence)) + "\n```"]
+    return "\n\n".join(block.strip() for block in blocks)

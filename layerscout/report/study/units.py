@@ -1,0 +1,136 @@
+"""Experiment folders in, every layer with its probe figures beside its agents' returns out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from layerscout.cache.records import Arm, Estimate, LayerScore, Ranking, Run, RunRecord
+from layerscout.report.claims import CANDIDATES
+from layerscout.report.experiment import Evidence
+from layerscout.report.numbers.pooled import Task
+from layerscout.report.numbers.speed import evaluation_return
+from layerscout.report.verdict import OWN_NETWORK
+
+FEWEST = 3  # layers of a task: two have an order, but one that a coin gets right half the time
+METRICS = ("final", "evaluation")  # the first decides
+
+
+def value(estimate: Estimate | None) -> float | None:
+    """Return an estimate's value."""
+    return None if estimate is None else estimate.value
+
+
+S, SKILL, DEPTH, MIDDLE = "S", "S-skill", "depth alone", "nearness to the middle"
+PROBED: dict[str, Callable[[LayerScore], float | None]] = {
+    S: lambda layer: value(layer.score),
+    SKILL: lambda layer: value(layer.skill_score),
+    "reward R²": lambda layer: value(layer.reward_r2),
+    "transition R²": lambda layer: value(layer.transition_r2),
+    "effective rank": lambda layer: value(layer.effective_rank),
+    "transition skill": lambda layer: value(layer.transition_skill),
+    "log rank": lambda layer: layer.log_rank,
+    "transition gain": lambda layer: layer.transition_gain,
+    "persistence R²": lambda layer: layer.persistence_r2,
+    "bits of action": lambda layer: layer.bits_action,
+    "state R²": lambda layer: value(layer.targets.get("state")),
+}
+MEASURES = (*PROBED, DEPTH, MIDDLE)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One task as the statistics see it: its layers by depth, each with the arm trained on it and that on its untrained twin."""
+
+    name: str
+    evidence: Evidence
+    record: RunRecord
+    head: str
+    layers: tuple[LayerScore, ...]
+    arms: tuple[Arm, ...]
+    twins: tuple[Arm | None, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Every seed that some arm was trained with."""
+        return tuple(sorted({run.seed for run in self.record.runs}))
+
+    def returns(self, arm: Arm, metric: str = METRICS[0]) -> Float[np.ndarray, " seed"]:
+        """Return an arm's returns by seed, NaN where there is none."""
+        known = {run.seed: reached(run, metric) for run in self.record.runs if run.arm == arm.name and run.status == "done"}
+        return np.array([np.nan if (found := known.get(seed)) is None else found for seed in self.seeds], dtype=np.float64)
+
+    def measures(self) -> Float[np.ndarray, "measure layer"]:
+        """Return what each of ``MEASURES`` says of every layer, NaN where it says nothing."""
+        depths = np.array([layer.depth for layer in self.layers], dtype=np.float64)
+        rows = [[np.nan if (found := read(layer)) is None else found for layer in self.layers] for read in PROBED.values()]
+        table = np.array([*rows, depths, -np.abs(depths - (depths.min() + depths.max()) / 2)], dtype=np.float64)
+        table[~np.isfinite(table).all(axis=1)] = np.nan
+        return table
+
+    def task(self, metric: str) -> Task | None:
+        """Return the layers as arrays; None when a layer has no figure in this metric."""
+        returns = np.stack([self.returns(arm, metric) for arm in self.arms])
+        return Task(self.name, self.measures(), returns) if np.isfinite(returns).any(axis=1).all() else None
+
+
+def reached(run: Run, metric: str) -> float | None:
+    """Return a run's figure in a metric."""
+    return run.final if metric == "final" else evaluation_return(run)
+
+
+def units(experiments: Sequence[Evidence]) -> tuple[Unit, ...]:
+    """Return a unit for every experiment, run record and post-adapter in which at least three ranked layers were trained."""
+    found = []
+    for evidence in experiments:
+        for _, record in evidence.records:
+            for head in dict.fromkeys(arm.head for arm in record.arms if arm.kind not in OWN_NETWORK):
+                unit = unit_of(evidence, record, head)
+                found += [unit] if len(unit.layers) >= FEWEST else []
+    return named(found)
+
+
+def unit_of(evidence: Evidence, record: RunRecord, head: str) -> Unit:
+    """Put the arms of one record with one post-adapter that finished a run beside the layers of the ranking, by depth."""
+    ranking, finished = evidence.ranking, {run.arm for run in record.runs if run.final is not None}
+    trained: dict[tuple[str, str], Arm] = {}
+    for arm in record.arms:
+        if arm.head == head and arm.kind in CANDIDATES and arm.name in finished:
+            trained.setdefault((arm.store_id or "", arm.layer), arm)
+    twins = {arm.layer: arm for arm in record.arms if arm.head == head and arm.kind == "twin" and arm.name in finished}
+    pairs = [(layer, found) for layer in ranking.candidates if (found := trained.get((store_of(layer, ranking), layer.name))) is not None]
+    pairs.sort(key=lambda pair: pair[0].depth)
+    return Unit(
+        name=record.environment,
+        evidence=evidence,
+        record=record,
+        head=head,
+        layers=tuple(layer for layer, _ in pairs),
+        arms=tuple(arm for _, arm in pairs),
+        twins=tuple(twins.get(layer.name) for layer, _ in pairs),
+    )
+
+
+def store_of(layer: LayerScore, ranking: Ranking) -> str:
+    """Return the store that a candidate lies in."""
+    return layer.store_id or ranking.store_id
+
+
+def named(found: Sequence[Unit]) -> tuple[Unit, ...]:
+    """Tell units of one environment, mode and post-adapter apart by backbone, else by folder, else by number."""
+    result = []
+    for unit in found:
+        rivals = [other for other in found if key(other) == key(unit) and other.name == unit.name]
+        place = next(place for place, other in enumerate(rivals, start=1) if other is unit)
+        tells = [[one.evidence.ranking.backbone for one in rivals], [one.evidence.folder.name for one in rivals]]
+        tell = next((words[place - 1] for words in tells if len(set(words)) == len(rivals)), str(place))
+        result.append(replace(unit, name=f"{unit.name} ({tell})" if len(rivals) > 1 else unit.name))
+    return tuple(result)
+
+
+def key(unit: Unit) -> tuple[str, str]:
+    """Return what units must share to be pooled: the mode and the post-adapter, whose capacity can turn an order over."""
+    return unit.record.mode, unit.head

@@ -1,0 +1,100 @@
+"""A task's layers with the arms on their untrained twins in; what pretraining adds, block by block, out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from layerscout.cache.records import none_if_nan
+from layerscout.cache.study_records import StudyLayer, StudyPair
+from layerscout.report.numbers.statistics import holm, mean_interval, sign_flip_p
+from layerscout.report.study.units import MEASURES, Unit
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Return on a block minus that on its untrained twin, NaN where one of the two runs is missing."""
+
+    task: str
+    layers: tuple[str, ...]
+    table: Float[np.ndarray, "layer seed"]
+
+    @property
+    def by_seed(self) -> Float[np.ndarray, " seed"]:
+        """Mean over layers, for the seeds that every pair finished."""
+        return self.table[:, np.isfinite(self.table).all(axis=0)].mean(axis=0)
+
+
+def differences(unit: Unit, metric: str) -> Differences | None:
+    """Pair every block that has a trained twin arm with it; None when there is none."""
+    both = [(layer.name, arm, twin) for layer, arm, twin in zip(unit.layers, unit.arms, unit.twins, strict=True) if twin is not None]
+    if not both:
+        return None
+    table = np.stack([unit.returns(arm, metric) - unit.returns(twin, metric) for _, arm, twin in both])
+    return Differences(unit.name, tuple(name for name, _, _ in both), table)
+
+
+def pairs(group: Sequence[Unit], metric: str) -> tuple[StudyPair, ...]:
+    """Return for each task the mean over its blocks, tested by sign flips on seeds and corrected over tasks, then every block.
+
+    Blocks of one task share seeds and data, so they are no independent witnesses: the test's unit is the seed.
+    """
+    found = [own for unit in group if (own := differences(unit, metric)) is not None]
+    p_values = [sign_flip_p(own.by_seed) for own in found]
+    adjusted = iter(holm([p for p in p_values if p is not None]))
+    rows = []
+    for own, p in zip(found, p_values, strict=True):
+        seeds = own.by_seed
+        rows.append(
+            StudyPair(
+                task=own.task,
+                layer=None,
+                seeds=len(seeds),
+                difference=mean_interval(seeds),
+                p=p,
+                p_holm=None if p is None else next(adjusted),
+            )
+        )
+        for layer, row in zip(own.layers, own.table, strict=True):
+            finished = row[np.isfinite(row)]
+            rows.append(
+                StudyPair(
+                    task=own.task,
+                    layer=layer,
+                    seeds=len(finished),
+                    difference=mean_interval(finished),
+                    p=sign_flip_p(finished),
+                    p_holm=None,
+                )
+            )
+    return tuple(rows)
+
+
+def layer_rows(unit: Unit) -> tuple[StudyLayer, ...]:
+    """Return the table of observations: every layer with its measures, its returns and its budget."""
+    table = unit.measures()
+    rows = []
+    for place, (layer, arm, twin) in enumerate(zip(unit.layers, unit.arms, unit.twins, strict=True)):
+        budget = arm.budget
+        rows.append(
+            StudyLayer(
+                task=unit.name,
+                layer=layer.name,
+                depth=layer.depth,
+                kind=arm.kind,
+                measures={name: none_if_nan(float(value)) for name, value in zip(MEASURES, table[:, place], strict=True)},
+                returns=tuple(map(none_if_nan, unit.returns(arm).tolist())),
+                evaluations=tuple(map(none_if_nan, unit.returns(arm, "evaluation").tolist())),
+                untrained_returns=() if twin is None else tuple(map(none_if_nan, unit.returns(twin).tolist())),
+                environment_steps=budget.environment_steps,
+                updates=budget.updates,
+                trainable_parameters=budget.trainable_parameters,
+                flops=budget.flops,
+                wall_seconds=budget.wall_seconds,
+                cpu_seconds=budget.cpu_seconds,
+            )
+        )
+    return tuple(rows)

@@ -1,0 +1,137 @@
+"""Arms in, groups of runs that can train as one network out: each with its learner, what it sees and what it learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from layerscout.extract.backbones.base import ClipSpec
+from layerscout.progress import Task
+from layerscout.rl.agents.base import Agent
+from layerscout.rl.arms import CLIPS, ArmSpec
+from layerscout.rl.comparison.learners import Actions, algorithm_of, head_learner, network_learner
+from layerscout.rl.config import TrainConfig
+from layerscout.rl.loops.learning import History, Saved, learn_from_games, learn_offline
+from layerscout.rl.loops.log import Log
+from layerscout.rl.memory.replay import Replay, RowTable
+from layerscout.rl.networks.convolutions import ConvNetwork
+from layerscout.rl.networks.layers import RunNetwork
+from layerscout.rl.seeing.features import ClipObserver, FeatureObserver, Observer, encoders_of
+from layerscout.rl.seeing.games import Games
+from layerscout.rl.seeing.recorded import clip_spec, recorded_clips
+from layerscout.rl.seeing.representation import Representation
+from layerscout.rl.seeing.rollouts import Stage
+from layerscout.worlds.core import World
+from layerscout.worlds.pixels import side_by_side
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all groups of a comparison share."""
+
+    config: TrainConfig
+    make_world: Callable[[int], World]
+    actions: Actions
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds 0 … n-1: the same for every arm, so that arms are paired."""
+        return list(range(self.config.seeds))
+
+    @property
+    def ahead(self) -> dict[str, float]:
+        """How many rewards a transition sums, and their discount."""
+        dqn = self.config.dqn
+        return {"steps": dqn.n_step, "gamma": dqn.gamma} if algorithm_of(self.config, self.actions) == "dqn" else {}
+
+    def stage(self, runs: int, make_observer: Callable[[Int[np.ndarray, " copy"]], Observer]) -> Stage:
+        """Return where so many runs are evaluated."""
+        return Stage(runs, self.make_world, make_observer, side_by_side(self.config.environment))
+
+    def replay(self, agent: Agent, shape: tuple[int, ...], dtype: type = np.float32) -> Replay:
+        """Return an empty replay memory for an agent's runs; it never holds more than will be played."""
+        kept = min(agent.config.capacity, self.config.steps)
+        return Replay(len(agent.seeds), kept, shape, dtype, action_dimensions=self.actions.dimensions, **self.ahead)  # type: ignore[arg-type]
+
+
+class Learned(NamedTuple):
+    """A trained group: the agent, what it has been through, and where it can be seen playing."""
+
+    agent: Agent
+    history: History
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class Group:
+    """Arms whose runs share one set of tensors. ``learn`` trains all their runs."""
+
+    name: str
+    arms: tuple[ArmSpec, ...]
+    learn: Callable[[Saved, Log, Task], Learned]
+
+
+def feature_groups(arms: Sequence[ArmSpec], setting: Setting) -> list[Group]:
+    """Group arms on frozen features by the shape of their heads; a network on frames is a group of its own."""
+    groups = []
+    on_features = [arm for arm in arms if arm.layer != CLIPS]
+    for head, hidden in dict.fromkeys((arm.head, arm.hidden) for arm in on_features):
+        mine = tuple(arm for arm in on_features if (arm.head, arm.hidden) == (head, hidden))
+        name = "-".join([head, *map(str, hidden)])
+        groups.append(Group(name, mine, partial(_learn_on_features, mine, setting)))
+    groups += [Group(arm.folder, (arm,), partial(_learn_on_clips, arm, setting)) for arm in arms if arm.layer == CLIPS]
+    return groups
+
+
+def _learn_on_features(arms: Sequence[ArmSpec], setting: Setting, saved: Saved, log: Log, task: Task) -> Learned:
+    config, seeds = setting.config, setting.seeds
+    arm_of_run = np.repeat(np.arange(len(arms)), len(seeds))
+    representations = [Representation.of(arm, config.standardise) for arm in arms]
+    width, live = max(arm.width for arm in arms), [arms[arm].width for arm in arm_of_run.tolist()]
+    agent = head_learner(config, setting.actions, seeds * len(arms), width, live, arms[0].head, arms[0].hidden)
+    encoders = encoders_of(arms, config.device)
+    stage = setting.stage(len(arm_of_run), lambda copy_run: FeatureObserver(arms, representations, arm_of_run[copy_run], encoders))
+    if config.mode == "offline":
+        tables = [representation.table(arm.store.layer(arm.layer)) for arm, representation in zip(arms, representations, strict=True)]
+        rows = _rows(arms[0], tables, arm_of_run.tolist(), setting)
+        return Learned(agent, learn_offline(agent, rows, stage, config, saved, log, task), stage)
+    with closing(setting.make_world(len(arm_of_run))) as world:
+        games = Games(world, FeatureObserver(arms, representations, arm_of_run, encoders), agent.seeds)
+        history = learn_from_games(agent, games, setting.replay(agent, (width,)), stage, config, saved, log, task)
+        return Learned(agent, history, stage)
+
+
+def _learn_on_clips(arm: ArmSpec, setting: Setting, saved: Saved, log: Log, task: Task) -> Learned:
+    clip = clip_spec(arm.store)
+    shape = (len(clip.offsets), *clip.frame_shape)
+
+    def network(runs: Sequence[int], outputs: int, dueling: bool) -> RunNetwork:
+        return ConvNetwork(shape, outputs, runs, hidden=arm.hidden, dueling=dueling)
+
+    agent = network_learner(setting.config, setting.actions, setting.seeds, network)
+    stage = setting.stage(len(agent.seeds), lambda copy_run: ClipObserver(len(copy_run), clip))
+    if setting.config.mode == "offline":
+        rows = _rows(arm, [recorded_clips(arm.store)], [0] * len(agent.seeds), setting)
+        return Learned(agent, learn_offline(agent, rows, stage, setting.config, saved, log, task), stage)
+    return Learned(agent, learn_on_frames(agent, clip, stage, setting, saved, log, task), stage)
+
+
+def learn_on_frames(agent: Agent, clip: ClipSpec, stage: Stage, setting: Setting, saved: Saved, log: Log, task: Task) -> History:
+    """Learn from games with a network that takes the frames themselves; no backbone runs."""
+    replay = setting.replay(agent, (len(clip.offsets), *clip.frame_shape), np.uint8)
+    with closing(setting.make_world(len(agent.seeds))) as world:
+        games = Games(world, ClipObserver(len(agent.seeds), clip), agent.seeds)
+        history = learn_from_games(agent, games, replay, stage, setting.config, saved, log, task)
+    history.backbone_clips = 0
+    return history
+
+
+def _rows(arm: ArmSpec, tables: list[np.ndarray], arms: list[int], setting: Setting) -> RowTable:
+    columns = (arm.store.index(name) for name in ("episode", "action", "reward", "terminated"))
+    return RowTable(tables, arms, *columns, **setting.ahead)  # type: ignore[arg-type]

@@ -1,0 +1,125 @@
+"""Settings and an environment's actions in, the learner that can take them out; the wrong learner is refused before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from layerscout.errors import UsageError
+from layerscout.rl.agents.base import Agent
+from layerscout.rl.agents.critic import Critic
+from layerscout.rl.agents.dqn import DQN, DQNConfig
+from layerscout.rl.agents.iql import IQL, IQLConfig, iql_on_features
+from layerscout.rl.agents.policy import Policy
+from layerscout.rl.agents.sac import SAC, SACConfig, sac_on_features
+from layerscout.rl.config import TrainConfig
+from layerscout.rl.networks.layers import Head, RunNetwork
+from layerscout.worlds.core import World
+
+Algorithm = Literal["dqn", "sac", "iql"]
+NetworkMaker = Callable[[Sequence[int], int, bool], RunNetwork]
+TRUNK_FEATURES = 64  # what a network on frames gives to the critics that follow it
+
+
+@dataclass(frozen=True)
+class Actions:
+    """What an environment takes: one of ``count`` actions, or ``dimensions`` numbers in [-1, 1]; the other is 0."""
+
+    count: int
+    dimensions: int
+
+    @staticmethod
+    def of(world: World) -> Actions:
+        """Read them from a world."""
+        return Actions(world.action_count, world.action_dimensions)
+
+    @property
+    def continuous(self) -> bool:
+        return self.dimensions > 0
+
+
+def algorithm_of(config: TrainConfig, actions: Actions) -> Algorithm:
+    """Return the learner that ``config.algorithm`` means here.
+
+    Raises
+    ------
+    UsageError
+        The learner asked for cannot take these actions, or cannot learn in this mode.
+    """
+    offline, asked = config.mode == "offline", config.algorithm
+    if asked == "auto":
+        if not actions.continuous:
+            return "dqn"
+        asked = "iql" if offline else "sac"
+    takes = f"{config.environment} takes {'continuous' if actions.continuous else 'discrete'} actions"
+    if asked == "dqn" and actions.continuous:
+        raise UsageError(f"{takes}, and dqn chooses among discrete ones", hint="--set train.algorithm=auto")
+    if asked == "sac" and not actions.continuous:
+        raise UsageError(f"{takes}, and sac needs continuous ones", hint="--set train.algorithm=auto")
+    if asked == "sac" and offline:
+        raise UsageError("sac learns while it plays, and mode offline does not play", hint="--set train.algorithm=iql, or --mode online")
+    if asked == "iql" and not offline:
+        raise UsageError(f"iql learns from a fixed dataset, and mode {config.mode} plays", hint="--mode offline, or train.algorithm=auto")
+    return asked
+
+
+def settings_of(config: TrainConfig, algorithm: Algorithm) -> DQNConfig | SACConfig | IQLConfig:
+    """Return the part of the settings that belongs to a learner."""
+    if algorithm == "dqn":
+        return config.dqn
+    return config.sac if algorithm == "sac" else config.iql
+
+
+def head_learner(
+    config: TrainConfig,
+    actions: Actions,
+    seeds: Sequence[int],
+    width: int,
+    live_widths: Sequence[int],
+    head: str,
+    hidden: tuple[int, ...],
+) -> Agent:
+    """Return a learner whose networks are heads on features; ``live_widths`` is each run's own number of features."""
+    algorithm = algorithm_of(config, actions)
+    if algorithm == "dqn":
+
+        def network(runs: Sequence[int]) -> RunNetwork:
+            return Head(width, actions.count, runs, head, hidden, live_widths, dueling=config.dqn.dueling)  # type: ignore[arg-type]
+
+        return DQN(config.dqn, network, seeds, config.device)
+    options: dict[str, Any] = {"dimensions": actions.dimensions, "kind": head, "live_widths": live_widths, "device": config.device}
+    if algorithm == "sac":
+        return sac_on_features(config.sac.model_copy(update={"hidden": hidden}), width, seeds, **options)
+    return iql_on_features(config.iql.model_copy(update={"hidden": hidden}), width, seeds, actions=actions.count, **options)
+
+
+def network_learner(config: TrainConfig, actions: Actions, seeds: Sequence[int], network: NetworkMaker) -> Agent:
+    """Return a learner around whole networks from frames to outputs, such as one with a frozen block in its middle.
+
+    Parameters
+    ----------
+    network
+        (seeds of the runs, outputs, whether its head is dueling) → network. For dqn it gives one value an action. The others have several: a policy, and
+        before both critics (and IQL's value) one that gives 64 features, from which heads of the settings' size go on. The
+        networks of one run begin with equal first weights where their shapes are equal.
+    """
+    algorithm = algorithm_of(config, actions)
+    if algorithm == "dqn":
+        return DQN(config.dqn, lambda runs: network(runs, actions.count, config.dqn.dueling), seeds, config.device)
+    settings, dimensions = settings_of(config, algorithm), actions.dimensions
+
+    def critic(runs: Sequence[int]) -> Critic:
+        trunk = network(runs, TRUNK_FEATURES, False)
+        return Critic(TRUNK_FEATURES, runs, dimensions=dimensions, actions=actions.count, hidden=settings.hidden, trunk=trunk)
+
+    if algorithm == "sac":
+        return SAC(config.sac, lambda runs: network(runs, 2 * dimensions, False), critic, seeds, config.device)
+    return IQL(
+        config.iql,
+        lambda runs: Policy(network(runs, dimensions or actions.count, False), dimensions),
+        critic,
+        lambda runs: network(runs, 1, False),
+        seeds,
+        config.device,
+    )

@@ -1,9 +1,0 @@
-"""Importing this module registers our environments: the left half of Gymnasium's ``module:id`` form.
-
-``gymnasium.make("layerscout.rl.envs.registered:layerscout/Intercept-v0")`` therefore works in a program that has
-never heard of layerscout. Registering adds two entries to a dictionary and imports no world.
-"""
-
-from layerscout.rl.envs.registration import register
-
-register()

@@ -1,0 +1,175 @@
+"""A group of runs in, their learning histories out: the offline loop and the loop with games, each killable at any step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from layerscout.progress import Task
+from layerscout.rl.agents.base import Agent
+from layerscout.rl.config import TrainConfig
+from layerscout.rl.loops import checkpoint
+from layerscout.rl.loops.log import Log
+from layerscout.rl.memory.replay import Replay, RowTable, generator_states, restore_generators, run_generators
+from layerscout.rl.seeing.games import Games
+from layerscout.rl.seeing.rollouts import Stage
+
+SAMPLING, EXPLORING = 1, 2  # purposes of a run's random streams
+SPARING = 20  # a checkpoint waits until this many times its own cost has passed
+
+
+@dataclass
+class History:
+    """What a group has been through: evaluations as (updates, returns [run][episode]), training returns [run][episode]."""
+
+    evaluations: list[list[Any]]
+    returns: list[list[float]]
+    environment_steps: int
+    backbone_clips: int
+
+
+@dataclass
+class Clock:
+    """Seconds spent on a group by all processes that worked on it, as far as they saved what they did."""
+
+    wall_before: float = 0.0
+    cpu_before: float = 0.0
+    _wall_start: float = field(default_factory=time.monotonic)
+    _cpu_start: float = field(default_factory=time.process_time)
+    saved_at: float = field(default_factory=time.monotonic)
+    save_seconds: float = 0.0  # what the last checkpoint took
+
+    def read(self) -> tuple[float, float]:
+        """Return wall-clock and CPU seconds up to now."""
+        return self.wall_before + time.monotonic() - self._wall_start, self.cpu_before + time.process_time() - self._cpu_start
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where a group's state lies between two processes, under which settings, and the time it took."""
+
+    path: Path
+    key: str
+    clock: Clock = field(default_factory=Clock)
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the saved state, or None, and count the seconds that led to it."""
+        state = checkpoint.load(self.path, self.key)
+        if state is not None:
+            self.clock.wall_before, self.clock.cpu_before = state["seconds"]
+        return state
+
+    def due(self, at: int, config: TrainConfig, total: int) -> bool:
+        """Say whether to save now: in the rhythm of the settings, but not so often that a large replay costs more than 5 % of the time."""
+        waited = time.monotonic() - self.clock.saved_at
+        return at % config.checkpoint_updates == 0 and at < total and waited >= SPARING * self.clock.save_seconds
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Save the state with the seconds spent on it."""
+        began = time.monotonic()
+        checkpoint.save(self.path, self.key, state | {"seconds": list(self.clock.read())})
+        self.clock.saved_at = time.monotonic()
+        self.clock.save_seconds = self.clock.saved_at - began
+
+
+class Evaluations:
+    """Greedy rollouts now and then: as many as asked for, the last one at the end and longer; each is logged with the mean loss."""
+
+    def __init__(self, agent: Agent, stage: Stage, config: TrainConfig, total: int, log: Log, task: Task) -> None:
+        self._agent, self._stage, self._config, self._log, self._task = agent, stage, config, log, task
+        self._total, self._due = total, {total * (number + 1) // config.evaluations for number in range(config.evaluations)}
+        self.made: list[list[Any]] = []
+        self._losses: list[Float32[np.ndarray, " run"]] = []
+
+    def begin(self, made: list[list[Any]]) -> None:
+        """Go on after the evaluations that an earlier process made."""
+        self.made = made
+        self._log.begin(made)
+
+    def count(self, losses: Float32[np.ndarray, " run"]) -> None:
+        """Note one update's losses."""
+        self._losses.append(losses)
+
+    def look(self, at: int) -> None:
+        """Evaluate if it is due."""
+        if at not in self._due:
+            return
+        episodes = self._config.final_episodes if at == self._total else self._config.evaluation_episodes
+        returns = self._stage.evaluate(self._agent.act, episodes)
+        self.made.append([at, returns.tolist()])
+        self._log.add(at, returns, np.mean(self._losses, axis=0) if self._losses else None)
+        self._losses = []
+        best = [float(np.mean(run)) for run in returns]
+        self._task.advance(0, returns=f"{np.mean(best):+.2f} (best {max(best):+.2f})")
+
+
+def learn_offline(agent: Agent, table: RowTable, stage: Stage, config: TrainConfig, saved: Saved, log: Log, task: Task) -> History:
+    """Learn from the dataset alone: draw, update, look in by greedy rollouts now and then."""
+    generators = run_generators(agent.seeds, SAMPLING)
+    evaluations = Evaluations(agent, stage, config, config.updates, log, task)
+    state = saved.load()
+    if state:
+        agent.load_state_dict(state["agent"])
+        restore_generators(generators, state["generators"])
+    evaluations.begin(state["evaluations"] if state else [])
+    task.resume(agent.updates * len(agent.seeds))
+    while agent.updates < config.updates:
+        evaluations.count(agent.update(table.sample(agent.config.batch, generators)))
+        evaluations.look(agent.updates)
+        if saved.due(agent.updates, config, config.updates):
+            saved.save({"agent": agent.state_dict(), "generators": generator_states(generators), "evaluations": evaluations.made})
+        task.advance(len(agent.seeds))
+    return History(evaluations.made, [list(returns) for returns in evaluations.made[-1][1]], len(table.transitions), 0)
+
+
+def learn_from_games(
+    agent: Agent, games: Games, replay: Replay, stage: Stage, config: TrainConfig, saved: Saved, log: Log, task: Task
+) -> History:
+    """Learn while playing: act, store, update; one game a run, all in lock step."""
+    sampling, exploring = run_generators(agent.seeds, SAMPLING), run_generators(agent.seeds, EXPLORING)
+    evaluations = Evaluations(agent, stage, config, config.steps, log, task)
+    step = 0
+    state = saved.load()
+    if state:
+        agent.load_state_dict(state["agent"])
+        replay.load_state_dict(state["replay"])
+        games.load_state_dict(state["games"])
+        restore_generators(sampling, state["sampling"])
+        restore_generators(exploring, state["exploring"])
+        step = state["step"]
+    evaluations.begin(state["evaluations"] if state else [])
+    task.resume(step * len(agent.seeds))
+    while step < config.steps:
+        before = games.seen
+        actions = agent.explore(before[:, None], step, exploring)[:, 0]
+        outcome, after = games.step(actions)
+        replay.add(before, actions, outcome.reward, after, outcome.terminated, truncated=outcome.truncated)
+        step += 1
+        if step >= agent.config.warm_up and step % agent.config.train_interval == 0:
+            evaluations.count(agent.update(replay.sample(agent.config.batch, sampling)))
+        evaluations.look(step)
+        if saved.due(step, config, config.steps):
+            saved.save(
+                {
+                    "agent": agent.state_dict(),
+                    "replay": replay.state_dict(),
+                    "games": games.state_dict(),
+                    "sampling": generator_states(sampling),
+                    "exploring": generator_states(exploring),
+                    "evaluations": evaluations.made,
+                    "step": step,
+                }
+            )
+        task.advance(len(agent.seeds))
+    return History(evaluations.made, games.returns, config.steps, games.frames_seen // len(agent.seeds))
+
+
+def final_mean(returns: Sequence[float]) -> float | None:
+    """Mean of the last 50 returns, or of all if there are fewer; None when there is none."""
+    return float(np.mean(returns[-50:])) if len(returns) else None

@@ -1,0 +1,152 @@
+"""A world in, Gymnasium environments out: one copy as ``Env``, many copies as ``VectorEnv`` with one numpy call a step.
+
+Both draw an episode's seed from the copy's own ``np_random``, so copy i of the vector environment lives the same life
+as the single environment that was reset with the same seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from layerscout import registry
+from layerscout.errors import UsageError
+from layerscout.worlds.core import PicturedWorld
+
+FRAMES_PER_SECOND = 15
+EPISODE_SEEDS = 2**63 - 1  # an episode's seed is drawn from [0, this)
+
+
+class WorldEnv(gymnasium.Env):
+    """One copy of a world behind Gymnasium's interface.
+
+    Parameters
+    ----------
+    world
+        The world's registered name, e.g. ``layerscout/Grid-v0``.
+    render_mode
+        None or ``rgb_array``.
+    options
+        Passed to the world, e.g. ``observation="planes"`` for the grid.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": FRAMES_PER_SECOND}
+
+    def __init__(self, world: str, render_mode: str | None = None, **options: Any) -> None:
+        _check_render_mode(render_mode)
+        self.render_mode = render_mode
+        self._world: PicturedWorld = registry.load("world", world)(1, **options)
+        self.observation_space, self.action_space = _spaces(self._world)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Start an episode; ``seed`` restarts the sequence of episodes, None goes on with the next one."""
+        super().reset(seed=seed)
+        self._world.reset(np.array([0]), np.array([_episode_seed(self.np_random)]))
+        return self._world.frames()[0], self._info()
+
+    def step(self, action: Any) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+        """Advance by one step."""
+        outcome = self._world.step(np.array([action]))
+        return self._world.frames()[0], float(outcome.reward[0]), bool(outcome.terminated[0]), bool(outcome.truncated[0]), self._info()
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Return an RGB picture ``[height, width, 3]`` in mode ``rgb_array``."""
+        return self._world.pictures()[0] if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Release what the world holds."""
+        self._world.close()
+
+    def _info(self) -> dict[str, Any]:
+        state = self._world.state()
+        return {} if state is None else {"state": state[0]}
+
+
+class WorldVectorEnv(VectorEnv):
+    """``num_envs`` copies of a world that step together; a finished copy starts again at the *next* step.
+
+    Seeding follows Gymnasium's ``SyncVectorEnv``: an int s means s, s+1, …; a sequence gives one seed a copy.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "render_modes": ["rgb_array"],
+        "render_fps": FRAMES_PER_SECOND,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(self, world: str, num_envs: int = 1, render_mode: str | None = None, **options: Any) -> None:
+        _check_render_mode(render_mode)
+        self.render_mode = render_mode
+        self.num_envs = num_envs
+        self._world: PicturedWorld = registry.load("world", world)(num_envs, **options)
+        self.single_observation_space, self.single_action_space = _spaces(self._world)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._generators = [seeding.np_random()[0] for _ in range(num_envs)]
+        self._ended = np.zeros(num_envs, dtype=bool)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Start an episode in every copy, or in those that ``options["reset_mask"]`` (bool per copy) names."""
+        seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if seed is None or isinstance(seed, int) else list(seed)
+        if len(seeds) != self.num_envs:
+            raise UsageError(f"{len(seeds)} seeds for {self.num_envs} environments", hint="give one seed for each, or one int")
+        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+            raise UsageError(f"reset_mask is {mask.dtype} {mask.shape}", hint=f"give a bool array of shape ({self.num_envs},)")
+        for copy in np.flatnonzero(mask):
+            if seeds[copy] is not None:
+                self._generators[copy] = seeding.np_random(seeds[copy])[0]
+        self._start(mask)
+        self._ended[mask] = False
+        return self._world.frames(), self._info(mask)
+
+    def step(self, actions: Any) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Advance every copy by one step; a copy that ended at the last step ignores its action and starts again."""
+        outcome = self._world.step(actions)  # ended copies stand still and give 0, False, False
+        self._start(self._ended)
+        self._ended = outcome.terminated | outcome.truncated
+        info = self._info(np.ones(self.num_envs, dtype=bool))
+        return self._world.frames(), outcome.reward.astype(np.float64), outcome.terminated, outcome.truncated, info
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """Return one RGB picture a copy in mode ``rgb_array``."""
+        return tuple(self._world.pictures()) if self.render_mode == "rgb_array" else None
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Release what the world holds."""
+        self._world.close()
+
+    def _start(self, mask: NDArray[np.bool_]) -> None:
+        which = np.flatnonzero(mask)
+        self._world.reset(which, np.array([_episode_seed(self._generators[copy]) for copy in which], dtype=np.int64))
+
+    def _info(self, mask: NDArray[np.bool_]) -> dict[str, Any]:
+        state = self._world.state()
+        return {} if state is None else {"state": np.where(mask[:, None], state, np.float32(0)), "_state": mask}
+
+
+def _spaces(world: PicturedWorld) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Discrete | gymnasium.spaces.Box]:
+    actions: gymnasium.spaces.Discrete | gymnasium.spaces.Box = (
+        gymnasium.spaces.Box(-1.0, 1.0, (world.action_dimensions,), np.float32)
+        if world.action_dimensions
+        else gymnasium.spaces.Discrete(world.action_count)
+    )
+    return gymnasium.spaces.Box(0, 255, world.frame_shape, np.uint8), actions
+
+
+def _episode_seed(generator: np.random.Generator) -> int:
+    return int(generator.integers(EPISODE_SEEDS))
+
+
+def _check_render_mode(render_mode: str | None) -> None:
+    if render_mode not in (None, "rgb_array"):
+        raise UsageError(f"unknown render_mode '{render_mode}'", hint="render_mode is None or 'rgb_array'")

@@ -1,0 +1,110 @@
+"""Intercept: catch a ball whose landing place only its motion gives away.
+
+A ball crosses the screen at constant velocity and bounces off the side walls, over a textured background
+that drifts and means nothing. A slow paddle must be under the ball when it lands: +1 if it is, -1 if not,
+0 on the way. The ball moves sideways faster than the paddle, so following the ball's present position comes
+too late; the landing place must be read from the motion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from layerscout.worlds.core import StepOutcome
+
+SIZE = 32  # pixels, square
+BALL_RADIUS = 2.2  # pixels
+PADDLE_HALF = 3.5  # pixels
+PADDLE_SPEED = 0.8  # pixels a step
+LANDING = SIZE - 4.0  # row at which the ball is judged
+WALLS = (2.0, SIZE - 3.0)  # the ball's centre bounces between these columns
+PADDLE_RANGE = (3.0, SIZE - 4.0)
+WAVES = 3  # plane waves that make the background
+
+
+class Intercept:
+    """Vectorised Intercept world. State: ball column, ball row, column speed, row speed, paddle column (pixels, pixels a step)."""
+
+    action_count = 3  # left, stay, right
+    action_dimensions = 0
+    settings: Mapping[str, Any] = MappingProxyType({})
+    frame_shape = (SIZE, SIZE, 3)
+
+    def __init__(self, copies: int) -> None:
+        self.copies = copies
+        self.ball = np.zeros((copies, 2))  # row, column
+        self.speed = np.zeros((copies, 2))
+        self.paddle = np.full(copies, SIZE / 2)
+        self.done = np.ones(copies, dtype=bool)
+        self.clock = np.zeros(copies)
+        self.wave = np.zeros((copies, WAVES, 4))  # row frequency, column frequency, drift, phase
+        self.colour = np.zeros((copies, WAVES, 3))
+        self._rows, self._columns = np.mgrid[:SIZE, :SIZE].astype(np.float64)
+
+    def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
+        for copy, seed in zip(which, seeds, strict=True):
+            rng = np.random.default_rng(int(seed))
+            self.ball[copy] = rng.uniform(3.0, 7.0), rng.uniform(4.0, SIZE - 5.0)
+            self.speed[copy] = rng.uniform(0.7, 1.2), rng.uniform(0.4, 1.8) * rng.choice((-1.0, 1.0))
+            self.paddle[copy] = rng.uniform(SIZE / 2 - 4.0, SIZE / 2 + 4.0)
+            self.wave[copy] = rng.uniform((-0.6, -0.6, -0.6, 0.0), (0.6, 0.6, 0.6, 2 * np.pi), (WAVES, 4))
+            self.colour[copy] = rng.uniform(0.0, 1.0, (WAVES, 3))
+        self.clock[which] = 0.0
+        self.done[which] = False
+
+    def step(self, actions: NDArray[np.int64]) -> StepOutcome:
+        live = ~self.done
+        moved = np.clip(self.paddle + (np.asarray(actions) - 1) * PADDLE_SPEED, *PADDLE_RANGE)
+        self.paddle = np.where(live, moved, self.paddle)
+        self.ball[live] += self.speed[live]
+        self.clock[live] += 1.0
+        outside = live & ((self.ball[:, 1] < WALLS[0]) | (self.ball[:, 1] > WALLS[1]))
+        self.ball[outside, 1] = _reflect(self.ball[outside, 1])
+        self.speed[outside, 1] *= -1.0
+        landed = live & (self.ball[:, 0] >= LANDING)
+        caught = np.abs(self.ball[:, 1] - self.paddle) <= PADDLE_HALF
+        reward = np.where(landed, np.where(caught, 1.0, -1.0), 0.0).astype(np.float32)
+        self.done |= landed
+        return StepOutcome(reward, landed, np.zeros(self.copies, dtype=bool))
+
+    def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        rows, columns = self._rows, self._columns
+        chosen: slice | NDArray[np.intp] = slice(None) if which is None else which
+        row_frequency, column_frequency, drift, phase = (self.wave[chosen, :, i, None, None] for i in range(4))
+        angle = row_frequency * rows + column_frequency * columns + phase + drift * self.clock[chosen, None, None, None]
+        light = 0.5 * np.sin(angle) + 0.5  # [copy, wave, height, width]
+        picture = 60.0 + 110.0 / WAVES * np.einsum("nwij,nwc->nijc", light, self.colour[chosen])
+        paddle = (rows >= SIZE - 3) * np.clip(PADDLE_HALF + 0.5 - np.abs(columns - self.paddle[chosen, None, None]), 0.0, 1.0)
+        picture += paddle[..., None] * (20.0 - picture)
+        distance = np.hypot(rows - self.ball[chosen, 0, None, None], columns - self.ball[chosen, 1, None, None])
+        ball = np.clip(BALL_RADIUS + 0.5 - distance, 0.0, 1.0)[..., None]  # antialiased: sub-pixel motion is visible
+        picture += ball * (235.0 - picture)
+        return picture.astype(np.uint8)
+
+    def pictures(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        return self.frames(which)
+
+    def state(self) -> NDArray[np.float32]:
+        return np.stack([self.ball[:, 1], self.ball[:, 0], self.speed[:, 1], self.speed[:, 0], self.paddle], axis=1).astype(np.float32)
+
+    def expert(self) -> NDArray[np.int64]:
+        steps = np.ceil((LANDING - self.ball[:, 0]) / np.maximum(self.speed[:, 0], 1e-9))
+        landing = _reflect(self.ball[:, 1] + self.speed[:, 1] * np.maximum(steps, 0.0))
+        gap = landing - self.paddle
+        return np.where(np.abs(gap) < PADDLE_SPEED, 1, np.where(gap > 0, 2, 0)).astype(np.int64)
+
+    def close(self) -> None:
+        pass  # holds nothing
+
+
+def _reflect(column: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fold a straight path into the walls: the column after any number of bounces."""
+    low, high = WALLS
+    span = high - low
+    folded = np.mod(column - low, 2 * span)
+    return low + np.where(folded > span, 2 * span - folded, folded)

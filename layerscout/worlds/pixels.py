@@ -1,0 +1,133 @@
+"""An environment's id in, a world out: ours directly, a simulator's task or any other Gymnasium id as copies side by side."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from layerscout import registry
+from layerscout.errors import DataError, MissingExtraError, UsageError, suggest
+from layerscout.worlds.core import World
+from layerscout.worlds.resized import Resized
+from layerscout.worlds.simulators.copies import Copies, Single
+
+FOREIGN_LARGEST = 128  # pixels: a foreign frame with a longer side is shrunk when no size is asked for
+FOREIGN_SIZE = 64  # pixels: to this; what is drawn here is drawn at this size
+OURS_TOGETHER, SIMULATORS_TOGETHER = 1024, 64  # copies at once: ours are rows of arrays, a Meta-World task holds 26 MB
+EXTRAS = {"MiniGrid-": ("minigrid", "minigrid"), "BabyAI-": ("minigrid", "minigrid"), "ALE/": ("ale_py", "ale")}  # prefix: package, extra
+
+
+def make_world(environment_id: str, copies: int, size: int | None = None, options: Mapping[str, Any] | None = None) -> World:
+    """Build ``copies`` copies of an environment.
+
+    Parameters
+    ----------
+    environment_id
+        One of ours (``layerscout/Grid-v0``, ``layerscout/Intercept-v0``), a simulator's task (``metaworld/drawer-open-v3``,
+        ``dm_control/walker-walk``) or any Gymnasium id (``ALE/Breakout-v5``, ``Reacher-v5``), also as ``module:id``.
+    copies
+        How many episodes run side by side, at least 1.
+    size
+        Frames become ``size`` x ``size`` pixels. None: as the environment gives them, except that frames of another
+        project's environment with a side above 128 pixels become 64 x 64. MuJoCo's pictures are drawn at this size, 64 when None.
+    options
+        Passed to the world or to ``gymnasium.make``; a mapping, because an environment may have a ``size`` of its own.
+
+    Raises
+    ------
+    UsageError
+        The id or an option is unknown, actions are neither discrete nor bounded vectors, or the environment has no pixels.
+    MissingExtraError
+        A package that the environment needs is not installed, or no OpenGL library works.
+    DataError
+        The environment fails when it starts.
+    """
+    options = dict(options or {})
+    if copies < 1 or (size is not None and size < 1):
+        raise UsageError(f"copies {copies} and size {size} must be at least 1", hint="give positive numbers")
+    family, _, task = environment_id.partition("/")
+    if environment_id in registry.names("world"):
+        kind = registry.load("world", environment_id)
+        _check_options(environment_id, kind, options, given=("copies",))
+        world: World = kind(copies, **options)
+    elif family in registry.names("simulator"):
+        kind = registry.load("simulator", family)
+        _check_options(environment_id, kind, options, given=("task", "size"))
+        world = Copies(kind(task, size or FOREIGN_SIZE, **options), copies)
+    else:
+        world = Copies(_gymnasium(environment_id, size, options), copies)
+        if size is None and max(world.frame_shape[:2]) > FOREIGN_LARGEST:
+            size = FOREIGN_SIZE
+    return world if size is None or world.frame_shape[:2] == (size, size) else Resized(world, size)
+
+
+def world_of(attributes: Mapping[str, Any], copies: int) -> World:
+    """Build the environment from which a dataset was collected, given the attributes of its file.
+
+    Raises
+    ------
+    DataError
+        The attributes name no environment: the dataset was imported.
+    """
+    if "environment" not in attributes:
+        raise DataError("the dataset names no environment, so nothing can be played", hint="collect one with layerscout collect")
+    return make_world(attributes["environment"], copies, attributes.get("size"), attributes.get("options"))
+
+
+def side_by_side(environment_id: str) -> int:
+    """Return how many copies of an environment are reasonably held at once."""
+    return OURS_TOGETHER if environment_id in registry.names("world") else SIMULATORS_TOGETHER
+
+
+def _gymnasium(environment_id: str, size: int | None, options: dict[str, Any]) -> Single:
+    specification = _find(environment_id)
+    from layerscout.worlds.simulators.gym_mujoco import GymMujoco, is_mujoco
+    from layerscout.worlds.simulators.gym_world import GymSingle
+
+    if is_mujoco(specification):
+        return GymMujoco(environment_id, size or FOREIGN_SIZE, **options)
+    return GymSingle(environment_id, options)
+
+
+def _check_options(environment_id: str, kind: Any, options: dict[str, Any], given: tuple[str, ...]) -> None:
+    known = [name for name in inspect.signature(kind).parameters if name not in given]
+    for name in options:
+        if name not in known:
+            hint = f"options of {environment_id}: {', '.join(known) or 'none'}"
+            raise UsageError(f"unknown option '{name}' of {environment_id}{suggest(name, known)}", hint=hint)
+
+
+def _find(environment_id: str) -> Any:
+    """Return Gymnasium's specification of the id, importing what registers it."""
+    import gymnasium
+
+    for prefix, (package, extra) in EXTRAS.items():
+        if environment_id.startswith(prefix):
+            try:
+                registering = importlib.import_module(package)  # importing it registers its environments
+            except ImportError:
+                message = f"{environment_id} needs the package {package}"
+                raise MissingExtraError(message, hint=f"pip install 'layerscout[{extra}]'") from None
+            if package == "ale_py":
+                registering.ALEInterface.setLoggerMode(registering.LoggerMode.Error)  # it greets on stderr for every copy
+    module, _, name = environment_id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # whatever a stranger's module does when it is imported
+            raise UsageError(
+                f"environment '{environment_id}': module '{module}' cannot be imported: {type(error).__name__}: {error}",
+                hint="the word before the colon is the Python module that registers the environment; is it on PYTHONPATH?",
+            ) from error
+    try:
+        return gymnasium.spec(name)
+    except gymnasium.error.Error:
+        known = [*registry.names("world"), *gymnasium.registry]
+        families = ", ".join(f"{family}/TASK" for family in registry.names("simulator"))
+        raise UsageError(
+            f"unknown environment '{environment_id}'{suggest(name, known)}",
+            hint=f"ours: {', '.join(registry.names('world'))}; simulators: {families}; others: any Gymnasium id, or module:id when a module "
+            "registers it",
+        ) from None

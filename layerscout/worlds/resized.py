@@ -1,0 +1,57 @@
+"""A world in, the same world with square frames of another size out."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from PIL import Image
+
+from layerscout.worlds.core import StepOutcome, World, WorldActions
+
+
+def resize(frames: UInt8[np.ndarray, "copy height width channel"], size: int) -> UInt8[np.ndarray, "copy size size channel"]:
+    """Return every frame as ``size`` x ``size`` pixels, each the mean of the area it covers (Pillow's BOX filter).
+
+    Frames that are not square are squeezed, not cropped, so that nothing leaves the picture.
+    """
+    out = np.empty((len(frames), size, size, frames.shape[3]), dtype=np.uint8)
+    for copy, frame in enumerate(frames):
+        if frame.shape[2] == 3:
+            out[copy] = _box(frame, size)
+        else:
+            for channel in range(frame.shape[2]):
+                out[copy, ..., channel] = _box(frame[..., channel], size)
+    return out
+
+
+def _box(frame: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BOX))
+
+
+class Resized:
+    """A world whose frames are ``size`` x ``size``; everything else is the inner world's."""
+
+    def __init__(self, world: World, size: int) -> None:
+        self._world, self._size = world, size
+        self.copies, self.settings = world.copies, world.settings
+        self.action_count, self.action_dimensions = world.action_count, world.action_dimensions
+        self.frame_shape = (size, size, world.frame_shape[2])
+
+    def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
+        self._world.reset(which, seeds)
+
+    def step(self, actions: WorldActions) -> StepOutcome:
+        return self._world.step(actions)
+
+    def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        return resize(self._world.frames(which), self._size)
+
+    def state(self) -> NDArray[np.float32] | None:
+        return self._world.state()
+
+    def expert(self) -> WorldActions | None:
+        return self._world.expert()
+
+    def close(self) -> None:
+        self._world.close()

@@ -1,0 +1,133 @@
+"""A Gymnasium id in, one environment with pixels out: pixels from its observations or from its renderer."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from layerscout.errors import DataError, MissingExtraError, UsageError
+from layerscout.worlds.action_spaces import of_space
+
+MOST_CHANNELS = 4  # a last axis longer than this is not colour
+
+
+class GymSingle:
+    """A Gymnasium environment with discrete actions, or with vectors of bounded numbers.
+
+    An observation that is a picture (Box, uint8, three axes, at most four channels last) is the frame; otherwise the
+    frame is what ``render()`` gives in mode ``rgb_array``. The state is ``info["state"]`` when the environment gives one,
+    else the memory of an Atari machine, else, with vector actions and rendered frames, the observation if it is a vector.
+
+    Parameters
+    ----------
+    environment_id
+        An id in Gymnasium's registry.
+    options
+        Passed to ``gymnasium.make``, e.g. ``max_episode_steps=500``.
+
+    Raises
+    ------
+    UsageError
+        The options or the actions do not fit, or there are no pixels.
+    MissingExtraError
+        The environment needs a package that is not installed.
+    DataError
+        The environment fails when it is made.
+    """
+
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+    def __init__(self, environment_id: str, options: Mapping[str, Any]) -> None:
+        self.name, self._options = environment_id, dict(options)
+        environment = make(environment_id, self._options)
+        space = environment.observation_space
+        self._renders = not _is_picture(space)
+        modes = environment.metadata.get("render_modes") or []
+        if self._renders and "rgb_array" not in modes:
+            raise UsageError(
+                f"{environment_id} gives no pixels: observations are {space}, render modes {modes}",
+                hint="use an environment whose observation is a uint8 picture [height, width, channel] or that renders as 'rgb_array'",
+            )
+        self.actions = of_space(environment_id, environment.action_space)
+        if self._renders:
+            environment.close()
+            self._options |= {"render_mode": "rgb_array"}
+            environment = make(environment_id, self._options)
+        self.alone = alone(environment_id, self._renders)
+        self._tells = self._renders and self.actions.dimensions > 0 and isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1
+        self._take(environment)
+
+    def _take(self, environment: gymnasium.Env) -> None:
+        self._environment = environment
+        self._machine = getattr(environment.unwrapped, "ale", None)
+        self._observation: Any = None
+        self._info: dict[str, Any] = {}
+
+    def reset(self, seed: int) -> None:
+        self._observation, self._info = self._environment.reset(seed=seed)
+
+    def step(self, action: Any) -> tuple[float, bool, bool]:
+        self._observation, reward, terminated, truncated, self._info = self._environment.step(action)
+        return float(reward), bool(terminated), bool(truncated)
+
+    def frame(self) -> NDArray[np.uint8]:
+        return self._environment.render() if self._renders else self._observation
+
+    def state(self) -> NDArray[np.float32] | None:
+        if "state" in self._info:
+            return np.asarray(self._info["state"], dtype=np.float32).ravel()
+        if self._machine is not None:
+            return np.asarray(self._machine.getRAM(), dtype=np.float32)
+        return np.asarray(self._observation, dtype=np.float32) if self._tells else None
+
+    def expert(self) -> None:
+        return None
+
+    def another(self) -> GymSingle:
+        twin = copy.copy(self)
+        twin._take(make(self.name, self._options))
+        return twin
+
+    def close(self) -> None:
+        self._environment.close()
+
+
+def make(environment_id: str, options: Mapping[str, Any]) -> gymnasium.Env:
+    """Make a Gymnasium environment, or say in one line why it cannot be made.
+
+    Raises
+    ------
+    UsageError
+        An option that the environment does not take.
+    MissingExtraError
+        The environment needs a package that is not installed.
+    DataError
+        Anything else that goes wrong.
+    """
+    try:
+        return gymnasium.make(environment_id, disable_env_checker=True, **options)
+    except TypeError as error:  # an option that the environment does not take
+        raise UsageError(
+            f"{environment_id} cannot be made with {dict(options)}: {error}", hint="check the options of the environment"
+        ) from error
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise MissingExtraError(f"{environment_id} needs a package that is missing", hint=str(error)) from error
+    except Exception as error:
+        hint = f"try it alone: {alone(environment_id, rendered=False)}"
+        raise DataError(f"{environment_id} cannot be made: {type(error).__name__}: {error}", hint=hint) from error
+
+
+def alone(environment_id: str, rendered: bool) -> str:
+    """Return the command that tries an environment without layerscout."""
+    mode = ", render_mode='rgb_array'" if rendered else ""
+    return f"""python -c "import gymnasium; gymnasium.make('{environment_id}'{mode}).reset(seed=0)\""""
+
+
+def _is_picture(space: gymnasium.Space) -> bool:
+    return isinstance(space, gymnasium.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] <= MOST_CHANNELS

@@ -1,0 +1,378 @@
+"""The command line: it starts at once, tells mistakes in one line with the right exit code, and keeps stdout for data."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from layerscout import __version__
+from layerscout.cli import app
+from layerscout.commands import console
+from layerscout.errors import BudgetError, DataError, LayerscoutError, MissingExtraError, UsageError
+
+COMMANDS = ["demo", "collect", "import", "passport", "layers", "extract", "probe", "train", "report", "doctor"]
+HEAVY = ["torch", "diffusers", "transformers", "sklearn", "dask", "zarr", "matplotlib", "scipy", "h5py", "gymnasium", "av", "pyarrow"]
+START = [sys.executable, "-c", "from layerscout.cli import main; main()"]
+
+
+def call(*words: object):
+    """Run a command in this process."""
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def run_apart(*words: object, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own."""
+    environment = os.environ | changes
+    return subprocess.run([*START, *map(str, words)], env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def refused(result, code: int, message: str) -> str:
+    """Check that a command ended with one line of error and one of advice, and return the advice."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    error, hint = result.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert message in error
+    assert hint.startswith("hint: ")
+    return hint
+
+
+# --- starting
+
+
+def test_help_takes_less_than_half_a_second():
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        assert run_apart("--help").returncode == 0
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.5, f"best of three: {min(times):.2f} s"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["extract", "--help"], ["train", "-h"], ["--version"]], ids=" ".join)
+def test_help_imports_nothing_heavy(words):
+    script = f"""
+import sys
+from layerscout.cli import app
+try:
+    app({words!r})
+except SystemExit as end:
+    assert end.code == 0
+loaded = [name for name in {HEAVY!r} if name in sys.modules]
+assert not loaded, loaded
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_explains_itself():
+    assert [command.name or command.callback.__name__ for command in app.registered_commands] == COMMANDS
+    shown = call("-h")
+    assert shown.exit_code == 0
+    for name in COMMANDS:
+        assert name in shown.stdout
+        own = call(name, "-h")
+        assert own.exit_code == 0
+        for option in ("--json", "--quiet", "--debug"):
+            assert option in own.stdout, f"{name} {option}"
+
+
+def test_the_version_is_the_packages():
+    result = call("--version")
+    assert (result.exit_code, result.stdout.strip()) == (0, f"layerscout {__version__}")
+
+
+# --- mistakes
+
+
+def test_unknown_backbone_is_told_with_the_nearest(small, tmp_path):
+    hint = refused(call("layers", "tyni"), 2, "unknown backbone 'tyni'; did you mean 'tiny'?")
+    assert "synthetic" in hint
+    refused(call("extract", "tinny", small.intercept, "--root", tmp_path), 2, "did you mean 'tiny'?")
+
+
+def test_unknown_layer_is_told_with_the_nearest(small, tmp_path):
+    result = call("extract", "tiny", small.intercept, "--layer", "block.3", "--root", tmp_path)
+    assert refused(result, 2, "layer 'block.3' is not in tiny (8 layers); did you mean 'blocks.3'?") == "hint: layerscout layers tiny"
+
+
+def test_unknown_environment_is_told_with_the_nearest(tmp_path):
+    refused(
+        call("collect", "layerscout/Intercep-v0", "--steps", 5, "--out", tmp_path / "d.h5"), 2, "did you mean 'layerscout/Intercept-v0'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["collect", "layerscout/Grid-v0", "--steps", 5, "--set", "sead=3"], "unknown setting 'collect.sead'; did you mean 'seed'?"),
+        (["extract", "tiny", "data.h5", "--set", "extract.batsh=3"], "unknown setting 'extract.batsh'; did you mean 'batch'?"),
+        (["probe", "store", "--set", "fold=3"], "unknown setting 'probe.fold'; did you mean 'folds'?"),
+        (["train", "E", "--selection", "s.json", "--set", "dqn.gama=1"], "unknown setting 'train.dqn.gama'; did you mean 'gamma'?"),
+        (["train", "E", "--selection", "s.json", "--set", "trian.seeds=1"], "unknown stage 'trian'; did you mean 'train'?"),
+        (["train", "E", "--selection", "s.json", "--mode", "ofline"], "setting 'train.mode'"),
+        (["extract", "tiny"], "setting 'extract.data' is missing"),
+        (["collect", "layerscout/Grid-v0", "--steps", 0], "setting 'collect.steps'"),
+        (["demo", "--set", "seeds=3"], "names no stage"),
+        (["demo", "--preset", "quik"], "did you mean 'quick'?"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_wrong_settings_are_told(words, message):
+    refused(call(*words), 2, message)
+
+
+def test_wrong_words_are_usage_errors():
+    for words in (["extrct"], ["extract", "--btach", "3"], ["collect", "--steps", "many"]):
+        assert call(*words).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["extract", "tiny", "{}/none.h5", "--root", "{}"], "no trajectory file"),
+        (["probe", "nothing", "--root", "{}"], "no store 'nothing'"),
+        (["train", "layerscout/Grid-v0", "--selection", "{}/none.json", "--root", "{}"], "no file"),
+        (["report", "{}/none"], "no folder"),
+        (["layers", "cogvideox:{}/none"], "no checkpoint folder"),
+        (["collect", "layerscout/Grid-v0", "--steps", "5", "--config", "{}/none.toml"], "no configuration file"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_is_not_there_is_a_data_error(words, message, tmp_path):
+    refused(call(*[word.format(tmp_path) for word in words]), 4, message)
+
+
+def test_a_gpu_that_is_not_there_is_a_usage_error(small, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    hint = refused(call("extract", "tiny", small.intercept, "--device", "cuda", "--root", tmp_path), 2, "torch sees no GPU")
+    assert "doctor" in hint
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UsageError("wrong", "right"), 2, "error: wrong\nhint: right"),
+        (MissingExtraError("missing"), 3, "error: missing"),
+        (DataError("damaged"), 4, "error: damaged"),
+        (BudgetError("too much"), 5, "error: too much"),
+        (LayerscoutError("other"), 1, "error: other"),
+        (OSError(28, "No space left on device", "file"), 5, "No space left on device: file"),
+        (PermissionError(13, "Permission denied", "file"), 4, "Permission denied: file"),
+        (MemoryError("of the machine"), 5, "out of memory"),
+        (ZeroDivisionError("division"), 1, "this is a bug: ZeroDivisionError: division"),
+        (KeyboardInterrupt(), 130, "run the same command to continue"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_errors_have_exit_codes_and_tracebacks_only_on_demand(error, code, message, debug, capsys):
+    @console.guarded
+    def command(debug: bool = False) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        command(debug=debug)
+    shown = capsys.readouterr()
+    assert end.value.code == code
+    assert message in shown.err
+    assert shown.out == ""
+    assert ("Traceback" in shown.err) == (debug and not isinstance(error, KeyboardInterrupt))
+
+
+def test_an_interrupted_process_says_how_to_continue(tmp_path):
+    """Ctrl-C in the middle of collecting: 130, one line, and what is there is kept."""
+    out = tmp_path / "data.h5"
+    words = ["collect", "layerscout/Grid-v0", "--steps", "3000000", "--out", str(out)]
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell lets what it runs in the background ignore it
+    process = subprocess.Popen([*START, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
+    began = time.monotonic()
+    while not list(tmp_path.rglob("*.parts/*.h5")) and process.poll() is None and time.monotonic() - began < 60:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "error: interrupted" in errors
+    assert "hint: run the same command to continue" in errors
+    assert output == ""
+    assert not out.exists()
+    assert list(tmp_path.rglob("*.parts/*.h5"))
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    command = " ".join(map("'{}'".format, [*START, "layers", "synthetic"]))
+    done = subprocess.run(f"{command} | true", shell=True, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+# --- results
+
+
+def test_layers_are_listed_without_weights(monkeypatch):
+    from layerscout.extract.backbones import tiny
+
+    monkeypatch.setattr(tiny, "_weights", lambda: pytest.fail("weights were read"))
+    shown = json.loads(call("layers", "tiny", "--json").stdout)
+    assert [layer["name"] for layer in shown["layers"]] == [f"blocks.{i}" for i in range(8)]
+    assert {layer["width"] for layer in shown["layers"]} == {64}
+    text = call("layers", "tiny").stdout.splitlines()
+    assert text[1].split() == ["depth", "layer", "width", "parameters"]
+    assert len(text) == 11
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory, small):
+    """Collect, extract and probe through the command line, every result as JSON."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    data, root = folder / "data.h5", folder / "root"
+    words = {
+        "collect": ["collect", "layerscout/Grid-v0", "--steps", 700, "--out", data, "--set", 'options={"observation": "planes"}'],
+        "extract": ["extract", "synthetic", data, "--root", root],
+    }
+    results = {name: call(*line, "--json", "-q") for name, line in words.items()}
+    store = json.loads(results["extract"].stdout)["store"]
+    words["probe"] = ["probe", store, "--root", root, "--out", folder / "probe", "--threads", 1, "--set", "shifts=3"]
+    results["probe"] = call(*words["probe"], "--json", "-q")
+    selection = folder / "probe" / "selection.json"
+    words["train"] = ["train", "layerscout/Grid-v0", "--selection", selection, "--root", root, "--out", folder / "train", "--seeds", 2]
+    words["train"] += ["--updates", 5, "--set", "evaluations=1", "--set", "final_episodes=2", "--set", "dqn.batch=4"]
+    results["train"] = call(*words["train"], "--json", "-q")
+    words["report"] = ["report", folder]
+    results["report"] = call(*words["report"], "--json", "-q")
+    return folder, words, results
+
+
+STAGES = ["collect", "extract", "probe", "train", "report"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_json_is_one_object_and_quiet_is_silent(pipeline, stage):
+    result = pipeline[2][stage]
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
+    (line,) = result.stdout.splitlines()
+    assert isinstance(json.loads(line), dict)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_same_command_again_tells_people_what_is_there(pipeline, stage):
+    _, words, _ = pipeline
+    result = call(*words[stage])
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.strip()
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("stage", ["collect", "extract", "probe", "train"])
+def test_a_dry_run_writes_nothing(pipeline, stage):
+    folder, words, _ = pipeline
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    planned = call(*words[stage], "--dry-run", "--json")
+    assert planned.exit_code == 0, planned.stderr
+    assert json.loads(planned.stdout)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    elsewhere = {"collect": "--out", "extract": "--root", "probe": "--out", "train": "--out"}[stage]
+    changed = list(words[stage])
+    changed[changed.index(elsewhere) + 1] = folder.parent / "never" / "there"
+    assert call(*changed, "-n").exit_code == 0
+    assert not (folder.parent / "never").exists()
+
+
+def test_a_dry_run_of_the_demo_writes_nothing(tmp_path):
+    result = call("demo", "--out", tmp_path / "out", "--dry-run", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_come_from_file_preset_and_assignments(tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text('[collect]\nenvironment = "layerscout/Grid-v0"\nsteps = 70\n[presets.long.collect]\nsteps = 140\n')
+    for extra, steps in ([], 70), (["--preset", "long"], 140), (["--preset", "long", "--set", "steps=210"], 210), (["--steps", 9], 9):
+        result = call("collect", "--config", file, "--out", tmp_path / "d.h5", *extra, "--dry-run", "--json")
+        assert json.loads(result.stdout)["steps"] == steps
+
+
+# --- doctor
+
+
+def test_doctor_tells_what_a_bug_report_needs(tmp_path):
+    done = run_apart("doctor", "--json", LAYERSCOUT_ROOT=str(tmp_path / "root"))
+    assert (done.returncode, done.stderr) == (0, "")
+    facts = json.loads(done.stdout)
+    assert {"python", "platform", "cpu_cores", "memory_bytes", "packages", "torch", "gl", "store_root", "free_disk_bytes"} <= facts.keys()
+    assert facts["packages"]["numpy"] != "not installed"
+    assert "version" in facts["torch"]
+    assert facts["store_root"] == str(tmp_path / "root")
+    assert all(isinstance(free, int) for free in facts["free_disk_bytes"].values())
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("raise ImportError('libcudart.so.12: cannot open shared object file')", "ImportError: libcudart.so.12"),
+        ("import os; os._exit(139)", "exit code 139"),
+        ("print('hello from torch')\nraise RuntimeError('broken')", "RuntimeError: broken"),
+    ],
+    ids=["import error", "crash", "noise"],
+)
+def test_doctor_works_when_torch_is_broken(tmp_path, body, told):
+    broken = tmp_path / "torch"
+    broken.mkdir()
+    (broken / "__init__.py").write_text(body)
+    path = os.pathsep.join([str(tmp_path), str(Path(console.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    done = run_apart("doctor", PYTHONPATH=path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert told in done.stdout
+    assert "numpy" in done.stdout
+    assert json.loads(run_apart("doctor", "--json", PYTHONPATH=path).stdout)["torch"]["broken"]
+
+
+# --- the printer
+
+
+def test_tables_are_aligned_and_numbers_stand_right():
+    shown = console.table(("layer", "score"), [("blocks.10", "0.5"), ("a", "n/a"), ("bb", "-12.25")])
+    assert shown.splitlines() == [
+        "layer       score",
+        "---------  ------",
+        "blocks.10     0.5",
+        "a             n/a",
+        "bb         -12.25",
+    ]
+    assert console.table(("layer", "score"), []).splitlines() == ["layer  score", "-----  -----"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_400_000, "1.4 MB"), (3.2e9, "3.2 GB"), (5e15, "5000.0 TB")]
+)
+def test_sizes_are_readable(count, text):
+    assert console.size(count) == text
+
+
+def test_results_are_lines_for_people_and_an_object_for_programs(capsys):
+    facts = {"rows": 12_000, "bytes": 1_400_000, "exists": None, "layers": ["a", "b"], "complete": True, "none": []}
+    console.emit(facts, as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "rows: 12,000",
+        "bytes: 1.4 MB",
+        "exists: none",
+        "layers: a, b",
+        "complete: True",
+        "none: none",
+    ]
+    console.emit(facts | {"path": Path("x")}, as_json=True)
+    assert json.loads(capsys.readouterr().out) == facts | {"path": "x"}
+    with pytest.raises(ValueError, match="JSON"):
+        console.emit({"score": float("nan")}, as_json=True)
