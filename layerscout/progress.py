@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from layerscout.text import visible
+
 PLAIN_INTERVAL = 30.0  # seconds between plain lines when the output is not a terminal
 EVENT_INTERVAL = 1.0  # seconds between progress events on disk
 
@@ -46,7 +48,7 @@ class Task:
         left = max(0, self.total - self.done) / self.rate if self.rate > 0 else float("inf")
         eta = f", {left:.0f} s left" if left != float("inf") else ""
         facts = "".join(f", {key} {value}" for key, value in self.facts.items())
-        return f"{self.name}: {self.done:,}/{self.total:,} {self.unit} ({self.rate:,.0f}/s{eta}{facts})"
+        return visible(f"{self.name}: {self.done:,}/{self.total:,} {self.unit} ({self.rate:,.0f}/s{eta}{facts})")
 
 
 class Reporter:
@@ -73,9 +75,9 @@ class Reporter:
         if self.quiet:
             return
         if self._bar is not None:
-            self._bar.console.print(text, highlight=False, markup=False)
+            self._bar.console.print(visible(text), highlight=False, markup=False)
         else:
-            print(text, file=self.stream, flush=True)
+            print(visible(text), file=self.stream, flush=True)
 
     @contextmanager
     def task(self, name: str, total: int, unit: str = "steps") -> Iterator[Task]:
@@ -110,13 +112,13 @@ class Reporter:
             )
             self._bar = Progress(*columns, console=Console(file=self.stream))
             self._bar.start()
-        self._bar_ids[id(task)] = self._bar.add_task(task.name, total=task.total, facts="")
+        self._bar_ids[id(task)] = self._bar.add_task(visible(task.name), total=task.total, facts="")
 
     def _update(self, task: Task) -> None:
         now = time.monotonic()
         if self._bar is not None and id(task) in self._bar_ids:
             facts = "  ".join(f"{key} {value}" for key, value in task.facts.items())
-            self._bar.update(self._bar_ids[id(task)], completed=task.done, facts=facts)
+            self._bar.update(self._bar_ids[id(task)], completed=task.done, facts=visible(facts))
         elif not self.quiet and now - task._told >= PLAIN_INTERVAL:
             task._told = now
             print(task.line(), file=self.stream, flush=True)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from layerscout.errors import BudgetError, DataError, LayerscoutError
+from layerscout.text import visible, visible_lines
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 INTERRUPTED = 130
@@ -63,9 +64,9 @@ def explain(error: Exception) -> tuple[str, str, int]:
 
 def fail(message: str, hint: str, code: int) -> None:
     """Print one line of error and one of advice to stderr, and end."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {_one_line(message)}", file=sys.stderr)
     if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+        print(f"hint: {_one_line(hint)}", file=sys.stderr)
     raise SystemExit(code)
 
 
@@ -74,12 +75,13 @@ def emit(data: dict[str, Any], as_json: bool, text: str | None = None) -> None:
     if as_json:
         print(json.dumps(data, allow_nan=False, default=str), flush=True)
     else:
-        print(text if text is not None else "\n".join(f"{key}: {_readable(key, value)}" for key, value in data.items()), flush=True)
+        lines = (f"{visible(key)}: {visible(_readable(key, value))}" for key, value in data.items())
+        print("\n".join(lines) if text is None else visible_lines(text), flush=True)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Lay out rows in aligned columns; numbers to the right."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    """Lay out rows in aligned columns; numbers to the right. A cell is one line whatever it holds."""
+    columns, cells = [visible(column) for column in columns], [[visible(cell) for cell in row] for row in rows]
     widths = [max(len(column), *(len(row[i]) for row in cells)) if cells else len(column) for i, column in enumerate(columns)]
     numeric = [all(_is_number(row[i]) for row in cells) for i in range(len(columns))]
 
@@ -88,7 +90,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
             cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric, strict=True)
         ).rstrip()
 
-    return "\n".join([line(list(columns)), "  ".join("-" * width for width in widths), *(line(row) for row in cells)])
+    return "\n".join([line(columns), "  ".join("-" * width for width in widths), *map(line, cells)])
 
 
 def size(count: float) -> str:
@@ -98,6 +100,10 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def _one_line(message: str) -> str:
+    return visible(" ".join(message.splitlines()))
 
 
 def _readable(key: str, value: Any) -> str:

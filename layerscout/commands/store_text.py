@@ -9,6 +9,7 @@ from layerscout.cache.catalog.entries import Entry
 from layerscout.cache.catalog.prune import Deletion
 from layerscout.cache.catalog.verification import Verification
 from layerscout.commands.console import size, table
+from layerscout.text import visible
 
 SHORTEST_ID = 12  # "ls1-" and eight digits
 MOST_LINES = 40  # of a plan; the rest is counted
@@ -49,9 +50,10 @@ def hints(facts: Mapping[str, Any]) -> Iterator[str]:
         told = f"{counted(mirrors['count'], 'mirror')} of stores elsewhere, {size(mirrors['bytes'])}"
         yield f"{told}: layerscout store prune --older-than 30d deletes those not read for so long"
     for name in facts.get("dangling_names", ()):
-        yield f"the name '{name}' leads to no store: layerscout store name --remove {name}"
+        told = visible(name)
+        yield f"the name '{told}' leads to no store: layerscout store name --remove {told}"
     for path in facts.get("damaged_names", ()):
-        yield f"{path} is damaged: delete it and name the store again"
+        yield f"{visible(path)} is damaged: delete it and name the store again"
 
 
 def short_length(store_ids: Sequence[str]) -> int:
@@ -77,7 +79,7 @@ def information(facts: Mapping[str, Any]) -> str:
         ],
     )
     identity = {key: value for key, value in facts["identity"].items() if key != "layers"}
-    parts = ["\n".join(f"{key}: {_fact(key, value)}" for key, value in shown.items()), layers]
+    parts = ["\n".join(f"{visible(key)}: {visible(_fact(key, value))}" for key, value in shown.items()), layers]
     parts += ["identity\n" + "\n".join(flat(identity)), "provenance\n" + "\n".join(flat(facts["provenance"]))]
     return "\n\n".join(parts)
 
@@ -88,7 +90,7 @@ def flat(value: Any, name: str = "") -> Iterator[str]:
         for key, part in value.items():
             yield from flat(part, f"{name}.{key}" if name else str(key))
     else:
-        yield f"  {name}: {'n/a' if value is None else value}"
+        yield f"  {visible(name)}: {'n/a' if value is None else visible(value)}"
 
 
 def problems(checked: Sequence[Verification]) -> str:
@@ -106,7 +108,7 @@ def deletion(planned: Deletion) -> str:
     rows = [(one.kind, one.path.relative_to(planned.root), size(one.bytes), one.why) for one in planned.victims]
     lines = [table(("what", "path", "size", "why"), rows[:MOST_LINES])] if rows else []
     lines += [f"… and {len(rows) - MOST_LINES} more"] if len(rows) > MOST_LINES else []
-    lines += [f"stays: {store_id} {why}" for store_id, why in planned.kept]
+    lines += [f"stays: {store_id} {visible(why)}" for store_id, why in planned.kept]
     lines += [f"not there: {store_id}" for store_id in planned.absent]
     return "\n".join([*lines, f"to delete: {counted(len(rows), 'item')}, {size(planned.bytes)}"])
 
