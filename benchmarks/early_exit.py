@@ -26,7 +26,7 @@ def main() -> None:
     chosen = harness.options(__doc__, device=True)
     import torch
 
-    from layerscout.extract.backbones.base import find
+    from layerscout.extract.backbones.finding import find_backbone
     from layerscout.extract.device import torch_threads
     from layerscout.extract.passes.capture import Capture
 
@@ -34,7 +34,7 @@ def main() -> None:
     size, clips, rounds = (128, 4, 5) if chosen.quick else (224, 4, 11)
     clips *= 16 if device.type == "cuda" else 1
     with tempfile.TemporaryDirectory() as folder:
-        backbone = find(extract_world.checkpoint(Path(folder), size))
+        backbone = find_backbone(extract_world.checkpoint(Path(folder), size))
         capture = Capture(backbone.load(device, torch.float32), backbone.layers, backbone.grid, "all/mean")
     clip = torch.randint(0, 256, (clips, len(backbone.clip.offsets), *backbone.clip.frame_shape), dtype=torch.uint8)
 

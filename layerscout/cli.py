@@ -103,9 +103,9 @@ def layers(
     debug: Debug = False,
 ) -> None:
     """List a backbone's layers, widths and parameters without loading weights."""
-    from layerscout.extract.backbones.base import find
+    from layerscout.extract.backbones.finding import find_backbone
 
-    found = find(backbone)
+    found = find_backbone(backbone)
     facts = {
         "backbone": backbone,
         "clip_steps": list(found.clip.offsets),

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from layerscout.extract.backbones import tiny
-from layerscout.extract.backbones.base import fixed_noise, scale_pixels
+from layerscout.extract.backbones.loaded import fixed_noise, scale_pixels
 from tools.videos import MIXTURE, clips, play
 
 HORIZON = 2  # the future slot shows the frame this many steps ahead; far enough that copying the last frame is wrong

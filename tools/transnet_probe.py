@@ -20,7 +20,7 @@ from layerscout.cache.dataset.trajectories import Episode, TrajectoryWriter
 from layerscout.cache.importers.decoding import pictures
 from layerscout.cache.records import LayerScore, Ranking
 from layerscout.extract import run as extraction
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.clips import fit
 from layerscout.extract.config import ExtractConfig
 from layerscout.probe import plan as probe_plan
@@ -47,7 +47,7 @@ def record(videos: Sequence[Path], out: Path, limit: int | None = None) -> Path:
     writer = TrajectoryWriter(out, {"videos": [video.name for video in videos], "reward": "ln(0.1 + mean |change|)", "limit": limit})
     if writer.finished:
         return out
-    clip = find("transnet").clip
+    clip = find_backbone("transnet").clip
     for video in videos:
         frames = np.concatenate([fit(picture[None], clip) for _, picture in itertools.islice(pictures(video), limit)])
         change = np.abs(np.diff(frames.astype(np.float32), axis=0)).mean(axis=(1, 2, 3))  # entry i is what frame i + 1 brought

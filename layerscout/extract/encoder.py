@@ -10,7 +10,8 @@ from torch import Tensor
 
 from layerscout.cache.store import Store
 from layerscout.errors import DataError
-from layerscout.extract.backbones.base import Backbone, find
+from layerscout.extract.backbones.base import Backbone
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.pooling import layer_of, pixel_features
 from layerscout.extract.plan import PIXELS
@@ -25,7 +26,7 @@ def backbone_of(store: Store) -> Backbone:
         The weights or the recipe on this machine are not those of the store.
     """
     provenance, expected = store.manifest.provenance, store.identity["backbone"]
-    backbone = find(provenance["backbone"], provenance["backbone_options"])
+    backbone = find_backbone(provenance["backbone"], provenance["backbone_options"])
     here = {"name": backbone.name, "weights_digest": backbone.weights_digest(), **backbone.identity}
     for key in expected:
         if here.get(key) != expected[key]:

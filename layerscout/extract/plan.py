@@ -17,7 +17,9 @@ from layerscout.cache.layout import ColumnSpec, StoreLayout, planned_bytes
 from layerscout.cache.manifest import object_paths
 from layerscout.cache.store import LayerSpec, Store, check_name, default_root, find_store
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import Backbone, LayerInfo, find, scale_pixels
+from layerscout.extract.backbones.base import Backbone, LayerInfo
+from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.loaded import scale_pixels
 from layerscout.extract.clips import RowTable, fit
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.device import check_device, cores, torch_threads
@@ -123,7 +125,7 @@ def plan(config: ExtractConfig, dataset_digest: str | None = None) -> Plan:
     check_device(config.device)
     if config.name:
         check_name(config.name)
-    backbone = find(config.backbone, config.backbone_options)
+    backbone = find_backbone(config.backbone, config.backbone_options)
     if config.latents and backbone.latent_shape is None:
         raise UsageError(f"backbone '{backbone.name}' has no latents to keep", hint="leave --latents out; denoisers with a VAE have them")
     layers = tuple(backbone.layer(name) for name in config.layers) or backbone.layers

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from layerscout.errors import DataError
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.passes.capture import Capture
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ def reordered(family: str, output: torch.Tensor) -> torch.Tensor:
 
 def equal_to_the_library(family: str, folder: Path) -> None:
     """Tokens of every block are bit for bit those of the library's own model, called by hand."""
-    backbone = find(f"{family}:{folder}")
+    backbone = find_backbone(f"{family}:{folder}")
     clips = golden.clips(backbone, 2)
     ours = golden.activations(backbone, clips)
     theirs = made.by_hand(made.make(family), family, clips)
@@ -37,7 +37,7 @@ def equal_to_the_library(family: str, folder: Path) -> None:
 
 def tokens_lie_where_the_picture_changes(family: str, folder: Path) -> None:
     """With attention switched off, a changed patch of a changed frame moves the one token of its place in the grid."""
-    backbone = find(f"{family}:{folder}")
+    backbone = find_backbone(f"{family}:{folder}")
     loaded, clips = backbone.load(CPU), golden.clips(backbone)
     for name, module in loaded.module.named_modules():
         if name.rpartition(".")[2] in {"value", "v_proj", "qkv"}:  # no token hears of another
@@ -58,7 +58,7 @@ def tokens_lie_where_the_picture_changes(family: str, folder: Path) -> None:
 
 def another_shape_is_refused(family: str, folder: Path) -> None:
     """A clip that is not of the described frames and size never reaches the model."""
-    backbone = find(f"{family}:{folder}")
+    backbone = find_backbone(f"{family}:{folder}")
     loaded, clips = backbone.load(CPU), golden.clips(backbone)
     for wrong in (clips[:, :2], clips.repeat(1, 2, 1, 1, 1), clips.repeat(1, 1, 2, 2, 1), clips[:, :, :, :16]):
         with pytest.raises(DataError, match="was described for clips 4x32x32x3 and is given"):
@@ -67,7 +67,7 @@ def another_shape_is_refused(family: str, folder: Path) -> None:
 
 def ends_after_any_block(family: str, folder: Path) -> None:
     """Cut after a block, later blocks do not run and its tokens are the same; a deeper call undoes the cut."""
-    backbone = find(f"{family}:{folder}")
+    backbone = find_backbone(f"{family}:{folder}")
     loaded, clips = backbone.load(CPU), golden.clips(backbone)
     ran: list[str] = []
     for layer in backbone.layers:
@@ -84,7 +84,7 @@ def ends_after_any_block(family: str, folder: Path) -> None:
 
 def half_precision_follows(family: str, folder: Path) -> None:
     """bfloat16 is asked for and computed in, and stays near float32."""
-    backbone = find(f"{family}:{folder}")
+    backbone = find_backbone(f"{family}:{folder}")
     clips = golden.clips(backbone)
     assert next(backbone.load(CPU, torch.bfloat16).module.parameters()).dtype == torch.bfloat16
     exact, rough = golden.activations(backbone, clips), golden.activations(backbone, clips, torch.bfloat16)
@@ -100,7 +100,7 @@ def off(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def numbers_are_those_on_record(family: str, folder: Path) -> None:
     """Activations of fixed weights are what they were with earlier versions of the libraries."""
-    golden.check(family, find(f"{family}:{folder}"))
+    golden.check(family, find_backbone(f"{family}:{folder}"))
 
 
 LAWS = (

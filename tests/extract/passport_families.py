@@ -13,7 +13,9 @@ import checkpoints_more as more
 import golden
 import torch
 
-from layerscout.extract.backbones.base import Backbone, LoadedBackbone, find
+from layerscout.extract.backbones.base import Backbone
+from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.loaded import LoadedBackbone
 from layerscout.extract.passports.context import NoPassport
 from layerscout.extract.passports.harvest import harvest_layers
 from layerscout.extract.passports.passport import Passport
@@ -112,7 +114,7 @@ def save(name: str, root: Path, dtype: torch.dtype = torch.float32) -> Saved:
     family, folder = FAMILIES[name], root / name
     if family.save and not folder.exists():
         family.save(folder)
-    backbone = find(f"{family.backbone}:{folder}" if family.save else family.backbone, family.options)
+    backbone = find_backbone(f"{family.backbone}:{folder}" if family.save else family.backbone, family.options)
     return Saved(family, folder, backbone, backbone.load(CPU, dtype))
 
 

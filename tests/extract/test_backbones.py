@@ -17,9 +17,11 @@ import torch
 from layerscout import registry
 from layerscout.errors import UsageError
 from layerscout.extract.backbones import synthetic, tiny, transnet
-from layerscout.extract.backbones.base import Backbone, find, fixed_noise
+from layerscout.extract.backbones.base import Backbone
 from layerscout.extract.backbones.denoisers import assemble, cogvideox
 from layerscout.extract.backbones.encoders import encoders
+from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.loaded import fixed_noise
 from layerscout.extract.checkpoints import transformers_folder as transformers_checkpoint
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.pooling import parse, width
@@ -47,7 +49,7 @@ class Family:
     options: dict[str, Any]
 
     def find(self) -> Backbone:
-        return find(self.spec, self.options)
+        return find_backbone(self.spec, self.options)
 
     def capture(self) -> Capture:
         backbone = self.find()
@@ -189,7 +191,7 @@ def test_identities_are_plain_data_and_do_not_alias_the_module(family):
 
 
 def test_the_untrained_twin_has_the_same_shape_and_other_weights():
-    trained, untrained = find("tiny"), find("tiny-untrained")
+    trained, untrained = find_backbone("tiny"), find_backbone("tiny-untrained")
     assert trained.layers == untrained.layers
     assert (trained.clip, trained.grid, trained.default_pooling, trained.identity) == (
         untrained.clip,
@@ -207,12 +209,12 @@ def test_the_untrained_twin_has_the_same_shape_and_other_weights():
 def test_families_without_options_refuse_them(name):
     for spec, options in [(f"{name}:folder", {}), (name, {"sigma": 0.5})]:
         with pytest.raises(UsageError, match="takes no source and no options"):
-            find(spec, options)
+            find_backbone(spec, options)
 
 
 def test_an_unknown_family_is_refused_with_the_nearest_name():
     with pytest.raises(UsageError, match="unknown backbone 'tyni'; did you mean 'tiny'") as error:
-        find("tyni")
+        find_backbone("tyni")
     assert "cogvideox" in error.value.hint
 
 
@@ -234,7 +236,7 @@ def planes_of(agent: tuple[int, int], goal: tuple[int, int]) -> np.ndarray:
 def test_structured_mid_is_the_closed_form_on_planes():
     places = [((0, 0), (7, 7)), ((3, 5), (6, 1)), ((7, 2), (7, 3)), ((4, 4), (0, 4))]
     clips = np.stack([np.stack([planes_of((1, 1), (2, 2)), planes_of(*place)]) for place in places])
-    backbone = find("synthetic")
+    backbone = find_backbone("synthetic")
     values = Capture(backbone.load(CPU), backbone.layers, backbone.grid, "all/mean")(torch.from_numpy(clips))["structured_mid"]
     for row, (agent, goal) in zip(values, places, strict=True):
         ay, ax, gy, gx = (2 * cell / 7 - 1 for cell in (*agent, *goal))
@@ -245,7 +247,7 @@ def test_structured_mid_is_the_closed_form_on_planes():
 def test_random_layers_are_the_tanh_of_a_fixed_map_of_both_frames():
     rng = np.random.default_rng(7)
     weights = {name: rng.normal(0, scale, (size, 256)) for name, (size, scale) in synthetic.RANDOM.items()}
-    backbone = find("synthetic")
+    backbone = find_backbone("synthetic")
     clips = random_clips(backbone, 3)
     flat = clips.permute(0, 1, 4, 2, 3).flatten(1).double().numpy() / 255  # frame, plane, row, column
     values = Capture(backbone.load(CPU), backbone.layers, backbone.grid, "all/mean")(clips)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from layerscout.errors import UsageError
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.passports.passport import FrozenLayer, Passport, harvest, identity, reinitialised, shuffled
 
 NAMES = [name for name in families.FAMILIES if name not in {"tiny", "wan-2.1-image", "wan-2.2-low-noise"}]
@@ -18,7 +18,7 @@ NAMES = [name for name in families.FAMILIES if name not in {"tiny", "wan-2.1-ima
 @pytest.fixture(scope="module")
 def trained() -> tuple[Passport, torch.Tensor]:
     """A middle block of a model that was really trained, and tokens as it saw them."""
-    backbone, loaded = find("tiny"), find("tiny").load(torch.device("cpu"))
+    backbone, loaded = find_backbone("tiny"), find_backbone("tiny").load(torch.device("cpu"))
     clips = golden.clips(backbone, 4)
     passport = harvest(backbone, "blocks.4", clips.numpy())
     seen = {}
@@ -92,7 +92,7 @@ class Zoo(nn.Module):
 
 
 def test_weights_are_drawn_at_the_scale_of_what_they_do():
-    passport = harvest(find("tiny"), "blocks.0", golden.clips(find("tiny")).numpy())
+    passport = harvest(find_backbone("tiny"), "blocks.0", golden.clips(find_backbone("tiny")).numpy())
     made = reinitialised(_holding(passport, Zoo()), seed=0)
     # product or convolution: 1/sqrt(numbers that one output sums up); table: 1/sqrt(width)
     expected = {"dense": 256, "conv": 32 * 27, "up": 64 * 9, "positions": 64, "scale_shift_table": 256}

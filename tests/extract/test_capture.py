@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from layerscout.errors import DataError
-from layerscout.extract.backbones.base import LayerInfo, LoadedBackbone, TokenGrid, find
+from layerscout.extract.backbones.base import LayerInfo, TokenGrid
+from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.loaded import LoadedBackbone
 from layerscout.extract.device import batches_in_threads
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.pooling import pool
@@ -21,7 +23,7 @@ def random_clips(count: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def tiny():
-    return find("tiny")
+    return find_backbone("tiny")
 
 
 def outputs_by_hand(backbone, clips) -> dict[str, torch.Tensor]:

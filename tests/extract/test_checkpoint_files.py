@@ -15,9 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import find
 from layerscout.extract.backbones.denoisers import prompts
-from layerscout.extract.checkpoints.folder import WEIGHTS, fetch, load_model, parameters_without_memory, weight_files, weights_digest
+from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.checkpoints.folder import WEIGHTS, fetch, weight_files, weights_digest
+from layerscout.extract.checkpoints.loading import load_model
+from layerscout.extract.checkpoints.without_memory import without_memory
 
 SMALL = {"size": [32, 32], "frames": 5}
 
@@ -75,12 +77,46 @@ def test_loading_leaves_generators_and_other_modules_alone(wan):
 
 def test_another_threads_modules_are_real_while_one_is_built():
     made = []
-    with parameters_without_memory():
+
+    def make() -> nn.Module:
         thread = threading.Thread(target=lambda: made.append(nn.Linear(2, 2)))
         thread.start()
         thread.join()
-        assert nn.Linear(2, 2).weight.is_meta
+        return nn.Linear(2, 2)
+
+    register = nn.Module.register_parameter
+    assert without_memory(make).weight.is_meta
     assert not made[0].weight.is_meta
+    assert nn.Module.register_parameter is register
+    assert not nn.Linear(2, 2).weight.is_meta
+
+
+class Tables(nn.Module):
+    """Parameters and tables of every way in which libraries make them."""
+
+    def __init__(self, piecewise: bool) -> None:
+        super().__init__()
+        self.big, self.small = nn.Embedding(1000, 8), nn.Parameter(torch.randn(2, 3))
+        self.norm, self.given = nn.BatchNorm1d(4), nn.Parameter(torch.ones(3), requires_grad=False)
+        table = torch.empty(5) if piecewise else torch.zeros(5)
+        for place in range(5):
+            table[place] = float(place) ** 2
+        self.register_buffer("table", table, persistent=False)
+
+
+@pytest.mark.parametrize("piecewise", [False, True])
+def test_tables_are_real_and_parameters_are_not(piecewise):
+    torch.manual_seed(2)
+    expected = torch.rand(3)
+    torch.manual_seed(2)
+    built = without_memory(lambda: Tables(piecewise))
+    assert torch.equal(torch.rand(3), expected)
+    assert all(parameter.is_meta for parameter in built.parameters())
+    assert {name: tuple(value.shape) for name, value in built.named_parameters()} == {
+        name: tuple(value.shape) for name, value in Tables(piecewise).named_parameters()
+    }
+    assert torch.equal(built.table, torch.arange(5.0) ** 2)
+    assert torch.equal(built.norm.running_var, torch.ones(4))
 
 
 def test_a_model_in_memory_does_not_change_with_its_file(broken):
@@ -107,11 +143,11 @@ def test_a_missing_shard_is_named(broken):
     shard = weight_files(broken / "transformer")[1]
     shard.unlink()
     with pytest.raises(DataError, match=f"misses {shard.name}"):
-        find(f"wan:{broken}", SMALL).load(laws.CPU)
+        find_backbone(f"wan:{broken}", SMALL).load(laws.CPU)
 
 
 def test_a_digest_is_remembered_until_a_file_changes(broken):
-    backbone = find(f"wan:{broken}", SMALL)
+    backbone = find_backbone(f"wan:{broken}", SMALL)
     before = backbone.weights_digest()
     assert backbone.weights_digest() == before
     file = weight_files(broken / "transformer")[0]
@@ -175,7 +211,7 @@ def test_the_text_reaches_the_model_and_the_identity(family, length, request, tm
     drawn = torch.from_numpy(golden.philox("text").standard_normal((length, tiny.TEXT_WIDTH), dtype="float32"))
     for scale, file in enumerate(files, start=1):
         save_file({"prompt_embeds": scale * drawn}, file)
-    backbones = [find(f"{family}:{folder}", options | {"text": text}) for text in ("zeros", "empty", *map(str, files))]
+    backbones = [find_backbone(f"{family}:{folder}", options | {"text": text}) for text in ("zeros", "empty", *map(str, files))]
     identities = [json.dumps([one.identity, one.weights_digest()], sort_keys=True) for one in backbones]
     assert len(set(identities)) == len(backbones)
     assert not [one for one in identities if str(tmp_path) in one]
@@ -196,15 +232,15 @@ def test_wrong_texts_are_refused(broken, tmp_path):
     file = tmp_path / "text.safetensors"
     save_file({"prompt_embeds": torch.ones(4, 8)}, file)
     with pytest.raises(DataError, match=r"is \(4, 8\) with mask \(4,\), expected \(512, 8\)"):
-        find(f"wan:{broken}", SMALL | {"text": str(file)})
+        find_backbone(f"wan:{broken}", SMALL | {"text": str(file)})
     save_file({"other": torch.ones(4, 8)}, file)
     with pytest.raises(DataError, match="no readable 'prompt_embeds'"):
-        find(f"wan:{broken}", SMALL | {"text": str(file)})
+        find_backbone(f"wan:{broken}", SMALL | {"text": str(file)})
     with pytest.raises(UsageError, match="neither zeros nor empty"):
-        find(f"wan:{broken}", SMALL | {"text": "a robot"})
+        find_backbone(f"wan:{broken}", SMALL | {"text": "a robot"})
     for spoilt, expected in (("tokenizer", "the tokenizer in .* cannot be used"), ("text_encoder", "has no text_encoder/config.json")):
-        backbone = None if spoilt == "text_encoder" else find(f"wan:{broken}", SMALL | {"text": "empty"})
+        backbone = None if spoilt == "text_encoder" else find_backbone(f"wan:{broken}", SMALL | {"text": "empty"})
         shutil.move(broken / spoilt, tmp_path / spoilt)
         with pytest.raises(DataError, match=expected):
-            backbone.load(laws.CPU) if backbone else find(f"wan:{broken}", SMALL | {"text": "empty"})
+            backbone.load(laws.CPU) if backbone else find_backbone(f"wan:{broken}", SMALL | {"text": "empty"})
         shutil.move(tmp_path / spoilt, broken / spoilt)

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import find
 from layerscout.extract.backbones.denoisers.cogvideox import centred_box
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.run import plan, run
@@ -33,7 +33,7 @@ def broken(checkpoints, tmp_path):
 
 
 def describe(folder, **options):
-    return find(f"cogvideox:{folder}", OPTIONS | options)
+    return find_backbone(f"cogvideox:{folder}", OPTIONS | options)
 
 
 def load(folder):
@@ -275,7 +275,7 @@ def test_a_missing_shard_is_named(checkpoints, tmp_path):
 def test_a_missing_folder_is_refused_without_asking_the_hub(source, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: pytest.fail("asked the hub"))
     with pytest.raises(DataError, match="no checkpoint folder") as error:
-        find(f"cogvideox:{source}")
+        find_backbone(f"cogvideox:{source}")
     assert error.value.exit_code == 4
 
 
@@ -298,7 +298,7 @@ def test_wrong_options_are_refused(checkpoints, options, expected):
 
 def test_a_source_is_needed():
     with pytest.raises(UsageError, match="needs a checkpoint"):
-        find("cogvideox")
+        find_backbone("cogvideox")
 
 
 # --- the hub
@@ -312,7 +312,7 @@ def test_listing_layers_of_a_hub_id_downloads_no_weights(checkpoints, monkeypatc
         return str(checkpoints.two)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    backbone = find("cogvideox:someone/something", OPTIONS)
+    backbone = find_backbone("cogvideox:someone/something", OPTIONS)
     assert all(pattern.endswith(".json") for _, patterns, _ in asked for pattern in patterns)
     backbone.weights_digest()
     assert asked[-1][1] == ["transformer/*", "vae/*", "scheduler/*"]
@@ -325,4 +325,4 @@ def test_a_hub_that_does_not_answer_is_a_data_error(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     with pytest.raises(DataError, match="could not get someone/something from the hub"):
-        find("cogvideox:someone/something")
+        find_backbone("cogvideox:someone/something")

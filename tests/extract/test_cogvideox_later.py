@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from layerscout.errors import UsageError
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 
 SMALL = {"size": [32, 48]}
 LATER = {"patch_size_t": 2, "patch_bias": False}
@@ -48,7 +48,7 @@ def folders(tmp_path_factory):
 @pytest.fixture
 def case(request, folders):
     how, options = CASES[request.param]
-    return find(f"cogvideox:{folders(how)}", options)
+    return find_backbone(f"cogvideox:{folders(how)}", options)
 
 
 every = pytest.mark.parametrize("case", CASES, indirect=True)
@@ -163,7 +163,7 @@ def modes_only(encode):
 
 def test_the_slots_know_their_steps(folders):
     def seen(how, **options):
-        return find(f"cogvideox:{folders(how)}", SMALL | options).seen
+        return find_backbone(f"cogvideox:{folders(how)}", SMALL | options).seen
 
     assert seen({}, frames=9) == (-8, -4, 0)
     assert seen(LATER, frames=13) == (-8, 0)
@@ -172,9 +172,9 @@ def test_the_slots_know_their_steps(folders):
 
 
 def test_a_learned_table_of_positions_decides_the_defaults(folders):
-    image = find(f"cogvideox:{folders(IMAGE | LEARNED)}")
+    image = find_backbone(f"cogvideox:{folders(IMAGE | LEARNED)}")
     assert (image.clip.frame_shape, image.grid.time, image.grid.past) == ((64, 64, 3), 3, 1)
-    denoised = find(f"cogvideox:{folders(IMAGE | LEARNED)}", {"regime": "denoise"})
+    denoised = find_backbone(f"cogvideox:{folders(IMAGE | LEARNED)}", {"regime": "denoise"})
     assert (len(denoised.clip.offsets), denoised.grid.past) == (9, 3)
 
 
@@ -191,5 +191,5 @@ def test_a_learned_table_of_positions_decides_the_defaults(folders):
 )
 def test_wrong_options_are_refused(folders, how, options, expected):
     with pytest.raises(UsageError, match=expected) as error:
-        find(f"cogvideox:{folders(how)}", SMALL | options)
+        find_backbone(f"cogvideox:{folders(how)}", SMALL | options)
     assert error.value.hint

@@ -14,7 +14,9 @@ from torch import nn
 from torch._inductor.exc import InvalidCxxCompiler
 
 from layerscout.errors import DataError, MissingExtraError
-from layerscout.extract.backbones.base import LayerInfo, LoadedBackbone, TokenGrid, find
+from layerscout.extract.backbones.base import LayerInfo, TokenGrid
+from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.loaded import LoadedBackbone
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.run import plan, run
@@ -54,7 +56,7 @@ def test_blocks_of_one_class_share_one_program_and_one_shape_is_compiled(tmp_pat
     torch._dynamo.reset()
     data = frames_by_hand.write(tmp_path / "data.h5", frames_by_hand.random_episodes((12, 25)))
     run(plan(ExtractConfig(backbone="tiny", data=data, root=tmp_path, compile=True, batch=16, rows_per_chunk=24)))
-    assert len(compiled) < len(find("tiny").layers), "eight blocks, three sizes of batches before padding"
+    assert len(compiled) < len(find_backbone("tiny").layers), "eight blocks, three sizes of batches before padding"
 
 
 class Nested(LoadedBackbone):
@@ -88,7 +90,7 @@ LAYERS = [LayerInfo(name, name, depth, 3, 12) for depth, name in enumerate(["0.0
 def test_no_family_breaks_the_graph(tmp_path, traced_only, family):
     chosen = FAMILIES[family]
     chosen.save(tmp_path)
-    backbone = find(f"{chosen.backbone}:{tmp_path}", chosen.options)
+    backbone = find_backbone(f"{chosen.backbone}:{tmp_path}", chosen.options)
     poolings = ("all/mean", "all/grid2", "last/max", "last/energy")
     eager = Capture(backbone.load(CPU, torch.float32), backbone.layers, backbone.grid, poolings)
     compiled = Capture(backbone.load(CPU, torch.float32), backbone.layers, backbone.grid, poolings)

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 
 SIZE = {"size": [32, 48]}
 KINDS = {
@@ -44,7 +44,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture
 def describe(folders):
-    return lambda kind, **options: find(f"cosmos:{folders[kind]}", SIZE | options)
+    return lambda kind, **options: find_backbone(f"cosmos:{folders[kind]}", SIZE | options)
 
 
 @pytest.fixture
@@ -227,4 +227,4 @@ def test_relatives_are_refused(folders, tmp_path, part, changes, expected):
     file = spoilt / part / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     with pytest.raises(DataError, match=expected):
-        find(f"cosmos:{spoilt}", SIZE)
+        find_backbone(f"cosmos:{spoilt}", SIZE)

@@ -21,7 +21,8 @@ from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.store import Store
 from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import BudgetError, DataError, UsageError
-from layerscout.extract.backbones import base, tiny
+from layerscout.extract.backbones import tiny
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.clips import RowTable, clips_of
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.device import batches_in_threads, torch_threads
@@ -70,7 +71,7 @@ def everything_under(folder: Path) -> list[Path]:
 
 
 def test_rows_are_the_pooled_activations_of_their_clips(unbroken, data):
-    backbone = base.find("tiny")
+    backbone = find_backbone("tiny")
     capture = Capture(backbone.load(torch.device("cpu")), backbone.layers, backbone.grid, backbone.default_pooling)
     with Trajectories(data) as trajectories:
         clips = torch.from_numpy(clips_of(trajectories, RowTable(trajectories.lengths), 0, ROWS, backbone.clip))

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 
 SMALL = {"size": [32, 48]}
 KINDS = {
@@ -43,7 +43,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture
 def describe(folders):
-    return lambda kind, **options: find(f"{KINDS[kind][0]}:{folders[kind]}", SMALL | options)
+    return lambda kind, **options: find_backbone(f"{KINDS[kind][0]}:{folders[kind]}", SMALL | options)
 
 
 @pytest.fixture
@@ -179,16 +179,16 @@ def test_the_numbers_are_those_on_record(case, request):
 def test_layers_are_listed_in_the_order_they_run_without_weights(folders, tmp_path, describe):
     bare = tmp_path / "bare"
     shutil.copytree(folders["text"], bare, ignore=shutil.ignore_patterns("*.safetensors"))
-    layers = find(f"hunyuan:{bare}", SMALL).layers
+    layers = find_backbone(f"hunyuan:{bare}", SMALL).layers
     assert layers == describe("text").layers
     assert [layer.name for layer in layers] == [f"{part}transformer_blocks.{i}" for part in ("", "single_") for i in range(2)]
     assert [layer.depth for layer in layers] == [0, 1, 2, 3]
     with pytest.raises(DataError, match="misses diffusion_pytorch_model-00001-of-"):
-        find(f"hunyuan:{bare}", SMALL).weights_digest()
+        find_backbone(f"hunyuan:{bare}", SMALL).weights_digest()
 
 
 def test_a_distilled_checkpoint_is_told_to_aim_at_the_clean_end(tmp_path):
-    backbone = find(f"hunyuan15:{tiny.save_hunyuan15(tmp_path / 'distilled', use_meanflow=True)}", SMALL | {"frames": 5})
+    backbone = find_backbone(f"hunyuan15:{tiny.save_hunyuan15(tmp_path / 'distilled', use_meanflow=True)}", SMALL | {"frames": 5})
     loaded, told = backbone.load(laws.CPU), []
     loaded.module.time_embed.register_forward_pre_hook(lambda m, a, named: told.append(named["timestep_r"]), with_kwargs=True)
     with torch.no_grad():
@@ -232,11 +232,11 @@ def test_a_relative_with_other_channels_is_refused(folders, tmp_path):
     config = folder / "transformer" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"in_channels": 7}))
     with pytest.raises(DataError, match="takes 7 channels, expected 4"):
-        find(f"hunyuan:{folder}", SMALL)
+        find_backbone(f"hunyuan:{folder}", SMALL)
 
 
 def test_the_generations_are_not_mixed_up(folders):
     with pytest.raises(DataError, match="describes 'HunyuanVideo15Transformer3DModel'"):
-        find(f"hunyuan:{folders['text15']}", SMALL)
+        find_backbone(f"hunyuan:{folders['text15']}", SMALL)
     with pytest.raises(DataError, match="describes 'HunyuanVideoTransformer3DModel'"):
-        find(f"hunyuan15:{folders['text']}", SMALL)
+        find_backbone(f"hunyuan15:{folders['text']}", SMALL)

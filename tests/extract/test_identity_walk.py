@@ -19,6 +19,7 @@ from layerscout.cache.identity import identity_digest, run_key
 from layerscout.extract import plan as extraction
 from layerscout.extract.backbones import base
 from layerscout.extract.backbones.denoisers.cogvideox import CogVideoXOptions
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.config import ExtractConfig
 
 OPTIONS = {"frames": 5, "size": [32, 32]}
@@ -102,7 +103,7 @@ def test_every_exempt_setting_gives_the_same_identity(places, field, monkeypatch
 
 # --- what a video model says of itself
 
-MODEL = base.find("tiny")
+MODEL = find_backbone("tiny")
 DESCRIPTION: dict[str, list[Any]] = {
     "name": ["other"],
     "clip": [
@@ -139,7 +140,7 @@ PARTS_EXEMPT = {
 
 def digest_with(places: dict[str, str], monkeypatch: pytest.MonkeyPatch, **changes: Any) -> str:
     with monkeypatch.context() as patch:
-        patch.setattr(extraction, "find", lambda name, options: replace(MODEL, **changes))
+        patch.setattr(extraction, "find_backbone", lambda name, options: replace(MODEL, **changes))
         return identity_digest(identity(places, backbone="tiny"))
 
 

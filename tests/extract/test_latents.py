@@ -9,8 +9,8 @@ import torch
 
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.store import Store
-from layerscout.extract.backbones.base import find
 from layerscout.extract.backbones.denoisers import cogvideox
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.clips import clips_of
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.index import RowIndex
@@ -71,7 +71,7 @@ def test_the_latents_are_a_store_of_their_own_and_are_what_the_vae_gives(config,
     assert planned.describe()["latents_bytes"] == planned.latents.bytes
     run(planned)
     store = Store.open(tmp_path / "stores" / plan(config(sigma=0.9, latents=True)).latents.existing.id)
-    backbone = find(planned.config.backbone, planned.config.backbone_options)
+    backbone = find_backbone(planned.config.backbone, planned.config.backbone_options)
     assert list(store.specs) == [LATENTS]
     assert store.specs[LATENTS].dtype == "float32"
     assert "sigma" not in store.identity["backbone"]

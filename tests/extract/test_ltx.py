@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 
 SMALL = {"size": [64, 32]}
 CASES = {
@@ -33,7 +33,7 @@ def folders(tmp_path_factory):
 @pytest.fixture
 def case(request, folders):
     style, options = CASES[request.param]
-    return find(f"ltx:{folders[style]}", options)
+    return find_backbone(f"ltx:{folders[style]}", options)
 
 
 every = pytest.mark.parametrize("case", CASES, indirect=True)
@@ -83,7 +83,7 @@ def test_a_conditioned_row_is_the_first_step_of_the_diffusers_pipeline(folders):
     """The image-to-video pipeline itself, one step from our noise, with the row's own frame as the picture."""
     from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXImageToVideoPipeline, LTXVideoTransformer3DModel
 
-    backbone = find(f"ltx:{folders['plain']}", SMALL | {"regime": "condition"})
+    backbone = find_backbone(f"ltx:{folders['plain']}", SMALL | {"regime": "condition"})
     model = laws.by_the_library(LTXVideoTransformer3DModel, folders["plain"], "transformer")
     vae = laws.by_the_library(AutoencoderKLLTXVideo, folders["plain"], "vae")
     pipeline, clips = LTXImageToVideoPipeline(FlowMatchEulerDiscreteScheduler(), vae, None, None, model), golden.clips(backbone)
@@ -132,14 +132,14 @@ def test_the_numbers_are_those_on_record(case, request):
 
 def test_the_vae_statistics_come_from_the_weights(folders):
     weights = load_file(folders["causal"] / "vae" / "diffusion_pytorch_model.safetensors")
-    vae = find(f"ltx:{folders['causal']}", SMALL).load(laws.CPU).vae
+    vae = find_backbone(f"ltx:{folders['causal']}", SMALL).load(laws.CPU).vae
     assert torch.equal(vae.latents_std, weights["latents_std"])
     assert not torch.equal(vae.latents_std, torch.ones(8))
 
 
 def test_the_frame_rate_and_the_kind_of_positions_are_in_the_identity(folders):
     said = [
-        find(f"ltx:{folder}", SMALL | options).identity
+        find_backbone(f"ltx:{folder}", SMALL | options).identity
         for folder, options in [(folders["causal"], {}), (folders["causal"], {"frame_rate": 8}), (folders["plain"], {})]
     ]
     assert all(a != b for i, a in enumerate(said) for b in said[:i])
@@ -157,11 +157,11 @@ def test_the_frame_rate_and_the_kind_of_positions_are_in_the_identity(folders):
 )
 def test_wrong_options_are_refused(folders, style, options, expected):
     with pytest.raises(UsageError, match=expected):
-        find(f"ltx:{folders[style]}", SMALL | options)
+        find_backbone(f"ltx:{folders[style]}", SMALL | options)
 
 
 def test_another_pipelines_checkpoint_is_refused(folders, tmp_path):
     folder = shutil.copytree(folders["plain"], tmp_path / "it")
     tiny.index(folder, _class_name="LTX2Pipeline")
     with pytest.raises(DataError, match="is made for LTX2Pipeline"):
-        find(f"ltx:{folder}", SMALL)
+        find_backbone(f"ltx:{folder}", SMALL)

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 
 OPTIONS = {"size": [32, 48], "frames": 7}
 MEAN, SPREAD, SCALE = (0.1, -0.2, 0.3, 0.0), (0.9, 0.8, 1.1, 1.2), 0.7  # of tiny.save_mochi
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def describe(folder):
-    return lambda **options: find(f"mochi:{folder}", OPTIONS | options)
+    return lambda **options: find_backbone(f"mochi:{folder}", OPTIONS | options)
 
 
 @pytest.fixture
@@ -161,4 +161,4 @@ def test_a_missing_shard_is_named(folder, tmp_path):
     shard = sorted((spoilt / "transformer").glob("*-of-*.safetensors"))[1]
     shard.unlink()
     with pytest.raises(DataError, match=f"misses {shard.name}"):
-        find(f"mochi:{spoilt}", OPTIONS).load(laws.CPU)
+        find_backbone(f"mochi:{spoilt}", OPTIONS).load(laws.CPU)

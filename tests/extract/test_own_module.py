@@ -12,7 +12,9 @@ from torch import nn
 
 from layerscout import registry
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import Backbone, digest_tensors, find
+from layerscout.extract.backbones.base import Backbone
+from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.loaded import digest_tensors
 from layerscout.extract.backbones.modules import from_module
 from layerscout.extract.backbones.views import read_view
 from layerscout.extract.passes.capture import Capture
@@ -255,4 +257,4 @@ def test_modules_that_cannot_be_layers_are_refused_by_name():
 def test_an_entry_point_leads_to_it(monkeypatch):
     monkeypatch.setitem(registry.REGISTRY["backbone"], "own", f"{__name__}:own")
     monkeypatch.setitem(__import__("sys").modules, __name__, __import__("types").SimpleNamespace(own=lambda source, options: tokens()))
-    assert find("own").layers == tokens().layers
+    assert find_backbone("own").layers == tokens().layers

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from layerscout.errors import DataError
-from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, LoadedBackbone, TokenGrid, find
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
+from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.loaded import LoadedBackbone
 from layerscout.extract.backbones.modules import from_module
 from layerscout.extract.passports import harvest as harvesting
 from layerscout.extract.passports.context import NoPassport
@@ -133,7 +135,7 @@ def test_a_block_of_a_bfloat16_model_computes_as_it_did(name, tmp_path):
 
 
 def test_one_layer_is_harvested_with_its_block(monkeypatch):
-    backbone = find("tiny")
+    backbone = find_backbone("tiny")
     clips = golden.clips(backbone, 5).numpy()
     whole = harvest(backbone, "blocks.2", clips)
     monkeypatch.setattr(harvesting, "BATCH", 2)
@@ -144,7 +146,7 @@ def test_one_layer_is_harvested_with_its_block(monkeypatch):
 
 
 def test_a_passport_takes_its_own_block_only():
-    backbone = find("tiny")
+    backbone = find_backbone("tiny")
     loaded = backbone.load(torch.device("cpu"))
     passport = harvest_layers(backbone, loaded, [backbone.layer("blocks.2")], [golden.clips(backbone).numpy()])["blocks.2"]
     with pytest.raises(DataError, match="is without its block"):
@@ -157,7 +159,7 @@ def test_a_passport_takes_its_own_block_only():
 
 
 def test_a_block_that_takes_its_tokens_otherwise_has_no_passport():
-    backbone = find("synthetic")
+    backbone = find_backbone("synthetic")
     for layer in backbone.layers:
         with pytest.raises(NoPassport, match=f"block {layer.name} of synthetic has no passport"):
             harvest(backbone, layer.name, golden.clips(backbone).numpy())
@@ -300,7 +302,7 @@ def test_calls_that_cannot_be_repeated_are_refused(why):
 
 
 def test_damaged_passports_are_refused():
-    text, tensors = to_bytes(harvest(find("tiny"), "blocks.0", golden.clips(find("tiny")).numpy()))
+    text, tensors = to_bytes(harvest(find_backbone("tiny"), "blocks.0", golden.clips(find_backbone("tiny")).numpy()))
     cases = [
         (text[:-9], tensors, "not valid JSON"),
         (text.replace(b'"port": "tokens"', b'"port": "magic"'), tensors, "'magic', which this version does not know"),

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from layerscout.errors import DataError, MissingExtraError, UsageError
-from layerscout.extract.backbones.base import digest_tensors, find
+from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.loaded import digest_tensors
 from layerscout.extract.passes.capture import Capture
 
 CPU = torch.device("cpu")
@@ -75,18 +76,18 @@ def torchvision(monkeypatch):
 
 
 def test_layers_are_the_stem_and_eight_blocks_with_their_grids(torchvision):
-    backbone = find("r3d18", SMALL)
+    backbone = find_backbone("r3d18", SMALL)
     grids = [(layer.name, (layer.grid.time, layer.grid.height, layer.grid.width), layer.width) for layer in backbone.layers]
     stages = [((8, 16, 16), 4), ((4, 8, 8), 8), ((2, 4, 4), 12), ((1, 2, 2), 16)]
     blocks = [(f"layer{i}.{block}", *stage) for i, stage in enumerate(stages, start=1) for block in range(2)]
     assert grids == [("stem", (8, 16, 16), 4), *blocks]
     assert not torchvision.asked, "a description needs no weights"
-    assert find("r3d18").clip.frame_shape == (112, 112, 3)
-    assert len(find("r3d18").clip.offsets) == 16
+    assert find_backbone("r3d18").clip.frame_shape == (112, 112, 3)
+    assert len(find_backbone("r3d18").clip.offsets) == 16
 
 
 def test_tokens_are_what_the_network_gives_to_normalised_pixels(torchvision):
-    backbone = find("r3d18", SMALL)
+    backbone = find_backbone("r3d18", SMALL)
     clips = golden.clips(backbone, 2)
     model = StandIn().eval()
     model.load_state_dict(torchvision.state)
@@ -107,20 +108,20 @@ def test_weights_of_a_safetensors_file_count_and_no_other_file_is_read(torchvisi
     file = tmp_path / "own.safetensors"
     state = {name: value * 0.5 if value.is_floating_point() else value for name, value in torchvision.state.items()}
     save_file(state, file)
-    backbone = find(f"r3d18:{file}", SMALL)
-    assert backbone.weights_digest() == digest_tensors(state) != find("r3d18", SMALL).weights_digest()
+    backbone = find_backbone(f"r3d18:{file}", SMALL)
+    assert backbone.weights_digest() == digest_tensors(state) != find_backbone("r3d18", SMALL).weights_digest()
     assert torch.equal(backbone.load(CPU).module.state_dict()["stem.0.weight"], state["stem.0.weight"])
     with pytest.raises(UsageError, match=r"cannot read own\.pt"):
-        find("r3d18:own.pt")
+        find_backbone("r3d18:own.pt")
     file.write_bytes(b"torn")
     with pytest.raises(DataError, match="cannot be read"):
-        find(f"r3d18:{file}", SMALL).load(CPU)
+        find_backbone(f"r3d18:{file}", SMALL).load(CPU)
 
 
 def test_without_torchvision_the_message_says_how_to_get_the_right_one(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(MissingExtraError, match="needs torchvision") as error:
-        find("r3d18")
+        find_backbone("r3d18")
     assert "--index-url https://download.pytorch.org/whl/cpu" in error.value.hint
 
 
@@ -134,4 +135,4 @@ def test_a_torchvision_for_another_torch_is_told_as_such(monkeypatch):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     with pytest.raises(MissingExtraError, match=r"does not fit this torch .*torchvision::nms"):
-        find("r3d18")
+        find_backbone("r3d18")

@@ -21,7 +21,7 @@ from layerscout.cache.remote.transfer import pull, push
 from layerscout.cache.store import Store, open_store
 from layerscout.cli import app
 from layerscout.errors import DataError
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.clips import RowTable, clips_of
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.passports import stored_passports
@@ -60,12 +60,12 @@ def block_input(made: Made, layer: str) -> torch.Tensor:
 
 
 def test_every_layer_has_a_passport_that_is_the_harvested_one(made):
-    assert made.store.passports == tuple(layer.name for layer in find(made.config.backbone, OPTIONS).layers)
+    assert made.store.passports == tuple(layer.name for layer in find_backbone(made.config.backbone, OPTIONS).layers)
     with Trajectories(made.data) as data:
         rows = RowTable(data.lengths)
-        clips = clips_of(data, rows, 0, len(rows), find(made.config.backbone, OPTIONS).clip)
+        clips = clips_of(data, rows, 0, len(rows), find_backbone(made.config.backbone, OPTIONS).clip)
     for name in made.store.passports:
-        kept, whole = read_passport(made.store, name), harvest(find(made.config.backbone, OPTIONS), name, clips)
+        kept, whole = read_passport(made.store, name), harvest(find_backbone(made.config.backbone, OPTIONS), name, clips)
         assert kept.clips == len(clips) == made.store.rows
         assert kept.context.layout == whole.context.layout
         torch.testing.assert_close(kept.input_mean, whole.input_mean, atol=1e-5, rtol=1e-5)
@@ -74,8 +74,8 @@ def test_every_layer_has_a_passport_that_is_the_harvested_one(made):
 
 
 def test_a_block_is_opened_without_the_model_and_gives_the_same_bits(made, monkeypatch):
-    loaded = find(made.config.backbone, OPTIONS).load(torch.device("cpu"))
-    monkeypatch.setattr(stored_passports, "find", None)  # the whole model must not be needed
+    loaded = find_backbone(made.config.backbone, OPTIONS).load(torch.device("cpu"))
+    monkeypatch.setattr(stored_passports, "find_backbone", None)  # the whole model must not be needed
     for name in made.store.passports:
         opened = open_passport(made.store, name)
         tokens = block_input(made, name)
@@ -159,7 +159,7 @@ def test_they_are_pushed_pulled_and_fetched_one_by_one(made, tmp_path):
 
 def test_another_checkpoint_is_not_taken_for_it(made, tmp_path):
     copy = Path(shutil.copytree(made.folder, tmp_path / "wan"))
-    model = find(f"wan:{copy}", OPTIONS).load(torch.device("cpu")).module
+    model = find_backbone(f"wan:{copy}", OPTIONS).load(torch.device("cpu")).module
     with torch.no_grad():
         next(model.get_submodule("blocks.1").parameters()).add_(1e-3)
     shutil.rmtree(copy / "transformer")

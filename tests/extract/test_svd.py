@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.passes.capture import Capture
 
 SIZE = {"size": [64, 128]}
@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def describe(folder):
-    return lambda **options: find(f"svd:{folder}", SIZE | options)
+    return lambda **options: find_backbone(f"svd:{folder}", SIZE | options)
 
 
 @pytest.fixture
@@ -212,4 +212,4 @@ def test_relatives_are_refused(folder, tmp_path, part, name, changes, expected):
     file = spoilt / part / name
     file.write_text(json.dumps({key: value for key, value in (json.loads(file.read_text()) | changes).items() if value != "gone"}))
     with pytest.raises(DataError, match=expected):
-        find(f"svd:{spoilt}", SIZE)
+        find_backbone(f"svd:{spoilt}", SIZE)

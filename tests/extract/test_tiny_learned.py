@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from layerscout.extract.backbones import tiny
-from layerscout.extract.backbones.base import fixed_noise, scale_pixels
+from layerscout.extract.backbones.loaded import fixed_noise, scale_pixels
 from layerscout.extract.passes.capture import Capture
 from layerscout.worlds.intercept import Intercept
 

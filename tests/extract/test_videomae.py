@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.pixels import read_scaling
 
 CPU = torch.device("cpu")
@@ -28,10 +28,10 @@ def test_law(law, folder):
 
 
 def test_frames_and_size_are_those_of_the_checkpoint_or_refused(folder):
-    assert find(f"videomae:{folder}", {"frames": 4, "size": 32}).layers == find(f"videomae:{folder}").layers
+    assert find_backbone(f"videomae:{folder}", {"frames": 4, "size": 32}).layers == find_backbone(f"videomae:{folder}").layers
     for options in ({"frames": 8}, {"frames": 2}, {"size": 64}):
         with pytest.raises(UsageError, match="takes 4 frames of 32x32 pixels and no others"):
-            find(f"videomae:{folder}", options)
+            find_backbone(f"videomae:{folder}", options)
 
 
 @pytest.mark.parametrize("kind", ["ForPreTraining", "ForVideoClassification"])
@@ -40,7 +40,7 @@ def test_a_checkpoint_of_another_head_gives_the_encoder_inside_it_without_a_word
     folder = made.save(tmp_path / kind, "videomae", kind, **extra)
     inner = made.make("videomae", kind, **extra).videomae
     capfd.readouterr()
-    backbone = find(f"videomae:{folder}")
+    backbone = find_backbone(f"videomae:{folder}")
     clips = golden.clips(backbone)
     ours, theirs = golden.activations(backbone, clips), made.by_hand(inner, "videomae", clips)
     assert all(torch.equal(tokens, output) for tokens, output in zip(ours.values(), theirs, strict=True))
@@ -53,10 +53,10 @@ def test_weights_that_are_missing_are_refused_not_drawn_at_random(folder, tmp_pa
     lost = next(name for name in state if "layer.1" in name and name.endswith("weight"))
     save_file({name: value for name, value in state.items() if name != lost}, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(DataError, match=f"lacks 1 weights of its configuration, first {lost}"):
-        find(f"videomae:{tmp_path}").load(CPU)
+        find_backbone(f"videomae:{tmp_path}").load(CPU)
     (tmp_path / "model.safetensors").write_bytes(b"not a checkpoint at all")
     with pytest.raises(DataError, match="cannot be loaded"):
-        find(f"videomae:{tmp_path}").load(CPU)
+        find_backbone(f"videomae:{tmp_path}").load(CPU)
 
 
 def test_pixels_are_scaled_as_the_librarys_own_preprocessor_does(folder):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import find
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.pixels import read_scaling
 from layerscout.extract.passes.capture import Capture
 
@@ -31,7 +31,7 @@ def test_law(law, folder):
 
 
 def test_the_class_token_is_the_first_and_no_video_token(folder):
-    backbone = find(f"vivit:{folder}")
+    backbone = find_backbone(f"vivit:{folder}")
     clips = golden.clips(backbone, 2)
     pooled = Capture(backbone.load(CPU), backbone.layers, backbone.grid, "cls")(clips)
     for values, output in zip(pooled.values(), made.by_hand(made.make("vivit"), "vivit", clips), strict=True):
@@ -40,7 +40,7 @@ def test_the_class_token_is_the_first_and_no_video_token(folder):
 
 def test_a_classifier_has_no_pooler_and_loads_all_the_same(tmp_path):
     folder = made.save(tmp_path, "vivit", "ForVideoClassification")
-    backbone = find(f"vivit:{folder}")
+    backbone = find_backbone(f"vivit:{folder}")
     clips = golden.clips(backbone)
     theirs = made.by_hand(made.make("vivit", "ForVideoClassification").vivit, "vivit", clips)
     for tokens, output in zip(golden.activations(backbone, clips).values(), theirs, strict=True):
@@ -49,7 +49,7 @@ def test_a_classifier_has_no_pooler_and_loads_all_the_same(tmp_path):
 
 def test_another_frame_count_is_refused(folder):
     with pytest.raises(UsageError, match="takes 4 frames of 32x32 pixels and no others, not 6 frames of 32 pixels"):
-        find(f"vivit:{folder}", {"frames": 6})
+        find_backbone(f"vivit:{folder}", {"frames": 6})
 
 
 def test_a_preprocessor_says_what_is_done_to_pixels(tmp_path):

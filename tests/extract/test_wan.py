@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import find
 from layerscout.extract.backbones.denoisers.clip_image import ClipImage
+from layerscout.extract.backbones.finding import find_backbone
 
 SMALL, LARGE = {"size": [32, 32]}, {"size": [64, 64]}
 KEPT = ("rope", "time_embedder", "scale_shift_table", "norm1", "norm2", "norm3")
@@ -50,7 +50,7 @@ def folders(tmp_path_factory):
 @pytest.fixture
 def case(request, folders):
     how, options = CASES[request.param]
-    return find(f"wan:{folders(**how)}", options)
+    return find_backbone(f"wan:{folders(**how)}", options)
 
 
 every = pytest.mark.parametrize("case", CASES, indirect=True)
@@ -156,7 +156,7 @@ def test_the_numbers_are_those_on_record(case, request):
 
 def test_several_threads_encode_at_once(folders):
     """The VAE keeps the state of a pass on itself; batches that run side by side must not see each other's."""
-    backbone = find(f"wan:{folders()}", SMALL | {"frames": 9})
+    backbone = find_backbone(f"wan:{folders()}", SMALL | {"frames": 9})
     loaded, clips = backbone.load(laws.CPU), golden.clips(backbone, 4)
 
     def encoded(row: int) -> torch.Tensor:
@@ -172,7 +172,7 @@ def test_several_threads_encode_at_once(folders):
 def test_two_transformers_share_the_noise_levels(folders):
     """Wan 2.2 A14B: the expert for high noise above the boundary, the other below; each alone is loaded."""
     folder = folders(said={"boundary_ratio": 0.875})
-    low, high = (find(f"wan:{folder}", SMALL | {"frames": 5, "sigma": sigma}) for sigma in (0.874, 0.875))
+    low, high = (find_backbone(f"wan:{folder}", SMALL | {"frames": 5, "sigma": sigma}) for sigma in (0.874, 0.875))
     assert [one.identity["expert"] for one in (low, high)] == ["transformer_2", "transformer"]
     assert low.weights_digest() != high.weights_digest()
     signs = [one.load(laws.CPU).module.patch_embedding.weight for one in (low, high)]
@@ -180,8 +180,8 @@ def test_two_transformers_share_the_noise_levels(folders):
 
 
 def test_the_slots_know_their_steps(folders):
-    assert find(f"wan:{folders()}", SMALL | {"frames": 9}).seen == (-8, -4, 0)
-    assert find(f"wan:{folders(**MASKED)}", SMALL).seen == (0,)
+    assert find_backbone(f"wan:{folders()}", SMALL | {"frames": 9}).seen == (-8, -4, 0)
+    assert find_backbone(f"wan:{folders(**MASKED)}", SMALL).seen == (0,)
 
 
 # --- CLIP tokens of Wan 2.1 image-to-video
@@ -196,7 +196,7 @@ def with_clip(tmp_path_factory):
 def test_image_tokens_come_from_the_checkpoints_own_encoder(with_clip):
     from transformers import CLIPVisionModel
 
-    backbone = find(f"wan:{with_clip}", SMALL)
+    backbone = find_backbone(f"wan:{with_clip}", SMALL)
     assert backbone.latent_shape is None, "latents alone are not enough"
     clips, loaded, given = golden.clips(backbone, 2), backbone.load(laws.CPU), []
     loaded.module.condition_embedder.register_forward_pre_hook(lambda m, a: given.append(a[2]))
@@ -223,7 +223,7 @@ def test_frames_are_prepared_as_clip_expects(with_clip, shape):
 
 
 def test_weights_of_the_image_encoder_are_part_of_the_digest(with_clip):
-    backbone = find(f"wan:{with_clip}", SMALL)
+    backbone = find_backbone(f"wan:{with_clip}", SMALL)
     before = backbone.weights_digest()
     file = with_clip / "image_encoder" / "model.safetensors"
     whole = file.read_bytes()
@@ -251,7 +251,7 @@ def test_weights_of_the_image_encoder_are_part_of_the_digest(with_clip):
 )
 def test_wrong_options_are_refused(folders, how, options, expected):
     with pytest.raises(UsageError, match=expected) as error:
-        find(f"wan:{folders(**how)}", SMALL | options)
+        find_backbone(f"wan:{folders(**how)}", SMALL | options)
     assert error.value.hint
 
 
@@ -265,11 +265,11 @@ def test_wrong_options_are_refused(folders, how, options, expected):
 )
 def test_relatives_are_refused(tmp_path, changes, expected):
     with pytest.raises(DataError, match=expected):
-        find(f"wan:{tiny.save_wan(tmp_path / 'it', **changes)}", SMALL)
+        find_backbone(f"wan:{tiny.save_wan(tmp_path / 'it', **changes)}", SMALL)
 
 
 def test_a_folder_without_an_index_is_refused(folders, tmp_path):
     folder = shutil.copytree(folders(), tmp_path / "it")
     (folder / "model_index.json").unlink()
     with pytest.raises(DataError, match=r"has no .*model_index\.json"):
-        find(f"wan:{folder}", SMALL)
+        find_backbone(f"wan:{folder}", SMALL)

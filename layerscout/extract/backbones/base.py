@@ -1,24 +1,19 @@
-"""What every video model must tell about itself (without weights) and do (with weights): the backbone protocol.
+"""What every video model tells about itself before its weights are read: its clips, its token grid, its layers, its identity.
 
-A backbone is described by plain values first, so that ``layerscout layers`` costs no weights, and loaded second.
-A new family is one file with one function ``build(options) -> Backbone`` and one line in the registry.
+Nothing here imports torch, so a description costs a fraction of a second. What a model does once it is in memory is
+``loaded.LoadedBackbone``. A new family is one function ``build(source, options) -> Backbone`` and one line in the registry.
 """
 
 from __future__ import annotations
 
-import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor, nn
-
-from layerscout import registry
 from layerscout.errors import UsageError, suggest
+
+if TYPE_CHECKING:
+    from layerscout.extract.backbones.loaded import LoadedBackbone
 
 
 @dataclass(frozen=True)
@@ -109,64 +104,3 @@ class Backbone:
                 f"layer '{name}' is not in {self.name} ({len(known)} layers){suggest(name, known)}", hint=f"layerscout layers {self.name}"
             )
         return known[name]
-
-
-class LoadedBackbone(ABC):
-    """A model in memory, frozen, in evaluation mode, on one device."""
-
-    module: nn.Module
-    device: torch.device
-
-    @abstractmethod
-    def forward(self, clip: UInt8[Tensor, "clip time height width channel"]) -> None:
-        """Run the model on clips; hooks on its layers see the activations. Results are not returned on purpose."""
-
-    @abstractmethod
-    def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:
-        """Video tokens of a layer's raw output, in the order of the layer's grid (text and class tokens dropped)."""
-
-    def class_token(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip feature"]:
-        """The class token of a layer's raw output; only of backbones whose ``class_token`` is true."""
-        raise AssertionError(f"{type(self).__name__} has no class token")
-
-    @abstractmethod
-    def truncate(self, last: LayerInfo) -> None:
-        """Make the next passes end after the block ``last`` (early exit); another call may ask for a deeper one again."""
-
-
-def digest_tensors(tensors: dict[str, Tensor]) -> str:
-    """Return "sha256:…" over named tensors, independent of their order, device and file."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        array = tensors[name].detach().to("cpu").contiguous()
-        digest.update(f"{name}|{array.dtype}|{tuple(array.shape)}|".encode())
-        digest.update(array.view(torch.uint8).numpy().tobytes() if array.ndim else array.reshape(1).view(torch.uint8).numpy().tobytes())
-    return f"sha256:{digest.hexdigest()}"
-
-
-def scale_pixels(clip: UInt8[Tensor, "clip time height width channel"]) -> Float[Tensor, "clip time channel height width"]:
-    """Bring uint8 pixels to [-1, 1], channels before height and width."""
-    return clip.permute(0, 1, 4, 2, 3).to(torch.float32) / 127.5 - 1.0
-
-
-def fixed_noise(shape: tuple[int, ...], seed: int) -> Float[Tensor, ...]:
-    """Standard normal noise that depends on nothing but the seed and the position: the same for every row, batch and machine."""
-    return torch.from_numpy(np.random.Generator(np.random.Philox(seed)).standard_normal(shape, dtype=np.float32))
-
-
-def find(spec: str, options: dict[str, Any] | None = None) -> Backbone:
-    """Describe the backbone ``NAME`` or ``NAME:SOURCE``; loads no weights.
-
-    The option ``weights`` is every backbone's: ``trained``, ``reinitialised`` or ``shuffled`` (see ``untrained``).
-
-    Raises
-    ------
-    UsageError
-        No such backbone, or it does not take this source or these options.
-    """
-    from layerscout.extract.backbones.untrained import with_weights
-
-    name, _, source = spec.partition(":")
-    own = dict(options or {})
-    weights = own.pop("weights", "trained")
-    return with_weights(registry.load("backbone", name)(source or None, own), weights)

@@ -13,7 +13,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from layerscout.errors import DataError, UsageError, suggest
-from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, LoadedBackbone, digest_tensors
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo
+from layerscout.extract.backbones.loaded import LoadedBackbone, digest_tensors
 from layerscout.extract.backbones.views import View, first_tensor, read_view
 
 SEED = 0  # of the weights that a module draws for itself

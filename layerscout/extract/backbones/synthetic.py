@@ -15,7 +15,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from layerscout.errors import UsageError
-from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, LoadedBackbone, TokenGrid, digest_tensors
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
+from layerscout.extract.backbones.loaded import LoadedBackbone, digest_tensors
 
 CELLS = 8
 PLANES = 2

@@ -17,16 +17,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from layerscout.errors import UsageError
-from layerscout.extract.backbones.base import (
-    Backbone,
-    ClipSpec,
-    LayerInfo,
-    LoadedBackbone,
-    TokenGrid,
-    digest_tensors,
-    fixed_noise,
-    scale_pixels,
-)
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
+from layerscout.extract.backbones.loaded import LoadedBackbone, digest_tensors, fixed_noise, scale_pixels
 
 PAST = 3  # frames
 FUTURE = 1  # slots

@@ -1,4 +1,4 @@
-"""A described backbone in, the same architecture without what training put into it out: the controls of any model.
+"""A network in, the same architecture without what training put into it out: the controls of any model.
 
 Weights drawn anew say what the architecture alone gives; weights that only changed places keep every tensor's distribution
 and lose its structure.
@@ -6,41 +6,8 @@ and lose its structure.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
-
-from layerscout.errors import UsageError
-from layerscout.extract.backbones.base import Backbone, LoadedBackbone
-
-SEED = 0
-WEIGHTS = ("trained", "reinitialised", "shuffled")
-
-
-def with_weights(backbone: Backbone, kind: str) -> Backbone:
-    """Return the backbone with its denoiser's or encoder's weights ``trained``, ``reinitialised`` or ``shuffled``.
-
-    What stands before it stays trained: a VAE is preprocessing. The control is another backbone, with an identity of its own.
-
-    Raises
-    ------
-    UsageError
-        There is no such kind of weights.
-    """
-    if kind == "trained":
-        return backbone
-    if kind not in WEIGHTS:
-        raise UsageError(f"weights '{kind}' are not known", hint=f"--set extract.backbone_options.weights={' | '.join(WEIGHTS)}")
-    change = redraw if kind == "reinitialised" else shuffle
-
-    def load(device: torch.device, dtype: torch.dtype = torch.float32) -> LoadedBackbone:
-        loaded = backbone.load(device, dtype)
-        change(loaded.module, SEED)
-        return loaded
-
-    # with redrawn weights the digest of the trained ones says nothing but which file was there to be replaced; it keeps the identity safe
-    return replace(backbone, identity={**backbone.identity, "weights": f"{kind}, seed {SEED}"}, load=load)
 
 
 @torch.no_grad()

@@ -1,22 +1,13 @@
-"""A checkpoint's folder or hub id in; its configurations, its weight files, their digest and a loaded model out.
-
-Weights are read from safetensors only, one tensor at a time, straight into the precision asked for: a model never
-exists twice in memory, and modules that a family keeps in float32 stay there.
-"""
+"""A checkpoint's folder or hub id in; its configurations, its weight files and their digest out. Nothing here imports torch."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import json
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor, nn
 
 from layerscout.errors import DataError
 
@@ -24,7 +15,6 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"  # as diffusers names it
 NAMES = (WEIGHTS, "model.safetensors")  # as transformers names it
 UNSAFE = ["*.bin", "*.pt", "*.ckpt"]  # pickled: opening one could run code
 AGAIN = "download the checkpoint again"
-_BUILDING = threading.RLock()  # two threads must not swap the same method at once
 
 
 def fetch(source: str, parts: Sequence[str], *, weights: bool) -> Path:
@@ -133,75 +123,3 @@ def weights_digest(folders: Sequence[Path]) -> str:
 def _file_digest(file: Path, size: int, modified: int) -> bytes:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()
-
-
-def load_model(
-    kind: Any, folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", keep: Sequence[str] = ()
-) -> Any:
-    """Load one part of a checkpoint, frozen and in evaluation mode.
-
-    Parameters
-    ----------
-    kind
-        The diffusers class of the part.
-    dtype
-        What weights are brought to, whatever they are stored in; modules in the class's ``_keep_in_fp32_modules`` stay float32.
-    keep
-        More names of modules or weights that stay float32.
-
-    Raises
-    ------
-    DataError
-        A weight file cannot be read, or weights are missing or of another shape than the configuration says.
-    """
-    files, config = weight_files(folder), read_config(folder)
-    kept = (*(kind._keep_in_fp32_modules or ()), *keep)
-    try:
-        with parameters_without_memory():
-            model = kind.from_config(config)
-        weights = _read(files, lambda name: torch.float32 if set(kept) & set(name.split(".")) else dtype, device)
-        model._fix_state_dict_keys_on_load(weights)  # names of layers as older versions of the library wrote them
-        expected = {name: value.shape for name, value in model.state_dict().items()}
-        wrong = [name for name in expected if name not in weights or weights[name].shape != expected[name]]
-        if not wrong:
-            model.load_state_dict({name: weights[name] for name in expected}, assign=True)
-    except Exception as error:  # what diffusers and safetensors throw at a damaged file has no common class
-        told = " ".join(str(error).split())
-        raise DataError(f"the weights in {folder} cannot be loaded: {type(error).__name__}: {told}", hint=AGAIN) from error
-    if wrong:
-        first = wrong[0]
-        other = f" (it has shape {tuple(weights[first].shape)}, expected {tuple(expected[first])})" if first in weights else ""
-        raise DataError(f"{folder} lacks {len(wrong)} weights of its configuration, first {first}{other}", hint=AGAIN)
-    return model.to(device).eval().requires_grad_(False)  # buffers that no file holds move here
-
-
-def _read(files: Sequence[Path], precision: Any, device: torch.device | str) -> dict[str, Tensor]:
-    """Read every tensor once; a copy each, because a mapped file may be replaced while the model lives, and because mapped
-    tensors lie at any address, where processors round sums otherwise in the last bit."""
-    from safetensors import safe_open
-
-    weights = {}
-    for file in files:
-        with safe_open(file, framework="pt") as stream:
-            for name in stream.keys():  # noqa: SIM118 - it is not a mapping
-                tensor = stream.get_tensor(name)
-                weights[name] = tensor.to(device, precision(name) if tensor.is_floating_point() else tensor.dtype, copy=True)
-    return weights
-
-
-@contextmanager
-def parameters_without_memory() -> Iterator[None]:
-    """Build modules whose parameters take no memory and no time, and whose buffers (position tables) are real."""
-    with _BUILDING, torch.random.fork_rng(devices=[]):
-        register, builder = nn.Module.register_parameter, threading.get_ident()
-
-        def on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-            register(module, name, parameter)
-            if parameter is not None and threading.get_ident() == builder:
-                module._parameters[name] = nn.Parameter(parameter.to("meta"), requires_grad=False)
-
-        nn.Module.register_parameter = on_meta  # type: ignore[method-assign, assignment]
-        try:
-            yield
-        finally:
-            nn.Module.register_parameter = register  # type: ignore[method-assign]

@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from layerscout.errors import DataError
-from layerscout.extract.checkpoints.folder import AGAIN, parameters_without_memory
+from layerscout.extract.checkpoints.folder import AGAIN
+from layerscout.extract.checkpoints.without_memory import without_memory
 
 
 def configuration(model: Any) -> dict[str, Any] | None:
@@ -30,15 +31,15 @@ def skeleton(config: dict[str, Any], where: str) -> nn.Module:
         The configuration is of no model that diffusers or transformers knows.
     """
     try:
-        with parameters_without_memory():
-            if "_class_name" in config:
-                import diffusers
+        if "_class_name" in config:
+            import diffusers
 
-                built: nn.Module = getattr(diffusers, config["_class_name"]).from_config(config)
-            else:
-                from transformers import AutoConfig, AutoModel
+            kind = getattr(diffusers, config["_class_name"])
+            built: nn.Module = without_memory(lambda: kind.from_config(config))
+        else:
+            from transformers import AutoConfig, AutoModel
 
-                built = AutoModel.from_config(AutoConfig.for_model(**config))
+            built = without_memory(lambda: AutoModel.from_config(AutoConfig.for_model(**config)))
     except Exception as error:  # what the two libraries throw has no common class
         told = " ".join(str(error).split())[:200]
         raise DataError(f"{where} is of no model that can be built: {type(error).__name__}: {told}", hint=AGAIN) from error

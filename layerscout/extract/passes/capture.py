@@ -11,7 +11,8 @@ from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
 
 from layerscout.errors import DataError
-from layerscout.extract.backbones.base import LayerInfo, LoadedBackbone, TokenGrid
+from layerscout.extract.backbones.base import LayerInfo, TokenGrid
+from layerscout.extract.backbones.loaded import LoadedBackbone
 from layerscout.extract.passes.pooling import CLASS_TOKEN, array_name, pool, pool_all, width
 
 Packed = Float[Tensor, "clip packed"]

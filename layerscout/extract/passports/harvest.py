@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from layerscout.extract.backbones.base import Backbone, LayerInfo, LoadedBackbone, digest_tensors
+from layerscout.extract.backbones.base import Backbone, LayerInfo
+from layerscout.extract.backbones.loaded import LoadedBackbone, digest_tensors
 from layerscout.extract.checkpoints.skeleton import configuration
 from layerscout.extract.passports.context import SURPLUS, Context, ContextNotes, NoPassport
 from layerscout.extract.passports.passport_record import Passport

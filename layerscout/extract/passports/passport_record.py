@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from layerscout.errors import DataError
-from layerscout.extract.backbones.base import LayerInfo, TokenGrid, digest_tensors
+from layerscout.extract.backbones.base import LayerInfo, TokenGrid
+from layerscout.extract.backbones.loaded import digest_tensors
 from layerscout.extract.passports.context import Context
 from layerscout.extract.passports.ports import Shape
 

@@ -17,7 +17,8 @@ from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.store import Store
 from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import LayerscoutError
-from layerscout.extract.backbones.base import LoadedBackbone, find
+from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.loaded import LoadedBackbone
 from layerscout.extract.checkpoints.block_file import BlockPlan, plan_block, read_planned
 from layerscout.extract.checkpoints.checkpoint_source import open_source
 from layerscout.extract.clips import RowTable, clips_of
@@ -132,7 +133,7 @@ def compute_dtype(store: Store) -> torch.dtype:
 
 def _of_whole_model(store: Store, passport: Passport, device: str) -> nn.Module:
     provenance = store.manifest.provenance
-    backbone = find(provenance["backbone"], provenance["backbone_options"])
+    backbone = find_backbone(provenance["backbone"], provenance["backbone_options"])
     return backbone.load(torch.device(device), compute_dtype(store)).module.get_submodule(passport.layer.module)
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, LoadedBackbone, TokenGrid
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
 from layerscout.extract.backbones.denoisers import prompts
 from layerscout.extract.backbones.denoisers.denoiser import Reading, newest_steps
+from layerscout.extract.backbones.loaded import LoadedBackbone
 from layerscout.extract.checkpoints.folder import config_digest, fetch, read_config, weights_digest
 
 Open = Callable[[Path, torch.device, torch.dtype], LoadedBackbone]

@@ -18,7 +18,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from layerscout.errors import UsageError
-from layerscout.extract.backbones.base import LayerInfo, LoadedBackbone, fixed_noise, scale_pixels
+from layerscout.extract.backbones.base import LayerInfo
+from layerscout.extract.backbones.loaded import LoadedBackbone, fixed_noise, scale_pixels
 from layerscout.settings import Config
 
 Regime = Literal["denoise", "condition"]

@@ -29,7 +29,8 @@ from layerscout.extract.backbones.denoisers.denoiser import (
     settle,
     video,
 )
-from layerscout.extract.checkpoints.folder import load_model, read_config
+from layerscout.extract.checkpoints.folder import read_config
+from layerscout.extract.checkpoints.loading import load_model
 from layerscout.settings import build as build_settings
 
 KIND = "HunyuanVideoTransformer3DModel"

@@ -17,7 +17,8 @@ from layerscout.extract.backbones.denoisers import prompts
 from layerscout.extract.backbones.denoisers.assemble import assemble, check_channels, refuse_empty, source_of
 from layerscout.extract.backbones.denoisers.denoiser import TRAIN_STEPS, DenoiserOptions, Reading, block_layers, need_source, settle
 from layerscout.extract.backbones.denoisers.hunyuan import ImageLatents, Latents, latent_slots
-from layerscout.extract.checkpoints.folder import load_model, read_config
+from layerscout.extract.checkpoints.folder import read_config
+from layerscout.extract.checkpoints.loading import load_model
 from layerscout.settings import build as build_settings
 
 KIND = "HunyuanVideo15Transformer3DModel"

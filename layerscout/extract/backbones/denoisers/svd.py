@@ -16,10 +16,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from layerscout.errors import UsageError
-from layerscout.extract.backbones.base import Backbone, LayerInfo, TokenGrid, fixed_noise, scale_pixels
+from layerscout.extract.backbones.base import Backbone, LayerInfo, TokenGrid
 from layerscout.extract.backbones.denoisers.assemble import assemble, check_channels, source_of
 from layerscout.extract.backbones.denoisers.denoiser import NOISE_SEED, DenoiserOptions, LatentBackbone, Reading, need_source, settle
-from layerscout.extract.checkpoints.folder import load_model, read_config
+from layerscout.extract.backbones.loaded import fixed_noise, scale_pixels
+from layerscout.extract.checkpoints.folder import read_config
+from layerscout.extract.checkpoints.loading import load_model
 from layerscout.settings import build as build_settings
 
 KIND = "UNetSpatioTemporalConditionModel"

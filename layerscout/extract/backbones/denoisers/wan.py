@@ -32,7 +32,8 @@ from layerscout.extract.backbones.denoisers.denoiser import (
     settle,
     video,
 )
-from layerscout.extract.checkpoints.folder import fetch, load_model, read_config
+from layerscout.extract.checkpoints.folder import fetch, read_config
+from layerscout.extract.checkpoints.loading import load_model
 from layerscout.settings import build as build_settings
 
 KIND = "WanTransformer3DModel"

@@ -12,7 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, LoadedBackbone, TokenGrid
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
+from layerscout.extract.backbones.loaded import LoadedBackbone
 from layerscout.extract.backbones.pixels import Scaling, read_scaling
 from layerscout.extract.checkpoints import transformers_folder as checkpoint
 from layerscout.extract.checkpoints.folder import config_digest, weights_digest

@@ -1,0 +1,59 @@
+"""A backbone's name, source and options in, its description out: trained, or the same architecture as a control without training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from layerscout import registry
+from layerscout.errors import UsageError
+from layerscout.extract.backbones.base import Backbone
+
+if TYPE_CHECKING:
+    from layerscout.extract.backbones.loaded import LoadedBackbone
+
+SEED = 0  # of the weights of a control
+WEIGHTS = ("trained", "reinitialised", "shuffled")
+
+
+def find_backbone(spec: str, options: dict[str, Any] | None = None) -> Backbone:
+    """Describe the backbone ``NAME`` or ``NAME:SOURCE``; loads no weights.
+
+    The option ``weights`` is every backbone's: ``trained``, ``reinitialised`` or ``shuffled`` (see ``untrained``).
+
+    Raises
+    ------
+    UsageError
+        No such backbone, or it does not take this source or these options.
+    """
+    name, _, source = spec.partition(":")
+    own = dict(options or {})
+    weights = own.pop("weights", "trained")
+    return with_weights(registry.load("backbone", name)(source or None, own), weights)
+
+
+def with_weights(backbone: Backbone, kind: str) -> Backbone:
+    """Return the backbone with its denoiser's or encoder's weights ``trained``, ``reinitialised`` or ``shuffled``.
+
+    What stands before it stays trained: a VAE is preprocessing. The control is another backbone, with an identity of its own.
+
+    Raises
+    ------
+    UsageError
+        There is no such kind of weights.
+    """
+    if kind == "trained":
+        return backbone
+    if kind not in WEIGHTS:
+        raise UsageError(f"weights '{kind}' are not known", hint=f"--set extract.backbone_options.weights={' | '.join(WEIGHTS)}")
+
+    def load(*device_and_dtype: Any, **named: Any) -> LoadedBackbone:
+        from layerscout.extract.backbones.untrained import redraw, shuffle
+
+        loaded = backbone.load(*device_and_dtype, **named)
+        change = redraw if kind == "reinitialised" else shuffle
+        change(loaded.module, SEED)
+        return loaded
+
+    # with redrawn weights the digest of the trained ones says nothing but which file was there to be replaced; it keeps the identity safe
+    return replace(backbone, identity={**backbone.identity, "weights": f"{kind}, seed {SEED}"}, load=load)
