@@ -1,0 +1,128 @@
+"""The plan of the house, as laws: imports have no cycle, names mean one thing, files and folders stay small, packages are declared."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import grimp
+import pytest
+
+import layerscout
+
+PACKAGE = Path(layerscout.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+PROJECT = Path(__file__).parents[1]
+
+
+def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that reach one another, by Tarjan's algorithm; a module that imports itself counts."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(module: str) -> None:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for other in sorted(graph.get(module, ())):
+            if other not in index:
+                visit(other)
+                low[module] = min(low[module], low[other])
+            elif other in stack:
+                low[module] = min(low[module], index[other])
+        if low[module] == index[module]:
+            group = []
+            while not group or group[-1] != module:
+                group.append(stack.pop())
+            if len(group) > 1 or module in graph.get(module, ()):
+                found.append(sorted(group))
+
+    for module in sorted(graph):
+        if module not in index:
+            visit(module)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}, [["a", "b", "c"]]),
+        ({"a": {"b", "c"}, "b": {"a"}, "c": {"d"}, "d": {"c"}}, [["c", "d"], ["a", "b"]]),
+        ({"a": {"a"}}, [["a"]]),
+    ],
+)
+def test_cycles_are_found(graph, expected):
+    assert cycles(graph) == expected
+
+
+def test_no_module_reaches_itself_by_imports_not_even_through_imports_inside_functions():
+    graph = grimp.build_graph("layerscout", cache_dir=None)
+    imports = {module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
+    assert cycles(imports) == []
+
+
+def names(kind: str) -> dict[str, list[str]]:
+    """Public classes, and aliases of types, with the modules that define them."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for file in SOURCES:
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(str(file.relative_to(PACKAGE)))
+            elif kind == "aliases" and isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                name = node.targets[0].id
+                if re.fullmatch(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*", name):
+                    found[name].append(str(file.relative_to(PACKAGE)))
+    return {name: files for name, files in found.items() if not name.startswith("_")}
+
+
+def test_a_class_name_stands_for_one_class():
+    classes, both = names("classes"), names("aliases")
+    assert {name: files for name, files in both.items() if len(files) > 1 and name in classes} == {}
+
+
+def test_files_are_one_idea_and_folders_are_rooms():
+    lengths = sorted(len(file.read_text().splitlines()) for file in SOURCES if file.name != "__init__.py")
+    assert lengths[-1] <= 350, [str(file) for file in SOURCES if len(file.read_text().splitlines()) > 350]
+    assert lengths[int(0.9 * len(lengths))] < 250
+    modules: dict[Path, int] = defaultdict(int)
+    for file in SOURCES:
+        modules[file.parent] += file.name != "__init__.py"
+    assert {str(folder): count for folder, count in modules.items() if count > 16} == {}
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Top-level packages that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def declared() -> set[str]:
+    """Names of all distributions in the dependencies and the extras, in the normal form of PyPI."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    return {normal(re.split(r"[\[<>=!~; ]", line)[0]) for line in lines}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_package_that_is_imported_is_declared():
+    owners = packages_distributions()
+    undeclared = defaultdict(list)
+    for file in SOURCES:
+        for package in set(imported(file)) - {"layerscout"} - set(sys.stdlib_module_names):
+            if not {normal(owner) for owner in owners.get(package, [package])} & declared():
+                undeclared[package].append(str(file.relative_to(PACKAGE)))
+    assert dict(undeclared) == {}

@@ -1,0 +1,197 @@
+"""Source files and their tests in, the changes that no test notices out: one small change at a time in a copy of the package.
+
+A mutant differs from the source in one place: a comparison shifted or turned, + for -, and for or, a constant one higher, True for
+False, min for max, a returned value replaced by None, a statement left out. A mutant is killed when the file's tests fail on it; one
+that lives shows a law that no test states. Tests run against the copy (``PYTHONPATH``), so the checkout stays as it is.
+
+python -m tools.mutate layerscout/probe/ranking/score.py --tests tests/probe/test_score.py [--sample 40] [--seed 0] [--json]
+python -m tools.mutate --plan [--file cache/manifest] [--sample 20]      the files and tests of PLAN
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PLAN = {
+    "layerscout/cache/manifest.py": ["tests/cache/test_manifest.py", "tests/cache/test_corruption.py"],
+    "layerscout/cache/records.py": ["tests/cache/test_records.py"],
+    "layerscout/cache/remote/transfer.py": ["tests/cache/test_remote.py", "tests/cache/test_transfer.py"],
+    "layerscout/cache/writing/staging.py": ["tests/cache/test_staging.py", "tests/cache/test_writer.py"],
+    "layerscout/probe/questions/targets.py": ["tests/probe/test_targets.py"],
+    "layerscout/probe/evidence/controls.py": ["tests/probe/test_controls.py"],
+    "layerscout/probe/ranking/compare.py": ["tests/probe/test_compare.py"],
+    "layerscout/probe/ranking/choose.py": ["tests/probe/test_choose.py"],
+}
+SWAPS: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+}
+CALLS = {"min": "max", "max": "min", "any": "all", "all": "any"}
+SECONDS = 300  # a mutant that makes its tests run longer counts as killed
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One changed source: where, what, and the whole text."""
+
+    line: int
+    change: str
+    text: str
+
+
+def mutants(source: str) -> Iterator[Mutant]:
+    """Every mutant of a source text, in order of its place; texts and docstrings are left alone."""
+    count = sum(1 for _ in ast.walk(ast.parse(source)))
+    for place in range(count):
+        for variant in (0, 1):
+            tree = ast.parse(source)
+            node = list(ast.walk(tree))[place]
+            change = mutate(tree, node, variant)
+            if change:
+                yield Mutant(getattr(node, "lineno", 0), change, ast.unparse(ast.fix_missing_locations(tree)))
+
+
+def mutate(tree: ast.AST, node: ast.AST, variant: int) -> str:
+    """Change one node in place and say how; an empty string where there is nothing to change."""
+    if variant == 1:
+        return dropped(tree, node)
+    if isinstance(node, ast.Compare):
+        before = type(node.ops[0])
+        node.ops[0] = SWAPS[before]()  # type: ignore[assignment]
+        return f"{before.__name__} -> {SWAPS[before].__name__}"
+    if isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in SWAPS:
+        before = type(node.op)
+        node.op = SWAPS[before]()  # type: ignore[assignment]
+        return f"{before.__name__} -> {SWAPS[before].__name__}"
+    if isinstance(node, ast.Constant) and not isinstance(node.value, str | bytes):
+        return changed_constant(node)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        node.op = ast.UAdd()
+        node.operand = ast.Call(ast.Name("bool", ast.Load()), [node.operand], [])
+        return "not dropped"
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS:
+        before_name = node.func.id
+        node.func.id = CALLS[before_name]
+        return f"{before_name} -> {CALLS[before_name]}"
+    if isinstance(node, ast.Return) and node.value is not None and not is_none(node.value):
+        node.value = ast.Constant(None)
+        return "return None"
+    return ""
+
+
+def changed_constant(node: ast.Constant) -> str:
+    before = node.value
+    if isinstance(before, bool):
+        node.value = not before
+    elif isinstance(before, int):
+        node.value = before + 1
+    elif isinstance(before, float):
+        node.value = before * 1.5 if before else 1.0
+    else:
+        return ""
+    return f"{before!r} -> {node.value!r}"
+
+
+def dropped(tree: ast.AST, node: ast.AST) -> str:
+    """Leave out a statement that is a call, a raise or an assignment to something that is there already."""
+    if not isinstance(node, ast.Expr | ast.Raise | ast.AugAssign) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+        return ""
+    for parent in ast.walk(tree):
+        for name in ("body", "orelse", "finalbody"):
+            body = getattr(parent, name, None)
+            if isinstance(body, list) and node in body:
+                body[body.index(node)] = ast.Pass()
+                return f"{type(node).__name__.lower()} dropped"
+    return ""
+
+
+def is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def lives(file: Path, text: str, tests: list[str], copy: Path) -> bool:
+    """Whether the tests pass on a copy of the package in which ``file`` has another text."""
+    target = copy / file
+    before = target.read_text(encoding="utf-8")
+    target.write_text(text, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "CI": "true"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]
+    try:
+        return subprocess.run(command, env=environment, capture_output=True, timeout=SECONDS, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        target.write_text(before, encoding="utf-8")
+
+
+def tried(file: Path, tests: list[str], sample: int | None, seed: int) -> dict[str, object]:
+    """Try the mutants of one file, all or a sample; the tests must pass on the file as it is, written out again by ``ast``."""
+    source = file.read_text(encoding="utf-8")
+    chosen = list(mutants(source))
+    if sample is not None and sample < len(chosen):
+        chosen = sorted(random.Random(seed).sample(chosen, sample), key=lambda mutant: mutant.line)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        shutil.copytree("layerscout", copy / "layerscout", ignore=shutil.ignore_patterns("__pycache__"))
+        there = [test for test in tests if Path(test).exists()]
+        if not there or not lives(file, ast.unparse(ast.parse(source)), there, copy):
+            sys.exit(f"{file}: its tests {tests} do not pass, or are not there: nothing can be said about mutants")
+        alive = [mutant for mutant in chosen if lives(file, mutant.text, there, copy)]
+    survivors = [{"line": mutant.line, "change": mutant.change} for mutant in alive]
+    return {"file": str(file), "mutants": len(chosen), "killed": len(chosen) - len(alive), "alive": survivors}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", nargs="*", type=Path, help="source files")
+    parser.add_argument("--tests", nargs="+", default=[], help="test files, or pytest's node ids, that must notice")
+    parser.add_argument("--plan", action="store_true", help="the files of PLAN, each with its tests")
+    parser.add_argument("--file", default="", help="with --plan: only the files whose path holds this")
+    parser.add_argument("--sample", type=int, help="so many mutants a file, drawn by --seed (default: all)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    work = [(Path(name), tests) for name, tests in PLAN.items() if chosen.file in name] if chosen.plan else []
+    work += [(file, chosen.tests) for file in chosen.source]
+    if not work:
+        parser.error("name a source file with --tests, or --plan")
+    results = []
+    for file, tests in work:
+        found = tried(file, tests, chosen.sample, chosen.seed)
+        results.append(found)
+        if not chosen.json:
+            print(f"{found['file']}: {found['killed']} of {found['mutants']} killed", flush=True)
+            for mutant in found["alive"]:  # type: ignore[attr-defined]
+                print(f"  line {mutant['line']}: {mutant['change']}", flush=True)
+    if chosen.json:
+        print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
