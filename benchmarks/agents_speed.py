@@ -24,8 +24,9 @@ import torch
 from agents_contenders import CAPACITY, CONTENDERS, Problem, Train, transitions
 
 from layerscout.rl.agents.base import discounts, normal_noise
-from layerscout.rl.agents.dqn import DQN, DQNConfig
-from layerscout.rl.agents.sac import SACConfig, sac_on_features
+from layerscout.rl.agents.configs import DQNConfig, SACConfig
+from layerscout.rl.agents.dqn import DQN
+from layerscout.rl.agents.sac import sac_on_features
 from layerscout.rl.memory.replay import Replay, run_generators
 from layerscout.rl.networks.layers import Head
 from layerscout.rl.networks.optimiser import RunAdam

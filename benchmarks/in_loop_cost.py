@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from layerscout.rl.agents.dqn import DQN, DQNConfig
+from layerscout.rl.agents.configs import DQNConfig
+from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.memory.replay import Batch
 from layerscout.rl.networks.adapters import InputAdapter, OutputAdapter
 from layerscout.rl.networks.in_loop_network import InLoopNetwork

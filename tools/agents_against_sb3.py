@@ -26,8 +26,9 @@ import torch
 
 from layerscout.progress import SILENT
 from layerscout.report.numbers.statistics import bootstrap
-from layerscout.rl.agents.dqn import DQN, DQNConfig
-from layerscout.rl.agents.sac import SACConfig, sac_on_features
+from layerscout.rl.agents.configs import DQNConfig, SACConfig
+from layerscout.rl.agents.dqn import DQN
+from layerscout.rl.agents.sac import sac_on_features
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.loops.learning import Saved, learn_from_games
 from layerscout.rl.loops.log import Log

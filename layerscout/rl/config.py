@@ -1,4 +1,4 @@
-"""The settings of the stage that trains: frozen, closed to unknown keys."""
+"""The settings of the stage that trains: frozen, closed to unknown keys, and readable without torch."""
 
 from __future__ import annotations
 
@@ -7,50 +7,65 @@ from typing import Literal
 
 from pydantic import Field
 
-from layerscout.rl.agents.dqn import DQNConfig
-from layerscout.rl.agents.iql import IQLConfig
-from layerscout.rl.agents.sac import SACConfig
+from layerscout.rl.agents.configs import DQNConfig, IQLConfig, SACConfig
 from layerscout.settings import Config
 
 
 class TrainConfig(Config):
     """One comparison: the arms of a selection, each with ``seeds`` runs, under one budget.
 
-    ``mode`` offline learns from the store alone for ``updates`` updates; online plays ``steps`` environment steps a run
+    Mode offline learns from the store alone for ``updates`` updates; online plays ``steps`` environment steps a run
     with the frozen layer before the head; in-loop trains adapters on both sides of one frozen block. ``heads`` is a
     declared factor: each arm is trained once with each. Evaluation is by greedy episodes with the same seeds for all runs.
-    ``algorithm`` auto is dqn for discrete actions; for continuous ones sac, or iql when learning offline.
     """
 
-    environment: str
-    selection: Path
-    out: Path = Path("outputs/train")
-    root: Path | None = None
-    mode: Literal["offline", "online", "in-loop"] = "offline"
-    algorithm: Literal["auto", "dqn", "sac", "iql"] = "auto"
-    seeds: int = Field(default=10, ge=1)
-    all_layers: bool = False  # every layer of every store in the selection takes part, for the correlation of score and return
-    heads: tuple[Literal["linear", "mlp"], ...] = Field(default=("mlp",), min_length=1)
-    standardise: bool = True  # bring each feature to mean 0 and standard deviation 1 over the dataset before the head sees it
-    scratch: bool = True  # add a network trained from scratch on the raw pixels
-    scratch_hidden: tuple[int, ...] = (256, 64)
-    cnn: bool = False  # add a small convolutional network trained from scratch on the clips' own pixels
-    random_layers: int = Field(default=0, ge=0)  # add so many random frozen layers of the best layer's width
-    updates: int = Field(default=5_000, ge=1)  # offline
-    steps: int = Field(default=20_000, ge=1)  # online and in-loop: environment steps of one run
-    evaluations: int = Field(default=4, ge=1)  # the last one is the final one
-    evaluation_episodes: int = Field(default=10, ge=1)
-    final_episodes: int = Field(default=50, ge=1)
-    checkpoint_updates: int = Field(default=500, ge=1)  # updates (offline) or steps between two checkpoints
-    adapter_in: Literal["patch", "linear", "conv"] = "patch"  # g of in-loop training: frames to the block's tokens
-    adapter_out: Literal["grid", "attention"] = "grid"  # how h of in-loop training reduces the block's tokens before the head
-    in_loop_grid: int = Field(default=4, ge=0)  # cells a side to which the block's tokens are averaged before the head; 0 = one mean
-    dqn: DQNConfig = Field(default_factory=lambda: DQNConfig())
-    sac: SACConfig = Field(default_factory=lambda: SACConfig())
-    iql: IQLConfig = Field(default_factory=lambda: IQLConfig())
-    best_possible: float | None = None  # the return of an optimal policy, where it is known: for the optimality gap
-    tensorboard: bool = False  # also write TensorBoard's event files
-    wandb: Literal["off", "offline", "online"] = "off"  # also feed Weights & Biases; offline keeps its files beside the results
-    videos: int = Field(default=0, ge=0)  # films of the final policy, of so many seeds of every arm
-    device: str = "cpu"
-    threads: int | None = Field(default=None, ge=1)
+    environment: str = Field(description="The environment that the dataset came from.")
+    selection: Path = Field(description="selection.json of layerscout probe.")
+    out: Path = Field(default=Path("outputs/train"), description="Where the results go.")
+    root: Path | None = Field(default=None, description="Folder that holds the stores.")
+    mode: Literal["offline", "online", "in-loop"] = Field(
+        default="offline", description="Learn from the store, while playing, or while playing with one frozen block between two adapters."
+    )
+    algorithm: Literal["auto", "dqn", "sac", "iql"] = Field(
+        default="auto", description="auto is dqn for discrete actions; for continuous ones sac, or iql when learning offline."
+    )
+    seeds: int = Field(default=10, ge=1, description="Runs an arm.")
+    all_layers: bool = Field(
+        default=False, description="Every layer of every store in the selection takes part, for the correlation of score and return."
+    )
+    heads: tuple[Literal["linear", "mlp"], ...] = Field(default=("mlp",), min_length=1, description="Kinds of heads to compare.")
+    standardise: bool = Field(
+        default=True, description="Bring each feature to mean 0 and standard deviation 1 over the dataset before the head sees it."
+    )
+    scratch: bool = Field(default=True, description="Add a network trained from scratch on the raw pixels.")
+    scratch_hidden: tuple[int, ...] = Field(default=(256, 64), description="Widths of that network's hidden layers.")
+    cnn: bool = Field(default=False, description="Add a small convolutional network trained from scratch on the clips' own pixels.")
+    random_layers: int = Field(default=0, ge=0, description="Add so many random frozen layers of the best layer's width.")
+    updates: int = Field(default=5_000, ge=1, description="Updates of one run (offline).")
+    steps: int = Field(default=20_000, ge=1, description="Environment steps of one run (online and in-loop).")
+    evaluations: int = Field(default=4, ge=1, description="How often the agents are evaluated; the last time is the final one.")
+    evaluation_episodes: int = Field(default=10, ge=1, description="Episodes of an evaluation on the way.")
+    final_episodes: int = Field(default=50, ge=1, description="Episodes of the final evaluation.")
+    checkpoint_updates: int = Field(default=500, ge=1, description="Updates (offline) or steps between two checkpoints.")
+    adapter_in: Literal["patch", "linear", "conv"] = Field(
+        default="patch", description="The adapter before the frozen block: frames to the block's tokens (in-loop)."
+    )
+    adapter_out: Literal["grid", "attention"] = Field(
+        default="grid", description="How the adapter after the frozen block reduces its tokens (in-loop)."
+    )
+    in_loop_grid: int = Field(
+        default=4, ge=0, description="Cells a side to which the block's tokens are averaged before the head; 0 is one mean (in-loop)."
+    )
+    dqn: DQNConfig = Field(default_factory=DQNConfig, description="Settings of double deep Q-learning.")
+    sac: SACConfig = Field(default_factory=SACConfig, description="Settings of soft actor-critic.")
+    iql: IQLConfig = Field(default_factory=IQLConfig, description="Settings of implicit Q-learning.")
+    best_possible: float | None = Field(
+        default=None, description="The return of an optimal policy, where it is known: for the optimality gap."
+    )
+    tensorboard: bool = Field(default=False, description="Also write TensorBoard's event files.")
+    wandb: Literal["off", "offline", "online"] = Field(
+        default="off", description="Also feed Weights & Biases; offline keeps its files beside the results."
+    )
+    videos: int = Field(default=0, ge=0, description="Films of the final policy, of so many seeds of every arm.")
+    device: str = Field(default="cpu", description="cpu, cuda or cuda:0.")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; None is as many as this process may use.")

@@ -11,17 +11,13 @@ from layerscout.settings import Config
 
 
 class CollectConfig(Config):
-    """What to play, how, and where the episodes go.
+    """What to play, how, and where the episodes go."""
 
-    ``policy`` is ``random``, ``random:K``, ``epsilon:E``, ``epsilon:E:K`` or ``noise:S`` (see ``layerscout.worlds.exploring``).
-    ``copies`` changes speed and memory, never the data. ``size`` and ``options`` go to the environment.
-    """
-
-    environment: str
-    steps: int = Field(ge=1)
-    out: Path = Path("outputs/data.h5")
-    policy: str = "random"
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    copies: int = Field(default=32, ge=1)
-    size: int | None = Field(default=None, ge=1)
-    options: dict[str, Any] = Field(default_factory=dict)
+    environment: str = Field(description="layerscout/Intercept-v0, layerscout/Grid-v0, a simulator's task or any Gymnasium id.")
+    steps: int = Field(ge=1, description="Environment steps, at least; the last episode is played to its end.")
+    out: Path = Field(default=Path("outputs/data.h5"), description="The HDF5 file.")
+    policy: str = Field(default="random", description="random, random:K, epsilon:E, epsilon:E:K or noise:S.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Decides every episode together with the episode's number.")
+    copies: int = Field(default=32, ge=1, description="Games side by side; changes speed and memory, never the data.")
+    size: int | None = Field(default=None, ge=1, description="Side of the square frame in pixels; None is the environment's own.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options that the environment itself takes.")

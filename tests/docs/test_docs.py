@@ -26,9 +26,7 @@ from layerscout.probe.config import ProbeConfig
 from layerscout.probe.page.report import COLUMNS
 from layerscout.report.study.tables import STUDY_COLUMNS
 from layerscout.report.tables import RETURNS_COLUMNS, SUMMARY_COLUMNS
-from layerscout.rl.agents.dqn import DQNConfig
-from layerscout.rl.agents.iql import IQLConfig
-from layerscout.rl.agents.sac import SACConfig
+from layerscout.rl.agents.configs import DQNConfig, IQLConfig, SACConfig
 from layerscout.rl.config import TrainConfig
 from layerscout.worlds.config import CollectConfig
 

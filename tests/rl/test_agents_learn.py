@@ -13,9 +13,10 @@ from state_worlds import StateObserver, StateWorld
 from layerscout.errors import BudgetError, DataError
 from layerscout.progress import SILENT
 from layerscout.rl.agents.base import Agent
-from layerscout.rl.agents.dqn import DQN, DQNConfig
-from layerscout.rl.agents.iql import IQLConfig, iql_on_features
-from layerscout.rl.agents.sac import SACConfig, sac_on_features
+from layerscout.rl.agents.configs import DQNConfig, IQLConfig, SACConfig
+from layerscout.rl.agents.dqn import DQN
+from layerscout.rl.agents.iql import iql_on_features
+from layerscout.rl.agents.sac import sac_on_features
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.loops import checkpoint, learning
 from layerscout.rl.loops.learning import History, Saved, learn_from_games

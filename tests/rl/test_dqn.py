@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from layerscout.errors import DataError, UsageError
-from layerscout.rl.agents.dqn import DQN, DQNConfig
+from layerscout.rl.agents.configs import DQNConfig
+from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.memory.replay import Batch, Replay, run_generators
 from layerscout.rl.networks.in_loop_network import InLoopNetwork, InputAdapter, OutputAdapter
 from layerscout.rl.networks.layers import Head

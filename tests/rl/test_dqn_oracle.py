@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from layerscout.rl.agents.dqn import DQN, DQNConfig
+from layerscout.rl.agents.configs import DQNConfig
+from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.memory.replay import Batch
 from layerscout.rl.networks.layers import Head
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from layerscout.errors import UsageError
-from layerscout.rl.agents.dqn import DQN, DQNConfig
+from layerscout.rl.agents.configs import DQNConfig
+from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.memory.replay import Batch, Replay, run_generators
 from layerscout.rl.networks.layers import Head
 

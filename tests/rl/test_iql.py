@@ -12,7 +12,8 @@ from torch.distributions import Categorical, Independent, Normal
 from torch.utils.flop_counter import FlopCounterMode
 
 from layerscout.errors import DataError
-from layerscout.rl.agents.iql import IQL, IQLConfig, iql_on_features
+from layerscout.rl.agents.configs import IQLConfig
+from layerscout.rl.agents.iql import IQL, iql_on_features
 from layerscout.rl.memory.replay import Batch, RowTable, run_generators
 from layerscout.settings import build
 

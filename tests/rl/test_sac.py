@@ -15,8 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from layerscout.errors import DataError, UsageError
 from layerscout.rl.agents import sac as module
 from layerscout.rl.agents.base import normal_noise
+from layerscout.rl.agents.configs import SACConfig
 from layerscout.rl.agents.critic import Critic
-from layerscout.rl.agents.sac import SAC, SACConfig, sac_on_features
+from layerscout.rl.agents.sac import SAC, sac_on_features
 from layerscout.rl.agents.squashed import squash
 from layerscout.rl.memory.replay import Batch, Replay, run_generators
 from layerscout.rl.networks.layers import Head

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from layerscout.rl.agents import sac as module
-from layerscout.rl.agents.sac import SACConfig, sac_on_features
+from layerscout.rl.agents.configs import SACConfig
+from layerscout.rl.agents.sac import sac_on_features
 from layerscout.rl.memory.replay import Batch
 
 stable_baselines3 = pytest.importorskip("stable_baselines3", reason="extra 'sb3' is not installed; runs in CI")

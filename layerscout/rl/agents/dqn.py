@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int64, Shaped
-from pydantic import Field
 from torch import Tensor
 
 from layerscout.errors import UsageError
 from layerscout.rl.agents.base import discounts, learning_device, note_failures, restored_reasons, stored_reasons, tensor_on
+from layerscout.rl.agents.configs import DQNConfig
 from layerscout.rl.memory.replay import Batch
 from layerscout.rl.networks.layers import Head, RunNetwork
 from layerscout.rl.networks.optimiser import RunAdam, flatten, load_rows
-from layerscout.settings import Config
-
-
-class DQNConfig(Config):
-    """Settings of the learner; equal for all runs of a comparison."""
-
-    gamma: float = Field(default=0.98, ge=0.0, le=1.0)
-    lr: float = Field(default=1e-3, gt=0.0)
-    batch: int = Field(default=64, ge=1)
-    double: bool = True  # choose the next action with the online network, value it with the target network
-    dueling: bool = False  # the head adds a value and advantages
-    n_step: int = Field(default=1, ge=1)  # rewards that are summed before the target network takes over
-    target_interval: int = Field(default=500, ge=1)  # updates between two moves of the target network
-    tau: float = Field(default=1.0, gt=0.0, le=1.0)  # how far the target moves: 1 = copy
-    loss: Literal["huber", "mse"] = "huber"
-    gradient_clip: float = Field(default=10.0, ge=0.0)  # largest gradient norm of one run; 0 = off
-    conservative: float = Field(default=0.0, ge=0.0)  # weight of the CQL(H) term, for learning from a fixed dataset
-    epsilon_start: float = Field(default=1.0, ge=0.0, le=1.0)
-    epsilon_end: float = Field(default=0.05, ge=0.0, le=1.0)
-    epsilon_steps: int = Field(default=12_000, ge=1)  # environment steps of one run over which epsilon falls linearly
-    warm_up: int = Field(default=500, ge=1)  # environment steps of one run before the first update
-    train_interval: int = Field(default=1, ge=1)  # environment steps of one run between two updates
-    capacity: int = Field(default=20_000, ge=1)  # transitions that one run keeps
-    head: Literal["linear", "mlp"] = "mlp"
-    hidden: tuple[int, ...] = (64,)
-
-    def epsilon(self, step: int) -> float:
-        """Return the share of random actions at environment step ``step`` of a run."""
-        return self.epsilon_start + min(1.0, step / self.epsilon_steps) * (self.epsilon_end - self.epsilon_start)
 
 
 class DQN:

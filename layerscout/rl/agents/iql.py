@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int64, Shaped
-from pydantic import Field
 from torch import Tensor
 
 from layerscout.rl.agents.base import (
@@ -22,29 +21,12 @@ from layerscout.rl.agents.base import (
     stored_reasons,
     tensor_on,
 )
+from layerscout.rl.agents.configs import IQLConfig
 from layerscout.rl.agents.critic import Critic
 from layerscout.rl.agents.policy import Policy
 from layerscout.rl.memory.replay import Batch
 from layerscout.rl.networks.layers import VALUE, Head, RunNetwork
 from layerscout.rl.networks.optimiser import RunAdam, flatten, load_rows
-from layerscout.settings import Config
-
-
-class IQLConfig(Config):
-    """Settings of the learner; equal for all runs of a comparison."""
-
-    gamma: float = Field(default=0.99, ge=0.0, le=1.0)
-    lr: float = Field(default=3e-4, gt=0.0)  # of value, critics and policy
-    batch: int = Field(default=256, ge=1)
-    tau: float = Field(default=0.005, gt=0.0, le=1.0)  # how far the target critics move at every update
-    hidden: tuple[int, ...] = (256, 256)
-    expectile: float = Field(default=0.7, gt=0.0, lt=1.0)  # 0.5 = the mean over the dataset's actions, towards 1 = their best
-    inverse_temperature: float = Field(default=3.0, ge=0.0)  # β: 0 copies the dataset's actions, larger prefers the better ones
-    largest_weight: float = Field(default=100.0, gt=0.0)  # of one transition in the policy's loss
-    gradient_clip: float = Field(default=0.0, ge=0.0)  # largest gradient norm of one run's networks, each; 0 = off
-    warm_up: int = Field(default=500, ge=1)  # environment steps before the first update; played by the untrained policy
-    train_interval: int = Field(default=1, ge=1)
-    capacity: int = Field(default=20_000, ge=1)
 
 
 class IQL:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int64, Shaped
-from pydantic import Field
 from torch import Tensor, nn
 
 from layerscout.rl.agents.base import (
@@ -22,30 +21,14 @@ from layerscout.rl.agents.base import (
     stored_reasons,
     tensor_on,
 )
+from layerscout.rl.agents.configs import SACConfig
 from layerscout.rl.agents.critic import Critic
 from layerscout.rl.agents.squashed import Squashed, squash
 from layerscout.rl.memory.replay import Batch, generator_states, restore_generators, run_generators
 from layerscout.rl.networks.layers import Head, RunNetwork
 from layerscout.rl.networks.optimiser import RunAdam, flatten, load_rows
-from layerscout.settings import Config
 
 NOISE = 3  # purpose of the random stream from which a run's updates draw; sampling and exploring have 1 and 2
-
-
-class SACConfig(Config):
-    """Settings of the learner; equal for all runs of a comparison."""
-
-    gamma: float = Field(default=0.99, ge=0.0, le=1.0)
-    lr: float = Field(default=3e-4, gt=0.0)  # of actor, critics and temperature
-    batch: int = Field(default=256, ge=1)
-    tau: float = Field(default=0.005, gt=0.0, le=1.0)  # how far the target critics move at every update
-    hidden: tuple[int, ...] = (256, 256)
-    init_temperature: float = Field(default=1.0, gt=0.0)
-    target_entropy: float | None = None  # nats of one action; None: minus the number of action dimensions
-    gradient_clip: float = Field(default=0.0, ge=0.0)  # largest gradient norm of one run's actor, and of its critics; 0 = off
-    warm_up: int = Field(default=500, ge=1)  # environment steps of one run before the first update; uniform actions until then
-    train_interval: int = Field(default=1, ge=1)  # environment steps of one run between two updates
-    capacity: int = Field(default=20_000, ge=1)  # transitions that one run keeps
 
 
 class SAC:

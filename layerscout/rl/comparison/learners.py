@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from layerscout.errors import UsageError
 from layerscout.rl.agents.base import Agent
+from layerscout.rl.agents.configs import DQNConfig, IQLConfig, SACConfig
 from layerscout.rl.agents.critic import Critic
-from layerscout.rl.agents.dqn import DQN, DQNConfig
-from layerscout.rl.agents.iql import IQL, IQLConfig, iql_on_features
+from layerscout.rl.agents.dqn import DQN
+from layerscout.rl.agents.iql import IQL, iql_on_features
 from layerscout.rl.agents.policy import Policy
-from layerscout.rl.agents.sac import SAC, SACConfig, sac_on_features
+from layerscout.rl.agents.sac import SAC, sac_on_features
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.networks.layers import Head, RunNetwork
 from layerscout.worlds.core import World

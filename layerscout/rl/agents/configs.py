@@ -1,0 +1,83 @@
+"""The settings of every learner: frozen, closed to unknown keys, and readable without torch; steps and transitions are those of one run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from layerscout.settings import Config
+
+
+class DQNConfig(Config):
+    """Settings of double deep Q-learning; equal for all runs of a comparison."""
+
+    gamma: float = Field(default=0.98, ge=0.0, le=1.0, description="Discount of a reward one step later.")
+    lr: float = Field(default=1e-3, gt=0.0, description="Step size of Adam.")
+    batch: int = Field(default=64, ge=1, description="Transitions in one update.")
+    double: bool = Field(default=True, description="Choose the next action with the online network, value it with the target network.")
+    dueling: bool = Field(default=False, description="The head adds a value and advantages.")
+    n_step: int = Field(default=1, ge=1, description="Rewards that are summed before the target network takes over.")
+    target_interval: int = Field(default=500, ge=1, description="Updates between two moves of the target network.")
+    tau: float = Field(default=1.0, gt=0.0, le=1.0, description="How far the target moves; 1 copies the online network.")
+    loss: Literal["huber", "mse"] = Field(default="huber", description="Loss of the temporal-difference error.")
+    gradient_clip: float = Field(default=10.0, ge=0.0, description="Largest gradient norm of one run; 0 switches clipping off.")
+    conservative: float = Field(default=0.0, ge=0.0, description="Weight of the CQL(H) term, for learning from a fixed dataset.")
+    epsilon_start: float = Field(default=1.0, ge=0.0, le=1.0, description="Share of random actions at the first step.")
+    epsilon_end: float = Field(default=0.05, ge=0.0, le=1.0, description="Share of random actions from epsilon_steps on.")
+    epsilon_steps: int = Field(default=12_000, ge=1, description="Environment steps over which the share of random actions falls linearly.")
+    warm_up: int = Field(default=500, ge=1, description="Environment steps before the first update.")
+    train_interval: int = Field(default=1, ge=1, description="Environment steps between two updates.")
+    capacity: int = Field(default=20_000, ge=1, description="Transitions that one run keeps.")
+    head: Literal["linear", "mlp"] = Field(
+        default="mlp", description="Head of a learner that is built by hand; comparisons use train.heads."
+    )
+    hidden: tuple[int, ...] = Field(default=(64,), description="Widths of an MLP head's hidden layers.")
+
+    def epsilon(self, step: int) -> float:
+        """Return the share of random actions at environment step ``step`` of a run."""
+        return self.epsilon_start + min(1.0, step / self.epsilon_steps) * (self.epsilon_end - self.epsilon_start)
+
+
+class SACConfig(Config):
+    """Settings of soft actor-critic; equal for all runs of a comparison."""
+
+    gamma: float = Field(default=0.99, ge=0.0, le=1.0, description="Discount of a reward one step later.")
+    lr: float = Field(default=3e-4, gt=0.0, description="Step size of Adam, for actor, critics and temperature.")
+    batch: int = Field(default=256, ge=1, description="Transitions in one update.")
+    tau: float = Field(default=0.005, gt=0.0, le=1.0, description="How far the target critics move at every update.")
+    hidden: tuple[int, ...] = Field(default=(256, 256), description="Widths of the hidden layers of actor and critics.")
+    init_temperature: float = Field(default=1.0, gt=0.0, description="First weight of the entropy.")
+    target_entropy: float | None = Field(
+        default=None,
+        description="Entropy of one action that the temperature aims at, in nats; None is minus the number of action dimensions.",
+    )
+    gradient_clip: float = Field(
+        default=0.0, ge=0.0, description="Largest gradient norm of one run's actor, and of its critics; 0 switches clipping off."
+    )
+    warm_up: int = Field(default=500, ge=1, description="Environment steps before the first update; actions are uniform until then.")
+    train_interval: int = Field(default=1, ge=1, description="Environment steps between two updates.")
+    capacity: int = Field(default=20_000, ge=1, description="Transitions that one run keeps.")
+
+
+class IQLConfig(Config):
+    """Settings of implicit Q-learning; equal for all runs of a comparison."""
+
+    gamma: float = Field(default=0.99, ge=0.0, le=1.0, description="Discount of a reward one step later.")
+    lr: float = Field(default=3e-4, gt=0.0, description="Step size of Adam, for value, critics and policy.")
+    batch: int = Field(default=256, ge=1, description="Transitions in one update.")
+    tau: float = Field(default=0.005, gt=0.0, le=1.0, description="How far the target critics move at every update.")
+    hidden: tuple[int, ...] = Field(default=(256, 256), description="Widths of the hidden layers of all networks.")
+    expectile: float = Field(
+        default=0.7, gt=0.0, lt=1.0, description="0.5 values the mean over the dataset's actions; towards 1, the best of them."
+    )
+    inverse_temperature: float = Field(
+        default=3.0, ge=0.0, description="0 copies the dataset's actions; larger values prefer those of larger advantage."
+    )
+    largest_weight: float = Field(default=100.0, gt=0.0, description="Largest weight of one transition in the policy's loss.")
+    gradient_clip: float = Field(
+        default=0.0, ge=0.0, description="Largest gradient norm of each of one run's networks; 0 switches clipping off."
+    )
+    warm_up: int = Field(default=500, ge=1, description="Environment steps before the first update; played by the untrained policy.")
+    train_interval: int = Field(default=1, ge=1, description="Environment steps between two updates.")
+    capacity: int = Field(default=20_000, ge=1, description="Transitions that one run keeps.")
