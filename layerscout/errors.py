@@ -40,6 +40,10 @@ class BudgetError(LayerscoutError):
     exit_code = 5
 
 
+class UnsealedFile(UserWarning):
+    """A file has no digest to compare, because an older version or a person wrote it."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the known word nearest to ``name``, or an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -15,7 +15,8 @@ from layerscout.cache import identity as identities
 from layerscout.cache import records
 from layerscout.cache.arrays import NAME as LAYER
 from layerscout.cache.arrays import Codec, ColumnSpec, LayerSpec
-from layerscout.cache.files import LARGEST_DOCUMENT, StoredObject, read_document, sync_folders, write_file
+from layerscout.cache.durable import sync_folders
+from layerscout.cache.files import LARGEST_DOCUMENT, StoredObject, read_document, write_file
 from layerscout.cache.layout import STANDARD_COLUMNS, StoreLayout
 from layerscout.cache.records import Record
 from layerscout.errors import DataError

@@ -8,13 +8,15 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from layerscout.errors import BudgetError, DataError, LayerscoutError
+from layerscout.errors import BudgetError, DataError, LayerscoutError, UnsealedFile
 from layerscout.text import visible, visible_lines
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -33,7 +35,8 @@ def guarded(command: Command) -> Command:
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> Any:
         try:
-            return command(*arguments, **options)
+            with told_warnings():
+                return command(*arguments, **options)
         except KeyboardInterrupt:
             fail("interrupted", "run the same command to continue", INTERRUPTED)
         except BrokenPipeError:  # the reader of our output went away, as `| head` does
@@ -45,6 +48,24 @@ def guarded(command: Command) -> Command:
             fail(*explain(error))
 
     return run  # type: ignore[return-value]
+
+
+@contextmanager
+def told_warnings() -> Iterator[None]:
+    """Print layerscout's own warnings as one line each on stderr, without the place in the code that Python adds."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, UnsealedFile):
+            print(f"warning: {visible(str(message))}", file=sys.stderr)
+        else:
+            shown(message, category, *place, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
 
 
 def explain(error: Exception) -> tuple[str, str, int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from layerscout import progress
-from layerscout.cache.store import default_root
+from layerscout.cache.root import default_root
 from layerscout.cluster import CONNECT_SECONDS, connected, each_done
 from layerscout.errors import BudgetError
 from layerscout.probe import plan as planning

@@ -14,7 +14,8 @@ from typing import Any
 
 from layerscout.cache import records
 from layerscout.cache.records import Ranking
-from layerscout.cache.store import Store, default_root
+from layerscout.cache.root import default_root
+from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError
 from layerscout.memory import available_memory
 from layerscout.probe.config import RANKING_ONLY, RUN_ONLY, ProbeConfig

@@ -14,8 +14,9 @@ import numpy as np
 
 import layerscout
 from layerscout.cache import records
+from layerscout.cache.opening import open_store
 from layerscout.cache.records import Selection
-from layerscout.cache.store import Store, open_store
+from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, UsageError
 from layerscout.extract.device import check_device, cores, torch_threads
 from layerscout.memory import available_memory

@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from layerscout import settings
 from layerscout.cache import records
 from layerscout.cache.records import Arm, Budget, Run, RunRecord
 from layerscout.extract.device import cores, torch_threads
@@ -37,7 +36,7 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> RunRecord:
         return world_of(attributes, copies)
 
     setting = Setting(config, make_world, planned.actions)
-    settings.save(config, config.out / "settings.json")
+    records.save_settings(config, config.out / "settings.json")
     arms: list[Arm] = []
     runs: list[Run] = []
     with torch_threads(cores(config.threads)):

@@ -20,7 +20,8 @@ import pytest
 from layerscout.cache.catalog import trash
 from layerscout.cache.catalog.prune import beside, delete, plan_prune, plan_rm
 from layerscout.cache.catalog.references import pin
-from layerscout.cache.store import Store, name_store
+from layerscout.cache.naming import name_store
+from layerscout.cache.store import Store
 from layerscout.errors import DataError
 
 DAY = 86400.0

@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 
 from layerscout.cache.files import write_file
 from layerscout.cache.fingerprint import misfit_of_file
+from layerscout.cache.opening import open_store
 from layerscout.cache.remote import bucket
 from layerscout.cache.remote.arrival import receive
 from layerscout.cache.remote.place import open_place
 from layerscout.cache.remote.published import content_folder, list_remote
 from layerscout.cache.remote.transfer import plan_pull, plan_push, pull, push
-from layerscout.cache.store import Store, open_store
+from layerscout.cache.store import Store
 from layerscout.cache.testing import made_up
 from layerscout.errors import BudgetError, DataError
 

@@ -17,7 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layerscout.cache.layout import ArrayLayout, StoreLayout, planned_bytes
-from layerscout.cache.store import LayerSpec, Store, default_root, find_store, name_store, open_store
+from layerscout.cache.naming import name_store
+from layerscout.cache.opening import find_store, open_store
+from layerscout.cache.root import default_root
+from layerscout.cache.store import LayerSpec, Store
 from layerscout.errors import DataError, UsageError
 
 LAYER = "transformer_blocks.3"

@@ -21,7 +21,8 @@ from layerscout.cache import manifest as manifests
 from layerscout.cache.catalog.verification import verify
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.dataset.trajectories import Trajectories, TrajectoryWriter
-from layerscout.cache.store import Store, find_store, open_store
+from layerscout.cache.opening import find_store, open_store
+from layerscout.cache.store import Store
 from layerscout.errors import DataError
 
 LAYER, MEGABYTE = "transformer_blocks.3", 10**6

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layerscout.cache.dataset.trajectories import Episode, Trajectories, TrajectoryWriter
-from layerscout.cache.temporaries import ABANDONED_SECONDS, temporary_name
+from layerscout.cache.durable import ABANDONED_SECONDS, temporary_name
 from layerscout.errors import DataError, UsageError
 
 ATTRIBUTES = {"environment": "layerscout/Grid-v0", "action_count": 5, "policy": "random", "seed": 0, "frame_skip": None}
@@ -224,7 +224,7 @@ def test_only_what_dead_processes_left_is_cleared(tmp_path, monkeypatch, place, 
         if owner == "dead":
             patch.setattr(os, "getpid", lambda: process)
         if owner.startswith("elsewhere"):
-            patch.setattr("layerscout.cache.temporaries.gethostname", lambda: "another-machine")
+            patch.setattr("layerscout.cache.durable.gethostname", lambda: "another-machine")
         torn = temporary_name(target)
     torn.write_bytes(b"half")
     if owner == "elsewhere long ago":

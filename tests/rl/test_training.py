@@ -12,7 +12,9 @@ from by_hand import GRID, INTERCEPT, select, settings, without_times
 
 from layerscout.cache import records
 from layerscout.cache.dataset.trajectories import Trajectories
+from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import RunRecord, Selection
+from layerscout.cache.sealing import seal
 from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.extract.clips import RowTable
@@ -119,9 +121,9 @@ def test_every_arm_and_seed_is_trained_and_reported(unbroken, mode):
     for name in ("runs.json", "settings.json", "experiment_returns.csv", "experiment_summary.csv", "experiment_summary_table.md"):
         assert (config.out / name).is_file()
     assert records.load(RunRecord, config.out / "runs.json") == record
-    assert type(config).model_validate(json.loads((config.out / "settings.json").read_text())) == config
+    assert type(config).model_validate(records.load_object(config.out / "settings.json")) == config
     assert not list(config.out.rglob("checkpoint.npz"))
-    assert not list(config.out.rglob("*.tmp"))
+    assert not list(config.out.rglob("*.partial"))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -647,13 +649,13 @@ def test_another_environment_than_the_ranked_one_is_refused(chosen, tmp_path):
 
 def edited(chosen, tmp_path, **changes):
     """The grid's selection with other fields, as settings."""
-    document = json.loads(chosen.grid.read_text()) | changes
-    (tmp_path / "edited.json").write_text(json.dumps(document))
+    document = records.load_object(chosen.grid) | changes
+    write_atomic(tmp_path / "edited.json", seal(json.dumps(document, indent=1).encode() + b"\n"))
     return settings(tmp_path / "edited.json", tmp_path / "out", chosen.root)
 
 
 def test_selections_that_do_not_fit_are_refused(chosen, tmp_path, tiny_store):
-    choice = json.loads(chosen.grid.read_text())["choices"][0]
+    choice = records.load_object(chosen.grid)["choices"][0]
     cases = [
         ({"choices": []}, DataError, "has no layer"),
         ({"choices": [choice, choice]}, DataError, "'structured_mid' twice"),
@@ -672,7 +674,7 @@ def test_selections_that_do_not_fit_are_refused(chosen, tmp_path, tiny_store):
 
 
 def test_in_the_loop_needs_a_ranked_layer(chosen, tmp_path):
-    choice = json.loads(chosen.grid.read_text())["choices"][1]
+    choice = records.load_object(chosen.grid)["choices"][1]
     config = edited(chosen, tmp_path, choices=[choice]).model_copy(update={"mode": "in-loop"})
     with pytest.raises(UsageError, match="needs a ranked layer"):
         plan(config)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.cache import manifest as manifests
-from layerscout.cache.catalog.references import References, references, target_of
+from layerscout.cache.catalog.references import References, references
 from layerscout.cache.files import read_document
+from layerscout.cache.naming import named_store
 from layerscout.cache.root import MIRRORS, STORES, store_folders, tree_bytes
 from layerscout.errors import DataError, UsageError, suggest
 
@@ -117,7 +118,7 @@ def find(root: Path, word: str) -> Path:
     here = {path.name: path for folder in (MIRRORS, STORES) for path in store_folders(root / folder)}
     if word in here:
         return here[word]
-    named = target_of(root, word)
+    named = named_store(root, word)
     if named in here:
         return here[named]
     near = [path for store_id, path in here.items() if store_id.startswith(word) and len(word) >= LEAST_PREFIX]

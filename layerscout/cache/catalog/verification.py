@@ -16,7 +16,7 @@ from layerscout.cache import manifest as manifests
 from layerscout.cache.files import StoredObject, read_document
 from layerscout.cache.fingerprint import misfit_of_file
 from layerscout.cache.identity import STORE_ID
-from layerscout.cache.store import ORIGIN_NAME
+from layerscout.cache.root import ORIGIN_NAME
 from layerscout.errors import DataError
 from layerscout.progress import SILENT, Reporter
 

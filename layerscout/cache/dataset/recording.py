@@ -13,9 +13,8 @@ import h5py
 
 from layerscout.cache.dataset.episode_groups import check_group, source_of, write_episode
 from layerscout.cache.dataset.episodes import Episode, Fields, check_episode
-from layerscout.cache.files import sync_folders
+from layerscout.cache.durable import sweep, sync_folders, temporary_name
 from layerscout.cache.identity import plain_json
-from layerscout.cache.temporaries import sweep, temporary_name
 from layerscout.errors import DataError, UsageError
 
 FORMAT = "layerscout-trajectories/1"

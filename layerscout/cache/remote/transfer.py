@@ -17,8 +17,8 @@ from layerscout.cache.remote.assembly import assemble, fits, staged
 from layerscout.cache.remote.bucket import ObjectPlace
 from layerscout.cache.remote.place import FolderPlace, Place
 from layerscout.cache.remote.published import Published, content_folder, find, manifest_path, parse, read_manifest, resolve
-from layerscout.cache.root import STORES
-from layerscout.cache.store import Store, default_root
+from layerscout.cache.root import STORES, default_root
+from layerscout.cache.store import Store
 from layerscout.errors import DataError
 from layerscout.progress import SILENT, Reporter
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layerscout.cache.files import sync_folders, write_file
-from layerscout.cache.temporaries import runs
+from layerscout.cache.durable import runs, sync_folders
+from layerscout.cache.files import write_file
 
 ATTEMPT_FORMAT = "layerscout-attempt/1"
 LEASE_SECONDS = 300.0  # a heartbeat older than this, from another machine, is dead

@@ -11,7 +11,8 @@ from typing import Any
 from layerscout.cache import identity as identities
 from layerscout.cache import manifest
 from layerscout.cache.arrays import Codec, ColumnSpec, LayerSpec
-from layerscout.cache.files import LARGEST_DOCUMENT, Buffer, StoredObject, first_misfit, sync_folders, trailer_of, write_file, write_files
+from layerscout.cache.durable import sync_folders
+from layerscout.cache.files import LARGEST_DOCUMENT, Buffer, StoredObject, first_misfit, trailer_of, write_file, write_files
 from layerscout.cache.layout import ROWS_PER_CHUNK, STANDARD_COLUMNS, StoreLayout, planned_bytes
 from layerscout.cache.root import STAGING, STORES
 from layerscout.cache.store import Store

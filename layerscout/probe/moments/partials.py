@@ -11,8 +11,8 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
+from layerscout.cache.durable import whole_file
 from layerscout.cache.root import PARTIALS as FOLDER
-from layerscout.cache.temporaries import whole_file
 from layerscout.probe.moments.rows import Reader, pilot_rows
 from layerscout.probe.moments.spans import Borders, Moves
 from layerscout.probe.moments.sums import ColumnSums, LatentSums

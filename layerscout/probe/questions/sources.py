@@ -10,7 +10,8 @@ import numpy as np
 
 from layerscout.cache.identity import STORE_ID
 from layerscout.cache.layout import LayerSpec
-from layerscout.cache.store import Store, open_store
+from layerscout.cache.opening import open_store
+from layerscout.cache.store import Store
 from layerscout.errors import DataError, suggest
 from layerscout.probe.config import ProbeConfig
 
