@@ -14,7 +14,7 @@ from layerscout.errors import UsageError
 from layerscout.rl.memory.replay import Batch
 from layerscout.rl.networks.layers import RunNetwork
 
-Actions = Int64[np.ndarray, "run batch"] | Float32[np.ndarray, "run batch dimension"]  # one of n, or numbers in [-1, 1]
+ActionArray = Int64[np.ndarray, "run batch"] | Float32[np.ndarray, "run batch dimension"]  # one of n, or numbers in [-1, 1]
 
 
 class AgentConfig(Protocol):
@@ -64,10 +64,10 @@ class Agent(Protocol):
     def failed(self) -> Bool[np.ndarray, " run"]:
         """Runs whose loss or gradient stopped being finite; they keep their last good weights and no longer learn."""
 
-    def act(self, z: Shaped[np.ndarray, "run batch *feature"]) -> Actions:
+    def act(self, z: Shaped[np.ndarray, "run batch *feature"]) -> ActionArray:
         """Return the actions that are best by what is known: what evaluation plays; draws nothing."""
 
-    def explore(self, z: Shaped[np.ndarray, "run batch *feature"], step: int, generators: Sequence[np.random.Generator]) -> Actions:
+    def explore(self, z: Shaped[np.ndarray, "run batch *feature"], step: int, generators: Sequence[np.random.Generator]) -> ActionArray:
         """Return the actions that training plays at environment step ``step`` of a run; a run draws from its own generator."""
 
     def update(self, batch: Batch) -> Float32[np.ndarray, " run"]:
@@ -83,7 +83,7 @@ class Agent(Protocol):
         """Put a saved state back; a state of other runs or networks is a DataError."""
 
 
-class Parts(RunNetwork):
+class NetworkGroup(RunNetwork):
     """Several networks of the same runs under one roof, for the accounts."""
 
     def __init__(self, **networks: RunNetwork) -> None:

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from layerscout.rl.agents.base import (
-    Actions,
-    Parts,
+    ActionArray,
+    NetworkGroup,
     discounts,
     learning_device,
     normal_noise,
@@ -23,7 +23,7 @@ from layerscout.rl.agents.base import (
 )
 from layerscout.rl.agents.configs import IQLConfig
 from layerscout.rl.agents.critic import Critic
-from layerscout.rl.agents.policy import Policy
+from layerscout.rl.agents.policy import WeightedPolicy
 from layerscout.rl.memory.replay import Batch
 from layerscout.rl.networks.layers import VALUE, Head, RunNetwork
 from layerscout.rl.networks.optimiser import RunAdam, flatten, load_rows
@@ -35,7 +35,7 @@ class IQL:
     Parameters
     ----------
     policy_factory
-        Seeds of the runs → `Policy`.
+        Seeds of the runs → `WeightedPolicy`.
     critic_factory
         Seeds of the runs → `Critic` for the same kind of actions. Called twice (online, target).
     value_factory
@@ -58,7 +58,7 @@ class IQL:
     def __init__(
         self,
         config: IQLConfig,
-        policy_factory: Callable[[Sequence[int]], Policy],
+        policy_factory: Callable[[Sequence[int]], WeightedPolicy],
         critic_factory: Callable[[Sequence[int]], Critic],
         value_factory: Callable[[Sequence[int]], RunNetwork],
         seeds: Sequence[int],
@@ -69,7 +69,7 @@ class IQL:
         self.critic = critic_factory(self.seeds).to(self.device)
         self.target = critic_factory(self.seeds).to(self.device).requires_grad_(False)
         self.value = value_factory(self.seeds).to(self.device)
-        self.online = Parts(policy=self.policy, critic=self.critic, value=self.value)
+        self.online = NetworkGroup(policy=self.policy, critic=self.critic, value=self.value)
         self.failed: Bool[np.ndarray, " run"] = np.zeros(len(self.seeds), dtype=np.bool_)
         networks: dict[str, RunNetwork] = {"policy": self.policy, "critic": self.critic, "value": self.value}
         self.optimisers = {name: RunAdam(network, config.lr, config.gradient_clip, self.failed) for name, network in networks.items()}
@@ -81,13 +81,13 @@ class IQL:
     # --- acting
 
     @torch.no_grad()
-    def act(self, z: Shaped[np.ndarray, "run batch *feature"]) -> Actions:
+    def act(self, z: Shaped[np.ndarray, "run batch *feature"]) -> ActionArray:
         """Return the likeliest action: the mean cut to [-1, 1], or the action of the largest probability; draws nothing."""
         output = self.policy(self._tensor(z)).cpu().numpy()
         return output.clip(-1.0, 1.0) if self.policy.dimensions else output.argmax(-1)
 
     @torch.no_grad()
-    def explore(self, z: Shaped[np.ndarray, "run batch *feature"], step: int, generators: Sequence[np.random.Generator]) -> Actions:
+    def explore(self, z: Shaped[np.ndarray, "run batch *feature"], step: int, generators: Sequence[np.random.Generator]) -> ActionArray:
         """Draw actions of the policy; a run draws from its own generator."""
         output = self.policy(self._tensor(z))
         if self.policy.dimensions:
@@ -159,7 +159,7 @@ class IQL:
     def update_flops(self) -> Int64[np.ndarray, " run"]:
         """Floating-point operations of one update, per run.
 
-        Value: forward and backward at s, then forward at s and at s'. Policy: forward and backward. Critics: forward of the target,
+        Value: forward and backward at s, then forward at s and at s'. WeightedPolicy: forward and backward. Critics: forward of the target,
         forward and backward.
         """
         policy, critic, value = (part.multiply_adds() for part in (self.policy, self.critic, self.value))
@@ -207,7 +207,7 @@ def iql_on_features(
     options: dict[str, Any] = {"kind": kind, "hidden": config.hidden if hidden is None else hidden, "live_widths": live_widths}
     return IQL(
         config,
-        lambda runs: Policy(Head(width, dimensions or actions, runs, **options), dimensions),
+        lambda runs: WeightedPolicy(Head(width, dimensions or actions, runs, **options), dimensions),
         lambda runs: Critic(width, runs, dimensions=dimensions, actions=actions, **options),
         lambda runs: Head(width, 1, runs, **options, part=VALUE),
         seeds,

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float32, Int64, Shaped
 from torch import Tensor, nn
 
 from layerscout.rl.agents.base import (
-    Parts,
+    NetworkGroup,
     discounts,
     learning_device,
     normal_noise,
@@ -70,7 +70,7 @@ class SAC:
         self.critic = critic_factory(self.seeds).to(self.device)
         self.target = critic_factory(self.seeds).to(self.device).requires_grad_(False)
         self.temperature = Temperature(len(self.seeds), config.init_temperature).to(self.device)
-        self.online = Parts(actor=self.actor, critic=self.critic, temperature=self.temperature)
+        self.online = NetworkGroup(actor=self.actor, critic=self.critic, temperature=self.temperature)
         self.dimensions = self.critic.dimensions
         self.target_entropy = -float(self.dimensions) if config.target_entropy is None else config.target_entropy
         self.failed: Bool[np.ndarray, " run"] = np.zeros(len(self.seeds), dtype=np.bool_)
