@@ -24,6 +24,7 @@ from layerscout.probe import plan as plan_module
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.page.report import as_text
 from layerscout.probe.plan import OUTPUTS, plan_stores
+from layerscout.probe.questions.sources import store_labels
 from layerscout.probe.run import plan, run
 from layerscout.probe.solve import ridge
 
