@@ -18,10 +18,11 @@ from layerscout import registry
 from layerscout.errors import UsageError
 from layerscout.extract.backbones import synthetic, tiny, transnet
 from layerscout.extract.backbones.base import Backbone
-from layerscout.extract.backbones.denoisers import assemble, cogvideox
+from layerscout.extract.backbones.denoisers import family as denoiser_family
 from layerscout.extract.backbones.encoders import encoders
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.loaded import fixed_noise
+from layerscout.extract.backbones.networks import cogvideox
 from layerscout.extract.checkpoints import transformers_folder as transformers_checkpoint
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.pooling import parse, width
@@ -93,7 +94,7 @@ def test_it_describes_itself_without_weights(family, monkeypatch):
         (tiny, "new_model"),
         (synthetic, "_modules"),
         (cogvideox, "load_model"),
-        (assemble, "weights_digest"),
+        (denoiser_family, "weights_digest"),
         (transformers_checkpoint, "load"),
         (encoders, "weights_digest"),
         (transnet, "_weights"),

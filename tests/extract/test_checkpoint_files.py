@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.denoisers import prompts
 from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.networks.text import load_text
 from layerscout.extract.checkpoints.folder import WEIGHTS, fetch, weight_files, weights_digest
 from layerscout.extract.checkpoints.loading import load_model
 from layerscout.extract.checkpoints.without_memory import without_memory
@@ -168,7 +168,7 @@ def test_an_encoder_that_lacks_weights_is_refused(broken):
     del weights["encoder.block.1.layer.0.SelfAttention.q.weight"]
     save_file(weights, file, metadata={"format": "pt"})
     with pytest.raises(DataError, match=r"lacks 1 weights .*block\.1\.layer\.0\.SelfAttention\.q\.weight"):
-        prompts.load("empty", broken, 4, tiny.TEXT_WIDTH)
+        load_text("empty", broken, 4, tiny.TEXT_WIDTH)
 
 
 def test_a_hub_id_is_asked_for_files_and_folders(monkeypatch, wan):
@@ -193,8 +193,8 @@ def test_the_empty_prompt_is_what_the_pipelines_make_of_it(wan, cogvideox, capfd
     passed = CogVideoXPipeline(tokenizer, t5, None, None, None)._get_t5_prompt_embeds("", max_sequence_length=6, device=laws.CPU)
     masked, mask = LTXPipeline(None, None, t5, tokenizer, None)._get_t5_prompt_embeds("", max_sequence_length=6, device=laws.CPU)
     capfd.readouterr()
-    zeroed = prompts.load("empty", wan, 6, tiny.TEXT_WIDTH, zero_padding=True)
-    whole = prompts.load("empty", cogvideox, 6, tiny.TEXT_WIDTH)
+    zeroed = load_text("empty", wan, 6, tiny.TEXT_WIDTH, zero_padding=True)
+    whole = load_text("empty", cogvideox, 6, tiny.TEXT_WIDTH)
     assert capfd.readouterr() == ("", ""), "no bar of another library on the screen"
     torch.testing.assert_close(zeroed.embedding, expected, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(whole.embedding, passed, atol=1e-6, rtol=1e-5)
@@ -223,7 +223,7 @@ def test_the_text_reaches_the_model_and_the_identity(family, length, request, tm
 def test_a_file_says_which_tokens_count(tmp_path):
     file = tmp_path / "text.safetensors"
     save_file({"prompt_embeds": torch.ones(1, 4, 8), "prompt_attention_mask": torch.tensor([[1, 1, 0, 0]])}, file)
-    text = prompts.load(str(file), tmp_path, 4, 8)
+    text = load_text(str(file), tmp_path, 4, 8)
     assert torch.equal(text.mask, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
     assert text.embedding.shape == (1, 4, 8)
 

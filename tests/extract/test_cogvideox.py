@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.denoisers.cogvideox import centred_box
 from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.networks.cogvideox import centred_box
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.run import plan, run

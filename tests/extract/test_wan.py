@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.denoisers.clip_image import ClipImage
 from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.networks.clip_image import ClipImage
 
 SMALL, LARGE = {"size": [32, 32]}, {"size": [64, 64]}
 KEPT = ("rope", "time_embedder", "scale_shift_table", "norm1", "norm2", "norm3")
