@@ -117,7 +117,7 @@ def _arm(arm: ArmSpec, first_run: int, agent: Agent, history: LearningHistory, s
         budget=Budget(
             environment_steps=history.environment_steps,
             updates=agent.updates,
-            trainable_parameters=int(agent.online.trainable_parameters()[first_run]),
+            trainable_parameters=int(agent.trainable_parameters()[first_run]),
             flops=float(agent.updates * int(agent.update_flops()[first_run])),
             backbone_clips=0 if arm.layer in {PIXELS, CLIPS} else history.backbone_clips,
             wall_seconds=round(spent[0], 2),

@@ -200,7 +200,7 @@ def test_a_run_that_breaks_stops_alone_and_is_named() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_padded_arm_trains_like_the_narrow_networks(kind: str) -> None:
     padded, narrow = learner(kind, [1, 1], live=[WIDTH, 4]), learner(kind, [1], width=4)
-    assert padded.online.trainable_parameters()[1] == narrow.online.trainable_parameters()[0]
+    assert padded.trainable_parameters()[1] == narrow.trainable_parameters()[0]
     for update in range(20):
         batch = batch_of(kind, [update, update])
         batch.states[1, :, 4:] = 0.0
