@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from layerscout.cache.durable import whole_file
 from layerscout.cache.records import Record
+from layerscout.errors import raise_shortage
 
 CRC_BYTES = 4  # the trailer of a chunk file: crc32c of everything before it, little-endian
 BLOCK_BYTES = 1 << 19  # checked, hashed and written in pieces that stay in the processor's cache
@@ -119,7 +120,8 @@ def first_damaged_document(root: Path, objects: Sequence[StoredObject]) -> Store
             try:
                 if crc32c(read_document(root / item.path)) != item.crc32c:
                     return item
-            except OSError:
+            except OSError as error:
+                raise_shortage(error, root / item.path)
                 return item
     return None
 

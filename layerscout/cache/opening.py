@@ -13,7 +13,7 @@ from layerscout.cache.naming import named_store
 from layerscout.cache.remote import mirror
 from layerscout.cache.root import MIRRORS, STORES, default_root
 from layerscout.cache.store import Store
-from layerscout.errors import DataError, suggest
+from layerscout.errors import DataError, raise_shortage, suggest
 
 
 def open_store(root: Path | str | None, text: Path | str) -> Store:
@@ -72,5 +72,7 @@ def _serves(candidate: Path, identity: identities.Identity) -> bool:
     try:
         held: dict[str, Any] = json.loads(read_document(candidate / manifests.IDENTITY_NAME))
         return identities.serves(held, identity)
-    except (OSError, ValueError, TypeError, RecursionError, DataError):
+    except (OSError, ValueError, TypeError, RecursionError, DataError) as error:
+        if isinstance(error, OSError):
+            raise_shortage(error, candidate / manifests.IDENTITY_NAME)
         return False  # a store whose identity cannot be read serves nobody; opening it by id tells what is wrong

@@ -17,7 +17,7 @@ from layerscout.cache.arrays import ArrayLayout, ColumnSpec, LayerSpec
 from layerscout.cache.files import StoredObject, first_damaged_document, first_misfit, read_document
 from layerscout.cache.reader import REPAIR, LayerReader
 from layerscout.cache.root import ORIGIN_NAME
-from layerscout.errors import DataError, suggest
+from layerscout.errors import DataError, raise_shortage, suggest
 
 __all__ = ["ColumnSpec", "LayerReader", "LayerSpec", "Store"]
 
@@ -133,6 +133,8 @@ def check_files(path: Path, manifest: manifests.Manifest, objects: Sequence[Stor
         identity: identities.Identity = json.loads(read_document(identity_file))
         digest = identities.identity_digest(identity)
     except (OSError, ValueError, TypeError, RecursionError, DataError) as error:
+        if isinstance(error, OSError):
+            raise_shortage(error, identity_file)
         raise DataError(f"{identity_file} is damaged: {error}", hint=REPAIR) from None
     if digest != manifest.identity_digest or identities.store_id(identity) != manifest.store_id:
         raise DataError(f"{identity_file} is not the identity that the manifest states", hint=REPAIR)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import json
 import os
@@ -16,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from layerscout.errors import BudgetError, DataError, LayerscoutError, UnsealedFile
+from layerscout.errors import BudgetError, DataError, LayerscoutError, UnsealedFile, shortage
 from layerscout.text import visible, visible_lines
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -72,13 +71,13 @@ def explain(error: Exception) -> tuple[str, str, int]:
     """Return what to tell the user about an error: the message, the hint and the exit code."""
     if isinstance(error, LayerscoutError):
         return str(error), error.hint, error.exit_code
+    told = str(error)
     if isinstance(error, OSError):
-        told = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return told, "free some space, then run the same command again", BudgetError.exit_code
-        return told, "check the path, its permissions and the free space", DataError.exit_code
-    if isinstance(error, MemoryError):
-        return f"out of memory: {error}", "--dry-run tells what a command needs", BudgetError.exit_code
+        told = f"{error.strerror or error}: {error.filename}" if error.filename else told
+    if (advice := shortage(error)) is not None:
+        return told or "out of memory", advice, BudgetError.exit_code
+    if isinstance(error, OSError):
+        return told, "check the path and its permissions", DataError.exit_code
     hint = "run again with --debug and report it with the output of: layerscout doctor"
     return f"this is a bug: {type(error).__name__}: {error}", hint, 1
 

@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 
 from layerscout.cache.dataset.episodes import EXTRA, FIELDS, Episode, Fields, check_episode, check_field
 from layerscout.cache.dataset.hdf5 import own, require_memory
-from layerscout.errors import DataError
+from layerscout.errors import DataError, shortage
 
 REQUIRED = ("frames", "terminated", "truncated")
 DIGEST, SOURCE = "sha256", "source"
@@ -25,6 +25,8 @@ def reading(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+        if shortage(error) is not None:
+            raise
         raise DataError(f"{what} is damaged: {error}", hint=AGAIN) from None
 
 

@@ -20,7 +20,7 @@ import h5py
 from layerscout.cache.dataset import hdf5_child
 from layerscout.cache.dataset.hdf5_seal import check_seal, is_sealed
 from layerscout.cache.file_state import FileState
-from layerscout.errors import BudgetError, DataError
+from layerscout.errors import BudgetError, DataError, raise_shortage
 from layerscout.memory import available_memory
 
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
@@ -57,6 +57,8 @@ def guarded_open(path: Path, hint: str) -> h5py.File:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
+        if error.errno != errno.EAGAIN:  # which says here that the file is locked
+            raise_shortage(error, path)
         why = "another program is writing it" if error.errno == errno.EAGAIN else error
         raise DataError(f"{path} is truncated or not an HDF5 file: {why}", hint=hint) from None
     if FileState.of(path) != state:

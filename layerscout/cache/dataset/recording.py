@@ -19,7 +19,7 @@ from layerscout.cache.dataset.hdf5 import guarded_open
 from layerscout.cache.dataset.hdf5_output import write_large, write_through_memory
 from layerscout.cache.durable import sweep
 from layerscout.cache.identity import plain_json
-from layerscout.errors import DataError, UsageError
+from layerscout.errors import DataError, UsageError, shortage
 
 FORMAT = "layerscout-trajectories/1"
 GROUP = "episodes"
@@ -222,6 +222,8 @@ class TrajectoryWriter:
                     self.episodes, self.steps = self.episodes + 1, self.steps + steps
                     self.sources.append(source_of(file[GROUP][name]))
         except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+            if shortage(error) is not None:
+                raise
             raise DataError(f"{path} is truncated or damaged: {error}", hint=self._begin_again) from None
 
     @property

@@ -53,7 +53,7 @@ def assemble(
         sync_folders(attempt.tree, (item.path for item in objects))
         target.parent.mkdir(parents=True, exist_ok=True)
         _rename(attempt.tree, target)
-    except FileNotFoundError:
+    except (FileNotFoundError, staging.AttemptGone):
         if not target.is_dir():
             attempt.release()
             raise
