@@ -1,4 +1,4 @@
-"""TrainConfig in, a TrainPlan out: the arms and runs of a comparison, what they cost, and whether they may begin; trains nothing."""
+"""TrainConfig in, a Plan out: the arms and runs of a comparison, what they cost, and whether they may begin; trains nothing."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ import numpy as np
 
 import layerscout
 from layerscout.cache import records
-from layerscout.cache.opening import open_store
 from layerscout.cache.records import Selection
-from layerscout.cache.store import Store
+from layerscout.cache.store import Store, open_store
 from layerscout.errors import BudgetError, UsageError
 from layerscout.extract.device import check_device, cores, torch_threads
 from layerscout.memory import available_memory
 from layerscout.rl.arms import CLIPS, ArmSpec, arms_of, check_environment, in_loop_arms
-from layerscout.rl.comparison.learners import ActionSpace, Algorithm, algorithm_of, head_learner, settings_of
+from layerscout.rl.comparison.learners import Actions, Algorithm, algorithm_of, head_learner, settings_of
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.memory.replay import Batch
 from layerscout.worlds.pixels import world_of
@@ -31,13 +30,13 @@ PILOT_UPDATES = 3
 
 
 @dataclass(frozen=True)
-class TrainPlan:
+class Plan:
     """What a comparison will do. ``key`` names everything that decides its numbers."""
 
     config: TrainConfig
     selection: Selection
     arms: tuple[ArmSpec, ...]
-    actions: ActionSpace
+    actions: Actions
     key: str
 
     @property
@@ -104,7 +103,7 @@ def _clip_bytes(arm: ArmSpec) -> int:
     return int(np.prod(identity["preprocessing"]["frame_shape"])) * len(identity["recipe"]["offsets"])
 
 
-def plan(config: TrainConfig) -> TrainPlan:
+def plan(config: TrainConfig) -> Plan:
     """Work out arms, runs and memory; trains nothing.
 
     Raises
@@ -142,7 +141,7 @@ def plan(config: TrainConfig) -> TrainPlan:
         "selection": selection.model_dump_json(),
         "version": layerscout.__version__,
     }
-    planned = TrainPlan(config, selection, tuple(arms), actions, hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest())
+    planned = Plan(config, selection, tuple(arms), actions, hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest())
     _refuse_other_settings(config.out, planned.key)
     available = available_memory()
     if available is not None and planned.memory_bytes > available:
@@ -153,7 +152,7 @@ def plan(config: TrainConfig) -> TrainPlan:
     return planned
 
 
-def _actions(attributes: Mapping[str, Any]) -> ActionSpace:
+def _actions(attributes: Mapping[str, Any]) -> Actions:
     """Ask the environment what it takes, and refuse one that is no longer what the dataset was collected from."""
     world = world_of(attributes, 1)
     try:
@@ -165,12 +164,12 @@ def _actions(attributes: Mapping[str, Any]) -> ActionSpace:
                     f"{attributes['environment']} has {name} {value}, and the dataset was collected with {recorded}",
                     hint="collect, extract and probe again, or install the version of the environment that the dataset came from",
                 )
-        return ActionSpace.of(world)
+        return Actions.of(world)
     finally:
         world.close()
 
 
-def _check_recorded_actions(config: TrainConfig, actions: ActionSpace, store: Store) -> None:
+def _check_recorded_actions(config: TrainConfig, actions: Actions, store: Store) -> None:
     """Refuse to learn offline from actions that the environment does not take, or from none."""
     column, values = store.columns["action"], store.index("action")
     hint = "--mode online acts for itself"
