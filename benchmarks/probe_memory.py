@@ -31,12 +31,12 @@ def measure(root: str, store: str, groups: str, only_plan: bool) -> None:
 
     from layerscout.probe.config import ProbeConfig
     from layerscout.probe.plan import plan
-    from layerscout.probe.work import conclude
+    from layerscout.probe.work import measure_layer
 
     planned = plan(ProbeConfig(store=store, root=Path(root), out=Path(root) / "out", groups=int(groups)))
     if not only_plan:
         with threadpool_limits(limits=1, user_api="blas"):
-            conclude(planned, planned.jobs[0], "float32")
+            measure_layer(planned, planned.jobs[0], "float32")
     print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "rows": planned.store.rows}))
 
 

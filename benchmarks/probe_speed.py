@@ -49,9 +49,9 @@ from threadpoolctl import threadpool_limits
 from layerscout.memory import hold_freed
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.evidence.evidence import measure
-from layerscout.probe.moments.moments import Space, accumulate
-from layerscout.probe.plan import Plan, plan
-from layerscout.probe.work import conclude
+from layerscout.probe.moments.moments import ReusableSums, accumulate
+from layerscout.probe.plan import ProbePlan, plan
+from layerscout.probe.work import measure_layer
 
 FOLDS, WIDTH = 5, 512
 PENALTIES = ProbeConfig(store="").penalties
@@ -61,21 +61,21 @@ QUICK_BARS = {"float32_vs_sklearn_float64": 6.0, "gemm_share": 0.5}
 HIMALAYA_SHARE = 5  # it runs on one row of so many
 
 
-def planned(store: Any, root: Path, **settings: Any) -> Plan:
+def planned(store: Any, root: Path, **settings: Any) -> ProbePlan:
     """The plan of a probe with every episode in the ranking, as the contenders have."""
     return plan(ProbeConfig(store=store.id, root=root, out=root / "out", folds=FOLDS, confirmation=0, **settings))
 
 
-def probe(what: Plan, precision: str) -> None:
+def probe(what: ProbePlan, precision: str) -> None:
     """Measure every layer, as ``layerscout probe`` does: in float64 where float32 products would move an R²."""
-    space = Space()
+    space = ReusableSums()
     for job in what.jobs:
-        blurred = conclude(what, job, precision, space=space)
-        if blurred is not None:
-            conclude(what, job, "float64", blurred, space=space)
+        float32_effect = measure_layer(what, job, precision, space=space)
+        if float32_effect is not None:
+            measure_layer(what, job, "float64", float32_effect, space=space)
 
 
-def inputs_and_targets(what: Plan, layer: int) -> dict[str, np.ndarray]:
+def inputs_and_targets(what: ProbePlan, layer: int) -> dict[str, np.ndarray]:
     """The same problem as plain matrices."""
     z = what.store.layer(f"blocks.{layer}").all().astype(np.float64)
     transitions = what.transitions
@@ -138,7 +138,7 @@ def by_dask(problem: dict[str, np.ndarray]) -> None:
                     r2_score(wanted, tested @ weights + centre)
 
 
-def differences(what: Callable[..., Plan], problem: dict[str, np.ndarray], penalties: tuple[float, ...]) -> dict[str, float]:
+def differences(what: Callable[..., ProbePlan], problem: dict[str, np.ndarray], penalties: tuple[float, ...]) -> dict[str, float]:
     """Largest |R² - scikit-learn's in float64| over penalties, of the first layer."""
     found = dict.fromkeys((f"{target}_{precision}" for target in ("reward", "transition") for precision in AGREEMENT), 0.0)
     for penalty in penalties:
@@ -166,7 +166,7 @@ def gemm_share(root: Path, rounds: int) -> dict[str, float]:
     what = planned(store, root)
     block = np.random.default_rng(0).standard_normal((2, 2048, WIDTH), dtype=np.float32)
     rates: dict[str, list[float]] = {"pass": [], "gemm": []}
-    space, (actions, scalars) = Space(), (what.transitions.inputs.shape[1], what.transitions.scalars.shape[1])
+    space, (actions, scalars) = ReusableSums(), (what.transitions.inputs.shape[1], what.transitions.scalars.shape[1])
     operations = len(what.transitions) * WIDTH * (3 * WIDTH + 2 * (2 * actions + scalars))
     for _ in range(rounds):
         began = time.process_time()

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+from pathlib import Path
+
+SHORTAGES = {  # what only tells that this machine has no more of something → what to do about it
+    errno.ENOSPC: "free some space, then run the same command again",
+    errno.EDQUOT: "free some of your quota, then run the same command again",
+    errno.EFBIG: "allow larger files (ulimit -f) or use another disk, then run the same command again",
+    errno.EMFILE: "allow more open files (ulimit -n), then run the same command again",
+    errno.ENFILE: "close other programs, then run the same command again",
+    errno.EAGAIN: "allow more processes and threads (ulimit -u), or ask for fewer, then run the same command again",
+    errno.ENOMEM: "free some memory, or allow more (ulimit -v); --dry-run tells what a command needs",
+}
+THREADS, ALLOCATION = "can't start new thread", "can't allocate memory"  # how Python and torch say it
 
 
 class LayerscoutError(Exception):
@@ -38,6 +51,26 @@ class BudgetError(LayerscoutError):
     """The planned disk space or memory is not there; nothing was written."""
 
     exit_code = 5
+
+
+class UnsealedFile(UserWarning):
+    """A file has no digest to compare, because an older version or a person wrote it."""
+
+
+def shortage(error: BaseException) -> str | None:
+    """Return what to do about an error that tells of this machine and not of a file or a setting; None for any other error."""
+    if isinstance(error, OSError):
+        return SHORTAGES.get(error.errno or 0)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and ALLOCATION in str(error)):
+        return SHORTAGES[errno.ENOMEM]
+    return SHORTAGES[errno.EAGAIN] if isinstance(error, RuntimeError) and THREADS in str(error) else None
+
+
+def raise_shortage(error: OSError, path: Path) -> None:
+    """Raise an error again, with the file's name, when it is a shortage: then the file need not be damaged."""
+    if shortage(error) is not None:
+        error.filename = str(path)
+        raise error
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -88,14 +87,6 @@ def build(model: type[ConfigType], values: dict[str, Any], section: str) -> Conf
         if first["type"] == "missing":
             raise UsageError(f"setting '{where}' is missing", hint=help_hint) from None
         raise UsageError(f"setting '{where}': {first['msg']} (got {first.get('input')!r})", hint=help_hint) from None
-
-
-def save(config: Config, path: Path) -> None:
-    """Write the resolved settings beside the outputs they produced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(config.model_dump_json(indent=2) + "\n")
-    temporary.replace(path)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from pydantic import Field, ValidationError
 
+from layerscout.cache.records import load_object, save_settings
 from layerscout.cli import app
 from layerscout.errors import DataError, LayerscoutError, UsageError
-from layerscout.settings import STAGES, Config, build, resolve, save
+from layerscout.settings import STAGES, Config, build, resolve
 
 FILE = """
 [train]
@@ -132,9 +132,9 @@ def test_settings_are_frozen():
 def test_saved_settings_are_the_same_settings(file, tmp_path):
     chosen = train(file=file)
     path = tmp_path / "new" / "settings.json"
-    save(chosen, path)
-    save(chosen, path)
-    assert Train.model_validate(json.loads(path.read_text())) == chosen
+    save_settings(chosen, path)
+    save_settings(chosen, path)
+    assert Train.model_validate(load_object(path)) == chosen
     assert list(path.parent.iterdir()) == [path]
 
 

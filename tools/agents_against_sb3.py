@@ -30,7 +30,7 @@ from layerscout.rl.agents.configs import DQNConfig, SACConfig
 from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.agents.sac import sac_on_features
 from layerscout.rl.config import TrainConfig
-from layerscout.rl.loops.learning import Saved, learn_from_games
+from layerscout.rl.loops.learning import GroupCheckpoint, learn_from_games
 from layerscout.rl.loops.log import Log
 from layerscout.rl.memory.replay import Replay
 from layerscout.rl.networks.layers import Head
@@ -100,7 +100,7 @@ def ours(task: Task, seeds: int) -> list[float]:
     games = Games(world, StateObserver(seeds, world.width), agent.seeds)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder, SILENT.task("train", task.steps) as progress:
         log = Log([(task.environment, seed) for seed in agent.seeds], Path(folder))
-        history = learn_from_games(agent, games, replay, stage, config, Saved(Path(folder) / "checkpoint.npz", ""), log, progress)
+        history = learn_from_games(agent, games, replay, stage, config, GroupCheckpoint(Path(folder) / "checkpoint.npz", ""), log, progress)
     return [float(np.mean(run)) for run in history.evaluations[-1][1]]
 
 

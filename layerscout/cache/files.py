@@ -14,8 +14,9 @@ import numpy as np
 from awscrt.checksums import crc32c
 from numpy.typing import NDArray
 
+from layerscout.cache.durable import whole_file
 from layerscout.cache.records import Record
-from layerscout.cache.temporaries import whole_file
+from layerscout.errors import raise_shortage
 
 CRC_BYTES = 4  # the trailer of a chunk file: crc32c of everything before it, little-endian
 BLOCK_BYTES = 1 << 19  # checked, hashed and written in pieces that stay in the processor's cache
@@ -49,7 +50,7 @@ def write_file(root: Path, path: str, data: Buffer, *, chunk: bool = False) -> S
     """
     content = data if isinstance(data, np.ndarray) else np.frombuffer(data, dtype=np.uint8)
     digest, checksum = hashlib.sha256(), 0
-    with whole_file(root / path) as file:
+    with whole_file(root / path, alone=False) as file:
         for start in range(0, len(content), BLOCK_BYTES):
             piece = content[start : start + BLOCK_BYTES]
             checksum = crc32c(piece, checksum)
@@ -78,21 +79,6 @@ def write_files(root: Path, chunks: Iterable[tuple[str, Callable[[], Buffer]]]) 
 def _write_all(descriptor: int, piece: memoryview) -> None:
     while piece:
         piece = piece[os.write(descriptor, piece) :]
-
-
-def sync_folders(root: Path, paths: Iterable[str] = ()) -> None:
-    """Force to disk the names in ``root`` and in every folder between it and ``paths``."""
-    folders = {root}
-    for path in paths:
-        folders.update(root / parent for parent in Path(path).parents)
-    if os.name != "posix":  # other systems cannot open a folder; their rename is durable or not as they please
-        return
-    for folder in sorted(folders):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def has_trailer(path: str) -> bool:
@@ -134,7 +120,8 @@ def first_damaged_document(root: Path, objects: Sequence[StoredObject]) -> Store
             try:
                 if crc32c(read_document(root / item.path)) != item.crc32c:
                     return item
-            except OSError:
+            except OSError as error:
+                raise_shortage(error, root / item.path)
                 return item
     return None
 

@@ -15,10 +15,11 @@ from layerscout.cache import identity as identities
 from layerscout.cache import records
 from layerscout.cache.arrays import NAME as LAYER
 from layerscout.cache.arrays import Codec, ColumnSpec, LayerSpec
-from layerscout.cache.files import LARGEST_DOCUMENT, StoredObject, read_document, sync_folders, write_file
+from layerscout.cache.durable import sync_folders
+from layerscout.cache.files import LARGEST_DOCUMENT, StoredObject, read_document, write_file
 from layerscout.cache.layout import STANDARD_COLUMNS, StoreLayout
 from layerscout.cache.records import Record
-from layerscout.errors import DataError
+from layerscout.errors import DataError, raise_shortage
 
 REPAIR = "delete the store and extract it again"
 NAME = "manifest.json"
@@ -109,6 +110,7 @@ def read(root: Path) -> Manifest:
     try:
         content = read_document(path)
     except OSError as error:
+        raise_shortage(error, path)
         raise DataError(f"{path} cannot be read: {error.strerror}", hint=REPAIR) from None
     return parse(content, path)
 

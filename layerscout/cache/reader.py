@@ -19,15 +19,15 @@ from jaxtyping import Int, Shaped
 from numpy.typing import NDArray
 
 from layerscout.cache.arrays import ArrayLayout
+from layerscout.cache.file_state import FileState
 from layerscout.cache.files import CRC_BYTES, StoredObject, trailer
-from layerscout.errors import DataError
+from layerscout.errors import DataError, raise_shortage
 
 BLOCK_BYTES = 1 << 19  # read and checksum in pieces that stay in the processor's cache
 MOST_MAPPED = 16  # chunks of one layer: each map holds a file open, and a process may have many layers
 REPAIR = "delete the store and extract it again, or copy it again from where it came"
 
 Rows = Shaped[np.ndarray, "row ..."]
-State = tuple[int, int, int]  # a file's inode, size and time of change
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class LayerReader:
     name: str
     layout: ArrayLayout
     objects: tuple[StoredObject, ...]  # one a chunk, in row order
-    _mapped: dict[int, tuple[State, Rows]] = field(default_factory=dict, compare=False, repr=False)  # chunks verified for single rows
+    _mapped: dict[int, tuple[FileState, Rows]] = field(default_factory=dict, compare=False, repr=False)  # chunks verified for single rows
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_mapped": {}}  # memory maps stay in their process
@@ -83,7 +83,7 @@ class LayerReader:
         """Return the given rows in the given order.
 
         A chunk is verified whole when it is first touched and then stays mapped, so that later rows of it cost no more than
-        their own bytes; it is verified again whenever its file changed (inode, size or time of change).
+        their own bytes; it is verified again whenever its file changed (inode, size, or a time of change that no program can set).
 
         Raises
         ------
@@ -143,15 +143,14 @@ class LayerReader:
         if self.layout.codec != "none":
             return self._decoded(chunk)
         try:
-            now = os.stat(path)
-            state = now.st_ino, now.st_size, now.st_mtime_ns
+            state = FileState.of(path)
             known = self._mapped.get(chunk)
             if known is not None and known[0] == state:
                 return known[1]
             with path.open("rb", buffering=0) as file:
-                if now.st_size != self.objects[chunk].size:
-                    raise _wrong_size(path, self.objects[chunk], now.st_size)
-                data = np.frombuffer(mmap.mmap(file.fileno(), now.st_size, access=mmap.ACCESS_READ), dtype=np.uint8)
+                if state.size != self.objects[chunk].size:
+                    raise _wrong_size(path, self.objects[chunk], state.size)
+                data = np.frombuffer(mmap.mmap(file.fileno(), state.size, access=mmap.ACCESS_READ), dtype=np.uint8)
         except OSError as error:
             if error.errno == errno.EMFILE:  # too many open files: without a map, every call reads and verifies the whole chunk
                 self._mapped.clear()
@@ -211,6 +210,7 @@ class LayerReader:
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:
+    raise_shortage(error, path)
     return DataError(f"{path} cannot be read: {error.strerror}", hint=REPAIR)
 
 

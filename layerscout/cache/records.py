@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from layerscout.cache.temporaries import whole_file
-from layerscout.errors import DataError
+from layerscout.cache.durable import write_atomic as write_atomic
+from layerscout.cache.sealing import seal, unseal
+from layerscout.errors import DataError, UnsealedFile
 
 AGAIN = "run the stage that writes it again"
 
@@ -213,24 +215,64 @@ RecordType = TypeVar("RecordType", bound=Record)
 
 
 def save(record: Record, path: Path) -> None:
-    """Write a record atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, record.model_dump_json(indent=1).encode() + b"\n")
+    """Write a record, with the digest of its text as the last member, completely or not at all and forced to disk."""
+    write_atomic(path, encode(record))
 
 
-def load(model: type[RecordType], path: Path) -> RecordType:
+def encode(record: Record) -> bytes:
+    """Return the text of a record's file; ``load`` compares its digest."""
+    return seal(record.model_dump_json(indent=1).encode() + b"\n")
+
+
+def load(model: type[RecordType], path: Path, *, warn: bool = True) -> RecordType:
     """Read a record.
+
+    Parameters
+    ----------
+    warn
+        Whether to warn of a file without a digest, as earlier versions wrote them.
 
     Raises
     ------
     DataError
-        The file is missing, is not JSON, or does not have this record's fields.
+        The file is missing, is not JSON, does not have this record's fields, or not the digest that it states.
+
+    Warns
+    -----
+    UnsealedFile
+        The file states no digest, so a change since it was written would not be noticed.
     """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"no file {path}", hint="give the path of the file that the earlier stage wrote") from None
-    return validate(model, parse(data, path), path)
+    text, sealed = unseal(data, str(path), hint=f'{AGAIN}, or take out its last member, "digest", if the change is yours')
+    record = validate(model, parse(text, path), path)
+    if warn and not sealed:
+        warnings.warn(f"{path} has no digest (an older version wrote it): a damaged figure would not be noticed", UnsealedFile, 2)
+    return record
+
+
+def save_settings(settings: BaseModel, path: Path) -> None:
+    """Write the settings that a stage ran with beside its outputs, with a digest, as ``save`` writes records."""
+    write_atomic(path, seal(settings.model_dump_json(indent=1).encode() + b"\n"))
+
+
+def load_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object of any keys, such as saved settings, without its digest.
+
+    Raises
+    ------
+    DataError
+        The file is not a JSON object, or does not have the digest that it states.
+    """
+    text, _ = unseal(path.read_bytes(), str(path), AGAIN)
+    content = parse(text, path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds {type(content).__name__}, not an object of settings", hint=AGAIN)
+    if "digest" in content:
+        raise DataError(f"{path} is damaged: its digest is not the last member", hint=AGAIN)
+    return content
 
 
 def parse(data: bytes, path: Path | str) -> Any:
@@ -261,12 +303,6 @@ def validate(model: type[RecordType], document: Any, path: Path | str) -> Record
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{path} is not a {model.__name__}: {where}: {first['msg']}", hint=AGAIN) from None
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing: temporary name, fsync, rename."""
-    with whole_file(path) as file:
-        file.write(data)
 
 
 def as_table_value(estimate: Estimate | float | None, digits: int = 3) -> str:

@@ -7,10 +7,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from layerscout.cache.identity import STORE_ID
-from layerscout.errors import DataError
+from layerscout.errors import DataError, UsageError
 
 STORES, MIRRORS, STAGING, NAMES = "stores", "mirrors", "staging", "refs"
+ORIGIN_NAME = "origin.json"  # marks a mirror, see cache.remote.mirror
 PARTIALS = "partials"  # the probe's sums over a store's rows, kept to spare a second pass
+
+
+def default_root() -> Path:
+    """Return the folder of all stores: LAYERSCOUT_ROOT, or ``layerscout`` in the user's cache folder.
+
+    Raises
+    ------
+    UsageError
+        Neither is known, because this user has no home folder.
+    """
+    try:
+        if chosen := os.environ.get("LAYERSCOUT_ROOT"):
+            return Path(chosen).expanduser()
+        caches = os.environ.get("XDG_CACHE_HOME")
+        # the XDG rules: a relative path there is invalid and must be ignored
+        return (Path(caches) if caches and Path(caches).is_absolute() else Path.home() / ".cache") / "layerscout"
+    except RuntimeError:  # what pathlib raises where HOME is not set and the user is not in the system's list
+        message = "there is no folder for stores: this user has no home folder (HOME is not set)"
+        raise UsageError(message, hint="name one: --root FOLDER or LAYERSCOUT_ROOT=/absolute/folder") from None
 
 
 def checked_root(root: Path | str) -> Path:

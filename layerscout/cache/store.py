@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 
 from layerscout.cache import identity as identities
 from layerscout.cache import manifest as manifests
-from layerscout.cache.arrays import NAME, ArrayLayout, ColumnSpec, LayerSpec
-from layerscout.cache.files import StoredObject, first_damaged_document, first_misfit, read_document, sync_folders, write_file
+from layerscout.cache.arrays import ArrayLayout, ColumnSpec, LayerSpec
+from layerscout.cache.files import StoredObject, first_damaged_document, first_misfit, read_document
 from layerscout.cache.reader import REPAIR, LayerReader
-from layerscout.cache.root import MIRRORS, NAMES, STORES
-from layerscout.errors import DataError, UsageError, suggest
+from layerscout.cache.root import ORIGIN_NAME
+from layerscout.errors import DataError, raise_shortage, suggest
 
-__all__ = ["ColumnSpec", "LayerReader", "LayerSpec", "Store", "default_root", "find_store", "name_store", "open_store"]
-
-REFERENCE_FORMAT = "layerscout-ref/1"
-ORIGIN_NAME = "origin.json"  # marks a mirror, see cache.remote.mirror
+__all__ = ["ColumnSpec", "LayerReader", "LayerSpec", "Store"]
 
 
 class Store:
@@ -138,6 +133,8 @@ def check_files(path: Path, manifest: manifests.Manifest, objects: Sequence[Stor
         identity: identities.Identity = json.loads(read_document(identity_file))
         digest = identities.identity_digest(identity)
     except (OSError, ValueError, TypeError, RecursionError, DataError) as error:
+        if isinstance(error, OSError):
+            raise_shortage(error, identity_file)
         raise DataError(f"{identity_file} is damaged: {error}", hint=REPAIR) from None
     if digest != manifest.identity_digest or identities.store_id(identity) != manifest.store_id:
         raise DataError(f"{identity_file} is not the identity that the manifest states", hint=REPAIR)
@@ -145,104 +142,3 @@ def check_files(path: Path, manifest: manifests.Manifest, objects: Sequence[Stor
     if damaged:
         raise DataError(f"{path / damaged.path} is damaged: its bytes do not have the crc32c that the manifest states", hint=REPAIR)
     return identity
-
-
-def default_root() -> Path:
-    """Return the folder of all stores: LAYERSCOUT_ROOT, or ``layerscout`` in the user's cache folder."""
-    if chosen := os.environ.get("LAYERSCOUT_ROOT"):
-        return Path(chosen)
-    caches = os.environ.get("XDG_CACHE_HOME")
-    # the XDG rules: a relative path there is invalid and must be ignored
-    return (Path(caches) if caches and Path(caches).is_absolute() else Path.home() / ".cache") / "layerscout"
-
-
-def open_store(root: Path | str | None, text: Path | str) -> Store:
-    """Open a store by its id, by a name given with ``name_store``, by its folder, or by a URL (see ``cache.remote.mirror``).
-
-    Raises
-    ------
-    DataError
-        Nothing is known under that word, or the store is incomplete or damaged, or its place cannot be reached.
-    """
-    root = Path(root) if root is not None else default_root()
-    word = str(text)
-    if "://" in word:
-        from layerscout.cache.remote.mirror import open_url
-
-        return open_url(root, word)
-    if identities.STORE_ID.fullmatch(word):
-        return _open_held(root, word)
-    reference = root / NAMES / f"{word}.json"
-    if NAME.fullmatch(word) and reference.is_file():
-        return _open_held(root, _read_reference(reference))
-    if Path(text).is_dir():
-        return Store.open(text)
-    known = [path.stem for path in root.glob("refs/*.json")] + [path.name for path in root.glob("stores/ls1-*")]
-    raise DataError(f"no store '{word}' under {root}{suggest(word, known)}", hint="give a store's id, name or folder, or the right --root")
-
-
-def find_store(root: Path | str | None, identity: identities.Identity) -> Store | None:
-    """Return the store of this identity, or one computed the same way that has more layers, or None.
-
-    Raises
-    ------
-    DataError
-        The identity is unresolved, or the store that would serve is damaged.
-    """
-    folder = (Path(root) if root is not None else default_root()) / STORES
-    exact = folder / identities.store_id(identity)
-    if exact.is_dir():
-        return Store.open(exact)
-    for candidate in sorted(folder.glob(f"{identities.STORE_PREFIX}*")):
-        if (candidate / manifests.NAME).is_file() and _serves(candidate, identity):
-            return Store.open(candidate)
-    return None
-
-
-def name_store(root: Path | str | None, name: str, store: Store) -> Path:
-    """Give a store a human name in ``refs/``; a name already taken moves to this store.
-
-    Raises
-    ------
-    UsageError
-        The name is not made of letters, digits, ".", "_" and "-", or looks like a store id.
-    """
-    check_name(name)
-    folder = (Path(root) if root is not None else default_root()) / NAMES
-    document = {"format": REFERENCE_FORMAT, "store_id": store.id}
-    write_file(folder, f"{name}.json", json.dumps(document).encode() + b"\n")
-    sync_folders(folder)
-    return folder / f"{name}.json"
-
-
-def check_name(name: str) -> None:
-    """Raise UsageError unless a store may have this name."""
-    if not NAME.fullmatch(name) or identities.STORE_ID.fullmatch(name):
-        raise UsageError(f"'{name}' cannot name a store", hint="letters, digits, '.', '_' and '-', beginning with a letter or digit")
-
-
-def _open_held(root: Path, store_id: str) -> Store:
-    """Open a store that is here whole, else its mirror."""
-    if not (root / STORES / store_id).is_dir() and (root / MIRRORS / store_id).is_dir():
-        from layerscout.cache.remote.mirror import open_mirror
-
-        return open_mirror(root, store_id)
-    return Store.open(root / STORES / store_id)
-
-
-def _serves(candidate: Path, identity: identities.Identity) -> bool:
-    try:
-        held: dict[str, Any] = json.loads(read_document(candidate / manifests.IDENTITY_NAME))
-        return identities.serves(held, identity)
-    except (OSError, ValueError, TypeError, RecursionError, DataError):
-        return False  # a store whose identity cannot be read serves nobody; opening it by id tells what is wrong
-
-
-def _read_reference(path: Path) -> str:
-    try:
-        target = json.loads(path.read_bytes())["store_id"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{path} is not a store's name: {error!r}", hint="delete it and name the store again") from None
-    if not isinstance(target, str) or not identities.STORE_ID.fullmatch(target):
-        raise DataError(f"{path} names {target!r}, which is not a store id", hint="delete it and name the store again")
-    return target

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
-from layerscout.errors import BudgetError, DataError, LayerscoutError
+from layerscout.errors import BudgetError, DataError, LayerscoutError, UnsealedFile, shortage
 from layerscout.text import visible, visible_lines
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -33,7 +34,8 @@ def guarded(command: Command) -> Command:
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> Any:
         try:
-            return command(*arguments, **options)
+            with told_warnings():
+                return command(*arguments, **options)
         except KeyboardInterrupt:
             fail("interrupted", "run the same command to continue", INTERRUPTED)
         except BrokenPipeError:  # the reader of our output went away, as `| head` does
@@ -47,17 +49,35 @@ def guarded(command: Command) -> Command:
     return run  # type: ignore[return-value]
 
 
+@contextmanager
+def told_warnings() -> Iterator[None]:
+    """Print layerscout's own warnings as one line each on stderr, without the place in the code that Python adds."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, UnsealedFile):
+            print(f"warning: {visible(str(message))}", file=sys.stderr)
+        else:
+            shown(message, category, *place, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
+
+
 def explain(error: Exception) -> tuple[str, str, int]:
     """Return what to tell the user about an error: the message, the hint and the exit code."""
     if isinstance(error, LayerscoutError):
         return str(error), error.hint, error.exit_code
+    told = str(error)
     if isinstance(error, OSError):
-        told = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return told, "free some space, then run the same command again", BudgetError.exit_code
-        return told, "check the path, its permissions and the free space", DataError.exit_code
-    if isinstance(error, MemoryError):
-        return f"out of memory: {error}", "--dry-run tells what a command needs", BudgetError.exit_code
+        told = f"{error.strerror or error}: {error.filename}" if error.filename else told
+    if (advice := shortage(error)) is not None:
+        return told or "out of memory", advice, BudgetError.exit_code
+    if isinstance(error, OSError):
+        return told, "check the path and its permissions", DataError.exit_code
     hint = "run again with --debug and report it with the output of: layerscout doctor"
     return f"this is a bug: {type(error).__name__}: {error}", hint, 1
 

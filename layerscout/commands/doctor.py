@@ -64,7 +64,7 @@ def _torch() -> dict[str, Any]:
 
 
 def _root() -> Path:
-    from layerscout.cache.store import default_root
+    from layerscout.cache.root import default_root
 
     return default_root()
 

@@ -19,7 +19,7 @@ def passport(
     debug: Debug = False,
 ) -> None:
     """Show what a store keeps to run single blocks alone, and what reading a block's weights takes."""
-    from layerscout.cache.store import open_store
+    from layerscout.cache.opening import open_store
     from layerscout.extract.passports.stored_passports import describe, read_passport
 
     opened = open_store(root, store)

@@ -200,18 +200,19 @@ def name(
     """Give a store a name, by which every command knows it and which keeps it; or take a name away."""
     from layerscout.cache.catalog import entries as catalog
     from layerscout.cache.catalog import references
-    from layerscout.cache.store import check_name, name_store, open_store
+    from layerscout.cache.naming import check_name, name_store, named_store, remove_name
+    from layerscout.cache.opening import open_store
 
     folder = _writable(root, dry_run)
     if remove is not None and store is None:
         known = {given: store_id for store_id, names in references.references(folder).names.items() for given in names}
-        gone = remove in known and (dry_run or references.remove_name(folder, remove))
+        gone = remove in known and (dry_run or remove_name(folder, remove))
         told = f"'{remove}' {'would name' if dry_run else 'names'} nothing any more" if gone else f"no store is named '{remove}'"
         emit({"name": remove, "was": known.get(remove), "removed": gone}, as_json, told + ("" if gone else suggest(remove, known)))
     elif remove is None and store is not None and name is not None:
         check_name(name)
         opened = open_store(folder, catalog.held(folder, store))
-        before = references.target_of(folder, name)
+        before = named_store(folder, name)
         if not dry_run:
             name_store(folder, name, opened)
         told = f"'{name}' {'would name' if dry_run else 'names'} {opened.id}" + (
@@ -307,8 +308,7 @@ def _agreed(question: str) -> bool:
 
 def _root(root: Path | None, needed: bool = True) -> Path:
     """Return the folder of all stores; when it is not needed (a store is given as a folder), it need not exist."""
-    from layerscout.cache.root import checked_root
-    from layerscout.cache.store import default_root
+    from layerscout.cache.root import checked_root, default_root
 
     chosen = root or default_root()
     return checked_root(chosen) if needed or chosen.is_dir() else chosen

@@ -15,7 +15,10 @@ from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.identity import SCHEMA
 from layerscout.cache.layout import ColumnSpec, StoreLayout, planned_bytes
 from layerscout.cache.manifest import object_paths
-from layerscout.cache.store import LayerSpec, Store, check_name, default_root, find_store
+from layerscout.cache.naming import check_name
+from layerscout.cache.opening import find_store
+from layerscout.cache.root import default_root
+from layerscout.cache.store import LayerSpec, Store
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.base import Backbone, LayerInfo
 from layerscout.extract.backbones.finding import find_backbone

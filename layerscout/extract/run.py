@@ -9,7 +9,8 @@ import torch
 
 import layerscout
 from layerscout.cache.dataset.trajectories import Trajectories
-from layerscout.cache.store import Store, name_store
+from layerscout.cache.naming import name_store
+from layerscout.cache.store import Store
 from layerscout.extract.passes.fill import fill, open_writer
 from layerscout.extract.passes.work import Extractor
 from layerscout.extract.passports.stored_passports import BATCH, keep_passports

@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from layerscout import progress
-from layerscout.cache.store import default_root
+from layerscout.cache.root import default_root
 from layerscout.cluster import CONNECT_SECONDS, connected, each_done
 from layerscout.errors import BudgetError
 from layerscout.probe import plan as planning
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence.evidence import Evidence
-from layerscout.probe.plan import Job, Plan
-from layerscout.probe.solve.accuracy import Blurred
-from layerscout.probe.work import conclude, evidence_of, fill
+from layerscout.probe.evidence.evidence import LayerEvidence
+from layerscout.probe.plan import Job, ProbePlan
+from layerscout.probe.solve.accuracy import RoundingExceeded
+from layerscout.probe.work import load_evidence, measure_layer, write_span_partials
 
-Task = tuple[str, int, tuple[Any, ...]]  # what to do, for which job of the plan, with what
+Call = tuple[str, int, tuple[Any, ...]]  # what to do, for which job of the plan, with what
 
 
-def measure_all(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> dict[Job, Evidence]:
+def measure_all(plan: ProbePlan, reporter: progress.Reporter = progress.SILENT) -> dict[Job, LayerEvidence]:
     """Have a cluster measure the layers of a plan that are pending.
 
     Raises
@@ -45,51 +45,51 @@ def measure_all(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> di
     settings = plan.config.model_copy(update=shared).model_dump_json()
     numbers = {job: number for number, job in enumerate(plan.jobs)}
     reading: dict[int, int] = {}
-    waiting: deque[Task] = deque()
+    waiting: deque[Call] = deque()
 
-    def read(number: int, precision: str, blurred: float | None) -> int:
+    def read(number: int, precision: str, float32_effect: float | None) -> int:
         """Line up the spans of a layer that must be read, and the fit when there is none."""
         absent = [] if plan.wide(plan.jobs[number]) else plan.absent(plan.jobs[number], precision)
         reading[number] = len(absent)
-        waiting.extend(("fill", number, (start, stop, precision, blurred)) for start, stop in absent)
+        waiting.extend(("partials", number, (start, stop, precision, float32_effect)) for start, stop in absent)
         if not absent:
-            waiting.append(("conclude", number, (precision, blurred)))
+            waiting.append(("measure", number, (precision, float32_effect)))
         return len(absent) + 1
 
     total = sum(read(numbers[job], plan.config.precision, None) for job in plan.pending)
     with _client(plan) as client, reporter.task("probe", total, "spans and fits") as task:
-        for (what, number, words), found in each_done(client, _do, (settings,), waiting, (Blurred,)):
-            if what == "fill":
+        for (what, number, words), found in each_done(client, _do, (settings,), waiting, (RoundingExceeded,)):
+            if what == "partials":
                 reading[number] -= 1
                 if not reading[number]:
-                    waiting.appendleft(("conclude", number, words[2:]))
-            elif isinstance(found, Blurred):  # float32 does not suffice
+                    waiting.appendleft(("measure", number, words[2:]))
+            elif isinstance(found, RoundingExceeded):  # float32 does not suffice
                 read(number, "float64", found.amount)
             task.advance(1, layer=plan.jobs[number].spec.name)
-    return {job: evidence_of(plan, job) for job in plan.pending}
+    return {job: load_evidence(plan, job) for job in plan.pending}
 
 
-def _do(settings: str, task: Task) -> None:
+def _do(settings: str, task: Call) -> None:
     """One task, in a worker."""
     from threadpoolctl import threadpool_limits
 
     what, number, words = task
     plan = _planned(settings)
     with threadpool_limits(limits=1, user_api="blas"):
-        if what == "fill":
-            fill(plan, plan.jobs[number], *words[:3])
-        elif (found := conclude(plan, plan.jobs[number], *words)) is not None:
-            raise Blurred(found)
+        if what == "partials":
+            write_span_partials(plan, plan.jobs[number], *words[:3])
+        elif (found := measure_layer(plan, plan.jobs[number], *words)) is not None:
+            raise RoundingExceeded(found)
 
 
 @lru_cache(maxsize=2)
-def _planned(settings: str) -> Plan:
+def _planned(settings: str) -> ProbePlan:
     """The client's plan, made again from the same stores: a worker reads the index columns once."""
     return planning.plan(ProbeConfig.model_validate_json(settings))
 
 
 @contextmanager
-def _client(plan: Plan) -> Iterator[Any]:
+def _client(plan: ProbePlan) -> Iterator[Any]:
     local = plan.config.scheduler == "local"
     # one thread a worker, so that a worker's memory is one layer's; the plan has counted how many fit
     workers = plan.at_once(len(plan.to_read)) if local else 0
@@ -99,7 +99,7 @@ def _client(plan: Plan) -> Iterator[Any]:
         yield client
 
 
-def _require_memory(plan: Plan, client: Any) -> None:
+def _require_memory(plan: ProbePlan, client: Any) -> None:
     for address, share in _limits(client).items():
         if share < plan.layer_memory:
             message = f"worker {address} has {share / 1e9:.1f} GB a thread, and one layer takes {plan.layer_memory / 1e9:.1f} GB"

@@ -14,22 +14,23 @@ from typing import Any
 
 from layerscout.cache import records
 from layerscout.cache.records import Ranking
-from layerscout.cache.store import Store, default_root
+from layerscout.cache.root import default_root
+from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError
 from layerscout.memory import available_memory
 from layerscout.probe.config import RANKING_ONLY, RUN_ONLY, ProbeConfig
-from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.moments.moments import moment_bytes
-from layerscout.probe.moments.partials import Shelf, span_bytes
+from layerscout.probe.moments.partials import PartialsFolder, span_bytes
 from layerscout.probe.moments.rows import READ_ROWS
-from layerscout.probe.moments.spans import Moves, moves, spans
+from layerscout.probe.moments.spans import SpanTransitions, spans, transitions_in_span
 from layerscout.probe.page.report import CSV_NAME, FIGURE_NAMES, PAGE_NAME, SELECTED_NAME, TABLE_NAME
-from layerscout.probe.questions.sources import Job, jobs_of, label, open_sources
+from layerscout.probe.questions.sources import Job, jobs_of, open_sources, store_labels
 from layerscout.probe.questions.splits import Split, split_episodes
 from layerscout.probe.questions.targets import Transitions, find_transitions, needed_columns
 from layerscout.probe.wide.wide import is_wide, wide_bytes
 
-__all__ = ["Job", "Plan", "plan", "plan_stores"]
+__all__ = ["Job", "ProbePlan", "plan", "plan_stores"]
 
 ALGORITHM = "probe/2"  # raise it when the same settings would give other numbers
 RANKING_NAME, SELECTION_NAME, KEY_NAME, EVIDENCE_FOLDER = "ranking.json", "selection.json", "probe.json", "evidence"
@@ -38,7 +39,7 @@ MEMORY_SHARE = 0.7  # of what is free: the estimate leaves out what the system d
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProbePlan:
     """What a probe will do. ``existing`` is the ranking that already answers it; ``done`` lists evidence already measured."""
 
     config: ProbeConfig
@@ -47,9 +48,9 @@ class Plan:
     transitions: Transitions
     split: Split
     jobs: tuple[Job, ...]
-    done: tuple[Evidence | None, ...]  # one a job
+    done: tuple[LayerEvidence | None, ...]  # one a job
     existing: Ranking | None
-    _moves: dict[tuple[int, int], Moves] = field(default_factory=dict, compare=False, repr=False)
+    _by_span: dict[tuple[int, int], SpanTransitions] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def store(self) -> Store:
@@ -61,11 +62,11 @@ class Plan:
         """The jobs to do."""
         return tuple(job for job, found in zip(self.jobs, self.done, strict=True) if found is None and self.existing is None)
 
-    def moves(self, start: int, stop: int) -> Moves:
+    def transitions_of_span(self, start: int, stop: int) -> SpanTransitions:
         """Pick the transitions of a span, once for all layers."""
-        if (start, stop) not in self._moves:
-            self._moves[start, stop] = moves(self.transitions, self.split, start, stop)
-        return self._moves[start, stop]
+        if (start, stop) not in self._by_span:
+            self._by_span[start, stop] = transitions_in_span(self.transitions, self.split, start, stop)
+        return self._by_span[start, stop]
 
     def wide(self, job: Job) -> bool:
         """Whether a layer is measured as a whole, from products of its rows or a sketch, and leaves no partials."""
@@ -75,10 +76,10 @@ class Plan:
         """Cut the rows of a layer into pieces of work."""
         return [(0, job.store.rows)] if self.wide(job) else spans(job.store.rows, job.spec.width)
 
-    def shelf(self, job: Job) -> Shelf:
+    def partials_folder(self, job: Job) -> PartialsFolder:
         """Where the partials of a layer are."""
         keep = self.config.partials if self.config.shard is None and self.config.scheduler is None else "always"
-        return Shelf(Path(self.config.root or default_root()), job.store.id, keep)
+        return PartialsFolder(Path(self.config.root or default_root()), job.store.id, keep)
 
     def scratch(self) -> Path:
         """A folder for sums that wait, on a disk that is meant to be written to."""
@@ -87,12 +88,12 @@ class Plan:
 
     def absent(self, job: Job, precision: str | None = None) -> list[tuple[int, int]]:
         """Spans of a layer whose rows must be read, because a partial of them is not there."""
-        shelf, cut = self.shelf(job), self.spans(job)
-        if self.wide(job) or shelf.keep == "never" or not shelf.folder.is_dir() or not isinstance(job.store, Store):
+        kept, cut = self.partials_folder(job), self.spans(job)
+        if self.wide(job) or kept.keep == "never" or not kept.folder.is_dir() or not isinstance(job.store, Store):
             return cut
         reader = Store.layer(job.store, job.spec.name)  # of a mirror too, without bringing the layer here
-        paths = {span: shelf.paths(reader, self.moves(*span), precision or self.config.precision) for span in cut}
-        return [span for span in cut if not all(path.is_file() for path in paths[span] or (shelf.folder / "none",))]
+        paths = {span: kept.paths(reader, self.transitions_of_span(*span), precision or self.config.precision) for span in cut}
+        return [span for span in cut if not all(path.is_file() for path in paths[span] or (kept.folder / "none",))]
 
     @cached_property
     def to_read(self) -> tuple[tuple[Job, int, int], ...]:
@@ -109,8 +110,12 @@ class Plan:
         """Bytes of partials to write."""
         found = 0
         for job, start, stop in self.to_read:
-            chosen = self.moves(start, stop)
-            if isinstance(job.store, Store) and not self.wide(job) and self.shelf(job).writes(chosen, job.spec.width, _row_bytes(job)):
+            chosen = self.transitions_of_span(start, stop)
+            if (
+                isinstance(job.store, Store)
+                and not self.wide(job)
+                and self.partials_folder(job).writes(chosen, job.spec.width, _row_bytes(job))
+            ):
                 found += span_bytes(chosen, job.spec.width)
         return found
 
@@ -177,7 +182,7 @@ def _row_bytes(job: Job) -> int:
     return job.spec.width * (4 if job.spec.dtype == "float32" else 2)
 
 
-def require_room(plan: Plan) -> None:
+def require_room(plan: ProbePlan) -> None:
     """Refuse what does not fit in memory or on the disk, before anything is read.
 
     Raises
@@ -197,7 +202,7 @@ def require_room(plan: Plan) -> None:
         raise BudgetError(message, hint=f"free some disk (layerscout store prune){spare}")
 
 
-def plan(config: ProbeConfig) -> Plan:
+def plan(config: ProbeConfig) -> ProbePlan:
     """Open the stores and work out what is missing; writes nothing.
 
     Raises
@@ -209,24 +214,24 @@ def plan(config: ProbeConfig) -> Plan:
     return plan_stores(config, stores[0], twin, stores[1:])
 
 
-def plan_stores(config: ProbeConfig, store: Store, twin: Store | None = None, others: Sequence[Store] = ()) -> Plan:
+def plan_stores(config: ProbeConfig, store: Store, twin: Store | None = None, others: Sequence[Store] = ()) -> ProbePlan:
     """Work out what is missing for stores that are open already; see ``plan``."""
     stores = (store, *others)
     jobs = jobs_of(config, stores, twin)
     transitions = find_transitions({name: store.index(name) for name in needed_columns(store.columns, config)}, config)
     split = split_episodes(transitions.lengths, config.groups, config.folds, config.confirmation)
     done = tuple(_measured(config, job, store) for job in jobs)
-    return Plan(config, stores, twin, transitions, split, jobs, done, _existing(config, stores, twin))
+    return ProbePlan(config, stores, twin, transitions, split, jobs, done, _existing(config, stores, twin))
 
 
 def _digest(parts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps({"algorithm": ALGORITHM} | parts, sort_keys=True).encode()).hexdigest()
 
 
-def key(config: ProbeConfig, stores: Sequence[Store], twin: Store | None) -> str:
+def ranking_key(config: ProbeConfig, stores: Sequence[Store], twin: Store | None) -> str:
     """Name of a question: equal for equal stores and settings, whatever their paths."""
     # manifests, not ids: two runs of one identity need not have the same bytes
-    names: dict[str, Any] = {"stores": [store.manifest.digest for store in stores], "labels": label(config, stores)}
+    names: dict[str, Any] = {"stores": [store.manifest.digest for store in stores], "labels": store_labels(config, stores)}
     names["twin"] = twin.manifest.digest if twin else None
     return _digest(names | {"settings": config.model_dump(mode="json", exclude=set(RUN_ONLY))})
 
@@ -247,9 +252,9 @@ def evidence_path(config: ProbeConfig, job: Job, store: Store) -> Path:
     return config.out / EVIDENCE_FOLDER / f"{digest[:32]}.json"
 
 
-def _measured(config: ProbeConfig, job: Job, store: Store) -> Evidence | None:
+def _measured(config: ProbeConfig, job: Job, store: Store) -> LayerEvidence | None:
     try:
-        return records.load(Evidence, evidence_path(config, job, store))
+        return records.load(LayerEvidence, evidence_path(config, job, store))
     except DataError:  # missing or unreadable: measuring again gives the same numbers
         return None
 
@@ -259,6 +264,6 @@ def _existing(config: ProbeConfig, stores: Sequence[Store], twin: Store | None) 
         return None
     try:
         found = json.loads((config.out / KEY_NAME).read_text())["key"]
-        return records.load(Ranking, config.out / RANKING_NAME) if found == key(config, stores, twin) else None
+        return records.load(Ranking, config.out / RANKING_NAME) if found == ranking_key(config, stores, twin) else None
     except (ValueError, KeyError, TypeError, DataError):  # unreadable: writing everything again gives the same files
         return None

@@ -12,26 +12,26 @@ from layerscout import progress
 from layerscout.cache import records
 from layerscout.cache.records import COST_NAME, Cost, RankedStore, Ranking, Selection
 from layerscout.memory import hold_freed
-from layerscout.probe.evidence.evidence import Evidence
-from layerscout.probe.moments.moments import Space
+from layerscout.probe.evidence.evidence import LayerEvidence
+from layerscout.probe.moments.moments import ReusableSums
 from layerscout.probe.page.figure import draw
 from layerscout.probe.page.page import write_page
 from layerscout.probe.page.report import FIGURE_NAMES, write_tables
-from layerscout.probe.plan import KEY_NAME, RANKING_NAME, SELECTION_NAME, Plan, key, plan, require_room
-from layerscout.probe.questions.sources import Job, backbone, dataset, label
+from layerscout.probe.plan import KEY_NAME, RANKING_NAME, SELECTION_NAME, ProbePlan, plan, ranking_key, require_room
+from layerscout.probe.questions.sources import Job, backbone_name, dataset_digest, store_labels
 from layerscout.probe.questions.targets import REWARD
 from layerscout.probe.ranking.choose import choose
 from layerscout.probe.ranking.compare import rank_layers
 from layerscout.probe.ranking.score import VERSIONS, kind_of
-from layerscout.probe.work import conclude, evidence_of, fill
+from layerscout.probe.work import load_evidence, measure_layer, write_span_partials
 from layerscout.processor import slow_kernels
 
 LARGE = 2**27  # bytes of a layer's sums from which on it pays to keep freed memory
 
-__all__ = ["Plan", "plan", "run", "run_shard"]
+__all__ = ["ProbePlan", "plan", "run", "run_shard"]
 
 
-def run(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> Ranking:
+def run(plan: ProbePlan, reporter: progress.Reporter = progress.SILENT) -> Ranking:
     """Measure what is missing, rank, and write every output; the same plan again does no work.
 
     Each layer's evidence is kept as soon as it is measured, so a probe that was stopped continues with the next layer, and
@@ -53,7 +53,7 @@ def run(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> Ranking:
     if plan.pending:
         (plan.config.out / COST_NAME).unlink(missing_ok=True)  # it was of other evidence
     if not plan.pending:
-        measured: dict[Job, Evidence] = {}
+        measured: dict[Job, LayerEvidence] = {}
     elif plan.config.scheduler is not None:
         from layerscout.probe.cluster import measure_all
 
@@ -68,7 +68,7 @@ def run(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> Ranking:
     return ranking
 
 
-def run_shard(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> dict[str, Any]:
+def run_shard(plan: ProbePlan, reporter: progress.Reporter = progress.SILENT) -> dict[str, Any]:
     """Compute this shard's partials of what a plan must read, and nothing else; shards need not know of each other.
 
     The pieces are dealt by their place in the whole, so that it does not matter which ones are there already. Layers that leave
@@ -92,12 +92,12 @@ def run_shard(plan: Plan, reporter: progress.Reporter = progress.SILENT) -> dict
         lock = threading.Lock()
 
         def one(piece: tuple[Job, int, int]) -> None:
-            fill(plan, *piece, plan.config.precision)
+            write_span_partials(plan, *piece, plan.config.precision)
             with lock:
                 task.advance(1, layer=piece[0].spec.name)
 
         _in_threads(one, own, max(plan.at_once(len(own)), 1))
-    facts = {"shard": plan.config.shard, "partials": len(own), "of": len(every), "folder": str(plan.shelf(plan.jobs[0]).folder)}
+    facts = {"shard": plan.config.shard, "partials": len(own), "of": len(every), "folder": str(plan.partials_folder(plan.jobs[0]).folder)}
     return facts | {"next": "when every shard is done, run the same command without --shard"}
 
 
@@ -108,7 +108,7 @@ def _warn(reporter: progress.Reporter) -> None:
         reporter.say(f"warning: {warning}")
 
 
-def _measure_all(plan: Plan, reporter: progress.Reporter) -> dict[Job, Evidence]:
+def _measure_all(plan: ProbePlan, reporter: progress.Reporter) -> dict[Job, LayerEvidence]:
     if plan.layer_memory > LARGE:
         hold_freed()
     with reporter.task("probe", sum(len(plan.spans(job)) + 1 for job in plan.pending), "spans and fits") as task:
@@ -119,13 +119,13 @@ def _measure_all(plan: Plan, reporter: progress.Reporter) -> dict[Job, Evidence]
                 task.advance(1, **facts)
 
         def one(job: Job) -> None:
-            own.space = getattr(own, "space", None) or Space()
-            if (blurred := conclude(plan, job, plan.config.precision, advance=advance, space=own.space)) is not None:
-                conclude(plan, job, "float64", blurred, space=own.space)
+            own.space = getattr(own, "space", None) or ReusableSums()
+            if (float32_effect := measure_layer(plan, job, plan.config.precision, advance=advance, space=own.space)) is not None:
+                measure_layer(plan, job, "float64", float32_effect, space=own.space)
             advance(layer=job.spec.name)
 
         _in_threads(one, plan.pending, plan.workers)
-    return {job: evidence_of(plan, job) for job in plan.pending}
+    return {job: load_evidence(plan, job) for job in plan.pending}
 
 
 def _in_threads(work: Callable[[Any], None], pieces: Sequence[Any], workers: int) -> None:
@@ -137,22 +137,22 @@ def _in_threads(work: Callable[[Any], None], pieces: Sequence[Any], workers: int
         dask.compute(*(dask.delayed(work)(piece) for piece in pieces), scheduler="threads", num_workers=workers)
 
 
-def _conclude(plan: Plan, evidence: Sequence[Evidence], reporter: progress.Reporter) -> Ranking:
+def _conclude(plan: ProbePlan, evidence: Sequence[LayerEvidence], reporter: progress.Reporter) -> Ranking:
     config, store, out = plan.config, plan.store, plan.config.out
     held = plan.split.confirmation_episodes
     episodes = len(plan.transitions.lengths) - held
     kind = kind_of(config.score, len(plan.stores))
     layers = rank_layers(evidence, config, episodes, [(job.store.id, job.label) for job in plan.jobs])
     choices, choice_notes = choose(layers, config.top_k, store.id, plan.twin.id if plan.twin else None, kind)
-    digest, name = dataset(store), backbone(store)
+    digest, name = dataset_digest(store), backbone_name(store)
     ranking = Ranking(
         store_id=store.id,
         twin_store_id=plan.twin.id if plan.twin else None,
         dataset_digest=digest,
         backbone=name,
         stores=tuple(
-            RankedStore(store_id=each.id, backbone=backbone(each), label=word)
-            for each, word in zip(plan.stores, label(config, plan.stores), strict=True)
+            RankedStore(store_id=each.id, backbone=backbone_name(each), label=word)
+            for each, word in zip(plan.stores, store_labels(config, plan.stores), strict=True)
         ),
         score_version=VERSIONS[kind],
         score_kind=VERSIONS[kind],
@@ -180,25 +180,25 @@ def _conclude(plan: Plan, evidence: Sequence[Evidence], reporter: progress.Repor
     (out / KEY_NAME).unlink(missing_ok=True)  # until the last file is there, nothing answers for these settings
     records.save(selection, out / SELECTION_NAME)
     write_tables(ranking, selection, out)
-    by_layer: dict[tuple[str, str, str], Evidence] = {
+    by_layer: dict[tuple[str, str, str], LayerEvidence] = {
         (job.store.id, job.role, job.spec.name): item for job, item in zip(plan.jobs, evidence, strict=True)
     }
     write_page(ranking, by_layer, selection, config, {job.store.id: job.store.identity for job in plan.jobs}, out)
     draw(ranking, [out / name for name in FIGURE_NAMES])
     records.save(ranking, out / RANKING_NAME)
-    answers = {"key": key(config, plan.stores, plan.twin), "settings": config.model_dump(mode="json")}
+    answers = {"key": ranking_key(config, plan.stores, plan.twin), "settings": config.model_dump(mode="json")}
     records.write_atomic(out / KEY_NAME, json.dumps(answers, indent=1).encode() + b"\n")
     reporter.say(f"best layer: {ranking.candidates[0].name} ({out / RANKING_NAME})")
     return ranking
 
 
-def _silence(plan: Plan) -> tuple[str, ...]:
+def _silence(plan: ProbePlan) -> tuple[str, ...]:
     if REWARD in plan.transitions.target_names:
         return ()
     return (f"without reward R², {plan.config.weights[0]:.0%} of S says nothing: that part counts as 0 for every layer",)
 
 
-def _exceptions(plan: Plan, evidence: Sequence[Evidence]) -> tuple[str, ...]:
+def _exceptions(plan: ProbePlan, evidence: Sequence[LayerEvidence]) -> tuple[str, ...]:
     """Name the layers that were not measured like the others."""
     notes = []
     if again := [(job, item.float32_error) for job, item in zip(plan.jobs, evidence, strict=True) if item.float32_error is not None]:

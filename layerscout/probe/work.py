@@ -7,45 +7,45 @@ from collections.abc import Callable
 import numpy as np
 
 from layerscout.cache import records
-from layerscout.probe.evidence.evidence import Evidence, measure
+from layerscout.probe.evidence.evidence import LayerEvidence, measure
 from layerscout.probe.moments import partials
-from layerscout.probe.moments.moments import Space, accumulate, empty, views
+from layerscout.probe.moments.moments import ReusableSums, accumulate, empty_sums, split_views
 from layerscout.probe.moments.rows import pilot_mean
 from layerscout.probe.moments.spans import add_up
-from layerscout.probe.plan import Job, Plan, evidence_path
-from layerscout.probe.solve.accuracy import LARGEST_BLUR, Blurred
-from layerscout.probe.solve.ridge import Indefinite
+from layerscout.probe.plan import Job, ProbePlan, evidence_path
+from layerscout.probe.solve.accuracy import LARGEST_ROUNDING_EFFECT, RoundingExceeded
+from layerscout.probe.solve.ridge import NotPositiveDefinite
 from layerscout.probe.wide.wide import measure_wide
 
 
-def fill(plan: Plan, job: Job, start: int, stop: int, precision: str) -> None:
+def write_span_partials(plan: ProbePlan, job: Job, start: int, stop: int, precision: str) -> None:
     """Write those partials of one span of a layer that are not there."""
-    chosen, reader = plan.moves(start, stop), job.store.layer(job.spec.name)
-    paths = plan.shelf(job).paths(reader, chosen, precision)
+    chosen, reader = plan.transitions_of_span(start, stop), job.store.layer(job.spec.name)
+    paths = plan.partials_folder(job).paths(reader, chosen, precision)
     if paths is None or all(path.is_file() for path in paths):
         return
     sizes = chosen.inputs.shape[1], chosen.scalars.shape[1]
-    latents, columns = views(empty(plan.split.groups, job.spec.width, *sizes), job.spec.width)
+    latents, columns = split_views(empty_sums(plan.split.groups, job.spec.width, *sizes), job.spec.width)
     wanted = None if paths[0].is_file() else latents, None if paths[1].is_file() else columns
     borders = add_up(reader, chosen, pilot_mean(reader, precision), *wanted)
     for path, sums in zip(paths, wanted, strict=True):
         if sums is not None:
-            partials.write(path, sums, borders)
+            partials.write_partial(path, sums, borders)
 
 
-def conclude(
-    plan: Plan,
+def measure_layer(
+    plan: ProbePlan,
     job: Job,
     precision: str,
-    blurred: float | None = None,
+    float32_effect: float | None = None,
     advance: Callable[[], None] = lambda: None,
-    space: Space | None = None,
+    space: ReusableSums | None = None,
 ) -> float | None:
     """Measure a layer and keep its evidence, from partials where they are, else from its rows.
 
     Parameters
     ----------
-    blurred
+    float32_effect
         By how much float32 products would have moved an R², when that is why the precision is float64.
     advance
         Called after each span.
@@ -54,7 +54,7 @@ def conclude(
 
     Returns
     -------
-    None; or, when float32 products would move an R² by more than ``LARGEST_BLUR``, by how much (infinity when they gave no fit at
+    None; or, when float32 products would move an R² by more than ``LARGEST_ROUNDING_EFFECT``, by how much (infinity when they gave no fit at
     all), and no evidence was kept.
     """
     reader, path = job.store.layer(job.spec.name), evidence_path(plan.config, job, plan.store)
@@ -69,27 +69,27 @@ def conclude(
         plan.split,
         precision,
         plan.config.max_nonfinite,
-        shelf=plan.shelf(job),
-        choose=plan.moves,
+        folder=plan.partials_folder(job),
+        choose=plan.transitions_of_span,
         scratch=plan.scratch(),
         advance=advance,
         space=space,
     )
     config = plan.config.model_copy(update={"precision": precision})
-    allowed = LARGEST_BLUR if precision == "float32" else np.inf
+    allowed = LARGEST_ROUNDING_EFFECT if precision == "float32" else np.inf
     try:
         evidence = measure(job.spec.name, job.role, job.spec.depth, moments, plan.transitions, plan.split, config, allowed)
-    except Blurred as found:
+    except RoundingExceeded as found:
         return found.amount
-    except Indefinite:
+    except NotPositiveDefinite:
         if precision != "float32":
             raise
         return np.inf
-    evidence = evidence.model_copy(update={"precision": precision, "float32_error": None if blurred == np.inf else blurred})
+    evidence = evidence.model_copy(update={"precision": precision, "float32_error": None if float32_effect == np.inf else float32_effect})
     records.save(evidence, path)
     return None
 
 
-def evidence_of(plan: Plan, job: Job) -> Evidence:
-    """Read the evidence that ``conclude`` kept."""
-    return records.load(Evidence, evidence_path(plan.config, job, plan.store))
+def load_evidence(plan: ProbePlan, job: Job) -> LayerEvidence:
+    """Read the evidence that ``measure_layer`` kept."""
+    return records.load(LayerEvidence, evidence_path(plan.config, job, plan.store))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layerscout.cache.records import COST_NAME, Cost, Ranking, RunRecord, Selection, load
+from layerscout.cache.records import COST_NAME, Cost, Ranking, RunRecord, Selection, load, load_object
 from layerscout.errors import DataError
 
 SETTINGS = ("*settings*.json", "*config*.json", "collect.json", "extract.json", "probe.json", "train.json", "demo.json")
@@ -49,7 +48,7 @@ def gather(folder: Path) -> Evidence:
         ranking=load(Ranking, ranking),
         selection=load(Selection, selection) if selection else None,
         records=tuple((path.relative_to(folder).as_posix(), load(RunRecord, path)) for path in runs),
-        settings=tuple((path.relative_to(folder).as_posix(), read_object(path)) for path in setting_files(folder)),
+        settings=tuple((path.relative_to(folder).as_posix(), load_object(path)) for path in setting_files(folder)),
         cost=load(Cost, cost) if cost.is_file() else None,
     )
 
@@ -62,20 +61,3 @@ def first(folder: Path, name: str) -> Path | None:
 def setting_files(folder: Path) -> list[Path]:
     """Return the files of resolved settings that stages saved beside their outputs."""
     return sorted({path for depth in ("", "*/", "*/*/") for pattern in SETTINGS for path in folder.glob(depth + pattern) if path.is_file()})
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises
-    ------
-    DataError
-        The file is not a JSON object.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid JSON: {error}", hint="run the stage that writes it again") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds {type(content).__name__}, not an object of settings", hint="run the stage that writes it again")
-    return content

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from layerscout.cache import records
+from layerscout.cache.opening import open_store
 from layerscout.cache.records import Choice, Ranking, Selection
-from layerscout.cache.store import Store, open_store
+from layerscout.cache.store import Store
 from layerscout.errors import DataError, LayerscoutError, UsageError
 from layerscout.rl.config import TrainConfig
 

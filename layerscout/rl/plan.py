@@ -1,4 +1,4 @@
-"""TrainConfig in, a Plan out: the arms and runs of a comparison, what they cost, and whether they may begin; trains nothing."""
+"""TrainConfig in, a TrainPlan out: the arms and runs of a comparison, what they cost, and whether they may begin; trains nothing."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import numpy as np
 
 import layerscout
 from layerscout.cache import records
+from layerscout.cache.opening import open_store
 from layerscout.cache.records import Selection
-from layerscout.cache.store import Store, open_store
+from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, UsageError
 from layerscout.extract.device import check_device, cores, torch_threads
 from layerscout.memory import available_memory
 from layerscout.rl.arms import CLIPS, ArmSpec, arms_of, check_environment, in_loop_arms
-from layerscout.rl.comparison.learners import Actions, Algorithm, algorithm_of, head_learner, settings_of
+from layerscout.rl.comparison.learners import ActionSpace, Algorithm, algorithm_of, head_learner, settings_of
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.memory.replay import Batch
 from layerscout.worlds.pixels import world_of
@@ -30,13 +31,13 @@ PILOT_UPDATES = 3
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainPlan:
     """What a comparison will do. ``key`` names everything that decides its numbers."""
 
     config: TrainConfig
     selection: Selection
     arms: tuple[ArmSpec, ...]
-    actions: Actions
+    actions: ActionSpace
     key: str
 
     @property
@@ -103,7 +104,7 @@ def _clip_bytes(arm: ArmSpec) -> int:
     return int(np.prod(identity["preprocessing"]["frame_shape"])) * len(identity["recipe"]["offsets"])
 
 
-def plan(config: TrainConfig) -> Plan:
+def plan(config: TrainConfig) -> TrainPlan:
     """Work out arms, runs and memory; trains nothing.
 
     Raises
@@ -141,7 +142,7 @@ def plan(config: TrainConfig) -> Plan:
         "selection": selection.model_dump_json(),
         "version": layerscout.__version__,
     }
-    planned = Plan(config, selection, tuple(arms), actions, hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest())
+    planned = TrainPlan(config, selection, tuple(arms), actions, hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest())
     _refuse_other_settings(config.out, planned.key)
     available = available_memory()
     if available is not None and planned.memory_bytes > available:
@@ -152,7 +153,7 @@ def plan(config: TrainConfig) -> Plan:
     return planned
 
 
-def _actions(attributes: Mapping[str, Any]) -> Actions:
+def _actions(attributes: Mapping[str, Any]) -> ActionSpace:
     """Ask the environment what it takes, and refuse one that is no longer what the dataset was collected from."""
     world = world_of(attributes, 1)
     try:
@@ -164,12 +165,12 @@ def _actions(attributes: Mapping[str, Any]) -> Actions:
                     f"{attributes['environment']} has {name} {value}, and the dataset was collected with {recorded}",
                     hint="collect, extract and probe again, or install the version of the environment that the dataset came from",
                 )
-        return Actions.of(world)
+        return ActionSpace.of(world)
     finally:
         world.close()
 
 
-def _check_recorded_actions(config: TrainConfig, actions: Actions, store: Store) -> None:
+def _check_recorded_actions(config: TrainConfig, actions: ActionSpace, store: Store) -> None:
     """Refuse to learn offline from actions that the environment does not take, or from none."""
     column, values = store.columns["action"], store.index("action")
     hint = "--mode online acts for itself"

@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from layerscout import settings
 from layerscout.cache import records
 from layerscout.cache.records import Arm, Budget, Run, RunRecord
 from layerscout.extract.device import cores, torch_threads
@@ -15,35 +14,35 @@ from layerscout.progress import SILENT, Reporter
 from layerscout.report import tables
 from layerscout.rl.agents.base import Agent
 from layerscout.rl.arms import CLIPS, PIXELS, ArmSpec
-from layerscout.rl.comparison.groups import Group, Setting, feature_groups
+from layerscout.rl.comparison.groups import ComparisonSetting, RunGroup, feature_groups
 from layerscout.rl.comparison.in_loop import in_loop_groups
 from layerscout.rl.config import TrainConfig
-from layerscout.rl.loops.learning import History, Saved, final_mean
+from layerscout.rl.loops.learning import GroupCheckpoint, LearningHistory, final_mean
 from layerscout.rl.loops.log import Log
-from layerscout.rl.plan import KEY, Plan, plan
+from layerscout.rl.plan import KEY, TrainPlan, plan
 from layerscout.rl.seeing.filming import film, save_film
 from layerscout.rl.seeing.rollouts import Stage, random_return
 from layerscout.worlds.pixels import side_by_side, world_of
 
-__all__ = ["Plan", "plan", "run"]
+__all__ = ["TrainPlan", "plan", "run"]
 
 
-def run(planned: Plan, reporter: Reporter = SILENT) -> RunRecord:
+def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     """Train every group that is not finished, then write runs.json and the tables; the same command continues after a kill."""
-    config = planned.config
-    attributes = planned.arms[0].store.manifest.provenance["dataset_attributes"]
+    config = plan.config
+    attributes = plan.arms[0].store.manifest.provenance["dataset_attributes"]
 
     def make_world(copies: int) -> Any:
         return world_of(attributes, copies)
 
-    setting = Setting(config, make_world, planned.actions)
-    settings.save(config, config.out / "settings.json")
+    setting = ComparisonSetting(config, make_world, plan.actions)
+    records.save_settings(config, config.out / "settings.json")
     arms: list[Arm] = []
     runs: list[Run] = []
     with torch_threads(cores(config.threads)):
-        groups = (in_loop_groups if config.mode == "in-loop" else feature_groups)(planned.arms, setting)
+        groups = (in_loop_groups if config.mode == "in-loop" else feature_groups)(plan.arms, setting)
         for group in groups:
-            part = _finished(config.out / group.name) or _train(group, setting, planned, reporter)
+            part = _finished(config.out / group.name) or _train(group, setting, plan, reporter)
             arms.extend(part.arms)
             runs.extend(part.runs)
     record = RunRecord(
@@ -66,17 +65,17 @@ def _finished(folder: Path) -> RunRecord | None:
     return records.load(RunRecord, folder / "result.json") if (folder / "result.json").exists() else None
 
 
-def _train(group: Group, setting: Setting, planned: Plan, reporter: Reporter) -> RunRecord:
-    config = planned.config
+def _train(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporter: Reporter) -> RunRecord:
+    config = plan.config
     folder = config.out / group.name
     folder.mkdir(parents=True, exist_ok=True)
-    records.write_atomic(folder / KEY, planned.key.encode())
-    saved = Saved(folder / "checkpoint.npz", planned.key)
+    records.write_atomic(folder / KEY, plan.key.encode())
+    saved = GroupCheckpoint(folder / "checkpoint.npz", plan.key)
     runs = len(group.arms) * config.seeds
     total = (config.updates if config.mode == "offline" else config.steps) * runs
     unit = "updates" if config.mode == "offline" else "steps"
     names = [(arm.name, seed) for arm in group.arms for seed in setting.seeds]
-    facts = {"environment": config.environment, "mode": config.mode, "algorithm": planned.algorithm}
+    facts = {"environment": config.environment, "mode": config.mode, "algorithm": plan.algorithm}
     log = Log(names, folder, tensorboard=config.tensorboard, wandb=config.wandb, facts=facts)
     with closing(log), reporter.task(f"train {group.name} ({runs} runs, {config.mode})", total, unit) as task:
         agent, history, stage = group.learn(saved, log, task)
@@ -96,7 +95,7 @@ def _train(group: Group, setting: Setting, planned: Plan, reporter: Reporter) ->
     return part
 
 
-def _film(group: Group, agent: Agent, stage: Stage, config: TrainConfig, reporter: Reporter) -> None:
+def _film(group: RunGroup, agent: Agent, stage: Stage, config: TrainConfig, reporter: Reporter) -> None:
     """Save films of the first seeds of every arm that did not fail."""
     runs = [arm * config.seeds + seed for arm in range(len(group.arms)) for seed in range(min(config.videos, config.seeds))]
     runs = [run for run in runs if not agent.failed[run]]
@@ -105,7 +104,7 @@ def _film(group: Group, agent: Agent, stage: Stage, config: TrainConfig, reporte
         reporter.say(f"film: {save_film(pictures, config.out / 'videos' / f'{arm.folder}-{run % config.seeds}')}")
 
 
-def _arm(arm: ArmSpec, first_run: int, agent: Agent, history: History, spent: tuple[float, float]) -> Arm:
+def _arm(arm: ArmSpec, first_run: int, agent: Agent, history: LearningHistory, spent: tuple[float, float]) -> Arm:
     """``wall_seconds`` is that of the group, whose arms train side by side; CPU time is shared equally among them."""
     return Arm(
         name=arm.name,
@@ -118,7 +117,7 @@ def _arm(arm: ArmSpec, first_run: int, agent: Agent, history: History, spent: tu
         budget=Budget(
             environment_steps=history.environment_steps,
             updates=agent.updates,
-            trainable_parameters=int(agent.online.trainable_parameters()[first_run]),
+            trainable_parameters=int(agent.trainable_parameters()[first_run]),
             flops=float(agent.updates * int(agent.update_flops()[first_run])),
             backbone_clips=0 if arm.layer in {PIXELS, CLIPS} else history.backbone_clips,
             wall_seconds=round(spent[0], 2),
@@ -127,7 +126,7 @@ def _arm(arm: ArmSpec, first_run: int, agent: Agent, history: History, spent: tu
     )
 
 
-def _runs(arms: Sequence[ArmSpec], seeds: Sequence[int], agent: Agent, history: History) -> list[Run]:
+def _runs(arms: Sequence[ArmSpec], seeds: Sequence[int], agent: Agent, history: LearningHistory) -> list[Run]:
     runs = []
     for number, (arm, seed) in enumerate((arm, seed) for arm in arms for seed in seeds):
         reason = agent.reasons.get(number, "")

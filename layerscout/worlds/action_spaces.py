@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from layerscout.errors import DataError, UsageError
 
 
-class Actions(Protocol):
+class ActionAdapter(Protocol):
     """What an environment takes, in our words. ``count`` is 0 for vectors, ``dimensions`` is 0 for choices."""
 
     @property
@@ -26,7 +26,7 @@ class Actions(Protocol):
 
 
 @dataclass(frozen=True)
-class Choice:
+class DiscreteAdapter:
     """One of ``count`` actions; the environment calls the first one ``first``."""
 
     count: int
@@ -38,7 +38,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Vector:
+class VectorAdapter:
     """A vector whose every component goes linearly from ``low`` (our -1) to ``high`` (our 1)."""
 
     low: Float[np.ndarray, "*shape"]
@@ -56,7 +56,7 @@ class Vector:
         return np.clip(scaled, self.low, self.high).astype(self.dtype)  # clip: rounding must not leave the space
 
 
-def of_space(environment_id: str, space: gymnasium.Space) -> Actions:
+def read_action_space(environment_id: str, space: gymnasium.Space) -> ActionAdapter:
     """Read a Gymnasium action space.
 
     Raises
@@ -65,16 +65,16 @@ def of_space(environment_id: str, space: gymnasium.Space) -> Actions:
         The space is neither ``Discrete`` nor a bounded ``Box`` of floating-point numbers.
     """
     if isinstance(space, gymnasium.spaces.Discrete):
-        return Choice(int(space.n), int(space.start))
+        return DiscreteAdapter(int(space.n), int(space.start))
     if isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        return bounded(environment_id, space.low, space.high, space.dtype)
+        return bounded_adapter(environment_id, space.low, space.high, space.dtype)
     raise UsageError(
         f"{environment_id} has actions that are neither one choice of n nor a vector of numbers ({space})",
         hint="layerscout takes Discrete and bounded Box actions; wrap the environment: docs/how-to/own-environment.md",
     )
 
 
-def bounded(environment_id: str, low: Any, high: Any, dtype: DTypeLike = np.float32) -> Vector:
+def bounded_adapter(environment_id: str, low: Any, high: Any, dtype: DTypeLike = np.float32) -> VectorAdapter:
     """Return the vector of actions between two bounds.
 
     Raises
@@ -90,7 +90,7 @@ def bounded(environment_id: str, low: Any, high: Any, dtype: DTypeLike = np.floa
             f"{environment_id} has unbounded actions ({which}); layerscout scales actions from [-1, 1]",
             hint="give the environment finite bounds, e.g. with gymnasium.wrappers.RescaleAction: docs/how-to/own-environment.md",
         )
-    return Vector(low, high, dtype)
+    return VectorAdapter(low, high, dtype)
 
 
 def check_vectors(name: str, actions: Any, copies: int, dimensions: int, live: np.ndarray) -> Float32[np.ndarray, "copy dimension"]:

@@ -18,7 +18,7 @@ from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.progress import SILENT, Reporter
 from layerscout.worlds.config import CollectConfig
 from layerscout.worlds.core import World, random_actions
-from layerscout.worlds.exploring import Policy, parse
+from layerscout.worlds.exploring import ExploratoryPolicy, parse_policy
 from layerscout.worlds.pixels import make_world
 from layerscout.worlds.playing import action_generator, episode_seed, play
 
@@ -27,11 +27,11 @@ FRAME_OVERHEAD = 200  # bytes that the file spends on a frame beside its pixels:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CollectPlan:
     """What ``run`` will do. ``bytes`` and ``seconds`` are estimates from the first steps of the first episodes."""
 
     config: CollectConfig
-    policy: Policy
+    policy: ExploratoryPolicy
     attributes: dict[str, Any]  # what the file says about itself: everything that decides its content
     complete: bool
     bytes: int
@@ -56,7 +56,7 @@ class Plan:
         }
 
 
-def plan(config: CollectConfig) -> Plan:
+def plan(config: CollectConfig) -> CollectPlan:
     """Say what ``run`` will do; writes nothing.
 
     Raises
@@ -66,7 +66,7 @@ def plan(config: CollectConfig) -> Plan:
     DataError
         The file exists and holds something else, or the environment does not start.
     """
-    policy = parse(config.policy)
+    policy = parse_policy(config.policy)
     with _world(config) as world:
         seeds = np.array([episode_seed(config.seed, episode) for episode in range(config.copies)], dtype=np.int64)
         world.reset(np.arange(config.copies), seeds)
@@ -83,7 +83,7 @@ def plan(config: CollectConfig) -> Plan:
         attributes = _attributes(config, world)
         complete = _is_complete(config.out, attributes)
         bytes_a_step, seconds_a_step = (0.0, 0.0) if complete else _pilot(world, config.seed)
-    return Plan(
+    return CollectPlan(
         config=config,
         policy=policy,
         attributes=attributes,
@@ -94,7 +94,7 @@ def plan(config: CollectConfig) -> Plan:
     )
 
 
-def run(plan: Plan, reporter: Reporter = SILENT) -> Path:
+def run(plan: CollectPlan, reporter: Reporter = SILENT) -> Path:
     """Collect what the plan says, or what is still missing of it, and return the file.
 
     The file is a function of the config alone: not of ``copies``, nor of how often the run was interrupted.
@@ -138,7 +138,7 @@ def _attributes(config: CollectConfig, world: World) -> dict[str, Any]:
     }
 
 
-def _require_space(plan: Plan, steps_there: int) -> None:
+def _require_space(plan: CollectPlan, steps_there: int) -> None:
     """Refuse when the missing parts and then the whole file beside them do not fit."""
     needed = plan.bytes * (2 - min(1.0, steps_there / plan.config.steps))
     if needed > plan.free_bytes:

@@ -15,7 +15,7 @@ from layerscout.errors import UsageError
 FORMS = "random | random:K | epsilon:E | epsilon:E:K | noise:S"
 
 
-class Choice(NamedTuple):
+class ExploratoryStep(NamedTuple):
     """What a policy wants at one step: an action, or the scripted expert's action with something added to it."""
 
     asks_expert: bool
@@ -30,7 +30,7 @@ class Choice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Policy:
+class ExploratoryPolicy:
     """A mixture of a scripted expert and random actions that are held for a while.
 
     ``randomness`` is the long-run share of steps with a random action, in [0, 1]; 1 needs no expert. ``hold`` is the
@@ -47,7 +47,7 @@ class Policy:
         """Whether some step may ask the expert."""
         return self.randomness < 1.0
 
-    def choices(self, action_count: int, generator: np.random.Generator, dimensions: int = 0) -> Iterator[Choice]:
+    def draw_steps(self, action_count: int, generator: np.random.Generator, dimensions: int = 0) -> Iterator[ExploratoryStep]:
         """Yield one choice a step, without end.
 
         Random actions are uniform: one of ``action_count``, or a vector of ``dimensions`` numbers in [-1, 1].
@@ -57,14 +57,14 @@ class Policy:
         begin = self.randomness / (self.randomness + self.hold * (1.0 - self.randomness))
         while True:
             if begin < 1.0 and generator.random() >= begin:
-                yield Choice(True, generator.normal(0.0, self.noise, dimensions).astype(np.float32) if self.noise else 0)
+                yield ExploratoryStep(True, generator.normal(0.0, self.noise, dimensions).astype(np.float32) if self.noise else 0)
                 continue
             action = generator.uniform(-1.0, 1.0, dimensions).astype(np.float32) if dimensions else int(generator.integers(action_count))
             for _ in range(1 if self.hold == 1.0 else int(generator.geometric(1.0 / self.hold))):
-                yield Choice(False, action)
+                yield ExploratoryStep(False, action)
 
 
-def parse(text: str) -> Policy:
+def parse_policy(text: str) -> ExploratoryPolicy:
     """Read a policy's name.
 
     ``random``: every action is drawn anew. ``random:K``: each drawn action is held for K steps on average.
@@ -96,7 +96,7 @@ def parse(text: str) -> Policy:
         raise _wrong(text, f"E = {randomness} is outside [0, 1]")
     if not 1.0 <= hold < float("inf"):
         raise _wrong(text, f"K = {hold} is below 1 or not finite")
-    return Policy(randomness, hold, noise)
+    return ExploratoryPolicy(randomness, hold, noise)
 
 
 def _wrong(text: str, why: str) -> UsageError:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from layerscout.cache.dataset.trajectories import Episode
 from layerscout.errors import DataError
 from layerscout.worlds.core import StepOutcome, World
-from layerscout.worlds.exploring import Choice, Policy
+from layerscout.worlds.exploring import ExploratoryPolicy, ExploratoryStep
 
 WAITING = 4  # times copies: how many episodes may be begun or held in memory while an earlier one still runs
 LONGEST = 10_000  # steps: an episode longer than this and than all the steps asked for is taken for endless
@@ -36,7 +36,7 @@ class _Recording:
     """An episode while it is being played."""
 
     number: int
-    choices: Iterator[Choice]
+    choices: Iterator[ExploratoryStep]
     frames: list[NDArray[np.uint8]] = field(default_factory=list)
     states: list[NDArray[np.float32]] = field(default_factory=list)
     actions: list[int | NDArray[np.float32]] = field(default_factory=list)
@@ -59,7 +59,7 @@ class _Recording:
         )
 
 
-def play(world: World, policy: Policy, seed: int, steps: int, first: int = 0, already: int = 0) -> Iterator[Episode]:
+def play(world: World, policy: ExploratoryPolicy, seed: int, steps: int, first: int = 0, already: int = 0) -> Iterator[Episode]:
     """Yield episodes ``first``, ``first`` + 1, … until all of them have ``steps`` steps together.
 
     Parameters
@@ -89,7 +89,7 @@ def play(world: World, policy: Policy, seed: int, steps: int, first: int = 0, al
         # an episode is begun only while the steps known of all earlier ones do not suffice
         starting = free[: max(0, due + WAITING * world.copies - begun)] if known < steps else []
         for copy in starting:
-            choices = policy.choices(world.action_count, action_generator(seed, begun), world.action_dimensions)
+            choices = policy.draw_steps(world.action_count, action_generator(seed, begun), world.action_dimensions)
             running[copy] = _Recording(begun, choices)
             begun += 1
         if starting:

@@ -18,11 +18,12 @@ import obstore
 import pytest
 
 from layerscout.cache.catalog.verification import verify
+from layerscout.cache.opening import open_store
 from layerscout.cache.remote.bucket import ObjectPlace
 from layerscout.cache.remote.place import FolderPlace, Place, open_place
 from layerscout.cache.remote.published import find
 from layerscout.cache.remote.transfer import pull, push
-from layerscout.cache.store import Store, open_store
+from layerscout.cache.store import Store
 from layerscout.cache.testing import SmallStore
 from layerscout.errors import DataError
 

@@ -16,11 +16,12 @@ from layerscout.cache import manifest as manifests
 from layerscout.cache.catalog.details import details
 from layerscout.cache.catalog.entries import Entry, entries, find, held, remote_entries
 from layerscout.cache.catalog.query import KEYS, byte_count, condition, duration, select
-from layerscout.cache.catalog.references import pin, references, remove_name, unpin
+from layerscout.cache.catalog.references import pin, references, unpin
 from layerscout.cache.identity import canonical, identity_digest
 from layerscout.cache.layout import LayerSpec, StoreLayout
+from layerscout.cache.naming import name_store, remove_name
 from layerscout.cache.root import checked_root, tree_bytes
-from layerscout.cache.store import Store, name_store
+from layerscout.cache.store import Store
 from layerscout.errors import DataError, UsageError
 
 

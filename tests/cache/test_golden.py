@@ -19,7 +19,8 @@ from identity_by_hand import make_identity
 
 from layerscout.cache.catalog.verification import verify
 from layerscout.cache.layout import STANDARD_COLUMNS, ColumnSpec
-from layerscout.cache.store import LayerSpec, Store, open_store
+from layerscout.cache.opening import open_store
+from layerscout.cache.store import LayerSpec, Store
 from layerscout.cache.writing.writer import StoreWriter
 
 FOLDER = Path(__file__).parent / "golden"

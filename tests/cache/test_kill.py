@@ -26,7 +26,8 @@ from identity_by_hand import make_identity
 import layerscout
 from layerscout.cache import files, manifest
 from layerscout.cache.catalog import prune
-from layerscout.cache.store import LayerSpec, Store, find_store
+from layerscout.cache.opening import find_store
+from layerscout.cache.store import LayerSpec, Store
 from layerscout.cache.writing import staging
 from layerscout.cache.writing.writer import StoreWriter
 

@@ -15,11 +15,13 @@ import obstore
 import pytest
 from backends import S3, open_object_place, s3_server
 
+from layerscout.cache.naming import name_store
+from layerscout.cache.opening import open_store
 from layerscout.cache.remote import place
 from layerscout.cache.remote.mirror import Mirror, skeleton
 from layerscout.cache.remote.published import content_folder
 from layerscout.cache.remote.transfer import plan_pull, pull, push
-from layerscout.cache.store import Store, name_store, open_store
+from layerscout.cache.store import Store
 from layerscout.cache.testing import SmallStore, made_up
 from layerscout.errors import DataError
 
@@ -129,7 +131,7 @@ def test_a_layer_that_comes_damaged_is_an_error_and_gets_no_name(url, tmp_path):
 READER = """
 import os, sys
 os.fsync = lambda descriptor: None
-from layerscout.cache.store import open_store
+from layerscout.cache.opening import open_store
 store = open_store(sys.argv[1], sys.argv[2])
 print(store.layer("blocks.0").all().tobytes().hex())
 """

@@ -16,7 +16,8 @@ from identity_by_hand import make_identity
 
 from layerscout.cache.catalog.verification import verify
 from layerscout.cache.layout import STANDARD_COLUMNS, ColumnSpec
-from layerscout.cache.store import LayerSpec, Store, find_store
+from layerscout.cache.opening import find_store
+from layerscout.cache.store import LayerSpec, Store
 from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import DataError
 

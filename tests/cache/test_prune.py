@@ -20,7 +20,8 @@ import pytest
 from layerscout.cache.catalog import trash
 from layerscout.cache.catalog.prune import beside, delete, plan_prune, plan_rm
 from layerscout.cache.catalog.references import pin
-from layerscout.cache.store import Store, name_store
+from layerscout.cache.naming import name_store
+from layerscout.cache.store import Store
 from layerscout.errors import DataError
 
 DAY = 86400.0
@@ -301,6 +302,11 @@ def test_prune_sweeps_the_attempts_of_dead_processes_and_no_store(make, example,
         ({"host": "another", "age": 1000}, False),
         ({"host": "another", "age": 1000, "file_age": 10}, True),  # its clock is wrong: the file system saw a heartbeat just now
         ({"host": "another", "age": 10, "file_age": 1000}, True),
+        ({"host": "another", "age": -60}, True),  # two clocks never agree
+        ({"host": "another", "age": -400}, False),
+        ({"host": "another", "age": -1e9, "file_age": 10}, False),
+        ({"host": "another", "age": 1000, "file_age": -400}, False),
+        ({"host": "another", "age": 1000, "file_age": -60}, True),
     ],
     ids=str,
 )

@@ -19,7 +19,8 @@ from identity_by_hand import make_identity
 import layerscout
 from layerscout.cache.catalog import prune
 from layerscout.cache.catalog.verification import verify
-from layerscout.cache.store import LayerSpec, Store, find_store
+from layerscout.cache.opening import find_store
+from layerscout.cache.store import LayerSpec, Store
 from layerscout.cache.writing import staging
 from layerscout.cache.writing.writer import StoreWriter
 

@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 
 from layerscout.cache.files import write_file
 from layerscout.cache.fingerprint import misfit_of_file
-from layerscout.cache.remote import bucket
+from layerscout.cache.opening import open_store
+from layerscout.cache.remote import assembly, bucket, transfer
 from layerscout.cache.remote.arrival import receive
 from layerscout.cache.remote.place import open_place
 from layerscout.cache.remote.published import content_folder, list_remote
 from layerscout.cache.remote.transfer import plan_pull, plan_push, pull, push
-from layerscout.cache.store import Store, open_store
+from layerscout.cache.store import Store
 from layerscout.cache.testing import made_up
 from layerscout.errors import BudgetError, DataError
 
@@ -192,6 +193,21 @@ def test_a_store_that_is_damaged_here_is_not_published(url, store, tmp_path):
     with pytest.raises(DataError, match="not whole here"):
         push(store, url)
     assert list_remote(url) == []
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+@pytest.mark.parametrize("place", ["bucket", "folder"])
+def test_a_store_that_is_deleted_while_it_is_pushed_is_said_to_be_deleted(url, store, tmp_path, monkeypatch, when, place):
+    target = url if place == "bucket" else str(tmp_path / "folder")
+    if when == "before":
+        shutil.rmtree(store.path)
+    else:  # right before its first file is read
+        module, name = (transfer, "misfit_of_file") if place == "bucket" else (assembly, "receive")
+        read = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *arguments: shutil.rmtree(store.path, ignore_errors=True) or read(*arguments))
+    with pytest.raises(DataError, match="was deleted here while it was pushed"):
+        push(store, target)
+    assert place == "folder" or list_remote(url) == []
 
 
 def test_a_wrong_object_is_replaced_while_nothing_is_published(url, store, tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -16,8 +18,13 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from layerscout.cache import reader as readers
+from layerscout.cache.catalog.verification import verify
 from layerscout.cache.layout import ArrayLayout, StoreLayout, planned_bytes
-from layerscout.cache.store import LayerSpec, Store, default_root, find_store, name_store, open_store
+from layerscout.cache.naming import name_store
+from layerscout.cache.opening import find_store, open_store
+from layerscout.cache.root import default_root
+from layerscout.cache.store import LayerSpec, Store
 from layerscout.errors import DataError, UsageError
 
 LAYER = "transformer_blocks.3"
@@ -174,6 +181,43 @@ def test_every_flipped_byte_of_the_data_is_noticed(store):
                 read_everything(Store.open(store.path))
         path.write_bytes(intact)
     read_everything(Store.open(store.path))
+
+
+def test_a_mapped_chunk_that_changes_in_place_is_noticed_whatever_its_time_of_writing_says(store):
+    """A program can set when a file was written, and no program when it was changed."""
+    reader = store.layer(next(iter(store.specs)))
+    path, rows = reader.store / reader.objects[0].path, np.array([1, 0])
+    before = reader.rows(rows)
+    np.testing.assert_array_equal(reader.rows(rows), before)
+    times = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"\x01\x02")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert path.stat().st_mtime_ns == times.st_mtime_ns
+    with pytest.raises(DataError, match=f"{path} is damaged"):
+        reader.rows(rows)
+
+
+def test_what_this_machine_lacks_is_no_damage(store, monkeypatch):
+    """Nobody deletes a store because too many files were open."""
+    reader = store.layer(next(iter(store.specs)))
+
+    def none_left(*arguments, **options):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    for place, name, call in (
+        (readers, "FileIO", lambda: reader.read(0, 1)),
+        (os, "stat", lambda: reader.rows(np.array([0]))),
+        (Path, "read_bytes", lambda: Store.open(store.path)),
+        (Path, "open", lambda: verify(store.path)),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, none_left)
+            if name == "stat":  # which the reader asks before it maps a chunk, and again when it reads it instead
+                patch.setattr(readers.np, "fromfile", none_left)
+            with pytest.raises(OSError, match="Too many open files") as failed:
+                call()
+        assert failed.value.errno == errno.EMFILE
 
 
 @pytest.mark.parametrize("change", ["delete", "truncate", "empty", "extend"])

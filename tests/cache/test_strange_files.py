@@ -15,13 +15,15 @@ import google_crc32c
 import h5py
 import numpy as np
 import pytest
+from hdf5_edits import edited
 
 import layerscout
 from layerscout.cache import manifest as manifests
 from layerscout.cache.catalog.verification import verify
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.dataset.trajectories import Trajectories, TrajectoryWriter
-from layerscout.cache.store import Store, find_store, open_store
+from layerscout.cache.opening import find_store, open_store
+from layerscout.cache.store import Store
 from layerscout.errors import DataError
 
 LAYER, MEGABYTE = "transformer_blocks.3", 10**6
@@ -367,7 +369,7 @@ REASONS = {  # those that a right digest would not give away
 
 @pytest.mark.parametrize("name", STRANGE)
 def test_strange_trajectory_files_are_refused(data, name):
-    with h5py.File(data, "r+") as file:
+    with edited(data) as file:
         STRANGE[name](file)
     reason = next((words for start, words in REASONS.items() if name.startswith(start)), "")
     with little_memory(), pytest.raises(DataError, match=rf"data\.h5.*{reason}"), Trajectories(data) as trajectories:
@@ -378,7 +380,7 @@ def test_strange_trajectory_files_are_refused(data, name):
 def test_another_file_is_not_even_opened(data, tmp_path):
     """Whoever opens this pipe waits for ever."""
     os.mkfifo(tmp_path / "pipe.h5")
-    with h5py.File(data, "r+") as file:
+    with edited(data) as file:
         link(f"{FIRST}/rewards", h5py.ExternalLink(str(tmp_path / "pipe.h5"), "/x"))(file)
     with pytest.raises(DataError, match="'rewards' is a link"):
         Trajectories(data)

@@ -10,10 +10,11 @@ from backends import open_object_place
 
 from layerscout.cache.files import write_file
 from layerscout.cache.manifest import digest_of
+from layerscout.cache.opening import open_store
 from layerscout.cache.remote.arrival import receive
 from layerscout.cache.remote.published import list_remote
 from layerscout.cache.remote.transfer import pull, push
-from layerscout.cache.store import Store, open_store
+from layerscout.cache.store import Store
 from layerscout.cache.testing import made_up
 from layerscout.errors import DataError
 

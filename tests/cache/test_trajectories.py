@@ -13,11 +13,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from hdf5_edits import edited, resealed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layerscout.cache.dataset.trajectories import Episode, Trajectories, TrajectoryWriter
-from layerscout.cache.temporaries import ABANDONED_SECONDS, temporary_name
+from layerscout.cache.durable import ABANDONED_SECONDS, temporary_name
 from layerscout.errors import DataError, UsageError
 
 ATTRIBUTES = {"environment": "layerscout/Grid-v0", "action_count": 5, "policy": "random", "seed": 0, "frame_skip": None}
@@ -224,7 +225,7 @@ def test_only_what_dead_processes_left_is_cleared(tmp_path, monkeypatch, place, 
         if owner == "dead":
             patch.setattr(os, "getpid", lambda: process)
         if owner.startswith("elsewhere"):
-            patch.setattr("layerscout.cache.temporaries.gethostname", lambda: "another-machine")
+            patch.setattr("layerscout.cache.durable.gethostname", lambda: "another-machine")
         torn = temporary_name(target)
     torn.write_bytes(b"half")
     if owner == "elsewhere long ago":
@@ -287,7 +288,7 @@ def test_digest_depends_on_the_arrays_alone(tmp_path, path, episodes):
     assert digest.startswith("sha256:")
     assert len(digest) == 71
     other = record(tmp_path / "elsewhere.h5", episodes, part_episodes=5, attributes={"policy": "another"})
-    with h5py.File(other, "r+") as file:  # the same numbers, stored in another way
+    with edited(other) as file:  # the same numbers, stored in another way
         frames = file["episodes/000000/frames"][:]
         del file["episodes/000000/frames"]
         file["episodes/000000/frames"] = frames
@@ -365,7 +366,7 @@ def test_missing_and_truncated_files(tmp_path, path):
     data = path.read_bytes()
     for size in (0, 100, len(data) // 2, len(data) - 1):
         path.write_bytes(data[:size])
-        with pytest.raises(DataError, match=r"data\.h5 is truncated or not an HDF5 file"):
+        with pytest.raises(DataError, match=r"data\.h5 is truncated or"):
             Trajectories(path)
 
 
@@ -398,7 +399,7 @@ def replace_field(file: h5py.File, name: str, value: np.ndarray) -> None:
     ],
 )
 def test_opening_names_the_episode_and_field_that_break_the_format(path, damage, message):
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         damage(file)
     with pytest.raises(DataError, match=message) as caught:
         Trajectories(path)
@@ -406,7 +407,7 @@ def test_opening_names_the_episode_and_field_that_break_the_format(path, damage,
 
 
 def test_changed_values_are_noticed(path, episodes):
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["episodes/000001/actions"][0] += 1
     with Trajectories(path) as data:
         assert_same(data.episode(0), episodes[0])
@@ -422,6 +423,7 @@ def test_damaged_compressed_frames_are_noticed(path):
     data = bytearray(path.read_bytes())
     data[where.byte_offset + where.size // 2] ^= 0xFF
     path.write_bytes(data)
+    resealed(path)
     with Trajectories(path) as trajectories, pytest.raises(DataError, match="episode 2"):
         trajectories.episode(2)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from layerscout.cache.durable import FUTURE_SECONDS
 from layerscout.cache.store import LayerSpec, Store
 from layerscout.cache.writing import staging
 from layerscout.cache.writing.writer import StoreWriter
@@ -200,6 +201,37 @@ def test_without_hard_links_the_units_of_the_dead_are_moved_and_those_of_the_liv
     assert writer.pending() == [1]
     example.write(writer, [1])
     np.testing.assert_array_equal(writer.commit({}).layer(LAYER).all(), example.layers[LAYER])
+
+
+@pytest.mark.parametrize("clock", [-60.0, 60.0])
+def test_a_clock_that_is_a_little_ahead_is_believed(example, root, begun, clock):
+    lease(begun, host="elsewhere", time=time.time() + clock)
+    example.store(root)
+    assert attempts(root) == [begun]
+
+
+def test_a_heartbeat_from_the_future_keeps_nothing(example, root, begun):
+    lease(begun, host="elsewhere", time=time.time() + FUTURE_SECONDS + 60)
+    example.store(root)
+    assert attempts(root) == []
+
+
+def test_a_writer_whose_work_was_deleted_stops_at_once(example, root):
+    writer = example.open(root)
+    example.write(writer, [0])
+    shutil.rmtree(attempts(root)[0])
+    with pytest.raises(DataError, match="was deleted while it was worked in"):
+        writer.beat()
+    with pytest.raises(DataError, match="was deleted while it was worked in"):
+        example.write(writer, [1])
+    with pytest.raises(DataError, match="was deleted while it was worked in"):
+        writer.write_passport("blocks.0", b"{}", b"x")
+    assert not [path for path in root.rglob("*") if path.is_file()]
+    other = example.store(root)  # published by another process meanwhile: nothing is lost, so nothing is said
+    writer.beat()
+    example.write(writer, [1, 2])
+    writer.write_passport("blocks.0", b"{}", b"x")
+    assert writer.commit({}).manifest == other.manifest
 
 
 def test_released_attempt_is_free(example, root):

@@ -9,7 +9,7 @@ import golden
 import torch
 
 from layerscout.extract.backbones.base import Backbone
-from layerscout.extract.backbones.denoisers.denoiser import LatentBackbone
+from layerscout.extract.backbones.networks.latent_backbone import LatentBackbone
 
 CPU = torch.device("cpu")
 

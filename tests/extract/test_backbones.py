@@ -18,12 +18,12 @@ from layerscout import registry
 from layerscout.errors import UsageError
 from layerscout.extract.backbones import synthetic, tiny, transnet
 from layerscout.extract.backbones.base import Backbone
-from layerscout.extract.backbones.denoisers import cogvideox
+from layerscout.extract.backbones.denoisers import family as denoiser_family
+from layerscout.extract.backbones.encoders import encoders
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.loaded import fixed_noise
-from layerscout.extract.checkpoints import tensor_values
+from layerscout.extract.backbones.networks import cogvideox
 from layerscout.extract.checkpoints import transformers_folder as transformers_checkpoint
-from layerscout.extract.checkpoints.checkpoint_weights import CheckpointWeights
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.pooling import parse, width
 
@@ -94,9 +94,9 @@ def test_it_describes_itself_without_weights(family, monkeypatch):
         (tiny, "new_model"),
         (synthetic, "_modules"),
         (cogvideox, "load_model"),
-        (CheckpointWeights, "digest"),
+        (denoiser_family, "weights_digest"),
         (transformers_checkpoint, "load"),
-        (tensor_values, "read_tensor"),
+        (encoders, "weights_digest"),
         (transnet, "_weights"),
     ]:
         monkeypatch.setattr(target, name, poisoned)

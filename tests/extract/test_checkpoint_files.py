@@ -15,11 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.denoisers import prompts
 from layerscout.extract.backbones.finding import find_backbone
-from layerscout.extract.checkpoints.byte_ranges import FolderSource
-from layerscout.extract.checkpoints.checkpoint import CheckpointFolder, open_checkpoint
-from layerscout.extract.checkpoints.checkpoint_weights import CheckpointWeights
+from layerscout.extract.backbones.networks.text import load_text
+from layerscout.extract.checkpoints.folder import WEIGHTS, fetch, weight_files, weights_digest
 from layerscout.extract.checkpoints.loading import load_model
 from layerscout.extract.checkpoints.without_memory import without_memory
 
@@ -50,14 +48,6 @@ def transformer(folder, dtype=torch.float32):
     from diffusers import WanTransformer3DModel
 
     return load_model(WanTransformer3DModel, folder / "transformer", dtype)
-
-
-INDEX = "diffusion_pytorch_model.safetensors.index.json"
-
-
-def weight_files(folder):
-    """The files that are loaded."""
-    return [folder / name for name in CheckpointFolder(FolderSource(folder)).weights().files]
 
 
 # --- loading
@@ -143,9 +133,9 @@ def test_a_model_in_memory_does_not_change_with_its_file(broken):
 
 
 def test_a_pickled_shard_is_refused(broken):
-    index = broken / "transformer" / INDEX
+    index = broken / "transformer" / f"{WEIGHTS}.index.json"
     index.write_text(index.read_text().replace(".safetensors", ".bin"))
-    with pytest.raises(DataError, match="is not the name of a safetensors file"):
+    with pytest.raises(DataError, match="is not safetensors"):
         weight_files(broken / "transformer")
 
 
@@ -156,7 +146,7 @@ def test_a_missing_shard_is_named(broken):
         find_backbone(f"wan:{broken}", SMALL).load(laws.CPU)
 
 
-def test_a_digest_is_of_the_files_that_are_there(broken):
+def test_a_digest_is_remembered_until_a_file_changes(broken):
     backbone = find_backbone(f"wan:{broken}", SMALL)
     before = backbone.weights_digest()
     assert backbone.weights_digest() == before
@@ -164,12 +154,12 @@ def test_a_digest_is_of_the_files_that_are_there(broken):
     weights = load_file(file)
     name = next(iter(weights))
     save_file(weights | {name: weights[name] + 1}, file, metadata={"format": "pt"})
-    assert find_backbone(f"wan:{broken}", SMALL).weights_digest() != before
+    assert backbone.weights_digest() != before
 
 
 def test_both_libraries_names_are_known(wan):
     assert [file.name for file in weight_files(wan / "text_encoder")] == ["model.safetensors"]
-    assert CheckpointWeights(open_checkpoint(str(wan)), ("text_encoder",)).known_digest().startswith("sha256:")
+    assert weights_digest([wan / "text_encoder"]).startswith("sha256:")
 
 
 def test_an_encoder_that_lacks_weights_is_refused(broken):
@@ -178,7 +168,15 @@ def test_an_encoder_that_lacks_weights_is_refused(broken):
     del weights["encoder.block.1.layer.0.SelfAttention.q.weight"]
     save_file(weights, file, metadata={"format": "pt"})
     with pytest.raises(DataError, match=r"lacks 1 weights .*block\.1\.layer\.0\.SelfAttention\.q\.weight"):
-        prompts.load("empty", broken, 4, tiny.TEXT_WIDTH)
+        load_text("empty", broken, 4, tiny.TEXT_WIDTH)
+
+
+def test_a_hub_id_is_asked_for_files_and_folders(monkeypatch, wan):
+    asked = []
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda source, **how: asked.append(how["allow_patterns"]) or str(wan))
+    fetch("someone/something", ("model_index.json", "transformer"), weights=False)
+    fetch("someone/something", ("model_index.json", "transformer"), weights=True)
+    assert asked == [["model_index.json", "transformer/*.json"], ["model_index.json", "transformer/*"]]
 
 
 # --- text
@@ -195,8 +193,8 @@ def test_the_empty_prompt_is_what_the_pipelines_make_of_it(wan, cogvideox, capfd
     passed = CogVideoXPipeline(tokenizer, t5, None, None, None)._get_t5_prompt_embeds("", max_sequence_length=6, device=laws.CPU)
     masked, mask = LTXPipeline(None, None, t5, tokenizer, None)._get_t5_prompt_embeds("", max_sequence_length=6, device=laws.CPU)
     capfd.readouterr()
-    zeroed = prompts.load("empty", wan, 6, tiny.TEXT_WIDTH, zero_padding=True)
-    whole = prompts.load("empty", cogvideox, 6, tiny.TEXT_WIDTH)
+    zeroed = load_text("empty", wan, 6, tiny.TEXT_WIDTH, zero_padding=True)
+    whole = load_text("empty", cogvideox, 6, tiny.TEXT_WIDTH)
     assert capfd.readouterr() == ("", ""), "no bar of another library on the screen"
     torch.testing.assert_close(zeroed.embedding, expected, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(whole.embedding, passed, atol=1e-6, rtol=1e-5)
@@ -225,7 +223,7 @@ def test_the_text_reaches_the_model_and_the_identity(family, length, request, tm
 def test_a_file_says_which_tokens_count(tmp_path):
     file = tmp_path / "text.safetensors"
     save_file({"prompt_embeds": torch.ones(1, 4, 8), "prompt_attention_mask": torch.tensor([[1, 1, 0, 0]])}, file)
-    text = prompts.load(str(file), tmp_path, 4, 8)
+    text = load_text(str(file), tmp_path, 4, 8)
     assert torch.equal(text.mask, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
     assert text.embedding.shape == (1, 4, 8)
 

@@ -9,8 +9,8 @@ import torch
 
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.store import Store
-from layerscout.extract.backbones.denoisers import cogvideox
 from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.networks import cogvideox
 from layerscout.extract.clips import clips_of
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.index import RowIndex
@@ -46,8 +46,8 @@ def config(data, tmp_path, checkpoints):
 @pytest.fixture
 def encoded(monkeypatch) -> list[int]:
     """How many clips the VAE has seen, batch by batch."""
-    whole, seen = cogvideox._CogVideoX.encode, []
-    monkeypatch.setattr(cogvideox._CogVideoX, "encode", lambda self, clip: seen.append(len(clip)) or whole(self, clip))
+    whole, seen = cogvideox.CogVideoX.encode, []
+    monkeypatch.setattr(cogvideox.CogVideoX, "encode", lambda self, clip: seen.append(len(clip)) or whole(self, clip))
     return seen
 
 
@@ -107,7 +107,7 @@ def test_other_numbers_inside_the_vae_are_other_latents(config):
 
 def test_a_run_that_is_stopped_after_the_latents_does_not_compute_them_again(config, encoded, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(cogvideox._CogVideoX, "denoise", lambda self, latents: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(cogvideox.CogVideoX, "denoise", lambda self, latents: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(plan(config(latents=True)))
     run(plan(config(latents=True)))

@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 
 from layerscout.cache.catalog.verification import verify
 from layerscout.cache.dataset.trajectories import Trajectories
+from layerscout.cache.opening import open_store
 from layerscout.cache.remote.mirror import Mirror
 from layerscout.cache.remote.transfer import pull, push
-from layerscout.cache.store import Store, open_store
+from layerscout.cache.store import Store
 from layerscout.cli import app
 from layerscout.errors import DataError
 from layerscout.extract.backbones.finding import find_backbone

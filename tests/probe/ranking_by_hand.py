@@ -9,7 +9,7 @@ import numpy as np
 
 from layerscout.cache.records import Choice, Confirmation, Estimate, LayerScore, RankedStore, Ranking, Selection
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.page.diagnostics import Key
 
 PENALTIES = (1e-7, 1e-5, 1e-3, 1e-1, 10.0)
@@ -20,7 +20,7 @@ class Example:
     """What ``page.render`` takes."""
 
     ranking: Ranking
-    evidence: dict[Key, Evidence]
+    evidence: dict[Key, LayerEvidence]
     selection: Selection
     config: ProbeConfig
     identities: dict[str, dict[str, Any]]
@@ -67,10 +67,10 @@ def layer(name: str, role: str, depth: int, share: float, store: str, label: str
     )
 
 
-def evidence_of(found: LayerScore, rewards: bool) -> Evidence:
+def load_evidence(found: LayerScore, rewards: bool) -> LayerEvidence:
     shares = np.arange(1, 257.0) ** -(1.0 + 0.3 * np.sin(found.depth))
     rise = np.array([-0.9, 0.3, 0.9, 1.0, 0.8])
-    return Evidence.model_construct(
+    return LayerEvidence.model_construct(
         name=found.name,
         role=found.role,
         depth=found.depth,
@@ -131,7 +131,7 @@ def example(layers: int = 8, stores: int = 1, rewards: bool = True, confirmed: i
     choice = Choice(kind="ranked", store_id=found[0].store_id, layer=found[0].name, rank=1, score=best)
     return Example(
         ranking,
-        {(one.store_id, one.role, one.name): evidence_of(one, rewards) for one in ranking.layers},
+        {(one.store_id, one.role, one.name): load_evidence(one, rewards) for one in ranking.layers},
         Selection(
             ranking="ranking.json",
             store_id=kept[0].store_id,

@@ -10,7 +10,7 @@ import numpy as np
 
 from layerscout.cache.layout import LayerSpec
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence.evidence import Evidence, measure
+from layerscout.probe.evidence.evidence import LayerEvidence, measure
 from layerscout.probe.moments.moments import accumulate
 from layerscout.probe.questions.splits import Split, split_episodes
 from layerscout.probe.questions.targets import Transitions, find_transitions
@@ -105,7 +105,7 @@ def prepare(columns: dict[str, np.ndarray], config: ProbeConfig) -> tuple[Transi
     return transitions, split_episodes(transitions.lengths, config.groups, config.folds, config.confirmation)
 
 
-def probe(layer: np.ndarray, columns: dict[str, np.ndarray], chunk_rows: int = 100, **settings: object) -> Evidence:
+def probe(layer: np.ndarray, columns: dict[str, np.ndarray], chunk_rows: int = 100, **settings: object) -> LayerEvidence:
     """Measure one layer held in memory."""
     config = ProbeConfig(store="memory", **settings)
     transitions, split = prepare(columns, config)

@@ -20,9 +20,9 @@ from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError, MissingExtraError, UsageError
 from layerscout.probe import cluster
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence.evidence import Evidence
-from layerscout.probe.plan import Plan, plan
-from layerscout.probe.work import conclude, evidence_of
+from layerscout.probe.evidence.evidence import LayerEvidence
+from layerscout.probe.plan import ProbePlan, plan
+from layerscout.probe.work import load_evidence, measure_layer
 
 distributed = pytest.importorskip("distributed", reason="comes with the extra 'cluster', and runs wherever that is installed")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of the workers that were killed
@@ -59,17 +59,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return commit(tmp_path_factory.mktemp("root"), memory, rows_per_chunk=8192)
 
 
-def planned(store: Store, out: Path, **settings: Any) -> Plan:
+def planned(store: Store, out: Path, **settings: Any) -> ProbePlan:
     return plan(ProbeConfig(store=store.id, root=store.path.parent.parent, out=out, shifts=3, **settings))
 
 
-def alone(store: Store, out: Path) -> list[Evidence]:
+def alone(store: Store, out: Path) -> list[LayerEvidence]:
     """The evidence of one process without partials."""
     work = planned(store, out, partials="never")
     for job in work.jobs:
-        if (blurred := conclude(work, job, "float32")) is not None:
-            assert conclude(work, job, "float64", blurred) is None
-    return [evidence_of(work, job) for job in work.jobs]
+        if (float32_effect := measure_layer(work, job, "float32")) is not None:
+            assert measure_layer(work, job, "float64", float32_effect) is None
+    return [load_evidence(work, job) for job in work.jobs]
 
 
 def test_killed_workers_change_nothing_but_time(scheduler: Any, store: Store, tmp_path: Path) -> None:

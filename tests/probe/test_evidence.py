@@ -17,7 +17,7 @@ from layerscout.probe.config import ProbeConfig
 from layerscout.probe.evidence.components import jackknife, transition_skill
 from layerscout.probe.evidence.evidence import measure
 from layerscout.probe.moments.moments import accumulate, moment_bytes
-from layerscout.probe.ranking.score import flags
+from layerscout.probe.ranking.score import layer_flags
 from layerscout.probe.solve.rank import effective_rank
 
 
@@ -50,7 +50,7 @@ def test_equal_rewards_and_absent_rewards_are_undefined(world) -> None:
         assert found.reward_r2 is None
         assert found.reward_r2_left is None
         assert found.reward_r2_shifted == ()
-        assert "REWARD_NULL" not in flags(found, 40)
+        assert "REWARD_NULL" not in layer_flags(found, 40)
         assert found.transition_r2 is not None
 
 

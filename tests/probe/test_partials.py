@@ -12,12 +12,12 @@ from synthetic_layers import MemoryStore, columns_of, controllable_state, with_r
 
 from layerscout.cache.store import Store
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.moments import rows, spans
-from layerscout.probe.moments.partials import Shelf
+from layerscout.probe.moments.partials import PartialsFolder
 from layerscout.probe.plan import plan
 from layerscout.probe.run import run_shard
-from layerscout.probe.work import conclude, evidence_of
+from layerscout.probe.work import load_evidence, measure_layer
 
 ROWS, LAYERS, SPANS = 672, 2, 6
 
@@ -47,12 +47,12 @@ def store_of(root: Path, count: int = ROWS, weights: str = "sha256:a") -> Store:
     return commit(root, memory, weights, rows_per_chunk=64)
 
 
-def measured(**settings: Any) -> list[Evidence]:
+def measured(**settings: Any) -> list[LayerEvidence]:
     """Evidence of every layer, without tables and pages."""
     planned = plan(ProbeConfig(**settings))
     for job in planned.pending:
-        assert conclude(planned, job, planned.config.precision) is None
-    return [evidence_of(planned, job) for job in planned.jobs]
+        assert measure_layer(planned, job, planned.config.precision) is None
+    return [load_evidence(planned, job) for job in planned.jobs]
 
 
 def kept(root: Path) -> dict[str, int]:
@@ -126,5 +126,7 @@ def test_sums_are_kept_where_they_take_less_than_half_of_their_rows(monkeypatch:
     monkeypatch.undo()  # spans as they are
     whole = spans.span_rows(width)
     for stop, keep, written in ((whole, "auto", True), (whole // 8, "auto", False), (whole // 8, "always", True), (whole, "never", False)):
-        chosen = spans.Moves(0, stop, *(np.zeros(0, dtype=int),) * 2, np.zeros((0, 4)), np.zeros((0, 51)), np.ones(25, dtype=bool))
-        assert Shelf(tmp_path, "ls1-a", keep).writes(chosen, width, 2 * width) is written
+        chosen = spans.SpanTransitions(
+            0, stop, *(np.zeros(0, dtype=int),) * 2, np.zeros((0, 4)), np.zeros((0, 51)), np.ones(25, dtype=bool)
+        )
+        assert PartialsFolder(tmp_path, "ls1-a", keep).writes(chosen, width, 2 * width) is written

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from synthetic_layers import columns_of, controllable_state, probe, with_reward
 
-from layerscout.probe.evidence.evidence import Evidence
-from layerscout.probe.ranking.score import flags, score, transition_gain
+from layerscout.probe.evidence.evidence import LayerEvidence
+from layerscout.probe.ranking.score import layer_flags, score, transition_gain
 
 EPISODES, STEPS, WIDTH = 120, 200, 64
 WEIGHTS = (0.45, 0.45, 0.10)
@@ -57,14 +57,14 @@ def world() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
 
 
 @cache
-def evidence(name: str) -> Evidence:
+def evidence(name: str) -> LayerEvidence:
     layers, columns = world()
     return probe(layers[name], columns, precision="float64")
 
 
 @pytest.mark.parametrize("name", RAISED)
 def test_each_flag_is_raised_where_it_must_be_and_nowhere_else(name: str) -> None:
-    assert set(flags(evidence(name), episodes=96)) == RAISED[name]
+    assert set(layer_flags(evidence(name), episodes=96)) == RAISED[name]
 
 
 @pytest.mark.parametrize("name", ["episode", "clock", "walk"])
@@ -131,7 +131,7 @@ def test_too_few_rows_and_episodes_are_flagged() -> None:
     rng = np.random.default_rng(0)
     columns = columns_of([9] * 6, rng)
     found = probe(rng.standard_normal((60, 8)).astype(np.float32), columns)
-    assert {"UNDERSAMPLED", "FEW_EPISODES"} <= set(flags(found, episodes=6))
+    assert {"UNDERSAMPLED", "FEW_EPISODES"} <= set(layer_flags(found, episodes=6))
     assert found.confirmation is None
 
 
@@ -139,5 +139,5 @@ def test_a_grid_that_ends_too_early_is_flagged() -> None:
     layers, columns = world()
     rows = columns["episode"] < 40
     some = {name: column[rows] for name, column in columns.items()}
-    assert "ALPHA_EDGE" in flags(probe(layers["good"][rows], some, penalties=(30.0, 100.0)), 40)
-    assert flags(probe(layers["good"][rows], some), 40) == ()
+    assert "ALPHA_EDGE" in layer_flags(probe(layers["good"][rows], some, penalties=(30.0, 100.0)), 40)
+    assert layer_flags(probe(layers["good"][rows], some), 40) == ()

@@ -24,7 +24,7 @@ from layerscout.probe import plan as plan_module
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.page.report import as_text
 from layerscout.probe.plan import OUTPUTS, plan_stores
-from layerscout.probe.questions.sources import label
+from layerscout.probe.questions.sources import store_labels
 from layerscout.probe.run import plan, run
 from layerscout.probe.solve import ridge
 
@@ -206,7 +206,7 @@ def test_a_committed_store_gives_what_the_same_arrays_in_memory_give(tmp_path: P
 
 
 def labels_of(words: tuple[str, ...], found: Sequence[Store]) -> tuple[str, ...]:
-    return label(ProbeConfig(store=words[0], others=words[1:]), found)
+    return store_labels(ProbeConfig(store=words[0], others=words[1:]), found)
 
 
 def test_layers_of_several_stores_are_ranked_together(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_a_layer_that_float32_cannot_fit_is_measured_in_float64_and_the_ranking_
     def singular_in_float32(matrix: np.ndarray, penalty: float, right: np.ndarray) -> np.ndarray:
         if len(matrix) > 10 and failing:
             failing.pop()
-            raise ridge.Indefinite("the products are not positive", hint="float64")
+            raise ridge.NotPositiveDefinite("the products are not positive", hint="float64")
         return solve(matrix, penalty, right)
 
     failing = [True]

@@ -10,10 +10,10 @@ from synthetic_layers import columns_of, probe
 from layerscout.cache.records import Estimate, LayerScore, Ranking
 from layerscout.errors import UsageError
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.ranking.choose import choose
 from layerscout.probe.ranking.compare import chance_by_groups, chance_by_weights, rank_layers
-from layerscout.probe.ranking.score import composite, layer_score, normalise, order, score
+from layerscout.probe.ranking.score import composite, layer_score, normalise_r2, order_layers, score
 from layerscout.settings import build
 
 WEIGHTS = (0.45, 0.45, 0.10)
@@ -40,13 +40,13 @@ def layer(name: str, depth: int, value: float, role: str = "layer", store_id: st
 
 def known(
     name: str, depth: int, reward: float, luck: np.ndarray | None = None, role: str = "layer", transition: float = 0.5, skill: float = 0.2
-) -> Evidence:
+) -> LayerEvidence:
     """Evidence with given figures; ``luck`` is what leaving out each of 16 groups adds to reward R²."""
     luck = np.zeros(16) if luck is None else luck
     flat = {"transition_r2": transition, "transition_skill": skill, "effective_rank": 0.3, "log_rank": 0.6}
     figures = flat | {f"{part}_left": (value,) * 16 for part, value in flat.items()}
     figures |= {"reward_r2": reward, "reward_r2_left": tuple(reward + luck), "persistence_r2": 0.1, "autoregression_r2": 0.2}
-    return Evidence.model_validate(
+    return LayerEvidence.model_validate(
         figures
         | {"name": name, "role": role, "depth": depth, "width": 8, "rows": 1000, "live_features": 8, "massive_features": 0}
         | {"reward_r2_shifted": (), "transition_r2_without_action": None, "transition_r2_weighted": None, "bits_action": None}
@@ -62,7 +62,7 @@ def test_score_is_the_formula() -> None:
     assert composite(-0.5, 1.2, 0.3, WEIGHTS, "clip") == pytest.approx(0.45 + 0.03)
     assert composite(-0.5, 0.8, 0.3, WEIGHTS, "affine") == pytest.approx(0.45 * 0.25 + 0.45 * 0.9 + 0.03)
     assert composite(None, 0.8, 0.3, WEIGHTS, "affine") == pytest.approx(0.45 * 0.9 + 0.03)
-    assert [normalise(value, "affine") for value in (-3.0, -1.0, 0.0, 1.0)] == [0.0, 0.0, 0.5, 1.0]
+    assert [normalise_r2(value, "affine") for value in (-3.0, -1.0, 0.0, 1.0)] == [0.0, 0.0, 0.5, 1.0]
 
 
 def test_score_of_evidence_has_the_interval_of_the_whole_statistic() -> None:
@@ -189,7 +189,7 @@ def test_the_choice_of_several_stores_takes_the_controls_of_the_best_layers_stor
             ("b0", 0.1, "twin", "ls1-u", "b"),
         )
     ]
-    choices, _ = choose(order(layers), 1, "ls1-a", "ls1-t")
+    choices, _ = choose(order_layers(layers), 1, "ls1-a", "ls1-t")
     assert [(choice.kind, choice.store_id) for choice in choices] == [
         ("ranked", "ls1-b"),
         ("worst", "ls1-a"),
@@ -210,7 +210,7 @@ def test_rankings_of_before_can_be_read() -> None:
 
 def test_order_is_by_score_then_depth_and_never_ranks_controls() -> None:
     layers = [layer("a", 0, 0.2), layer("b", 1, 0.7), layer("c", 2, 0.7), layer("pixels", -1, 0.99, "control"), layer("b", 1, 0.98, "twin")]
-    assert [(item.role, item.name) for item in order(layers)] == [
+    assert [(item.role, item.name) for item in order_layers(layers)] == [
         ("layer", "b"),
         ("layer", "c"),
         ("layer", "a"),
@@ -223,7 +223,7 @@ def test_choices_hold_the_best_the_middle_the_worst_and_the_controls() -> None:
     scores = [0.1, 0.5, 0.3, 0.9, 0.8, 0.2]
     layers = [layer(f"b{depth}", depth, value) for depth, value in enumerate(scores)]
     layers += [layer(f"b{depth}", depth, 0.1, "twin") for depth in range(6)] + [layer("pixels", -1, 0.4, "control")]
-    choices, notes = choose(order(layers), 2, "store", "twin")
+    choices, notes = choose(order_layers(layers), 2, "store", "twin")
     assert [(choice.kind, choice.store_id, choice.layer, choice.rank) for choice in choices] == [
         ("ranked", "store", "b3", 1),
         ("ranked", "store", "b4", 2),

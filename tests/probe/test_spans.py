@@ -14,7 +14,7 @@ from synthetic_layers import MemoryReader, columns_of, prepare
 from layerscout.errors import DataError
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.moments import products, rows, spans
-from layerscout.probe.moments.moments import Moments, Sums, accumulate
+from layerscout.probe.moments.moments import Moments, MomentSums, accumulate
 from layerscout.probe.questions.splits import Split
 from layerscout.probe.questions.targets import Transitions
 
@@ -34,7 +34,7 @@ def small_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "PILOT_ROWS", 64)
 
 
-def plain(layer: np.ndarray, transitions: Transitions, split: Split, shift: np.ndarray) -> tuple[Sums, np.ndarray]:
+def plain(layer: np.ndarray, transitions: Transitions, split: Split, shift: np.ndarray) -> tuple[MomentSums, np.ndarray]:
     """The sums as their definition says, in float64; transitions from or to a row that is not finite are left out."""
     z = layer.astype(np.float64) - shift
     finite = np.isfinite(z[transitions.row]).all(axis=1) & np.isfinite(z[transitions.row + 1]).all(axis=1)
@@ -46,13 +46,13 @@ def plain(layer: np.ndarray, transitions: Transitions, split: Split, shift: np.n
     ]
     ranks = finite & (split.fold_of_group[group] >= 0)
     after, before = z[transitions.row + 1][ranks], z[transitions.row][ranks]
-    return Sums(*(np.array(part) for part in zip(*parts, strict=True))), after.T @ after - before.T @ before
+    return MomentSums(*(np.array(part) for part in zip(*parts, strict=True))), after.T @ after - before.T @ before
 
 
 def assert_equal(found: Moments, expected: Moments) -> None:
     for name in SUMS:
         np.testing.assert_array_equal(getattr(found.groups, name), getattr(expected.groups, name), err_msg=name)
-    np.testing.assert_array_equal(found.edges, expected.edges)
+    np.testing.assert_array_equal(found.next_minus_latent, expected.next_minus_latent)
     assert found.nonfinite_rows == expected.nonfinite_rows
 
 
@@ -80,7 +80,7 @@ def test_sums_are_those_of_the_definition(lengths: list[int], width: int, seed: 
     np.testing.assert_array_equal(found.groups.count, expected.count)
     for name in SUMS[1:]:
         np.testing.assert_allclose(getattr(found.groups, name), getattr(expected, name), rtol=tolerance, atol=100 * tolerance, err_msg=name)
-    np.testing.assert_allclose(found.edges, edges, rtol=tolerance, atol=100 * tolerance)
+    np.testing.assert_allclose(found.next_minus_latent, edges, rtol=tolerance, atol=100 * tolerance)
     assert found.nonfinite_rows == np.count_nonzero(~np.isfinite(layer).all(axis=1))
 
 

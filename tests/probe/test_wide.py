@@ -8,7 +8,7 @@ from synthetic_layers import MemoryReader, columns_of, controllable_state, prepa
 
 from layerscout.errors import DataError
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.wide import sketch, wide
 from layerscout.probe.wide.wide import is_wide, measure_wide, wide_bytes
 
@@ -26,13 +26,13 @@ def layer_and_columns(episodes: int, width: int, steps: int = 20, dtype: str = "
     return layer.astype(dtype), with_reward(columns, state[:, 0] + rng.standard_normal(len(state)))
 
 
-def measured(layer: np.ndarray, columns: dict[str, np.ndarray], chunk_rows: int = 100, **settings: object) -> Evidence:
+def measured(layer: np.ndarray, columns: dict[str, np.ndarray], chunk_rows: int = 100, **settings: object) -> LayerEvidence:
     config = ProbeConfig(store="memory", penalties=PENALTIES, shifts=3, **settings)
     transitions, split = prepare(columns, config)
     return measure_wide("z", "layer", 0, MemoryReader(layer, chunk_rows), transitions, split, config)
 
 
-def exact(layer: np.ndarray, columns: dict[str, np.ndarray], **settings: object) -> Evidence:
+def exact(layer: np.ndarray, columns: dict[str, np.ndarray], **settings: object) -> LayerEvidence:
     return probe(layer, columns, penalties=PENALTIES, shifts=3, precision="float64", **settings)
 
 

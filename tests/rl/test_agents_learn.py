@@ -19,7 +19,7 @@ from layerscout.rl.agents.iql import iql_on_features
 from layerscout.rl.agents.sac import sac_on_features
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.loops import checkpoint, learning
-from layerscout.rl.loops.learning import History, Saved, learn_from_games
+from layerscout.rl.loops.learning import GroupCheckpoint, LearningHistory, learn_from_games
 from layerscout.rl.loops.log import Log
 from layerscout.rl.memory.replay import Replay
 from layerscout.rl.networks.layers import Head
@@ -29,7 +29,7 @@ from layerscout.rl.seeing.rollouts import Stage
 CARTPOLE, PENDULUM = "CartPole-v1", "Pendulum-v1"
 
 
-def play(agent: Agent, environment: str, steps: int, folder: Path, **settings: Any) -> tuple[History, Replay]:
+def play(agent: Agent, environment: str, steps: int, folder: Path, **settings: Any) -> tuple[LearningHistory, Replay]:
     """Train on an environment's own state and evaluate at the end."""
     runs, world = len(agent.seeds), StateWorld(environment, len(agent.seeds))
     stage = Stage(runs, lambda copies: StateWorld(environment, copies), lambda copy_run: StateObserver(len(copy_run), world.width))  # type: ignore[arg-type]
@@ -40,7 +40,7 @@ def play(agent: Agent, environment: str, steps: int, folder: Path, **settings: A
     games = Games(world, StateObserver(runs, world.width), agent.seeds)  # type: ignore[arg-type]
     log = Log([(environment, seed) for seed in agent.seeds], folder)
     with SILENT.task("learn", steps) as task:
-        return learn_from_games(agent, games, replay, stage, config, Saved(folder / "checkpoint.npz", "key"), log, task), replay
+        return learn_from_games(agent, games, replay, stage, config, GroupCheckpoint(folder / "checkpoint.npz", "key"), log, task), replay
 
 
 def dqn(seeds: list[int], **settings: Any) -> DQN:

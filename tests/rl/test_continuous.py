@@ -118,9 +118,9 @@ def test_in_the_loop_the_same_adapters_learn_around_every_block(pendulum, tmp_pa
     update = SAC.update
 
     def watched(self, batch):
-        before = self.actor_optimiser.values.clone()
+        before = self.optimisers["actor"].values.clone()
         losses = update(self, batch)
-        learned.append(float((self.actor_optimiser.values - before).abs().max()))
+        learned.append(float((self.optimisers["actor"].values - before).abs().max()))
         return losses
 
     monkeypatch.setattr(SAC, "update", watched)

@@ -191,12 +191,22 @@ def test_saved_and_continued_is_unbroken() -> None:
     assert second.updates == 24
 
 
+def test_a_state_saved_before_networks_had_names_is_read() -> None:
+    first, second = learner(), learner([8, 8, 8])
+    train(first, 3)
+    state = first.state_dict()
+    second.load_state_dict({"optimiser" if name == "online" else name: value for name, value in state.items()})
+    assert torch.equal(second.optimiser.values, first.optimiser.values)
+    with pytest.raises(DataError, match="lacks online"):
+        second.load_state_dict({name: value for name, value in state.items() if name != "online"})
+
+
 def test_saved_state_is_a_copy() -> None:
     dqn = learner()
     state = dqn.state_dict()
-    before = state["optimiser"]["values"].copy()
+    before = state["online"]["values"].copy()
     train(dqn, 1)
-    np.testing.assert_array_equal(state["optimiser"]["values"], before)
+    np.testing.assert_array_equal(state["online"]["values"], before)
 
 
 def test_state_of_other_runs_is_refused() -> None:

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from layerscout.errors import DataError
 from layerscout.rl.agents.configs import IQLConfig
 from layerscout.rl.agents.iql import IQL, iql_on_features
-from layerscout.rl.memory.replay import Batch, RowTable, run_generators
+from layerscout.rl.memory.replay import Batch, ReplayRows, run_generators
 from layerscout.settings import build
 
 WIDTH, DIMENSIONS, ACTIONS, SIZE = 6, 2, 4, 8
@@ -121,7 +121,7 @@ def test_value_is_the_expectile_of_the_returns_of_the_datasets_actions(expectile
     np.testing.assert_allclose(probability, weights / weights.sum(), atol=0.02)
 
 
-def corridor(kind: str, episodes: int = 200) -> RowTable:
+def corridor(kind: str, episodes: int = 200) -> ReplayRows:
     """Random walks on nine cells, +1 at the right end, from actions that know nothing; an episode is cut off after 12 steps."""
     rng, columns = np.random.default_rng(0), []
     for number in range(episodes):
@@ -139,7 +139,7 @@ def corridor(kind: str, episodes: int = 200) -> RowTable:
     episode, cell, action, reward, terminated = (np.array(column) for column in zip(*columns, strict=True))
     table = np.eye(9, dtype=np.float32)[cell.astype(int)]
     taken = action[:, None].astype(np.float32) if kind == "continuous" else np.where(np.isnan(action), -1, action).astype(np.int64)
-    return RowTable([table], [0, 0], episode, taken, reward, terminated.astype(bool))
+    return ReplayRows([table], [0, 0], episode, taken, reward, terminated.astype(bool))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -200,7 +200,7 @@ def test_a_run_that_breaks_stops_alone_and_is_named() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_padded_arm_trains_like_the_narrow_networks(kind: str) -> None:
     padded, narrow = learner(kind, [1, 1], live=[WIDTH, 4]), learner(kind, [1], width=4)
-    assert padded.online.trainable_parameters()[1] == narrow.online.trainable_parameters()[0]
+    assert padded.trainable_parameters()[1] == narrow.trainable_parameters()[0]
     for update in range(20):
         batch = batch_of(kind, [update, update])
         batch.states[1, :, 4:] = 0.0

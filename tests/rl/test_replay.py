@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from layerscout.errors import DataError, UsageError
-from layerscout.rl.memory.replay import Batch, Replay, RowTable, generator_states, restore_generators, run_generators
+from layerscout.rl.memory.replay import Batch, Replay, ReplayRows, generator_states, restore_generators, run_generators
 
 
 def numbered(runs: int, capacity: int, steps: int) -> Replay:
@@ -100,7 +100,7 @@ COLUMNS: dict[str, Any] = {  # two episodes of 2 and 1 steps: rows 0 1 2 | 3 4
 
 def test_table_gives_successive_rows_of_one_episode() -> None:
     wide, narrow = np.arange(15, dtype=np.float16).reshape(5, 3), np.arange(5, dtype=np.float32)[:, None]
-    table = RowTable([wide, narrow], [0, 1, 0], **COLUMNS)
+    table = ReplayRows([wide, narrow], [0, 1, 0], **COLUMNS)
     assert table.transitions.tolist() == [0, 1, 3]
     assert table.live_widths == [3, 1, 3]
     batch = table.sample(40, run_generators([5, 5, 6], 0))
@@ -118,7 +118,7 @@ def test_table_gives_successive_rows_of_one_episode() -> None:
 
 def test_table_of_frames_keeps_their_type() -> None:
     frames = np.arange(5 * 2 * 2, dtype=np.uint8).reshape(5, 2, 2, 1)
-    states = RowTable([frames], [0], **COLUMNS).sample(3, run_generators([0], 0)).states
+    states = ReplayRows([frames], [0], **COLUMNS).sample(3, run_generators([0], 0)).states
     assert (states.dtype, states.shape) == (np.uint8, (1, 6, 2, 2, 1))
 
 
@@ -132,4 +132,4 @@ def test_table_of_frames_keeps_their_type() -> None:
 )
 def test_unusable_tables_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        RowTable([np.zeros((5, 3), np.float32)], [0], **(COLUMNS | change))
+        ReplayRows([np.zeros((5, 3), np.float32)], [0], **(COLUMNS | change))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from layerscout.errors import DataError
-from layerscout.rl.memory.replay import Replay, RowTable, run_generators
+from layerscout.rl.memory.replay import Replay, ReplayRows, run_generators
 
 GAMMA = 0.9
 
@@ -93,7 +93,7 @@ def test_a_table_of_rows_looks_ahead_within_an_episode(ahead: int) -> None:
     terminated = np.zeros(len(episode), bool)
     terminated[last_step[[0, 2]]] = True
     rows = np.arange(len(episode), dtype=np.float32)[:, None]
-    table = RowTable([rows, rows], [0, 1], episode, action, reward, terminated, steps=ahead, gamma=GAMMA)
+    table = ReplayRows([rows, rows], [0, 1], episode, action, reward, terminated, steps=ahead, gamma=GAMMA)
     assert table.transitions.tolist() == [0, 1, 2, 3, 5, 7, 8, 9, 10, 11, 12]
     batch = table.sample(200, run_generators([0, 1], 0))
     for start, after, got, ended, taken in zip(

@@ -48,7 +48,9 @@ def train(agent: SAC, updates: int, start: int = 0) -> np.ndarray:
 
 
 def values_of(agent: SAC) -> list[torch.Tensor]:
-    return [one.values for one in (agent.actor_optimiser, agent.critic_optimiser, agent.temperature_optimiser)] + [agent.target_values]
+    return [one.values for one in (agent.optimisers["actor"], agent.optimisers["critic"], agent.optimisers["temperature"])] + [
+        agent.target_values
+    ]
 
 
 # --- the squashed Gaussian
@@ -86,7 +88,7 @@ def test_density_stays_exact_where_the_action_rounds_to_one(mean: float) -> None
 
 def test_losses_and_gradients_are_the_literal_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, temperature = learner(init_temperature=0.3), 0.3
-    for values in (agent.actor_optimiser.values, agent.target_values):
+    for values in (agent.optimisers["actor"].values, agent.target_values):
         values.add_(0.3 * torch.randn(values.shape, generator=torch.Generator().manual_seed(0)))
     with torch.no_grad():  # two deviations beyond their bounds
         agent.actor.layers[-1].bias[0, 0, 2], agent.actor.layers[-1].bias[1, 0, 3] = 2.0, -30.0  # type: ignore[union-attr, index]
@@ -110,19 +112,19 @@ def test_losses_and_gradients_are_the_literal_formulas(monkeypatch: pytest.Monke
     actor_gradients = torch.autograd.grad(actor_losses.sum(), list(agent.actor.parameters()))
     surplus = density[:, :SIZE].mean(1, keepdim=True).detach() - DIMENSIONS
 
-    agent.critic_optimiser.lr = 0.0  # the actor is moved by the critics as they are after their step
+    agent.optimisers["critic"].lr = 0.0  # the actor is moved by the critics as they are after their step
     np.testing.assert_allclose(agent.update(batch), critic_losses.detach().numpy(), rtol=1e-4)
-    for optimiser, gradients in ((agent.critic_optimiser, critic_gradients), (agent.actor_optimiser, actor_gradients)):
+    for optimiser, gradients in ((agent.optimisers["critic"], critic_gradients), (agent.optimisers["actor"], actor_gradients)):
         for mine, theirs in zip(optimiser.gradient_views, gradients, strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(agent.temperature_optimiser.gradient_views[0], -surplus, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(agent.optimisers["temperature"].gradient_views[0], -surplus, rtol=1e-4, atol=1e-4)
 
 
 def test_targets_follow_by_tau_and_the_temperature_falls_while_entropy_is_above_its_goal() -> None:
     agent = learner(tau=0.25, init_temperature=0.5, target_entropy=-100.0)
     before = agent.target_values.clone()
     train(agent, 1)
-    torch.testing.assert_close(agent.target_values, 0.75 * before + 0.25 * agent.critic_optimiser.values)
+    torch.testing.assert_close(agent.target_values, 0.75 * before + 0.25 * agent.optimisers["critic"].values)
     assert torch.allclose(agent.temperature.logarithm.exp(), torch.tensor(0.5 * np.exp(-1e-3)).float())
     rising = learner(init_temperature=0.5, target_entropy=100.0)
     train(rising, 1)
@@ -225,7 +227,7 @@ def test_a_run_that_breaks_stops_alone_and_is_named(poison: float) -> None:
 
 def test_a_padded_arm_trains_like_the_narrow_networks() -> None:
     padded, narrow = learner([1, 1], live=[WIDTH, 4]), learner([1], width=4)
-    assert padded.online.trainable_parameters()[1] == narrow.online.trainable_parameters()[0]
+    assert padded.trainable_parameters()[1] == narrow.trainable_parameters()[0]
     assert padded.update_flops()[1] == narrow.update_flops()[0]
     for update in range(30):
         batch = batch_of([update, update])

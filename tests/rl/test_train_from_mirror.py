@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from by_hand import select, settings, without_times
 
+from layerscout.cache.opening import open_store
 from layerscout.cache.remote.transfer import push
-from layerscout.cache.store import open_store
 from layerscout.rl.run import plan, run
 
 

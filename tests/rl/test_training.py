@@ -12,7 +12,9 @@ from by_hand import GRID, INTERCEPT, select, settings, without_times
 
 from layerscout.cache import records
 from layerscout.cache.dataset.trajectories import Trajectories
+from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import RunRecord, Selection
+from layerscout.cache.sealing import seal
 from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.extract.clips import RowTable
@@ -22,12 +24,12 @@ from layerscout.progress import SILENT, Reporter
 from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.arms import arms_of
 from layerscout.rl.comparison import in_loop
-from layerscout.rl.comparison.groups import Setting, feature_groups
-from layerscout.rl.comparison.learners import Actions
+from layerscout.rl.comparison.groups import ComparisonSetting, feature_groups
+from layerscout.rl.comparison.learners import ActionSpace
 from layerscout.rl.loops import checkpoint, learning
-from layerscout.rl.loops.learning import Saved
+from layerscout.rl.loops.learning import GroupCheckpoint
 from layerscout.rl.loops.log import Log
-from layerscout.rl.memory.replay import RowTable as Transitions
+from layerscout.rl.memory.replay import ReplayRows
 from layerscout.rl.run import plan, run
 from layerscout.rl.seeing.features import ClipObserver, FeatureObserver, encoders_of
 from layerscout.rl.seeing.games import Games
@@ -119,9 +121,9 @@ def test_every_arm_and_seed_is_trained_and_reported(unbroken, mode):
     for name in ("runs.json", "settings.json", "experiment_returns.csv", "experiment_summary.csv", "experiment_summary_table.md"):
         assert (config.out / name).is_file()
     assert records.load(RunRecord, config.out / "runs.json") == record
-    assert type(config).model_validate(json.loads((config.out / "settings.json").read_text())) == config
+    assert type(config).model_validate(records.load_object(config.out / "settings.json")) == config
     assert not list(config.out.rglob("checkpoint.npz"))
-    assert not list(config.out.rglob("*.tmp"))
+    assert not list(config.out.rglob("*.partial"))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -255,7 +257,7 @@ class Killed(BaseException):
 def kill_after(monkeypatch, saves: int, late: int):
     """Die ``late`` updates after the ``saves``-th checkpoint was written (0: at once)."""
     written, since = [], []
-    whole_save, whole_update = Saved.save, DQN.update
+    whole_save, whole_update = GroupCheckpoint.save, DQN.update
 
     def save(self, state):
         whole_save(self, state)
@@ -271,7 +273,7 @@ def kill_after(monkeypatch, saves: int, late: int):
         return whole_update(self, batch)
 
     monkeypatch.setattr(learning, "SPARING", 0)  # a checkpoint whenever the settings say so
-    monkeypatch.setattr(Saved, "save", save)
+    monkeypatch.setattr(GroupCheckpoint, "save", save)
     monkeypatch.setattr(DQN, "update", update)
     return written
 
@@ -448,10 +450,13 @@ def test_an_arm_alone_learns_what_it_learns_beside_others(chosen, tmp_path, mode
     def learned(arms, out):
         config = small_settings(chosen, out, mode)
         (group,) = feature_groups(
-            [arm for arm in arms if arm.kind != "scratch"], Setting(config, lambda copies: Grid(copies, "planes"), Actions(5, 0))
+            [arm for arm in arms if arm.kind != "scratch"],
+            ComparisonSetting(config, lambda copies: Grid(copies, "planes"), ActionSpace(5, 0)),
         )
         with SILENT.task("train", 1) as task:
-            return group.learn(Saved(out / "checkpoint.npz", "key"), Log([("any", run) for run in range(2 * len(group.arms))], out), task)
+            return group.learn(
+                GroupCheckpoint(out / "checkpoint.npz", "key"), Log([("any", run) for run in range(2 * len(group.arms))], out), task
+            )
 
     arms = arms_of(records.load(Selection, chosen.grid), small_settings(chosen, tmp_path, mode))
     (dqn, history, _), width = learned(arms, tmp_path / "all"), arms[1].width
@@ -466,7 +471,7 @@ def test_an_arm_alone_learns_what_it_learns_beside_others(chosen, tmp_path, mode
 
 
 def test_a_run_that_fails_is_reported_and_harms_no_other(unbroken, chosen, tmp_path, monkeypatch):
-    whole, draws = Transitions.sample, []
+    whole, draws = ReplayRows.sample, []
 
     def spoilt(self, batch, generators):
         drawn = whole(self, batch, generators)
@@ -475,7 +480,7 @@ def test_a_run_that_fails_is_reported_and_harms_no_other(unbroken, chosen, tmp_p
             drawn.reward[1] = np.nan  # the second seed of the first arm
         return drawn
 
-    monkeypatch.setattr(Transitions, "sample", spoilt)
+    monkeypatch.setattr(ReplayRows, "sample", spoilt)
     record = train(small_settings(chosen, tmp_path))
     expected = unbroken("offline")[1]
     failed, *others = [one for one in record.runs if one.status == "failed"]
@@ -591,7 +596,7 @@ def test_features_are_scaled_to_mean_zero_and_deviation_one(synthetic_store):
 
 @pytest.mark.parametrize("kind", [Grid, Intercept])
 def test_games_continue_exactly_from_their_actions(kind, tiny_store):
-    """Saved at any step and loaded into fresh games, everything that follows is the same."""
+    """GroupCheckpoint at any step and loaded into fresh games, everything that follows is the same."""
     spec = backbone_of(tiny_store).clip
     rng = np.random.default_rng(0)
     actions = rng.integers(0, kind.action_count, (150, 3))
@@ -647,13 +652,13 @@ def test_another_environment_than_the_ranked_one_is_refused(chosen, tmp_path):
 
 def edited(chosen, tmp_path, **changes):
     """The grid's selection with other fields, as settings."""
-    document = json.loads(chosen.grid.read_text()) | changes
-    (tmp_path / "edited.json").write_text(json.dumps(document))
+    document = records.load_object(chosen.grid) | changes
+    write_atomic(tmp_path / "edited.json", seal(json.dumps(document, indent=1).encode() + b"\n"))
     return settings(tmp_path / "edited.json", tmp_path / "out", chosen.root)
 
 
 def test_selections_that_do_not_fit_are_refused(chosen, tmp_path, tiny_store):
-    choice = json.loads(chosen.grid.read_text())["choices"][0]
+    choice = records.load_object(chosen.grid)["choices"][0]
     cases = [
         ({"choices": []}, DataError, "has no layer"),
         ({"choices": [choice, choice]}, DataError, "'structured_mid' twice"),
@@ -672,7 +677,7 @@ def test_selections_that_do_not_fit_are_refused(chosen, tmp_path, tiny_store):
 
 
 def test_in_the_loop_needs_a_ranked_layer(chosen, tmp_path):
-    choice = json.loads(chosen.grid.read_text())["choices"][1]
+    choice = records.load_object(chosen.grid)["choices"][1]
     config = edited(chosen, tmp_path, choices=[choice]).model_copy(update={"mode": "in-loop"})
     with pytest.raises(UsageError, match="needs a ranked layer"):
         plan(config)

@@ -16,10 +16,10 @@ from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.errors import DataError, UsageError
 from layerscout.rl.seeing.rollouts import EVALUATION_STREAM, Stage, random_return
 from layerscout.worlds import collect
-from layerscout.worlds.action_spaces import bounded, of_space
+from layerscout.worlds.action_spaces import bounded_adapter, read_action_space
 from layerscout.worlds.config import CollectConfig
 from layerscout.worlds.core import random_actions
-from layerscout.worlds.exploring import parse
+from layerscout.worlds.exploring import parse_policy
 from layerscout.worlds.gymnasium_api import WorldEnv, WorldVectorEnv
 from layerscout.worlds.pixels import make_world
 from layerscout.worlds.playing import episode_seed, play
@@ -77,7 +77,7 @@ def test_a_world_scales_vectors_linearly_to_the_environments_bounds():
 
 def test_bounds_of_one_pass_actions_through_unchanged():
     actions = np.random.default_rng(0).uniform(-1, 1, 1000).astype(np.float32)
-    np.testing.assert_array_equal(bounded("any", -np.ones(1000), np.ones(1000)).native(actions), actions)
+    np.testing.assert_array_equal(bounded_adapter("any", -np.ones(1000), np.ones(1000)).native(actions), actions)
 
 
 @pytest.mark.usefixtures("_echo")
@@ -108,7 +108,7 @@ def test_an_action_outside_is_refused_with_copy_and_value(wrong):
 )
 def test_odd_action_spaces_are_refused_by_name(space, why):
     with pytest.raises(UsageError, match=why) as caught:
-        of_space("Odd-v0", space)
+        read_action_space("Odd-v0", space)
     assert "own-environment.md" in caught.value.hint
 
 
@@ -134,7 +134,7 @@ def test_a_vector_world_passes_gymnasiums_checker_and_its_vector_form_lives_the_
 @pytest.mark.parametrize(("text", "hold"), [("random", 1), ("random:5", 5)])
 def test_random_vectors_are_uniform_and_held(text, hold):
     steps = 20_000
-    choices = list(itertools.islice(parse(text).choices(0, np.random.default_rng(0), 3), steps))
+    choices = list(itertools.islice(parse_policy(text).draw_steps(0, np.random.default_rng(0), 3), steps))
     assert not any(choice.asks_expert for choice in choices)
     actions = np.stack([choice.action(None) for choice in choices])
     assert (actions.dtype, actions.shape) == (np.float32, (steps, 3))
@@ -148,7 +148,7 @@ def test_random_vectors_are_uniform_and_held(text, hold):
 
 def test_noise_is_gaussian_around_the_expert_and_clipped():
     advice = np.array([0.0, 0.95], np.float32)
-    choices = itertools.islice(parse("noise:0.2").choices(0, np.random.default_rng(0), 2), 5000)
+    choices = itertools.islice(parse_policy("noise:0.2").draw_steps(0, np.random.default_rng(0), 2), 5000)
     actions = np.stack([choice.action(advice) for choice in choices])
     assert actions[:, 0].mean() == pytest.approx(0, abs=0.012)
     assert actions[:, 0].std() == pytest.approx(0.2, rel=0.04)
@@ -159,7 +159,7 @@ def test_noise_is_gaussian_around_the_expert_and_clipped():
 @pytest.mark.parametrize("text", ["noise", "noise:0", "noise:-1", "noise:nan", "noise:inf", "noise:0.1:2", "noise:x"])
 def test_malformed_noise_is_refused(text):
     with pytest.raises(UsageError, match="noise:S"):
-        parse(text)
+        parse_policy(text)
 
 
 def test_noise_needs_vectors_and_an_expert(tmp_path):

@@ -20,7 +20,7 @@ from layerscout.progress import Reporter
 from layerscout.worlds import playing
 from layerscout.worlds.collect import plan, run
 from layerscout.worlds.config import CollectConfig
-from layerscout.worlds.exploring import parse
+from layerscout.worlds.exploring import parse_policy
 from layerscout.worlds.grid import Grid
 from layerscout.worlds.intercept import Intercept
 from layerscout.worlds.pixels import world_of
@@ -225,7 +225,7 @@ def test_an_episode_without_end_is_named(tmp_path, monkeypatch):
 )
 def test_policies_keep_their_share_of_random_steps_and_their_hold(text, randomness, hold):
     steps = 40_000
-    drawing = itertools.islice(parse(text).choices(1000, np.random.default_rng(0)), steps)
+    drawing = itertools.islice(parse_policy(text).draw_steps(1000, np.random.default_rng(0)), steps)
     choices = np.array([EXPERT if choice.asks_expert else choice.value for choice in drawing])
     assert (choices != EXPERT).mean() == pytest.approx(randomness, abs=0.025)
     changed = np.flatnonzero(np.diff(choices, prepend=-2))
@@ -242,7 +242,7 @@ def test_policies_keep_their_share_of_random_steps_and_their_hold(text, randomne
 )
 def test_malformed_policies_are_refused_with_the_forms(text):
     with pytest.raises(UsageError, match=r"random \| random:K"):
-        parse(text)
+        parse_policy(text)
 
 
 def test_the_expert_alone_solves_both_games(tmp_path):

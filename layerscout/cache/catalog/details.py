@@ -8,8 +8,8 @@ from typing import Any
 from layerscout.cache import manifest as manifests
 from layerscout.cache.catalog.references import references
 from layerscout.cache.remote.mirror import open_mirror
-from layerscout.cache.root import PARTIALS, tree_bytes
-from layerscout.cache.store import ORIGIN_NAME, check_files
+from layerscout.cache.root import ORIGIN_NAME, PARTIALS, tree_bytes
+from layerscout.cache.store import check_files
 
 
 def details(root: Path, path: Path) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.cache import manifest as manifests
-from layerscout.cache.catalog.references import References, references, target_of
+from layerscout.cache.catalog.references import References, references
 from layerscout.cache.files import read_document
+from layerscout.cache.naming import named_store
 from layerscout.cache.root import MIRRORS, STORES, store_folders, tree_bytes
-from layerscout.errors import DataError, UsageError, suggest
+from layerscout.errors import DataError, UsageError, raise_shortage, suggest
 
 STORE_FORMAT = "layerscout-store/1"
 LEAST_PREFIX = 8  # characters of an id that may stand for it: "ls1-" and four digits
@@ -65,6 +66,7 @@ def entry(path: Path, standing: References) -> Entry:
     except DataError as error:
         facts = {"bytes": tree_bytes(path), "damage": str(error)}
     except OSError as error:
+        raise_shortage(error, path)
         what = f"{Path(str(error.filename)).name} is missing" if isinstance(error, FileNotFoundError) else str(error)
         facts = {"bytes": tree_bytes(path), "damage": what}
     return Entry(path.name, str(path), committed=committed, names=names, pinned=pinned, **facts)
@@ -117,7 +119,7 @@ def find(root: Path, word: str) -> Path:
     here = {path.name: path for folder in (MIRRORS, STORES) for path in store_folders(root / folder)}
     if word in here:
         return here[word]
-    named = target_of(root, word)
+    named = named_store(root, word)
     if named in here:
         return here[named]
     near = [path for store_id, path in here.items() if store_id.startswith(word) and len(word) >= LEAST_PREFIX]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from layerscout.cache.catalog.references import References
+from layerscout.cache.durable import FUTURE_SECONDS
 from layerscout.cache.root import STAGING, store_folders
 from layerscout.cache.writing import staging
 
@@ -41,19 +42,22 @@ def attempts(folder: Path) -> Iterator[Path]:
 def alive(attempt: Path, now: float) -> bool:
     """Tell whether somebody works on an attempt.
 
-    For another machine's process, both clocks must call its heartbeat old: the one it wrote down, and the file system's.
+    For another machine's process, both clocks must call its heartbeat old: the one it wrote down, and the file system's. A
+    heartbeat from the future tells of a wrong clock and of nobody who works.
     """
     if staging.alive(attempt):
         return True
     lease = attempt / staging.LEASE
     try:
         if lease.exists():
-            beaten = None if json.loads(lease.read_bytes())["host"] == socket.gethostname() else lease.stat().st_mtime
+            claim = json.loads(lease.read_bytes())
+            here = claim["host"] == socket.gethostname()
+            beaten = None if here or staging.claimed_age(claim) <= -FUTURE_SECONDS else lease.stat().st_mtime
         else:  # given back; or just beginning, when it has no plan either
             beaten = None if (attempt / staging.ATTEMPT).exists() else attempt.stat().st_mtime
-    except (OSError, ValueError, KeyError, TypeError):  # gone meanwhile, or not a lease
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # gone meanwhile, or not a lease
         return False
-    return beaten is not None and now - beaten < staging.LEASE_SECONDS
+    return beaten is not None and -FUTURE_SECONDS < now - beaten < staging.LEASE_SECONDS
 
 
 def last_read(mirror: Path) -> float:
@@ -63,9 +67,15 @@ def last_read(mirror: Path) -> float:
 
 
 def changed(path: Path, or_read: bool = False) -> float:
-    """Return when a path was last written (or read); what is gone meanwhile counts as just now."""
+    """Return when a path was last written (or read); what is gone meanwhile counts as just now.
+
+    A time that lies in the future says nothing. Then the file system's own time of change stands for it, which no program can
+    set; when that is in the future as well, the path counts as very old.
+    """
     try:
         stat = path.stat()
     except FileNotFoundError:
         return time.time()
-    return max(stat.st_mtime, stat.st_atime) if or_read else stat.st_mtime
+    latest = time.time() + FUTURE_SECONDS
+    known = [when for when in (stat.st_mtime, *([stat.st_atime] if or_read else [])) if when <= latest]
+    return max(known) if known else stat.st_ctime if stat.st_ctime <= latest else 0.0

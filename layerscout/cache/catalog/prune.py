@@ -13,9 +13,9 @@ from layerscout.cache.catalog import trash
 from layerscout.cache.catalog.entries import held
 from layerscout.cache.catalog.in_use import alive, all_attempts, changed, last_read, why_kept
 from layerscout.cache.catalog.references import PINS, references
+from layerscout.cache.durable import TEMPORARY_SUFFIX, abandoned
 from layerscout.cache.identity import STORE_ID
 from layerscout.cache.root import MIRRORS, NAMES, PARTIALS, STAGING, STORES, store_folders, tree_bytes
-from layerscout.cache.temporaries import TEMPORARY_SUFFIX, abandoned
 from layerscout.errors import DataError
 
 Kind = Literal["store", "mirror", "attempt", "partial sums", "torn file", "trash"]

@@ -9,21 +9,15 @@ from pathlib import Path
 from typing import Literal
 
 from layerscout.cache import records
-from layerscout.cache.arrays import NAME
-from layerscout.cache.files import sync_folders, write_file
+from layerscout.cache.durable import sync_folders
+from layerscout.cache.files import write_file
 from layerscout.cache.identity import STORE_ID
+from layerscout.cache.naming import read_reference, remove_file
 from layerscout.cache.records import Record
 from layerscout.cache.root import NAMES
 from layerscout.errors import DataError
 
 PINS = "pins"
-
-
-class Reference(Record):
-    """``refs/<name>.json``: a name for people."""
-
-    format: Literal["layerscout-ref/1"] = "layerscout-ref/1"
-    store_id: str
 
 
 class Pin(Record):
@@ -66,7 +60,7 @@ def references(root: Path) -> References:
     unreadable = []
     for path in sorted(root.glob(f"{NAMES}/*.json")):
         try:
-            target = _target(path)
+            target = read_reference(path)
         except DataError:
             unreadable.append(path)
         else:
@@ -81,51 +75,18 @@ def pin(root: Path, store_id: str, reason: str | None = None) -> bool:
     if standing is not None and reason in (None, standing.reason):
         return False
     document = Pin(store_id=store_id, reason=reason, created=datetime.now(UTC).isoformat(timespec="seconds"))
-    write_file(root / PINS, f"{store_id}.json", document.model_dump_json().encode() + b"\n")
+    write_file(root / PINS, f"{store_id}.json", records.encode(document))
     sync_folders(root / PINS)
     return True
 
 
 def unpin(root: Path, store_id: str) -> bool:
     """Let a store be deleted again; return False when it was not pinned."""
-    return _remove(root / PINS / f"{store_id}.json")
-
-
-def remove_name(root: Path, name: str) -> bool:
-    """Take a name away from its store; return False when no store has it."""
-    return bool(NAME.fullmatch(name)) and _remove(root / NAMES / f"{name}.json")
-
-
-def target_of(root: Path, name: str) -> str | None:
-    """Return the id of the store with this name, or None.
-
-    Raises
-    ------
-    DataError
-        The name's file is damaged.
-    """
-    path = root / NAMES / f"{name}.json"
-    return _target(path) if NAME.fullmatch(name) and path.is_file() else None
-
-
-def _target(path: Path) -> str:
-    store_id = records.load(Reference, path).store_id
-    if not STORE_ID.fullmatch(store_id):
-        raise DataError(f"{path} names {store_id!r}, which is not a store id", hint="delete it and name the store again")
-    return store_id
+    return remove_file(root / PINS / f"{store_id}.json")
 
 
 def _pin(path: Path) -> Pin | None:
     try:
-        return records.load(Pin, path)
+        return records.load(Pin, path, warn=False)
     except DataError:
         return None
-
-
-def _remove(path: Path) -> bool:
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return False
-    sync_folders(path.parent)
-    return True

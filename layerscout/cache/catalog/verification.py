@@ -16,8 +16,8 @@ from layerscout.cache import manifest as manifests
 from layerscout.cache.files import StoredObject, read_document
 from layerscout.cache.fingerprint import misfit_of_file
 from layerscout.cache.identity import STORE_ID
-from layerscout.cache.store import ORIGIN_NAME
-from layerscout.errors import DataError
+from layerscout.cache.root import ORIGIN_NAME
+from layerscout.errors import DataError, raise_shortage
 from layerscout.progress import SILENT, Reporter
 
 READERS = 4  # files read at once: on a network disk one waits while others are summed
@@ -91,6 +91,7 @@ def _check(root: Path, item: StoredObject, full: bool) -> Problem | None:
     except FileNotFoundError:
         return Problem(item.path, "missing", f"{item.size:,} bytes")
     except OSError as error:
+        raise_shortage(error, path)
         return Problem(item.path, "damaged", f"cannot be read: {error.strerror}")
     return Problem(item.path, "damaged", misfit) if misfit else None
 

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from layerscout.cache.dataset.episodes import EXTRA, FIELDS, Episode, Fields, check_episode, check_field
-from layerscout.cache.dataset.hdf5 import own
-from layerscout.errors import DataError
+from layerscout.cache.dataset.hdf5 import own, require_memory
+from layerscout.errors import DataError, shortage
 
 REQUIRED = ("frames", "terminated", "truncated")
 DIGEST, SOURCE = "sha256", "source"
@@ -25,6 +25,8 @@ def reading(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+        if shortage(error) is not None:
+            raise
         raise DataError(f"{what} is damaged: {error}", hint=AGAIN) from None
 
 
@@ -45,6 +47,11 @@ def write_episode(parent: h5py.Group, name: str, episode: Episode, source: str =
 def source_of(group: h5py.Group) -> str:
     """Return where an imported episode came from, or an empty string."""
     return str(group.attrs.get(SOURCE, ""))
+
+
+def digest_of_group(group: h5py.Group) -> bytes:
+    """Return the digest that was written with an episode; ``read_episode`` tells whether its arrays still have it."""
+    return bytes.fromhex(group.attrs[DIGEST])
 
 
 def check_group(group: h5py.Group, where: str) -> tuple[int, Fields]:
@@ -81,10 +88,14 @@ def read_episode(group: h5py.Group, where: str) -> Episode:
     ------
     DataError
         A field cannot be read, or the bytes are not those that were written.
+    BudgetError
+        Its arrays are larger than the memory that is free; nothing was read.
     """
     values: dict[str, Any] = dict.fromkeys(FIELDS)
     extra: dict[str, np.ndarray] = {}
-    for name in _present(group, where):
+    present = _present(group, where)
+    require_memory(sum(field.nbytes for field in present.values()), where)
+    for name in present:
         array = read_field(group, name, where, slice(None))
         if name in FIELDS:
             values[name] = array
@@ -100,7 +111,10 @@ def read_episode(group: h5py.Group, where: str) -> Episode:
 def read_field(group: h5py.Group, name: str, where: str, rows: slice) -> Shaped[np.ndarray, "row ..."]:
     """Read some rows of one field; a chunk that cannot be decompressed is a DataError that names it."""
     with reading(f"{where}: '{name}'"):
-        return group[name][rows]
+        array = group[name]
+        wanted = len(range(*rows.indices(len(array)))) * (array.nbytes // max(len(array), 1))
+        require_memory(wanted, f"{where}: '{name}'")
+        return array[rows]
 
 
 def _present(group: h5py.Group, where: str) -> dict[str, Any]:

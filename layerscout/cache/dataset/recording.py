@@ -3,23 +3,49 @@
 from __future__ import annotations
 
 import glob
-import os
+import hashlib
+import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from layerscout.cache.dataset.episode_groups import check_group, source_of, write_episode
+from layerscout.cache.dataset.episode_groups import AGAIN, check_group, source_of, write_episode
 from layerscout.cache.dataset.episodes import Episode, Fields, check_episode
-from layerscout.cache.files import sync_folders
+from layerscout.cache.dataset.hdf5 import guarded_open
+from layerscout.cache.dataset.hdf5_output import write_large, write_through_memory
+from layerscout.cache.durable import sweep
 from layerscout.cache.identity import plain_json
-from layerscout.cache.temporaries import sweep, temporary_name
-from layerscout.errors import DataError, UsageError
+from layerscout.errors import DataError, UsageError, shortage
 
 FORMAT = "layerscout-trajectories/1"
 GROUP = "episodes"
+ATTRIBUTES_DIGEST = "sha256"
+ROOM_FOR_NAMES = 4096  # bytes of structure that one more episode may take in the whole file
+
+
+def attributes_digest(file: h5py.File) -> str:
+    """Return the sha256 over what a file says about itself: its format, its attributes, how the recording ended, how many episodes."""
+    told = {name: str(file.attrs[name]) for name in ("format", "attributes", "outcome", "episodes") if name in file.attrs}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def check_attributes(file: h5py.File, where: str) -> None:
+    """Compare a file's attributes with their digest; a file of an older version has none.
+
+    Raises
+    ------
+    DataError
+        They are not those that were written.
+    """
+    stated = file.attrs.get(ATTRIBUTES_DIGEST)
+    if stated is None and file.userblock_size == 0:
+        return
+    if stated != attributes_digest(file):
+        raise DataError(f"{where} is damaged: its attributes do not have the sha256 it states", hint=AGAIN)
 
 
 def episode_name(index: int) -> str:
@@ -100,7 +126,8 @@ class TrajectoryWriter:
             for offset, (episode, source) in enumerate(self._waiting):
                 write_episode(file[GROUP], episode_name(self.episodes + offset), episode, source)
 
-        self._write(self._parts / f"{episode_name(self.episodes)}.h5", fill)
+        with self._against_others():
+            write_through_memory(self._parts / f"{episode_name(self.episodes)}.h5", self._framed(fill))
         self.episodes += len(self._waiting)
         self.steps += sum(episode.steps for episode, _ in self._waiting)
         self.sources += [source for _, source in self._waiting]
@@ -128,42 +155,48 @@ class TrajectoryWriter:
             raise DataError(f"no episode was recorded for {self.path}", hint="ask for more steps")
         spelled = plain_json(dict(outcome), "the outcome") if outcome else None
 
-        def fill(file: h5py.File) -> None:
-            for part in self._existing():
-                with h5py.File(part, "r") as source:
-                    for name in source[GROUP]:
-                        source.copy(f"{GROUP}/{name}", file[GROUP], name)
-            if len(file[GROUP]) != self.episodes:
-                raise FileNotFoundError(f"parts of {self.path} are gone")
-            if spelled:
-                file.attrs["outcome"] = spelled
+        parts = self._existing()
+        with self._against_others():
+            size = sum(part.stat().st_size for part in parts) + ROOM_FOR_NAMES * (self.episodes + len(parts) + 1)
 
-        self._write(self.path, fill)
+            def fill(file: h5py.File, require: Callable[[], None]) -> None:
+                for part in parts:
+                    with guarded_open(part, self._begin_again) as source:
+                        for name in source[GROUP]:
+                            source.copy(f"{GROUP}/{name}", file[GROUP], name)
+                            require()
+                if len(file[GROUP]) != self.episodes:
+                    raise FileNotFoundError(f"parts of {self.path} are gone")
+                if spelled:
+                    file.attrs["outcome"] = spelled
+
+            write_large(self.path, size, lambda file, require: self._framed(lambda inner: fill(inner, require))(file))
         shutil.rmtree(self._parts, ignore_errors=True)
         self.finished = True
         return self.path
 
-    def _write(self, target: Path, fill: Callable[[h5py.File], None]) -> None:
-        temporary = temporary_name(target)
+    def _framed(self, fill: Callable[[h5py.File], None]) -> Callable[[h5py.File], None]:
+        """Return a function that writes what a part and the whole file have in common around their episodes."""
+
+        def write(file: h5py.File) -> None:
+            file.attrs["format"], file.attrs["attributes"] = FORMAT, self._spelled
+            file.create_group(GROUP)
+            fill(file)
+            file.attrs["episodes"] = len(file[GROUP])  # a damaged group can lose members without an error
+            file.attrs[ATTRIBUTES_DIGEST] = attributes_digest(file)
+
+        return write
+
+    @contextmanager
+    def _against_others(self) -> Iterator[None]:
+        """Tell what it means that a file is gone: another process finished the same recording."""
         try:
-            with h5py.File(temporary, "x") as file:
-                file.attrs["format"], file.attrs["attributes"] = FORMAT, self._spelled
-                file.create_group(GROUP)
-                fill(file)
-                file.attrs["episodes"] = len(file[GROUP])  # a damaged group can lose members without an error
-            with temporary.open("rb+") as written:
-                os.fsync(written.fileno())
-            temporary.replace(target)
+            yield
         except FileNotFoundError:
-            temporary.unlink(missing_ok=True)
             if not self.path.exists():
                 raise
             message = f"another process finished {self.path} and cleared the parts"
             raise UsageError(message, hint="record to a path of its own, or use that file") from None
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folders(target.parent)
 
     def _existing(self) -> list[Path]:
         """Return the parts in order; a part is named by its first episode, so a lost one leaves a gap that ``_count`` finds."""
@@ -171,7 +204,8 @@ class TrajectoryWriter:
 
     def _count(self, path: Path) -> None:
         try:
-            with h5py.File(path, "r") as file:
+            with guarded_open(path, self._begin_again) as file:
+                check_attributes(file, str(path))
                 found = file.attrs.get("attributes"), file.attrs.get("format")
                 if found != (self._spelled, FORMAT):
                     message = f"{path} was recorded with other settings: {found[0]}, now {self._spelled}"
@@ -188,6 +222,8 @@ class TrajectoryWriter:
                     self.episodes, self.steps = self.episodes + 1, self.steps + steps
                     self.sources.append(source_of(file[GROUP][name]))
         except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+            if shortage(error) is not None:
+                raise
             raise DataError(f"{path} is truncated or damaged: {error}", hint=self._begin_again) from None
 
     @property

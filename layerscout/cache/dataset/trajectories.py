@@ -13,10 +13,11 @@ import h5py
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from layerscout.cache.dataset.episode_groups import AGAIN, check_group, read_episode, read_field, reading, source_of
+from layerscout.cache.dataset.episode_groups import AGAIN, check_group, digest_of_group, read_episode, read_field, reading, source_of
 from layerscout.cache.dataset.episodes import Episode, Fields
-from layerscout.cache.dataset.hdf5 import own
-from layerscout.cache.dataset.recording import FORMAT, GROUP, TrajectoryWriter, episode_name
+from layerscout.cache.dataset.hdf5 import guarded_open, own
+from layerscout.cache.dataset.hdf5_seal import is_sealed
+from layerscout.cache.dataset.recording import FORMAT, GROUP, TrajectoryWriter, check_attributes, episode_name
 from layerscout.errors import DataError
 
 __all__ = ["Episode", "Trajectories", "TrajectoryWriter"]
@@ -104,7 +105,8 @@ class Trajectories:
     def _digest(self) -> str:
         total = hashlib.sha256(FORMAT.encode())
         for index in range(len(self)):
-            total.update(self.episode(index).digest())
+            self.episode(index)  # which raises unless the digest written with it is that of its arrays
+            total.update(digest_of_group(self._group(index)))
         return "sha256:" + total.hexdigest()
 
     def _group(self, index: int) -> h5py.Group:
@@ -148,17 +150,19 @@ class Trajectories:
 
 def _open(path: Path) -> h5py.File:
     try:
-        return h5py.File(path, "r")
+        return guarded_open(path, AGAIN)
     except FileNotFoundError:
         raise DataError(f"no trajectory file {path}", hint="make one with layerscout collect") from None
-    except OSError as error:
-        raise DataError(f"{path} is truncated or not an HDF5 file: {error}", hint=AGAIN) from None
 
 
 def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:
     if file.attrs.get("format") != FORMAT:
         raise DataError(f"{path} has format {file.attrs.get('format')!r}, expected '{FORMAT}'", hint=AGAIN)
-    return _json_attribute(file, path, "attributes") | (_json_attribute(file, path, "outcome") if "outcome" in file.attrs else {})
+    told = _json_attribute(file, path, "attributes") | (_json_attribute(file, path, "outcome") if "outcome" in file.attrs else {})
+    if file.userblock_size and not is_sealed(path):
+        raise DataError(f"{path} is damaged: the line before its content is no checksum", hint=AGAIN)
+    check_attributes(file, str(path))
+    return told
 
 
 def _json_attribute(file: h5py.File, path: Path, name: str) -> dict[str, Any]:

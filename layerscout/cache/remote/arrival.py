@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
+from layerscout.cache.durable import whole_file
 from layerscout.cache.files import StoredObject
 from layerscout.cache.fingerprint import Fingerprint
-from layerscout.cache.temporaries import whole_file
 from layerscout.errors import DataError
 
 Result = TypeVar("Result")
@@ -24,7 +24,7 @@ def receive(blocks: Iterable[Any], folder: Path, item: StoredObject, source: str
         It is not; nothing but ``item.size`` bytes at most was ever written.
     """
     fingerprint = Fingerprint()
-    with whole_file(folder / item.path) as file:
+    with whole_file(folder / item.path, alone=False) as file:
         for block in blocks:
             fingerprint.update(block)
             if fingerprint.size > item.size:

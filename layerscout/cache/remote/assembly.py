@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from layerscout.cache import manifest as manifests
-from layerscout.cache.files import StoredObject, first_misfit, sync_folders, write_file
+from layerscout.cache.durable import sync_folders
+from layerscout.cache.files import StoredObject, first_misfit, write_file
 from layerscout.cache.fingerprint import misfit_of_file
 from layerscout.cache.remote.arrival import receive, side_by_side
 from layerscout.cache.remote.published import Published
@@ -52,7 +53,7 @@ def assemble(
         sync_folders(attempt.tree, (item.path for item in objects))
         target.parent.mkdir(parents=True, exist_ok=True)
         _rename(attempt.tree, target)
-    except FileNotFoundError:
+    except (FileNotFoundError, staging.AttemptGone):
         if not target.is_dir():
             attempt.release()
             raise

@@ -12,15 +12,16 @@ from typing import Literal
 
 from layerscout.cache import manifest as manifests
 from layerscout.cache import records
-from layerscout.cache.files import StoredObject, sync_folders, write_file
+from layerscout.cache.durable import sync_folders
+from layerscout.cache.files import StoredObject, write_file
 from layerscout.cache.identity import STORE_ID, Identity
 from layerscout.cache.reader import LayerReader
 from layerscout.cache.records import Record
 from layerscout.cache.remote.arrival import receive, side_by_side
 from layerscout.cache.remote.assembly import assemble, fits
 from layerscout.cache.remote.published import Published, find, folder_of, resolve
-from layerscout.cache.root import MIRRORS, STAGING, STORES
-from layerscout.cache.store import ORIGIN_NAME, Store, check_files
+from layerscout.cache.root import MIRRORS, ORIGIN_NAME, STAGING, STORES
+from layerscout.cache.store import Store, check_files
 from layerscout.cache.writing import staging
 from layerscout.cache.writing.checks import check_space
 from layerscout.errors import DataError, suggest
@@ -137,7 +138,7 @@ def open_mirror(root: Path, store_id: str) -> Mirror:
     path = folder(root, store_id)
     manifest = manifests.read(path)
     identity = check_files(path, manifest, skeleton(manifest))
-    return Mirror(root, path, manifest, identity, records.load(Origin, path / ORIGIN_NAME).url)
+    return Mirror(root, path, manifest, identity, records.load(Origin, path / ORIGIN_NAME, warn=False).url)
 
 
 def open_url(root: Path, url: str) -> Store:
@@ -168,7 +169,7 @@ def make(source: Published, root: Path, reporter: Reporter = SILENT, workers: in
         A file came damaged, or a mirror of the same store but with other bytes (another run's) is here.
     """
     path, origin = folder(root, source.manifest.store_id), Origin(url=source.place.url)
-    document = origin.model_dump_json(indent=1).encode() + b"\n"
+    document = records.encode(origin)
     if not path.is_dir():
         assemble(source, root, path, skeleton(source.manifest), {ORIGIN_NAME: document}, reporter, workers)
     mirror = open_mirror(root, source.manifest.store_id)

@@ -17,8 +17,8 @@ from layerscout.cache.remote.assembly import assemble, fits, staged
 from layerscout.cache.remote.bucket import ObjectPlace
 from layerscout.cache.remote.place import FolderPlace, Place
 from layerscout.cache.remote.published import Published, content_folder, find, manifest_path, parse, read_manifest, resolve
-from layerscout.cache.root import STORES
-from layerscout.cache.store import Store, default_root
+from layerscout.cache.root import STORES, default_root
+from layerscout.cache.store import Store
 from layerscout.errors import DataError
 from layerscout.progress import SILENT, Reporter
 
@@ -153,6 +153,8 @@ def _destination(store: Store, url: Url) -> tuple[Place, Transfer]:
     """Return the place, and what a push there comes to as far as its manifest tells; refuses what must not be published."""
     misfit = first_misfit(store.path, store.manifest.objects)
     if misfit:
+        if deleted := _deleted(store):
+            raise deleted
         message = f"store {store.id} is not whole here: {store.path / misfit.path} is missing or does not have its {misfit.size} bytes"
         raise DataError(message, hint="pull the whole store first, or extract it again")
     place, named = resolve(url)
@@ -172,7 +174,7 @@ def _upload(store: Store, place: ObjectPlace, planned: Transfer, reporter: Repor
             return True
         source = store.path / item.path
         if misfit := misfit_of_file(source, item):  # what is damaged here must not be published
-            raise DataError(f"{source} is damaged: {misfit}", hint=REPAIR)
+            raise _deleted(store) or DataError(f"{source} is damaged: {misfit}", hint=REPAIR)
         place.put(f"{folder}/{item.path}", source, item.sha256)
         return False
 
@@ -200,10 +202,20 @@ def _into_folder(store: Store, place: FolderPlace, planned: Transfer, reporter: 
     if planned.outcome == "planned":
         content = (store.path / manifests.NAME).read_bytes()
         here = Published(FolderPlace(str(store.path), store.path), store.manifest, content, "")
-        present = assemble(here, place.folder, target, objects, {}, reporter, workers)
+        try:
+            present = assemble(here, place.folder, target, objects, {}, reporter, workers)
+        except DataError as error:
+            raise _deleted(store) or error from None
         planned = replace(planned, outcome="published")
     digest = Store.open(target).manifest.digest
     return planned.holding(present) if digest == store.manifest.digest else _beside(planned, digest)
+
+
+def _deleted(store: Store) -> DataError | None:
+    """Return the error that a store is gone since it was opened, or None while it is there."""
+    if (store.path / manifests.NAME).exists():
+        return None
+    return DataError(f"store {store.id} was deleted here while it was pushed: {store.path}", hint="pull it back, or extract it again")
 
 
 def _beside(planned: Transfer, digest: str) -> Transfer:

@@ -19,17 +19,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layerscout.cache.files import sync_folders, write_file
-from layerscout.cache.temporaries import runs
+from layerscout.cache.durable import FUTURE_SECONDS, runs, sync_folders
+from layerscout.cache.files import write_file
+from layerscout.errors import DataError
 
 ATTEMPT_FORMAT = "layerscout-attempt/1"
-LEASE_SECONDS = 300.0  # a heartbeat older than this, from another machine, is dead
+LEASE_SECONDS = 300.0  # a heartbeat older than this, from another machine, is dead; so is one from further in the future
 LONGEST_LEASE_SECONDS = 86400.0  # a process id of this machine may have been given to another process after this
 BEAT_SECONDS = 15.0  # heartbeats are written at most this often
 MAKE_TRIES = 100
 VANISHED = FileNotFoundError, FileExistsError  # what making a folder raises when another process deletes it (or its parent) meanwhile
 
 ATTEMPT, LEASE, UNITS, TREE = "attempt.json", "lease.json", "units", "store"
+
+
+class AttemptGone(DataError):
+    """The folder that a process works in was deleted, by ``prune`` or by hand."""
 
 
 @dataclass
@@ -45,7 +50,18 @@ class Attempt:
         return self.folder / TREE
 
     def beat(self) -> None:
-        """Tell other processes that this one is alive; cheap enough to call for every batch."""
+        """Tell other processes that this one is alive; cheap enough to call for every batch.
+
+        Raises
+        ------
+        AttemptGone
+            Somebody deleted the attempt.
+        """
+        if not (self.folder / ATTEMPT).is_file():
+            raise AttemptGone(f"{self.folder} was deleted while it was worked in", hint="run the same command again")
+        self._claim()
+
+    def _claim(self) -> None:
         if time.monotonic() - self._beaten >= BEAT_SECONDS:
             claim = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
             with contextlib.suppress(OSError):  # it only spares work, so it stops none
@@ -99,7 +115,7 @@ def begin(folder: Path, plan: dict[str, Any]) -> Attempt:
     """Make a new attempt."""
     attempt = Attempt(folder / uuid.uuid4().hex)
     _make(attempt.folder)
-    attempt.beat()
+    attempt._claim()
     for path in (attempt.tree, attempt.folder / UNITS):
         path.mkdir()
     sync_folders(folder)
@@ -148,14 +164,19 @@ def _document(plan: dict[str, Any]) -> dict[str, Any]:
 
 def _alive(claim: dict[str, Any]) -> bool:
     """Tell whether the owner of a lease still works; an unreadable lease has no owner, and neither has our own process's."""
-    beaten = claim.get("time")
-    age = time.time() - beaten if isinstance(beaten, int | float) else float("inf")
+    age = claimed_age(claim)
     if claim.get("host") != socket.gethostname() or os.name != "posix":
-        return age < LEASE_SECONDS
+        return -FUTURE_SECONDS < age < LEASE_SECONDS
     pid = claim.get("pid")
     if pid == os.getpid() or age > LONGEST_LEASE_SECONDS or not isinstance(pid, int):
         return False
     return runs(pid)
+
+
+def claimed_age(claim: dict[str, Any]) -> float:
+    """Return how many seconds ago a lease says that it was written; negative when its machine's clock is ahead."""
+    beaten = claim.get("time")
+    return time.time() - beaten if isinstance(beaten, int | float) else float("inf")
 
 
 def _names(folder: Path) -> list[str]:

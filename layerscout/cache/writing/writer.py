@@ -11,7 +11,8 @@ from typing import Any
 from layerscout.cache import identity as identities
 from layerscout.cache import manifest
 from layerscout.cache.arrays import Codec, ColumnSpec, LayerSpec
-from layerscout.cache.files import LARGEST_DOCUMENT, Buffer, StoredObject, first_misfit, sync_folders, trailer_of, write_file, write_files
+from layerscout.cache.durable import sync_folders
+from layerscout.cache.files import LARGEST_DOCUMENT, Buffer, StoredObject, first_misfit, trailer_of, write_file, write_files
 from layerscout.cache.layout import ROWS_PER_CHUNK, STANDARD_COLUMNS, StoreLayout, planned_bytes
 from layerscout.cache.root import STAGING, STORES
 from layerscout.cache.store import Store
@@ -116,8 +117,18 @@ class StoreWriter:
         return self.layout.span(unit)
 
     def beat(self) -> None:
-        """Tell other processes that this one is alive; call it at least every few minutes while a unit is computed."""
-        self._attempt.beat()
+        """Tell other processes that this one is alive; call it at least every few minutes while a unit is computed.
+
+        Raises
+        ------
+        DataError
+            What was written so far was deleted, and no other process has published the store.
+        """
+        try:
+            self._attempt.beat()
+        except staging.AttemptGone:
+            if not self._published():
+                raise
 
     def write_unit(self, unit: int, layers: Mapping[str, Rows], index: Mapping[str, Rows]) -> None:
         """Write one unit: every layer ``[row, feature]`` and every index column ``[row]`` of the rows ``span(unit)``.
@@ -125,7 +136,8 @@ class StoreWriter:
         Raises
         ------
         DataError
-            An array is missing, superfluous, of a wrong shape or kind, or a layer is not finite; the message names layer and row.
+            An array is missing, superfluous, of a wrong shape or kind, or a layer is not finite (the message names layer and row); or
+            what was written so far was deleted.
         """
         start, stop = self.span(unit)
         arrays = [
@@ -135,13 +147,13 @@ class StoreWriter:
         encoded = ((array.path(unit), partial(array.encode, values)) for array, values in arrays)
         try:
             self._done[unit] = self._write(unit, encoded)
-        except OSError:
+        except (OSError, staging.AttemptGone):
             if not self._published():
                 raise
             self._done[unit] = ()  # another process has published the store and swept this attempt away, taking us for dead
 
     def _write(self, unit: int, encoded: Iterable[tuple[str, Callable[[], Buffer]]]) -> tuple[StoredObject, ...]:
-        self.beat()
+        self._attempt.beat()
         objects = write_files(self._attempt.tree, encoded)
         sync_folders(self._attempt.tree, (item.path for item in objects))
         marker = UnitMarker.of(self._digest, unit, objects)
@@ -157,15 +169,15 @@ class StoreWriter:
         DataError
             The layer's name cannot be a file's, or there are more bytes than readers accept.
         """
-        self.beat()
         for path, data, most in zip(
             manifest.passport_paths(layer), (description, tensors), (LARGEST_DOCUMENT, manifest.LARGEST_PASSPORT), strict=True
         ):
             if manifest.PASSPORT.fullmatch(path) is None or not 0 < len(data) <= most:
                 raise DataError(f"{path} with {len(data):,} bytes cannot be a passport", hint=f"at most {most:,} bytes are read")
             try:
+                self._attempt.beat()
                 self._passports[path] = write_file(self._attempt.tree, path, data)
-            except OSError:
+            except (OSError, staging.AttemptGone):
                 if not self._published():
                     raise
 

@@ -12,7 +12,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from layerscout.errors import DataError
-from layerscout.extract.checkpoints.checkpoint import CheckpointFolder, as_checkpoint
 from layerscout.extract.checkpoints.folder import AGAIN, read_config
 
 FILES = ("video_preprocessor_config.json", "preprocessor_config.json")  # the newer name first
@@ -36,7 +35,7 @@ class Scaling:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
-def read_scaling(folder: CheckpointFolder | Path, mean: Sequence[float], std: Sequence[float]) -> Scaling:
+def read_scaling(folder: Path, mean: Sequence[float], std: Sequence[float]) -> Scaling:
     """Return what the checkpoint's preprocessor does to pixel values; ``mean`` and ``std`` are the family's, where it has none.
 
     Its resizing and cropping are not followed: a clip's frames are brought to the model's size as a whole.
@@ -46,13 +45,12 @@ def read_scaling(folder: CheckpointFolder | Path, mean: Sequence[float], std: Se
     DataError
         The preprocessor's mean or std is not one number a channel.
     """
-    folder = as_checkpoint(folder)
-    file = next((name for name in FILES if folder.document(name) is not None), None)
+    file = next((name for name in FILES if (folder / name).is_file()), None)
     told = read_config(folder, name=file) if file else {}
     normalise = told.get("do_normalize", True)
     mean, std = (told.get(key) or default for key, default in (("image_mean", mean), ("image_std", std)))
     if len(mean) != 3 or len(std) != 3 or not all(std):
-        raise DataError(f"{folder}/{file} has image_mean {mean} and image_std {std}, expected 3 numbers each", hint=AGAIN)
+        raise DataError(f"{folder / str(file)} has image_mean {mean} and image_std {std}, expected 3 numbers each", hint=AGAIN)
     return Scaling(
         factor=float(told.get("rescale_factor") or 1 / 255) if told.get("do_rescale", True) else 1.0,
         offset=1.0 if told.get("offset") else 0.0,

@@ -1,4 +1,4 @@
-"""A folder that transformers wrote in; its configuration, a block's size and the loaded model out."""
+"""A folder that transformers wrote, or a hub id, in; its configuration, a block's size and the loaded model out."""
 
 from __future__ import annotations
 
@@ -9,19 +9,28 @@ from typing import Any
 
 import torch
 
-from layerscout.errors import DataError, LayerscoutError, MissingExtraError
-from layerscout.extract.checkpoints.checkpoint import CheckpointFolder, as_checkpoint
-from layerscout.extract.checkpoints.fitting import SHOWN, matched
-from layerscout.extract.checkpoints.folder import read_config
-from layerscout.extract.checkpoints.stored import StoredTensors
-from layerscout.extract.checkpoints.tensor_values import DTYPES, read_value
-from layerscout.extract.checkpoints.weight_set import AGAIN
-from layerscout.extract.checkpoints.without_memory import without_memory
+from layerscout.errors import DataError, MissingExtraError
+from layerscout.extract.backbones.pixels import FILES
+from layerscout.extract.checkpoints import folder as checkpoint
+from layerscout.extract.checkpoints.folder import AGAIN, weight_files
 
+DESCRIPTION = ("config.json", *FILES)
+WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 PASSING = ("transformers_version", "torch_dtype", "dtype", "architectures")  # how it was saved, not what it computes
 
 
-def configuration(folder: CheckpointFolder | Path, model_type: str) -> dict[str, Any]:
+def fetch(source: str, *, weights: bool) -> Path:
+    """Return the local folder of a checkpoint; a hub id is downloaded, without its weights if they are not asked for.
+
+    Raises
+    ------
+    DataError
+        There is no such folder, and it is no hub id or the hub does not give it.
+    """
+    return checkpoint.fetch(source, DESCRIPTION + WEIGHTS if weights else DESCRIPTION, weights=weights)
+
+
+def configuration(folder: Path, model_type: str) -> dict[str, Any]:
     """Read what the configuration says of the numbers, without how and by which version it was saved.
 
     Raises
@@ -29,10 +38,10 @@ def configuration(folder: CheckpointFolder | Path, model_type: str) -> dict[str,
     DataError
         It is missing, not JSON, or of another family.
     """
-    written = read_config(folder)
+    written = checkpoint.read_config(folder)
     if written.get("model_type") != model_type:
         raise DataError(
-            f"{folder}/config.json has model_type {written.get('model_type')!r}, expected {model_type!r}",
+            f"{folder / 'config.json'} has model_type {written.get('model_type')!r}, expected {model_type!r}",
             hint="choose the backbone of that family",
         )
     return {key: value for key, value in written.items() if key not in PASSING}
@@ -66,87 +75,37 @@ def block_parameters(model: str, blocks: str, config: dict[str, Any], construct:
     return sum(parameter.numel() for parameter in built.get_submodule(f"{blocks}.0").parameters())
 
 
-def load(
-    kind: str,
-    folder: CheckpointFolder | Path,
-    config: dict[str, Any],
-    construct: dict[str, Any],
-    idle: Sequence[str],
-    dtype: torch.dtype | str,
-) -> Any:
+def load(model: str, folder: Path, config: dict[str, Any], construct: dict[str, Any], idle: Sequence[str], dtype: torch.dtype | str) -> Any:
     """Load the model on the processor, frozen, in evaluation mode.
 
-    The library names, joins and ties the weights; where they lie and what their numbers mean is told here (see `fitting`).
-
-    Parameters
-    ----------
-    kind
-        The class of transformers.
-    config
-        The part's configuration, as the model is to be built.
-    construct
-        Further arguments of its constructor.
-    idle
-        Beginnings of names of weights that may be missing.
-    dtype
-        What the model computes in; ``auto`` is what the configuration says, else the stored type.
+    Weights that start with ``idle`` may be missing; the dtype ``auto`` is the stored one.
 
     Raises
     ------
     DataError
-        The weights are not safetensors, cannot be read, or do not fit (the library alone would draw missing ones at random).
+        The weights are not safetensors, cannot be read, or some are missing (the library alone would draw them at random).
     """
-    part, transformers = as_checkpoint(folder), transformers_package()
-    stored = part.stored(config)
-    model_class = getattr(transformers, kind)
+    weight_files(folder)
+    transformers = transformers_package()
     try:
-        built = library_config(transformers, config)
-        names = matched(without_memory(lambda: model_class(built, **construct)), stored, kind, whole=False)
-        joined = [name for name in stored.values if name not in names.values()]
-        lazily = {name: _Stored(stored, name) for name in (*names.values(), *joined)}
         with _silent(), torch.random.fork_rng(devices=[]):
-            loaded, report = model_class.from_pretrained(
-                None,
-                config=library_config(transformers, config),
-                state_dict=lazily,
-                dtype=_dtype(built, stored) if dtype == "auto" else dtype,
+            loaded, report = getattr(transformers, model).from_pretrained(
+                folder,
+                config=transformers.AutoConfig.for_model(**config),
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
                 output_loading_info=True,
                 **construct,
             )
-    except LayerscoutError:
-        raise
-    except Exception as error:  # what transformers throws at a model that it cannot build has no common class
+    except Exception as error:  # what transformers and safetensors throw at a damaged file has no common class
         told = " ".join(str(error).split())
-        raise DataError(f"the weights in {part} cannot be loaded: {type(error).__name__}: {told}", hint=AGAIN) from error
+        raise DataError(f"the weights in {folder} cannot be loaded: {type(error).__name__}: {told}", hint=AGAIN) from error
     lacking = sorted(key for key in report["missing_keys"] if not key.startswith(tuple(idle)))
     lacking += sorted(str(key) for key in report["mismatched_keys"])
     if lacking:
-        more = ", …" if len(lacking) > SHOWN else ""
-        raise DataError(f"{part} lacks {len(lacking)} weights of its configuration, first {', '.join(lacking[:SHOWN])}{more}", hint=AGAIN)
+        raise DataError(f"{folder} lacks {len(lacking)} weights of its configuration, first {lacking[0]}", hint=AGAIN)
     return loaded.eval().requires_grad_(False)
-
-
-class _Stored:
-    """A stored tensor that the library reads when it needs it, as it does a slice of a safetensors file."""
-
-    def __init__(self, stored: StoredTensors, name: str) -> None:
-        self._stored, self._name = stored, name
-
-    def __getitem__(self, every: Any) -> torch.Tensor:
-        return read_value(self._stored, self._name)[every]
-
-
-def library_config(transformers: Any, config: dict[str, Any]) -> Any:
-    """Return the library's own configuration, without the note of how weights are quantised: they are not when they arrive there."""
-    return transformers.AutoConfig.for_model(**{key: value for key, value in config.items() if key != "quantization_config"})
-
-
-def _dtype(config: Any, stored: StoredTensors) -> torch.dtype:
-    """Return what the model was saved to compute in: as its configuration says, else as its first weight is stored."""
-    if isinstance(told := getattr(config, "dtype", None), torch.dtype):
-        return told
-    kept = (DTYPES[stored.range(name).dtype] for name in stored.values)
-    return next((dtype for dtype in kept if dtype.is_floating_point and dtype.itemsize > 1), torch.float32)
 
 
 def transformers_package() -> Any:

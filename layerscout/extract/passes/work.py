@@ -14,8 +14,8 @@ from torch import Tensor
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.store import Store
 from layerscout.errors import DataError
-from layerscout.extract.backbones.denoisers.denoiser import LatentBackbone
 from layerscout.extract.backbones.loaded import LoadedBackbone
+from layerscout.extract.backbones.networks.latent_backbone import LatentBackbone
 from layerscout.extract.clips import clips_of
 from layerscout.extract.device import cores, torch_threads
 from layerscout.extract.index import RowIndex

@@ -10,7 +10,7 @@ import scipy.special
 from jaxtyping import Float
 
 from layerscout.cache.records import Estimate, Record
-from layerscout.probe.moments.moments import Sums
+from layerscout.probe.moments.moments import MomentSums
 from layerscout.probe.questions.splits import Split
 
 LeftOut = tuple[float, ...]
@@ -62,17 +62,17 @@ class Errors:
     autoregression: Float[np.ndarray, "group feature"]
 
 
-def divide(groups: Sums, split: Split) -> tuple[Sums, Sums | None]:
+def divide(groups: MomentSums, split: Split) -> tuple[MomentSums, MomentSums | None]:
     """Part the groups that rank from those of the confirmation set, which nothing that ranks may see. Copies nothing."""
     count = len(split.ranking)  # they come first
     first, rest = (
-        Sums(*(getattr(groups, name)[part] for name in groups.__dataclass_fields__)) for part in (slice(count), slice(count, None))
+        MomentSums(*(getattr(groups, name)[part] for name in groups.__dataclass_fields__)) for part in (slice(count), slice(count, None))
     )
     return first, rest if len(split.confirmation) else None
 
 
 def components(
-    groups: Sums, errors: Errors, live: Float[np.ndarray, " feature"], covariance: WholeAndLeft, correlation: WholeAndLeft
+    groups: MomentSums, errors: Errors, live: Float[np.ndarray, " feature"], covariance: WholeAndLeft, correlation: WholeAndLeft
 ) -> Components:
     """Condense the errors of some groups, and the spectral entropies of their covariance and correlation matrix.
 
@@ -114,25 +114,25 @@ def left(figure: WholeAndLeft) -> LeftOut | None:
     return None if len(figure) == 1 or np.isnan(figure).any() else tuple(figure[1:].tolist())
 
 
-def squares_of(sums: Sums) -> Float[np.ndarray, "*group target"]:
+def squares_of(sums: MomentSums) -> Float[np.ndarray, "*group target"]:
     """Total sum of squares of each target about its mean over the same rows."""
     return np.maximum(sums.yy - sums.y**2 / np.maximum(np.asarray(sums.count)[..., None], 1), 0.0)
 
 
-def _whole_and_left(groups: Sums) -> Float[np.ndarray, "whole_and_left target"]:
+def _whole_and_left(groups: MomentSums) -> Float[np.ndarray, "whole_and_left target"]:
     """Total sums of squares of all groups together, then without each."""
     count, y, yy = (np.asarray(part) for part in (groups.count, groups.y, groups.yy))
     count, y, yy = (np.concatenate([part.sum(axis=0, keepdims=True), part.sum(axis=0) - part]) for part in (count, y, yy))
     return np.maximum(yy - y**2 / np.maximum(count, 1)[:, None], 0.0)
 
 
-def target_share(groups: Sums, targets: slice, live: Float[np.ndarray, " target"]) -> Float[np.ndarray, " target"]:
+def target_share(groups: MomentSums, targets: slice, live: Float[np.ndarray, " target"]) -> Float[np.ndarray, " target"]:
     """Weight of each target's squared error in the mean over live targets of error / total sum of squares."""
     squares = _whole_and_left(groups)[0, targets]
     return live / np.where(live > 0, squares, 1.0) / max(float(live.sum()), 1.0)
 
 
-def single_r2(error: Float[np.ndarray, " group"], groups: Sums, target: int) -> WholeAndLeft:
+def single_r2(error: Float[np.ndarray, " group"], groups: MomentSums, target: int) -> WholeAndLeft:
     """R² of one target, and without each group; only the first when one group holds all its variance."""
     squares = _whole_and_left(groups)[:, target]
     if squares[0] <= ROUNDING * np.sum(groups.count):  # scalars have variance 1 over the rows that rank
@@ -145,7 +145,7 @@ def single_r2(error: Float[np.ndarray, " group"], groups: Sums, target: int) -> 
 def mean_r2(
     error: Float[np.ndarray, " target"],
     share_of_group: Float[np.ndarray, " group"],
-    groups: Sums,
+    groups: MomentSums,
     targets: slice,
     live: Float[np.ndarray, " target"],
 ) -> WholeAndLeft:

@@ -10,22 +10,22 @@ from jaxtyping import Float
 
 from layerscout.probe.evidence.components import Components, Errors, components, squares_of, target_share
 from layerscout.probe.evidence.controls import autoregression_error, diagonals, persistence_error
-from layerscout.probe.moments.moments import Sums
+from layerscout.probe.moments.moments import MomentSums
 from layerscout.probe.solve.crossfit import OutOfFold
-from layerscout.probe.solve.rank import Entropy, effective_rank, entropy_without_groups, scatter
+from layerscout.probe.solve.rank import SpectralEntropy, effective_rank, entropy_without_groups, scatter
 from layerscout.probe.solve.ridge import DEAD, fit, squared_errors, weighted_errors
 
 
 def confirm(
-    train: Sums,
-    groups: Sums,
+    train: MomentSums,
+    groups: MomentSums,
     pilot: Float[np.ndarray, " feature"],
     penalties: Sequence[float],
     found: OutOfFold,
     live: Float[np.ndarray, " feature"],
     has_reward: bool,
-    covariance: Entropy,
-    correlation: Entropy,
+    covariance: SpectralEntropy,
+    correlation: SpectralEntropy,
 ) -> Components:
     """Fit on all rows that ranked, with the penalty of the best mean validation R² there, and test on ``groups``.
 
@@ -75,9 +75,9 @@ def confirm(
     return components(groups, errors, live, *entropies)
 
 
-def _with_targets(sums: Sums, count: int) -> Sums:
-    return Sums(sums.count, sums.x, sums.y[..., :count], sums.xx, sums.xy[..., :count], sums.yy[..., :count])
+def _with_targets(sums: MomentSums, count: int) -> MomentSums:
+    return MomentSums(sums.count, sums.x, sums.y[..., :count], sums.xx, sums.xy[..., :count], sums.yy[..., :count])
 
 
-def _as_one_group(sums: Sums) -> Sums:
-    return Sums(*(np.asarray(getattr(sums, name))[None] for name in sums.__dataclass_fields__))
+def _as_one_group(sums: MomentSums) -> MomentSums:
+    return MomentSums(*(np.asarray(getattr(sums, name))[None] for name in sums.__dataclass_fields__))

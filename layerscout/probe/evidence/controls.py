@@ -11,12 +11,12 @@ import scipy.special
 from jaxtyping import Float, Int
 
 from layerscout.errors import DataError
-from layerscout.probe.moments.moments import Sums
+from layerscout.probe.moments.moments import MomentSums
 
 # Share of a feature's variance that counts as noise, so that exact features give finite bits: what the rounding of float32
 # products can grow to in nearly dependent features. It is the same for float64, or layers of one ranking could not be compared.
 NOISE_FLOOR = 1e-4
-Matrix = Float[np.ndarray, "feature feature"]
+FeatureMatrix = Float[np.ndarray, "feature feature"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Diagonals:
     yy: Float[np.ndarray, "group feature"]
 
 
-def diagonals(groups: Sums, width: int) -> Diagonals:
+def diagonals(groups: MomentSums, width: int) -> Diagonals:
     """Take the diagonals of several groups' moments."""
     count = np.asarray(groups.count, dtype=np.float64)[:, None]
     xx, xy = (np.diagonal(matrix, axis1=1, axis2=2)[:, :width] for matrix in (groups.xx, groups.xy))
@@ -87,9 +87,9 @@ class Bits:
 
 
 def bits(
-    total: Sums,
-    standardised: tuple[Matrix, Float[np.ndarray, "feature target"], Float[np.ndarray, " target"]],
-    edges: Matrix,
+    total: MomentSums,
+    standardised: tuple[FeatureMatrix, Float[np.ndarray, "feature target"], Float[np.ndarray, " target"]],
+    next_minus_latent: FeatureMatrix,
     live: Float[np.ndarray, " feature"],
     discrete: bool,
 ) -> Bits:
@@ -106,7 +106,7 @@ def bits(
     ----------
     total, standardised
         Moments of all rows, and the same from ``ridge.standardise``.
-    edges
+    next_minus_latent
         Σ z_{t+1} z_{t+1}' - Σ z_t z_t' over the same rows.
     discrete
         The actions are one-hot, so the last column follows from the others.
@@ -116,12 +116,12 @@ def bits(
     Barnett, Barrett and Seth (2009), Granger causality and transfer entropy are equivalent for Gaussian variables.
     """
     xx, xy, yy = standardised
-    width, count, noise = len(edges), total.count, NOISE_FLOOR
+    width, count, noise = len(next_minus_latent), total.count, NOISE_FLOOR
     chosen = np.flatnonzero(live)
     if not len(chosen):
         return Bits()
     scale = np.sqrt(yy[chosen])
-    following = _scatter_of_next(total, edges)[np.ix_(chosen, chosen)] / scale / scale[:, None]
+    following = _scatter_of_next(total, next_minus_latent)[np.ix_(chosen, chosen)] / scale / scale[:, None]
     action = np.arange(width, len(xx) - discrete)
     present = xx[np.ix_(chosen, chosen)] / count
     across = np.hstack([xy[np.ix_(chosen, chosen)] / scale, xx[np.ix_(chosen, action)] / math.sqrt(count)]) / math.sqrt(count)
@@ -162,14 +162,14 @@ def _by_chance(freedom: float, predictors: float, targets: float) -> tuple[float
     return float(mean), math.sqrt(float(variance))
 
 
-def _scatter_of_next(total: Sums, edges: Matrix) -> Matrix:
+def _scatter_of_next(total: MomentSums, next_minus_latent: FeatureMatrix) -> FeatureMatrix:
     """Centred second moments of z_{t+1}: those of z_t, corrected at the ends of episodes."""
-    width = len(edges)
+    width = len(next_minus_latent)
     mean = total.y[:width] / total.count
-    return total.xx[:width, :width] + edges - np.outer(mean, total.y[:width])
+    return total.xx[:width, :width] + next_minus_latent - np.outer(mean, total.y[:width])
 
 
-def _factor(matrix: Matrix, noise: float) -> tuple[Matrix, float]:
+def _factor(matrix: FeatureMatrix, noise: float) -> tuple[FeatureMatrix, float]:
     """Cholesky factor of a matrix with the noise floor added, and how many directions stand above the floor."""
     matrix = matrix.copy()
     matrix.flat[:: len(matrix) + 1] += noise
@@ -183,5 +183,5 @@ def _factor(matrix: Matrix, noise: float) -> tuple[Matrix, float]:
     return lower, len(matrix) - noise * float(np.linalg.norm(inverse) ** 2)
 
 
-def _log_determinant(lower: Matrix) -> float:
+def _log_determinant(lower: FeatureMatrix) -> float:
     return 2 * float(np.sum(np.log(np.diagonal(lower))))

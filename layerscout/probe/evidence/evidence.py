@@ -23,7 +23,7 @@ from layerscout.probe.evidence.components import (
 )
 from layerscout.probe.evidence.confirm import confirm
 from layerscout.probe.evidence.controls import autoregression_out_of_fold, bits, diagonals, persistence_error
-from layerscout.probe.moments.moments import Moments, Sums
+from layerscout.probe.moments.moments import Moments, MomentSums
 from layerscout.probe.questions.splits import Split
 from layerscout.probe.questions.targets import REWARD, SHIFTED, Transitions
 from layerscout.probe.solve.crossfit import OutOfFold, cross_fit, pool_folds
@@ -37,7 +37,7 @@ from layerscout.probe.solve.rank import (
 )
 from layerscout.probe.solve.ridge import rounding, scaling, standardise
 
-__all__ = ["Evidence", "TargetFigure", "jackknife", "measure"]
+__all__ = ["LayerEvidence", "TargetFigure", "jackknife", "measure"]
 
 SPECTRUM = 256  # eigenvalues that are kept
 
@@ -49,7 +49,7 @@ class TargetFigure(Record):
     left: LeftOut | None
 
 
-class Evidence(Components):
+class LayerEvidence(Components):
     """One layer's figures, before any weighting, from the episodes that rank; R² are out-of-fold."""
 
     name: str
@@ -93,25 +93,25 @@ def measure(
     transitions: Transitions,
     split: Split,
     config: ProbeConfig,
-    largest_blur: float = np.inf,
-) -> Evidence:
+    largest_effect: float = np.inf,
+) -> LayerEvidence:
     """Turn a layer's moments into its evidence; no row is read again.
 
     Raises
     ------
-    Blurred
-        The rounding of the products may have moved an R² by more than ``largest_blur``.
+    RoundingExceeded
+        The rounding of the products may have moved an R² by more than ``largest_effect``.
     """
     width, names = moments.width, transitions.target_names
     groups, held = divide(moments.groups, split)
-    ranking = Moments(width, groups, moments.edges, moments.shift, moments.nonfinite_rows)
+    ranking = Moments(width, groups, moments.next_minus_latent, moments.shift, moments.nonfinite_rows)
     dealt = Split(split.group_of_episode, split.fold_of_group[split.ranking])
     total, folds = pool_folds(ranking, dealt)
     by = scaling(total, moments.shift)
     live = (by.y_variance[:width] > 0).astype(np.float64)
     grid = [penalty + rounding(moments.precision, width) for penalty in config.penalties]
     shifted = np.array([column for column, name in enumerate(names) if name == SHIFTED], dtype=np.int64)
-    found = cross_fit(ranking, dealt, total, folds, grid, config.inner, live, pooled=shifted, largest_blur=largest_blur)
+    found = cross_fit(ranking, dealt, total, folds, grid, config.inner, live, pooled=shifted, largest_effect=largest_effect)
 
     standardised = standardise(total, by)
     covariance = covariance_entropy(total, width)
@@ -123,11 +123,11 @@ def measure(
     reward_error = found.scalars[:, 0] if has_reward else None
     trivial = (persistence_error(forecast), autoregression_out_of_fold(forecast, dealt.fold_of_group))
     parts = components(groups, Errors(reward_error, found.transition, found.transition_share, *trivial), live, *entropies)
-    information = bits(total, standardised, moments.edges, live, bool(transitions.levels))
+    information = bits(total, standardised, moments.next_minus_latent, live, bool(transitions.levels))
     singular = rankme(total, moments.shift, covariance, rounding(moments.precision, width))
     squares = squares_of(total)
     confirmation = confirm(total, held, moments.shift, grid, found, live, has_reward, covariance, correlation) if held is not None else None
-    return Evidence(
+    return LayerEvidence(
         **parts.model_dump(),
         name=name,
         role=role,
@@ -159,7 +159,7 @@ def measure(
     )
 
 
-def target_figures(found: OutOfFold, groups: Sums, names: tuple[str, ...], width: int) -> dict[str, TargetFigure | None]:
+def target_figures(found: OutOfFold, groups: MomentSums, names: tuple[str, ...], width: int) -> dict[str, TargetFigure | None]:
     """R² of every other target; its columns lie side by side."""
     figures: dict[str, TargetFigure | None] = {}
     for name in dict.fromkeys(names):

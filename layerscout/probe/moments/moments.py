@@ -18,11 +18,11 @@ from jaxtyping import Float, Int
 
 from layerscout.errors import DataError
 from layerscout.probe.moments import partials
-from layerscout.probe.moments.partials import Shelf, Source
+from layerscout.probe.moments.partials import PartialsFolder, PartialSource
 from layerscout.probe.moments.products import BUFFER_ROWS, PANEL
 from layerscout.probe.moments.rows import READ_ROWS, Reader, pilot_mean
-from layerscout.probe.moments.spans import Borders, Moves, add_up, moves, spans
-from layerscout.probe.moments.sums import ColumnSums, LatentSums, Sides
+from layerscout.probe.moments.spans import Borders, SpanTransitions, add_up, spans, transitions_in_span
+from layerscout.probe.moments.sums import ColumnSums, LatentSums, SumsOfSpan
 from layerscout.probe.questions.splits import CONFIRMATION, Split
 from layerscout.probe.questions.targets import Transitions
 
@@ -30,7 +30,7 @@ MAX_NONFINITE = 1e-3  # share of a layer's rows
 
 
 @dataclass(frozen=True)
-class Sums:
+class MomentSums:
     """Raw moments of some rows, with x = [z_t - c, action] and y = [z_{t+1} - c, scalars], all float64."""
 
     count: Any  # int, or int[group]
@@ -40,22 +40,22 @@ class Sums:
     xy: Float[np.ndarray, "*group feature target"]
     yy: Float[np.ndarray, "*group target"]  # squares only: products between targets are never needed
 
-    def __getitem__(self, group: int) -> Sums:
-        return Sums(self.count[group], self.x[group], self.y[group], self.xx[group], self.xy[group], self.yy[group])
+    def __getitem__(self, group: int) -> MomentSums:
+        return MomentSums(self.count[group], self.x[group], self.y[group], self.xx[group], self.xy[group], self.yy[group])
 
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+    def __add__(self, other: MomentSums) -> MomentSums:
+        return MomentSums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
-    def __sub__(self, other: Sums) -> Sums:
-        return Sums(*(getattr(self, name) - getattr(other, name) for name in self.__dataclass_fields__))
+    def __sub__(self, other: MomentSums) -> MomentSums:
+        return MomentSums(*(getattr(self, name) - getattr(other, name) for name in self.__dataclass_fields__))
 
-    def pool(self, groups: Int[np.ndarray, " chosen"]) -> Sums:
+    def pool(self, groups: Int[np.ndarray, " chosen"]) -> MomentSums:
         """Add up some groups, in the order given."""
         total = [np.array(getattr(self, name)[groups[0]]) for name in self.__dataclass_fields__]
         for group in groups[1:]:
             for part, name in zip(total, self.__dataclass_fields__, strict=True):
                 part += getattr(self, name)[group]
-        return Sums(*total)
+        return MomentSums(*total)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Moments:
     ----------
     groups
         Moments of each episode group.
-    edges
+    next_minus_latent
         Sum of z_{t+1} z_{t+1}' minus sum of z_t z_t' over the transitions that rank: only episode ends differ, so it costs nothing.
     shift
         The pilot mean c, in the precision of the products. With it, they stay exact to that precision whatever the features'
@@ -76,8 +76,8 @@ class Moments:
     """
 
     width: int
-    groups: Sums
-    edges: Float[np.ndarray, "feature feature"]
+    groups: MomentSums
+    next_minus_latent: Float[np.ndarray, "feature feature"]
     shift: Float[np.ndarray, " feature"]
     nonfinite_rows: int = 0
 
@@ -107,11 +107,11 @@ def accumulate(
     split: Split,
     precision: str = "float32",
     max_nonfinite: float = MAX_NONFINITE,
-    shelf: Shelf | None = None,
-    choose: Callable[[int, int], Moves] | None = None,
+    folder: PartialsFolder | None = None,
+    choose: Callable[[int, int], SpanTransitions] | None = None,
     scratch: Path | None = None,
     advance: Callable[[], None] = lambda: None,
-    space: Space | None = None,
+    space: ReusableSums | None = None,
 ) -> Moments:
     """Read a layer once, span by span in row order, and add up its moments group by group.
 
@@ -121,7 +121,7 @@ def accumulate(
     ----------
     max_nonfinite
         Largest share of rows that may hold a NaN or an infinity.
-    shelf
+    folder
         Where the sums of single spans are kept and found.
     choose
         Gives the transitions of a span, when they are kept for several layers.
@@ -138,12 +138,12 @@ def accumulate(
     rows, width = reader.shape
     actions, scalars = transitions.inputs.shape[1], transitions.scalars.shape[1]
     shift = pilot_mean(reader, precision)
-    total = (space or Space()).empty(split.groups, width, actions, scalars)
-    into = views(total, width)
+    total = (space or ReusableSums()).empty(split.groups, width, actions, scalars)
+    into = split_views(total, width)
     cut = spans(rows, width)
-    choose = choose or functools.partial(moves, transitions, split)
+    choose = choose or functools.partial(transitions_in_span, transitions, split)
     with ExitStack() as open_files:
-        borders = _add_spans(reader, (choose(*span) for span in cut), shift, into, shelf, scratch, advance, open_files)
+        borders = _add_spans(reader, (choose(*span) for span in cut), shift, into, folder, scratch, advance, open_files)
     for start, before, after in zip([start for start, _ in cut[1:]], borders[:-1], borders[1:], strict=True):
         _cross(transitions, split, start, before.last, after.first, *into)
     nonfinite = sum(each.nonfinite for each in borders)
@@ -154,22 +154,22 @@ def accumulate(
             f"probe.max_nonfinite allows {max_nonfinite:g} of them",
             hint="extract the store again (float32 if the layer overflows float16), or name the other layers in probe.layers",
         )
-    edges = into[0].edges
-    for square in (*total.xx[:, :width, :width], edges):
+    next_minus_latent = into[0].next_minus_latent
+    for square in (*total.xx[:, :width, :width], next_minus_latent):
         _mirror(square)
     total.xx[:, width:, :width] = total.xx[:, :width, width:].transpose(0, 2, 1)
     if not np.isfinite(total.yy).all():
         message = f"squares of the activations of layer '{name}' exceed the range of {precision}"
         raise DataError(message, hint="set probe.precision=float64, or name the other layers in probe.layers")
-    return Moments(width, total, edges, shift, nonfinite)
+    return Moments(width, total, next_minus_latent, shift, nonfinite)
 
 
 def _add_spans(
     reader: Any,
-    cut: Iterable[Moves],
+    cut: Iterable[SpanTransitions],
     shift: Float[np.ndarray, " feature"],
-    into: Sides,
-    shelf: Shelf | None,
+    into: SumsOfSpan,
+    folder: PartialsFolder | None,
     scratch: Path | None,
     advance: Callable[[], None],
     open_files: ExitStack,
@@ -178,13 +178,13 @@ def _add_spans(
 
     Only the last span's sums wait in memory; the others wait in their partial, or in a scratch file that no name leads to.
     """
-    sources: tuple[list[Source], list[Source]] = ([], [])
+    sources: tuple[list[PartialSource], list[PartialSource]] = ([], [])
     held = [False, False]
     waiting: Any = None
     borders: list[Borders] = []
     for chosen in cut:
-        paths = shelf.paths(reader, chosen, shift.dtype.name) if shelf is not None else None
-        kept = (None, None) if paths is None else (partials.find(paths[0]), partials.find(paths[1]))
+        paths = folder.paths(reader, chosen, shift.dtype.name) if folder is not None else None
+        kept = (None, None) if paths is None else (partials.open_partial(paths[0]), partials.open_partial(paths[1]))
         for side, found in enumerate(kept):
             if found is not None:
                 sources[side].append(found[1])
@@ -195,47 +195,47 @@ def _add_spans(
             if sums is None:
                 continue
             source = None
-            if shelf is not None and paths is not None and shelf.writes(chosen, reader.shape[1], reader.layout.row_bytes):
-                source = partials.write(paths[side], sums, borders[-1])
+            if folder is not None and paths is not None and folder.writes(chosen, reader.shape[1], reader.layout.row_bytes):
+                source = partials.write_partial(paths[side], sums, borders[-1])
             held[side] = chosen.stop == reader.shape[0]
             if held[side]:
                 continue
             if source is None:
                 if waiting is None:
                     waiting = open_files.enter_context(tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115 - closed with the others
-                source = partials.spill(waiting, sums)
+                source = partials.spill_sums(waiting, sums)
             sources[side].append(source)
             sums.clear()
         advance()
-    partials.combine(sources[0], into[0], held[0])
-    partials.combine(sources[1], into[1], held[1])
+    partials.combine_sums(sources[0], into[0], held[0])
+    partials.combine_sums(sources[1], into[1], held[1])
     return borders
 
 
-def empty(groups: int, width: int, actions: int, scalars: int) -> Sums:
+def empty_sums(groups: int, width: int, actions: int, scalars: int) -> MomentSums:
     """Sums of no rows."""
     x, y = width + actions, width + scalars
-    return Sums(np.zeros(groups, dtype=np.int64), *(np.zeros((groups, *shape)) for shape in ((x,), (y,), (x, x), (x, y), (y,))))
+    return MomentSums(np.zeros(groups, dtype=np.int64), *(np.zeros((groups, *shape)) for shape in ((x,), (y,), (x, x), (x, y), (y,))))
 
 
-class Space:
+class ReusableSums:
     """Memory of one layer's sums, for the next layer to use again: asking the system for it anew takes a tenth of the time."""
 
     def __init__(self) -> None:
-        self._kept: tuple[tuple[int, ...], Sums] | None = None
+        self._kept: tuple[tuple[int, ...], MomentSums] | None = None
 
-    def empty(self, *shape: int) -> Sums:
+    def empty(self, *shape: int) -> MomentSums:
         """Sums of no rows, as ``empty``."""
         if self._kept is None or self._kept[0] != shape:
             self._kept = None  # given back before more is asked for
-            self._kept = shape, empty(*shape)
+            self._kept = shape, empty_sums(*shape)
         else:
-            for name in Sums.__dataclass_fields__:
+            for name in MomentSums.__dataclass_fields__:
                 getattr(self._kept[1], name).fill(0)
         return self._kept[1]
 
 
-def views(sums: Sums, width: int) -> tuple[LatentSums, ColumnSums]:
+def split_views(sums: MomentSums, width: int) -> tuple[LatentSums, ColumnSums]:
     """The same memory, as the parts that are added up and kept apart."""
     z, c, x, y, xx, xy = slice(0, width), slice(width, None), sums.x, sums.y, sums.xx, sums.xy
     latents = LatentSums(sums.count, x[:, z], y[:, z], xx[:, z, z], xy[:, z, z], sums.yy[:, z], np.zeros((width, width)))
@@ -261,23 +261,23 @@ def _cross(
     a, s = (array[at].astype(last.dtype).astype(np.float64) for array in (transitions.inputs, transitions.scalars))
     for total, more in (
         (latents.count, 1),
-        (latents.z, z),
-        (latents.n, n),
-        (latents.zz, np.outer(z, z)),
-        (latents.zn, np.outer(z, n)),
-        (latents.nn, n * n),
-        (columns.a, a),
-        (columns.s, s),
-        (columns.za, np.outer(z, a)),
-        (columns.zs, np.outer(z, s)),
-        (columns.an, np.outer(a, n)),
-        (columns.aa, np.outer(a, a)),
-        (columns.as_, np.outer(a, s)),
-        (columns.ss, s * s),
+        (latents.latent, z),
+        (latents.next, n),
+        (latents.latent_latent, np.outer(z, z)),
+        (latents.latent_next, np.outer(z, n)),
+        (latents.next_squares, n * n),
+        (columns.action, a),
+        (columns.scalar, s),
+        (columns.latent_action, np.outer(z, a)),
+        (columns.latent_scalar, np.outer(z, s)),
+        (columns.action_next, np.outer(a, n)),
+        (columns.action_action, np.outer(a, a)),
+        (columns.action_scalar, np.outer(a, s)),
+        (columns.scalar_squares, s * s),
     ):
         total[group] += more
     if split.fold_of_group[group] != CONFIRMATION:
-        latents.edges[:] += np.outer(n, n) - np.outer(z, z)
+        latents.next_minus_latent[:] += np.outer(n, n) - np.outer(z, z)
 
 
 def _mirror(square: Float[np.ndarray, "feature feature"]) -> None:

@@ -11,10 +11,10 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
+from layerscout.cache.durable import whole_file
 from layerscout.cache.root import PARTIALS as FOLDER
-from layerscout.cache.temporaries import whole_file
 from layerscout.probe.moments.rows import Reader, pilot_rows
-from layerscout.probe.moments.spans import Borders, Moves
+from layerscout.probe.moments.spans import Borders, SpanTransitions
 from layerscout.probe.moments.sums import ColumnSums, LatentSums
 
 ALGORITHM = "sums/1"  # raise it when the same rows would give other bits
@@ -25,11 +25,11 @@ SUFFIX = ".sums"
 WORTH = 0.5  # kept without being asked for: at most this share of the rows that it stands for
 
 Keep = Literal["auto", "always", "never"]
-Side = LatentSums | ColumnSums
+EitherSums = LatentSums | ColumnSums
 
 
 @dataclass(frozen=True)
-class Shelf:
+class PartialsFolder:
     """Where the partials of one store are: written to its own folder, and found in any store's, for equal rows have equal names.
 
     ``auto`` writes what is worth it, ``always`` all of them, ``never`` neither writes nor reads.
@@ -39,9 +39,9 @@ class Shelf:
     store: str
     keep: Keep = "auto"
 
-    def paths(self, reader: Reader, chosen: Moves, precision: str) -> tuple[Path, Path] | None:
+    def paths(self, reader: Reader, chosen: SpanTransitions, precision: str) -> tuple[Path, Path] | None:
         """Files of the latents' and the columns' sums of a span; None when none is wanted or the rows have no digests."""
-        names = keys(reader, chosen, precision) if self.keep != "never" else None
+        names = partial_names(reader, chosen, precision) if self.keep != "never" else None
         return None if names is None else (self._path(names[0]), self._path(names[1]))
 
     @property
@@ -53,21 +53,21 @@ class Shelf:
         own = self.folder / self.store / f"{name}{SUFFIX}"
         return own if own.is_file() else next(self.folder.glob(f"*/{name}{SUFFIX}"), own)
 
-    def writes(self, chosen: Moves, width: int, row_bytes: int) -> bool:
+    def writes(self, chosen: SpanTransitions, width: int, row_bytes: int) -> bool:
         """Whether the partials of a span are to be written; ``row_bytes`` are those of a row on disk."""
         if self.keep != "auto":
             return self.keep == "always"
         return span_bytes(chosen, width) <= WORTH * (chosen.stop - chosen.start) * row_bytes
 
 
-def span_bytes(chosen: Moves, width: int) -> int:
+def span_bytes(chosen: SpanTransitions, width: int) -> int:
     """Bytes of both partials of a span, but for their headers."""
     groups, actions, scalars = len(chosen.ranks), chosen.inputs.shape[1], chosen.scalars.shape[1]
     latents = groups * (width * (width + 1) // 2 + width * width + 3 * width) + width * width
     return 8 * (latents + groups * (width * (2 * actions + scalars) + actions * (actions + scalars)))
 
 
-def keys(reader: Any, chosen: Moves, precision: str) -> tuple[str, str] | None:
+def partial_names(reader: Any, chosen: SpanTransitions, precision: str) -> tuple[str, str] | None:
     """Names of a span's two partials: digests of the stored chunks, the transitions and their groups; and of their columns.
 
     Not in them: the store and its path, the layer's name, other rows of the store, penalties, folds and weights.
@@ -93,20 +93,20 @@ def keys(reader: Any, chosen: Moves, precision: str) -> tuple[str, str] | None:
     return latents, hashlib.sha256((latents + chosen.digests[1]).encode()).hexdigest()
 
 
-def write(path: Path, sums: Side, borders: Borders) -> Source:
+def write_partial(path: Path, sums: EitherSums, borders: Borders) -> PartialSource:
     """Write a partial whole or not at all; a torn one would be noticed by its digest."""
     with whole_file(path) as file:
         hashed = _Hashed(file)
         hashed.write(MAGIC)
         for array in (borders.first, borders.last, np.array([borders.nonfinite, borders.first_nonfinite])):
             np.lib.format.write_array(hashed, array, allow_pickle=False)
-        source = Source(path, file.tell())
+        source = PartialSource(path, file.tell())
         _write_pieces(hashed, sums)
         file.write(hashed.digest.digest())
     return source
 
 
-class Source:
+class PartialSource:
     """The pieces of one partial, read one at a time; of a path, no file stays open between two."""
 
     def __init__(self, place: Path | BinaryIO, position: int) -> None:
@@ -126,26 +126,26 @@ class Source:
         return piece
 
 
-def find(path: Path) -> tuple[Borders, Source] | None:
+def open_partial(path: Path) -> tuple[Borders, PartialSource] | None:
     """Open a partial; None when there is no file, or one that is not what was written."""
     try:
         with path.open("rb") as file:
             if not _intact(file):
                 return None
             first, last, nonfinite = (np.lib.format.read_array(file, allow_pickle=False) for _ in range(3))
-            return Borders(first, last, int(nonfinite[0]), int(nonfinite[1])), Source(path, file.tell())
+            return Borders(first, last, int(nonfinite[0]), int(nonfinite[1])), PartialSource(path, file.tell())
     except FileNotFoundError:
         return None
 
 
-def spill(file: BinaryIO, sums: Side) -> Source:
+def spill_sums(file: BinaryIO, sums: EitherSums) -> PartialSource:
     """Append sums to a scratch file, where they wait to be combined."""
     position = file.seek(0, 2)
     _write_pieces(file, sums)
-    return Source(file, position)
+    return PartialSource(file, position)
 
 
-def combine(sources: Sequence[Source], sums: Side, held: bool) -> None:
+def combine_sums(sources: Sequence[PartialSource], sums: EitherSums, held: bool) -> None:
     """Add up the sums of spans in the order given, into ``sums``; if they are ``held`` there, those of the last span.
 
     Memory holds two pieces more, however many spans there are.
@@ -159,22 +159,22 @@ def combine(sources: Sequence[Source], sums: Side, held: bool) -> None:
         array[... if upper is None else upper] = total
 
 
-def _write_pieces(file: Any, sums: Side) -> None:
+def _write_pieces(file: Any, sums: EitherSums) -> None:
     for array, upper in _pieces(sums):
         np.lib.format.write_array(file, array if upper is None else array[upper], allow_pickle=False)
 
 
-def _pieces(sums: Side) -> Iterator[tuple[Any, Any]]:
+def _pieces(sums: EitherSums) -> Iterator[tuple[Any, Any]]:
     """Arrays of a partial in a fixed order, one group at a time, so that memory holds one more; and which elements count."""
     upper = None
     if isinstance(sums, LatentSums):
-        upper = np.triu(np.ones(sums.edges.shape, dtype=bool))
-        yield sums.edges, None
+        upper = np.triu(np.ones(sums.next_minus_latent.shape, dtype=bool))
+        yield sums.next_minus_latent, None
         yield sums.count, None
     for array in sums.arrays():
-        if isinstance(sums, LatentSums) and (array is sums.edges or array is sums.count):
+        if isinstance(sums, LatentSums) and (array is sums.next_minus_latent or array is sums.count):
             continue
-        square = isinstance(sums, LatentSums) and array is sums.zz
+        square = isinstance(sums, LatentSums) and array is sums.latent_latent
         for piece in array:
             yield piece, upper if square else None
 

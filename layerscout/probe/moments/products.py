@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import DTypeLike
 
-from layerscout.probe.moments.rows import Rows
+from layerscout.probe.moments.rows import FeatureRows
 from layerscout.probe.moments.sums import ColumnSums, LatentSums
 from layerscout.probe.questions.scalars import Scalars
 
@@ -22,12 +22,12 @@ PANEL = 256  # columns: products of a matrix with itself are taken on and above 
 # whose products with both neighbours add nothing
 X, FIRST, END, EMPTY = 1, 2, 4, 0
 
-Sums = tuple[LatentSums | None, ColumnSums | None]  # either may be there already
-Columns = tuple[Float[np.ndarray, "transition action"], Scalars]
-Sequence = tuple[Int[np.ndarray, " place"], UInt8[np.ndarray, " place"], Int[np.ndarray, " place"]]
+WantedSums = tuple[LatentSums | None, ColumnSums | None]  # either may be there already
+GivenColumns = tuple[Float[np.ndarray, "transition action"], Scalars]
+RowLayout = tuple[Int[np.ndarray, " place"], UInt8[np.ndarray, " place"], Int[np.ndarray, " place"]]
 
 
-def sequence(row: Int[np.ndarray, " transition"], number: Int[np.ndarray, " transition"]) -> Sequence:
+def lay_out_rows(row: Int[np.ndarray, " transition"], number: Int[np.ndarray, " transition"]) -> RowLayout:
     """Lay out the rows of some transitions, in row order, for a buffer.
 
     Returns
@@ -47,7 +47,7 @@ def sequence(row: Int[np.ndarray, " transition"], number: Int[np.ndarray, " tran
 
 
 def add_square(
-    rows: Rows, total: Float[np.ndarray, "feature feature"], scratch: Rows, sign: Float[np.ndarray, " row"] | None = None
+    rows: FeatureRows, total: Float[np.ndarray, "feature feature"], scratch: FeatureRows, sign: Float[np.ndarray, " row"] | None = None
 ) -> None:
     """Add rows' rows to ``total``, on and above the diagonal; rows of negative ``sign`` are taken away."""
     left = rows if sign is None else rows * sign[:, None]
@@ -58,7 +58,7 @@ def add_square(
         total[panel, rest] += np.matmul(left[:, panel].T, rows[:, rest], out=scratch[panel, rest])
 
 
-class Edges:
+class RunEnds:
     """Rows at which runs of transitions begin or end: all that the squares of next rows and of rows differ by.
 
     Rows are taken in the order of the layer, whatever their group, so that the sum does not depend on how they were read.
@@ -71,7 +71,9 @@ class Edges:
         # the last row taken: only the next one tells whether a transition begins there
         self.last, self.last_fine, self.last_sign = np.zeros((1, width), dtype), False, 0
 
-    def take(self, start: int, rows: Rows, bad: Bool[np.ndarray, " row"] | None, total: Float[np.ndarray, "f f"], scratch: Rows) -> None:
+    def take(
+        self, start: int, rows: FeatureRows, bad: Bool[np.ndarray, " row"] | None, total: Float[np.ndarray, "f f"], scratch: FeatureRows
+    ) -> None:
         """Take the rows that begin at ``start``; the last of ``rows`` is no row of the layer."""
         count = len(rows) - 1
         fine, sign = np.ones(count + 1, dtype=bool), np.zeros(count + 1, dtype=np.int64)  # of the row before, then of these
@@ -88,7 +90,7 @@ class Edges:
         self._put(rows[edges], sign[1 + edges], total, scratch)
         self.last[0], self.last_fine, self.last_sign = rows[count - 1], bool(fine[count]), int(sign[count])
 
-    def flush(self, total: Float[np.ndarray, "f f"], scratch: Rows) -> None:
+    def flush(self, total: Float[np.ndarray, "f f"], scratch: FeatureRows) -> None:
         """Add what is waiting; no row comes after."""
         if self.last_sign:
             self._put(self.last, np.array([self.last_sign]), total, scratch)
@@ -96,7 +98,7 @@ class Edges:
         add_square(self.rows[: self.filled], total, scratch, self.sign[: self.filled])
         self.filled = 0
 
-    def _put(self, rows: Rows, sign: Int[np.ndarray, " row"], total: Float[np.ndarray, "f f"], scratch: Rows) -> None:
+    def _put(self, rows: FeatureRows, sign: Int[np.ndarray, " row"], total: Float[np.ndarray, "f f"], scratch: FeatureRows) -> None:
         taken = 0
         while taken < len(rows):
             count = min(len(rows) - taken, EDGE_ROWS - self.filled)
@@ -108,7 +110,7 @@ class Edges:
                 self.filled = 0
 
 
-class Buffer:
+class GroupBuffer:
     """Rows of one group that wait to be multiplied.
 
     ``row``, ``role`` and ``transition`` list what will come: every row of the group's transitions in order, and a row of
@@ -116,9 +118,9 @@ class Buffer:
     the buffer with itself, moved by a row, holds them all.
     """
 
-    def __init__(self, group: int, sequence: Sequence, width: int, columns: int, dtype: DTypeLike) -> None:
+    def __init__(self, group: int, layout: RowLayout, width: int, columns: int, dtype: DTypeLike) -> None:
         self.group = group
-        self.row, self.role, self.transition = sequence
+        self.row, self.role, self.transition = layout
         capacity = min(BUFFER_ROWS[np.dtype(dtype).itemsize], len(self.row))
         self.z, self.c = np.empty((capacity, width), dtype), np.zeros((capacity, -(-columns // MULTIPLE) * MULTIPLE), dtype)
         self.columns = columns
@@ -127,7 +129,15 @@ class Buffer:
         self.broken = False  # the last row taken was not finite
         self.ones = np.ones(capacity, dtype)
 
-    def take(self, start: int, rows: Rows, bad: Bool[np.ndarray, " row"] | None, columns: Columns, sums: Sums, scratch: Rows) -> None:
+    def take(
+        self,
+        start: int,
+        rows: FeatureRows,
+        bad: Bool[np.ndarray, " row"] | None,
+        columns: GivenColumns,
+        sums: WantedSums,
+        scratch: FeatureRows,
+    ) -> None:
         """Take what belongs here of the rows that begin at ``start``; the last of ``rows`` is zeros, and no row of the layer."""
         here = slice(*np.searchsorted(self.row, [start, start + len(rows) - 1]))
         role, transition, at = self.role[here], self.transition[here], self.row[here] - start
@@ -162,7 +172,7 @@ class Buffer:
         self.broken = bool(bad[-1])
         return np.select([begins & ends, begins, ends], [X, X | FIRST, END], EMPTY).astype(np.uint8)
 
-    def flush(self, actions: int, sums: Sums, scratch: Rows) -> None:
+    def flush(self, actions: int, sums: WantedSums, scratch: FeatureRows) -> None:
         """Multiply what is in the buffer and add it to the sums; a row whose transition is not complete stays."""
         if not self.filled:
             return
@@ -175,30 +185,32 @@ class Buffer:
             _add_columns(columns, group, now, following, c, slice(actions), slice(actions, self.columns))
         if latents is not None and last:
             latents.count[group] += np.count_nonzero(role[:last] & X)
-            latents.zn[group] += np.matmul(now.T, following, out=scratch)
+            latents.latent_next[group] += np.matmul(now.T, following, out=scratch)
             first, end = np.flatnonzero(role & FIRST), np.flatnonzero(role & END)
             firsts = z[first]
             z[first] = 0  # what is left of ``following`` is the transitions' ends
-            latents.n[group] += ones @ following
-            latents.nn[group] += np.einsum("ij,ij->j", following, following)
+            latents.next[group] += ones @ following
+            latents.next_squares[group] += np.einsum("ij,ij->j", following, following)
             z[first] = firsts
             z[end] = 0  # and of ``now`` their beginnings
-            latents.z[group] += ones @ now
-            add_square(now, latents.zz[group], scratch)
+            latents.latent[group] += ones @ now
+            add_square(now, latents.latent_latent[group], scratch)
         self.filled = 0
         if pending:
             self.z[0], self.c[0], self.roles[0], self.filled = kept, self.c[last], role[last], 1
 
 
-def _add_columns(sums: ColumnSums, group: int, now: Rows, following: Rows, c: Rows, actions: slice, scalars: slice) -> None:
+def _add_columns(
+    sums: ColumnSums, group: int, now: FeatureRows, following: FeatureRows, c: FeatureRows, actions: slice, scalars: slice
+) -> None:
     exact = c.astype(np.float64)
     a, s = exact[:, actions], exact[:, scalars]
     product = now.T @ c
-    sums.za[group] += product[:, actions]
-    sums.zs[group] += product[:, scalars]
-    sums.an[group] += c[:, actions].T @ following
-    sums.a[group] += a.sum(axis=0)
-    sums.s[group] += s.sum(axis=0)
-    sums.aa[group] += a.T @ a
-    sums.as_[group] += a.T @ s
-    sums.ss[group] += np.einsum("ij,ij->j", s, s)
+    sums.latent_action[group] += product[:, actions]
+    sums.latent_scalar[group] += product[:, scalars]
+    sums.action_next[group] += c[:, actions].T @ following
+    sums.action[group] += a.sum(axis=0)
+    sums.scalar[group] += s.sum(axis=0)
+    sums.action_action[group] += a.T @ a
+    sums.action_scalar[group] += a.T @ s
+    sums.scalar_squares[group] += np.einsum("ij,ij->j", s, s)

@@ -14,7 +14,7 @@ PILOT_ROWS = 2000
 READ_ROWS = 4096  # rows read at once, at least: enough that choosing the rows of each group costs little
 SLAB_ROWS = 64  # rows converted at once: they stay in the processor's cache until the shift is subtracted
 
-Rows = Float[np.ndarray, "row feature"]
+FeatureRows = Float[np.ndarray, "row feature"]
 
 
 class Reader(Protocol):
@@ -51,7 +51,7 @@ def blocks(reader: Reader, start: int, stop: int) -> Iterator[tuple[int, Shaped[
         start = end
 
 
-def widen(rows: Shaped[np.ndarray, "row feature"], shift: Float[np.ndarray, " feature"], out: Rows) -> None:
+def widen(rows: Shaped[np.ndarray, "row feature"], shift: Float[np.ndarray, " feature"], out: FeatureRows) -> None:
     """Write ``rows - shift`` to ``out``, in the type of ``shift``."""
     if rows.dtype != np.float16:
         np.subtract(rows, shift, out=out, dtype=shift.dtype)
@@ -69,7 +69,7 @@ def _half_table(dtype: str) -> Float[np.ndarray, " code"]:
     return np.arange(2**16, dtype=np.uint16).view(np.float16).astype(dtype)
 
 
-def bad_rows(rows: Rows) -> Bool[np.ndarray, " row"] | None:
+def bad_rows(rows: FeatureRows) -> Bool[np.ndarray, " row"] | None:
     """Which rows have a NaN or an infinity, or None when none has."""
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.dot(rows.reshape(-1), rows.reshape(-1))

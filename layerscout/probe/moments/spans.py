@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from layerscout.probe.moments.products import Buffer, Edges, sequence
+from layerscout.probe.moments.products import GroupBuffer, RunEnds, lay_out_rows
 from layerscout.probe.moments.rows import Reader, bad_rows, blocks, widen
 from layerscout.probe.moments.sums import ColumnSums, LatentSums
 from layerscout.probe.questions.scalars import Scalars
@@ -39,7 +39,7 @@ class Borders:
 
 
 @dataclass(frozen=True)
-class Moves:
+class SpanTransitions:
     """The transitions inside the rows ``[start, stop)``, in row order; ``ranks`` tells which groups do."""
 
     start: int
@@ -77,16 +77,16 @@ def spans(rows: int, width: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
-def moves(transitions: Transitions, split: Split, start: int, stop: int) -> Moves:
+def transitions_in_span(transitions: Transitions, split: Split, start: int, stop: int) -> SpanTransitions:
     """Pick the transitions both of whose rows lie in ``[start, stop)``."""
     here = slice(*np.searchsorted(transitions.row, [start, stop - 1]))
     group = split.group_of_episode[transitions.episode[here]]
     ranks = split.fold_of_group != CONFIRMATION
-    return Moves(start, stop, transitions.row[here], group, transitions.inputs[here], transitions.scalars[here], ranks)
+    return SpanTransitions(start, stop, transitions.row[here], group, transitions.inputs[here], transitions.scalars[here], ranks)
 
 
 def add_up(
-    reader: Reader, chosen: Moves, shift: Float[np.ndarray, " feature"], latents: LatentSums | None, columns: ColumnSums | None
+    reader: Reader, chosen: SpanTransitions, shift: Float[np.ndarray, " feature"], latents: LatentSums | None, columns: ColumnSums | None
 ) -> Borders:
     """Read a span once and add what its transitions give to ``latents`` and ``columns``; either may be left out.
 
@@ -95,8 +95,10 @@ def add_up(
     width, wide = len(shift), chosen.inputs.shape[1] + chosen.scalars.shape[1]
     scratch = np.empty((width, width), shift.dtype)
     places = [np.flatnonzero(chosen.group == group) for group in range(len(chosen.ranks))]
-    buffers = [Buffer(group, sequence(chosen.row[own], own), width, wide, shift.dtype) for group, own in enumerate(places) if len(own)]
-    edges = Edges(chosen.row[chosen.ranks[chosen.group]], width, shift.dtype)
+    buffers = [
+        GroupBuffer(group, lay_out_rows(chosen.row[own], own), width, wide, shift.dtype) for group, own in enumerate(places) if len(own)
+    ]
+    run_ends = RunEnds(chosen.row[chosen.ranks[chosen.group]], width, shift.dtype)
     given, sums = (chosen.inputs, chosen.scalars), (latents, columns)
     first, last = np.empty_like(shift), np.empty_like(shift)
     nonfinite, first_nonfinite = 0, -1
@@ -116,11 +118,11 @@ def add_up(
                 first[:] = rows[0]
             last[:] = rows[-2]
             if latents is not None:
-                edges.take(start, rows, bad, latents.edges, scratch)
+                run_ends.take(start, rows, bad, latents.next_minus_latent, scratch)
             for buffer in buffers:
                 buffer.take(start, rows, bad, given, sums, scratch)
         if latents is not None:
-            edges.flush(latents.edges, scratch)
+            run_ends.flush(latents.next_minus_latent, scratch)
         for buffer in buffers:
             buffer.flush(chosen.inputs.shape[1], sums, scratch)
     return Borders(first, last, nonfinite, first_nonfinite)

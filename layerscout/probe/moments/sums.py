@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 
-class Parts:
+class SumParts:
     """Arrays that add up over spans."""
 
     def arrays(self) -> list[Any]:
@@ -23,33 +23,33 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class LatentSums(Parts):
+class LatentSums(SumParts):
     """What the latents alone give: the expensive part, which no action and no target changes.
 
-    z is a row less the shift, n the next one. Of ``zz`` and ``edges`` only what lies on and above the diagonal counts.
+    z is a row less the shift, n the next one. Of ``latent_latent`` and ``next_minus_latent`` only what lies on and above the diagonal counts.
     """
 
     count: Int[np.ndarray, " group"]
-    z: Float[np.ndarray, "group feature"]
-    n: Float[np.ndarray, "group feature"]
-    zz: Float[np.ndarray, "group feature feature"]
-    zn: Float[np.ndarray, "group feature feature"]
-    nn: Float[np.ndarray, "group feature"]  # squares only
-    edges: Float[np.ndarray, "feature feature"]  # sum of n n' minus sum of z z', over the groups that rank
+    latent: Float[np.ndarray, "group feature"]
+    next: Float[np.ndarray, "group feature"]
+    latent_latent: Float[np.ndarray, "group feature feature"]
+    latent_next: Float[np.ndarray, "group feature feature"]
+    next_squares: Float[np.ndarray, "group feature"]  # squares only
+    next_minus_latent: Float[np.ndarray, "feature feature"]  # sum of n n' minus sum of z z', over the groups that rank
 
 
 @dataclass(frozen=True)
-class ColumnSums(Parts):
+class ColumnSums(SumParts):
     """What actions a and targets s give: a small part of the work, done again when either changes."""
 
-    a: Float[np.ndarray, "group action"]
-    s: Float[np.ndarray, "group scalar"]
-    za: Float[np.ndarray, "group feature action"]
-    zs: Float[np.ndarray, "group feature scalar"]
-    an: Float[np.ndarray, "group action feature"]
-    aa: Float[np.ndarray, "group action action"]
-    as_: Float[np.ndarray, "group action scalar"]
-    ss: Float[np.ndarray, "group scalar"]  # squares only
+    action: Float[np.ndarray, "group action"]
+    scalar: Float[np.ndarray, "group scalar"]
+    latent_action: Float[np.ndarray, "group feature action"]
+    latent_scalar: Float[np.ndarray, "group feature scalar"]
+    action_next: Float[np.ndarray, "group action feature"]
+    action_action: Float[np.ndarray, "group action action"]
+    action_scalar: Float[np.ndarray, "group action scalar"]
+    scalar_squares: Float[np.ndarray, "group scalar"]  # squares only
 
 
-Sides = tuple[LatentSums, ColumnSums]
+SumsOfSpan = tuple[LatentSums, ColumnSums]

@@ -8,7 +8,7 @@ from html import escape
 
 from layerscout.cache.records import Estimate, LayerScore, Ranking
 from layerscout.flags import explain
-from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.page.report import UNDEFINED, method
 from layerscout.probe.page.wording import ordering, title
 
@@ -103,7 +103,7 @@ def cell(figure: Figure, digits: int = 3, first: bool = False) -> str:
     return f'<td{name} data-value="{figure!r}">{f"{figure:,}" if isinstance(figure, int) else f"{figure:z.{digits}f}"}</td>'
 
 
-def flags_raised(ranking: Ranking, evidence: Mapping[Key, Evidence]) -> str:
+def flags_raised(ranking: Ranking, evidence: Mapping[Key, LayerEvidence]) -> str:
     """Return each flag that some layer carries: one sentence, its limit, and the figure that raised it for every such layer."""
     found = []
     for flag in dict.fromkeys(flag for layer in ranking.layers for flag in layer.flags):
@@ -130,7 +130,7 @@ LIMITS = {
 }
 
 
-def raised_by(flag: str, ranking: Ranking, layer: LayerScore, evidence: Evidence | None) -> str:
+def raised_by(flag: str, ranking: Ranking, layer: LayerScore, evidence: LayerEvidence | None) -> str:
     """Return the figure of a layer that raised a flag."""
     if flag == "NO_ACTION":
         return f"{_shown(layer.bits_action)} bits, by chance up to {_shown(layer.bits_action_by_chance)}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from layerscout.cache.records import LayerScore, Ranking, Selection, write_atomic
 from layerscout.probe.config import RUN_ONLY, ProbeConfig
-from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.page import diagnostics
 from layerscout.probe.page.charts import order_of_layers, score_by_depth
 from layerscout.probe.page.diagnostics import Key
@@ -22,7 +22,7 @@ from layerscout.template import fill
 
 def write_page(
     ranking: Ranking,
-    evidence: Mapping[Key, Evidence],
+    evidence: Mapping[Key, LayerEvidence],
     selection: Selection,
     config: ProbeConfig,
     identities: Mapping[str, Mapping[str, Any]],
@@ -34,7 +34,7 @@ def write_page(
 
 def render(
     ranking: Ranking,
-    evidence: Mapping[Key, Evidence],
+    evidence: Mapping[Key, LayerEvidence],
     selection: Selection,
     config: ProbeConfig,
     identities: Mapping[str, Mapping[str, Any]],
@@ -120,7 +120,7 @@ def confirmation_section(ranking: Ranking) -> str:
     return section("Confirmation", caption, table) if table else ""
 
 
-def evidence_sections(ranking: Ranking, evidence: Mapping[Key, Evidence]) -> list[str]:
+def evidence_sections(ranking: Ranking, evidence: Mapping[Key, LayerEvidence]) -> list[str]:
     """Return the small pictures: eigenvalues and penalties of every layer, in forward order; controls and twins folded away."""
 
     def named(layers: Sequence[LayerScore]) -> list[Measured]:

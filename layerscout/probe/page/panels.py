@@ -9,7 +9,7 @@ from html import escape
 from typing import NamedTuple
 
 from layerscout.cache.records import LayerScore
-from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.page import svg
 
 WIDTH, HEIGHT = 252, 158
@@ -24,7 +24,7 @@ class Measured(NamedTuple):
 
     name: str
     layer: LayerScore
-    evidence: Evidence
+    evidence: LayerEvidence
 
 
 def panel(name: str, note: str, picture: str) -> str:
@@ -67,7 +67,7 @@ def _spectrum(one: Measured, x: svg.Scale, y: svg.Scale) -> str:
     return panel(name, note, svg.drawing(WIDTH, HEIGHT, f"{name}: eigenvalue shares, {note}", axes, f'<use href="#{GHOSTS}"/>', own))
 
 
-def _falling(evidence: Evidence, x: svg.Scale, y: svg.Scale) -> list[tuple[float, float]]:
+def _falling(evidence: LayerEvidence, x: svg.Scale, y: svg.Scale) -> list[tuple[float, float]]:
     places = thinned(sum(share > FAINTEST for share in evidence.spectrum))
     return [(x(place + 1), y(evidence.spectrum[place])) for place in places]
 

@@ -10,7 +10,7 @@ UNTRAINED = " (untrained)"
 
 def ordering(ranking: Ranking, layer: LayerScore) -> Estimate | None:
     """Return the score that orders this ranking."""
-    return score.ordering(layer, short_kind(ranking))
+    return score.ordering_score(layer, short_kind(ranking))
 
 
 def short_kind(ranking: Ranking) -> str:
@@ -45,11 +45,11 @@ def parts_of(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, float | No
 
 
 def _parts(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, str, str], tuple[float | None, ...]]:
-    reward = score.normalise(layer.reward_r2.value, ranking.normalisation) if layer.reward_r2 else None
+    reward = score.normalise_r2(layer.reward_r2.value, ranking.normalisation) if layer.reward_r2 else None
     if short_kind(ranking) == "S-skill":
         skill = max(0.0, layer.transition_skill.value) if layer.transition_skill else None
         return ("reward R²", "transition skill", "log rank"), (reward, skill, layer.log_rank)
-    transition = score.normalise(layer.transition_r2.value, ranking.normalisation) if layer.transition_r2 else None
+    transition = score.normalise_r2(layer.transition_r2.value, ranking.normalisation) if layer.transition_r2 else None
     if short_kind(ranking) == "S-across":
         return ("reward R²", "transition R²", "log rank"), (reward, transition, layer.log_rank)
     return ("reward R²", "transition R²", "effective rank / width"), (reward, transition, layer.effective_rank.value)

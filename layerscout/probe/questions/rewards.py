@@ -25,7 +25,7 @@ def reward_columns(
     if missing.any():
         first = int(np.argmax(missing))
         raise DataError(f"transition {first} has reward {reward[first]} while others have one", hint="collect the data again")
-    scaled = varying(reward[:, None], ranking)
+    scaled = standardise_varying(reward[:, None], ranking)
     if not scaled.shape[1]:
         whose = "" if reward.min() == reward.max() else " of the episodes that rank"
         return none, unshifted, (f"all rewards{whose} equal {reward[ranking][0]:g}: reward R² is n/a",)
@@ -34,7 +34,9 @@ def reward_columns(
     return scaled, by, (few,) if len(by) < shifts else ()
 
 
-def varying(values: Float[np.ndarray, "transition k"], ranking: Bool[np.ndarray, " transition"]) -> Float[np.ndarray, "transition live"]:
+def standardise_varying(
+    values: Float[np.ndarray, "transition k"], ranking: Bool[np.ndarray, " transition"]
+) -> Float[np.ndarray, "transition live"]:
     """Columns that vary over the episodes that rank, with mean 0 and variance 1 there."""
     seen = values[ranking]
     values, seen = values[:, live := seen.min(axis=0) < seen.max(axis=0)], seen[:, live]

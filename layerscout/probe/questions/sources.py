@@ -10,7 +10,8 @@ import numpy as np
 
 from layerscout.cache.identity import STORE_ID
 from layerscout.cache.layout import LayerSpec
-from layerscout.cache.store import Store, open_store
+from layerscout.cache.opening import open_store
+from layerscout.cache.store import Store
 from layerscout.errors import DataError, suggest
 from layerscout.probe.config import ProbeConfig
 
@@ -51,7 +52,7 @@ def jobs_of(config: ProbeConfig, stores: Sequence[Store], twin: Store | None) ->
             raise DataError(f"store {other.id} is given twice", hint="name every store once")
     if twin is not None:
         _require_same_rows(stores[0], twin, "twin store", "extract the untrained backbone's layers from the same dataset")
-    labels = label(config, stores)
+    labels = store_labels(config, stores)
     everything = [(store, spec, name) for store, name in zip(stores, labels, strict=True) for spec in store.specs.values()]
     chosen = [(store, spec, name) for store, spec, name in everything if spec.role == "layer"]
     if config.layers is not None:
@@ -71,7 +72,7 @@ def jobs_of(config: ProbeConfig, stores: Sequence[Store], twin: Store | None) ->
     return tuple(jobs)
 
 
-def label(config: ProbeConfig, stores: Sequence[Store]) -> tuple[str, ...]:
+def store_labels(config: ProbeConfig, stores: Sequence[Store]) -> tuple[str, ...]:
     """Name the stores of a ranking for people: by the names they were asked for by, or else by backbone and pooling.
 
     One store needs no name. What two stores would share is followed by a part of each one's id.
@@ -82,7 +83,7 @@ def label(config: ProbeConfig, stores: Sequence[Store]) -> tuple[str, ...]:
     names = [
         word
         if not STORE_ID.fullmatch(word) and not set(word) & set("/\\:")
-        else f"{backbone(store)} {store.identity.get('pooling', '')}".strip()
+        else f"{backbone_name(store)} {store.identity.get('pooling', '')}".strip()
         for word, store in zip(words, stores, strict=True)
     ]
     return tuple(
@@ -102,18 +103,18 @@ def _require_known(names: Sequence[str], chosen: Sequence[tuple[Store, LayerSpec
 def _require_same_rows(store: Store, other: Store, what: str, hint: str) -> None:
     if other.id == store.id:
         raise DataError(f"the {what} is store {store.id} itself", hint=hint)
-    if dataset(store) != dataset(other):
-        raise DataError(f"{what} {other.id} is of dataset {dataset(other)}, store {store.id} of {dataset(store)}", hint=hint)
+    if dataset_digest(store) != dataset_digest(other):
+        raise DataError(f"{what} {other.id} is of dataset {dataset_digest(other)}, store {store.id} of {dataset_digest(store)}", hint=hint)
     if other.rows != store.rows or any(not np.array_equal(store.index(column), other.index(column)) for column in ("episode", "step")):
         raise DataError(f"{what} {other.id} has other rows than store {store.id}", hint=hint)
 
 
-def dataset(store: Store) -> str:
+def dataset_digest(store: Store) -> str:
     """Content digest of the dataset that a store was computed from."""
     return str(store.identity["dataset"]["digest"])
 
 
-def backbone(store: Store) -> str:
+def backbone_name(store: Store) -> str:
     """Name of the backbone that a store was computed with."""
     facts: Any = store.identity["backbone"]
     return str(facts.get("name", facts["weights_digest"]))

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from layerscout.errors import DataError
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.questions.rewards import return_to_go, reward_columns, varying
+from layerscout.probe.questions.rewards import return_to_go, reward_columns, standardise_varying
 from layerscout.probe.questions.scalars import Scalars
 from layerscout.probe.questions.splits import held_out
 
@@ -105,7 +105,7 @@ def find_transitions(columns: Mapping[str, Shaped[np.ndarray, "row ..."]], confi
     parts, names, undefined = [scaled], [REWARD] * scaled.shape[1] + [SHIFTED] * len(by), []
     for name in KNOWN_TARGETS if config.targets is None else config.targets:
         found = _target_columns(name, columns, row, number, reward, bool(levels), config.discount)
-        found = varying(found, ranking) if np.isfinite(found).all() else found[:, :0]
+        found = standardise_varying(found, ranking) if np.isfinite(found).all() else found[:, :0]
         parts.append(found)
         names += [name] * found.shape[1]
         undefined += [] if found.shape[1] else [name]
@@ -133,7 +133,7 @@ def _action_columns(
         values, codes = np.unique(action[:, 0], return_inverse=True)
         inputs, levels = np.eye(len(values), dtype=np.float32)[codes], len(values)
     else:
-        inputs, levels = varying(action.astype(np.float64), ranking).astype(np.float32), 0
+        inputs, levels = standardise_varying(action.astype(np.float64), ranking).astype(np.float32), 0
     if levels == 1 or not inputs.shape[1]:
         return none, 0, ("no actions to tell apart: transition R² is without action, bits_action is n/a",)
     return inputs, levels, ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from layerscout.cache.records import Choice, LayerScore
-from layerscout.probe.ranking.score import ordering
+from layerscout.probe.ranking.score import ordering_score
 
 
 def choose(
@@ -31,7 +31,7 @@ def choose(
             notes.append(f"the {part} layer {layer.name} is already chosen as {choices[source, layer.name].kind}")
             continue
         rank = ranked.index(layer) + 1 if layer.role == "layer" else None
-        value = ordering(layer, kind)
+        value = ordering_score(layer, kind)
         choices[source, layer.name] = Choice.model_validate(
             {"kind": part, "store_id": source, "layer": layer.name, "rank": rank, "score": value.value if value else None}
         )

@@ -10,15 +10,15 @@ from jaxtyping import Bool, Float
 from layerscout.cache.records import Estimate, LayerScore
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.evidence.components import jackknife
-from layerscout.probe.evidence.evidence import Evidence
-from layerscout.probe.ranking.score import Weights, confirmation, kind_of, layer_score, order, parts
+from layerscout.probe.evidence.evidence import LayerEvidence
+from layerscout.probe.ranking.score import Weights, confirmation_scores, kind_of, layer_score, order_layers, score_parts
 
 DRAWS = 4000
 CONCENTRATION = 50.0  # of the drawn weights: 0.45 then has a standard deviation of 0.07, 0.10 of 0.04
 
 
 def rank_layers(
-    evidence: Sequence[Evidence], config: ProbeConfig, episodes: int, origins: Sequence[tuple[str, str]] | None = None
+    evidence: Sequence[LayerEvidence], config: ProbeConfig, episodes: int, origins: Sequence[tuple[str, str]] | None = None
 ) -> tuple[LayerScore, ...]:
     """Score all layers, put them in order, compare the candidates, and confirm the best ``top_k``.
 
@@ -34,9 +34,9 @@ def rank_layers(
     kind = kind_of(config.score, len({origin for item, origin in zip(evidence, origins, strict=True) if item.role == "layer"}))
     scored = [layer_score(item, weights, how, episodes, *origin, kind) for item, origin in zip(evidence, origins, strict=True)]
     of = {_key(layer): item for layer, item in zip(scored, evidence, strict=True)}
-    ranked = order(scored, kind)
+    ranked = order_layers(scored, kind)
     candidates = [layer for layer in ranked if layer.role == "layer"]
-    values = [parts(of[_key(layer)], kind, how) for layer in candidates]
+    values = [score_parts(of[_key(layer)], kind, how) for layer in candidates]
     chances: list[float | None] = [None] * len(candidates)
     if all(len(value) > 1 for value in values):
         by_group = np.stack(values) @ np.array(weights)
@@ -46,10 +46,10 @@ def rank_layers(
     for place, layer in enumerate(candidates):
         compared[_key(layer)] = layer.model_copy(
             update={
-                "behind_best": behind(values[0], values[place], weights) if place else None,
+                "behind_best": score_behind_best(values[0], values[place], weights) if place else None,
                 "p_top_k": chances[place],
                 "p_top_k_weights": by_weights[place],
-                "confirmation": confirmation(of[_key(layer)], weights, how, kind) if place < config.top_k else None,
+                "confirmation": confirmation_scores(of[_key(layer)], weights, how, kind) if place < config.top_k else None,
             }
         )
     return tuple(compared.get(_key(layer), layer) for layer in ranked)
@@ -59,7 +59,9 @@ def _key(layer: LayerScore) -> tuple[str, str, str]:
     return layer.store_id, layer.role, layer.name
 
 
-def behind(best: Float[np.ndarray, "whole_and_left 3"], other: Float[np.ndarray, "whole_and_left 3"], weights: Weights) -> Estimate | None:
+def score_behind_best(
+    best: Float[np.ndarray, "whole_and_left 3"], other: Float[np.ndarray, "whole_and_left 3"], weights: Weights
+) -> Estimate | None:
     """Best score minus another, paired: the jackknife of the difference, so that luck which both share cancels.
 
     ``best`` and ``other`` are from ``score.parts``.

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from layerscout.cache.records import Confirmation, Estimate, LayerScore
 from layerscout.probe.evidence.components import Components, jackknife
-from layerscout.probe.evidence.evidence import Evidence
+from layerscout.probe.evidence.evidence import LayerEvidence
 
 VERSIONS: dict[str, Literal["S/1", "S-across/1", "S-skill/1"]] = {"S": "S/1", "S-across": "S-across/1", "S-skill": "S-skill/1"}
 Weights = tuple[float, float, float]
@@ -22,7 +22,7 @@ def kind_of(chosen: str, stores: int) -> str:
     return "S-across" if chosen == "S" and stores > 1 else chosen
 
 
-def normalise(r2: float | None, how: str) -> float:
+def normalise_r2(r2: float | None, how: str) -> float:
     """Map R² to [0, 1] without looking at the other layers: ``clip`` to [0, 1], or ``affine`` clip((R² + 1) / 2, 0, 1).
 
     An undefined R² counts as 0 in either way: it is undefined for all layers alike, so scores stay comparable, and the
@@ -35,10 +35,12 @@ def normalise(r2: float | None, how: str) -> float:
 
 def composite(reward_r2: float | None, transition_r2: float | None, rank: float, weights: Weights, how: str) -> float:
     """S = w₁ R̃²_reward + w₂ R̃²_transition + w₃ rank, in [0, 1]."""
-    return weights[0] * normalise(reward_r2, how) + weights[1] * normalise(transition_r2, how) + weights[2] * float(np.clip(rank, 0, 1))
+    return (
+        weights[0] * normalise_r2(reward_r2, how) + weights[1] * normalise_r2(transition_r2, how) + weights[2] * float(np.clip(rank, 0, 1))
+    )
 
 
-def parts(found: Components, kind: str, how: str) -> Float[np.ndarray, "whole_and_left 3"]:
+def score_parts(found: Components, kind: str, how: str) -> Float[np.ndarray, "whole_and_left 3"]:
     """The three parts of a score, each in [0, 1]: over all groups in row 0, then without each group.
 
     ``S``: R̃²_reward, R̃²_transition, effective rank / width. ``S-across``: log rank in place of the last. ``S-skill``: transition
@@ -49,12 +51,12 @@ def parts(found: Components, kind: str, how: str) -> Float[np.ndarray, "whole_an
     )
     third, third_left = (found.effective_rank, found.effective_rank_left) if kind == "S" else (found.log_rank, found.log_rank_left)
     forecast = "clip" if kind == "S-skill" else how
-    rows = [(normalise(found.reward_r2, how), normalise(second, forecast), third)]
+    rows = [(normalise_r2(found.reward_r2, how), normalise_r2(second, forecast), third)]
     if found.reward_r2 is None or found.reward_r2_left is not None:
         none = (None,) * len(third_left)
         rewards, seconds = found.reward_r2_left or none, second_left or none
         rows += [
-            (normalise(reward, how), normalise(other, forecast), rank)
+            (normalise_r2(reward, how), normalise_r2(other, forecast), rank)
             for reward, other, rank in zip(rewards, seconds, third_left, strict=True)
         ]
     return np.array(rows)
@@ -62,13 +64,13 @@ def parts(found: Components, kind: str, how: str) -> Float[np.ndarray, "whole_an
 
 def score(found: Components, weights: Weights, how: str, kind: str = "S") -> Estimate:
     """Return a layer's score; its interval is the jackknife of the score itself, so the parts' dependence is in it."""
-    values = (parts(found, kind, how) @ np.array(weights)).tolist()
+    values = (score_parts(found, kind, how) @ np.array(weights)).tolist()
     estimate = jackknife(values[0], tuple(values[1:]) or None, 0.0, 1.0)
     assert estimate is not None, "the score is always defined"
     return estimate
 
 
-def flags(evidence: Evidence, episodes: int) -> tuple[str, ...]:
+def layer_flags(evidence: LayerEvidence, episodes: int) -> tuple[str, ...]:
     """Name the reasons to distrust a layer's figures.
 
     PERSISTENCE the probe hardly beats doing nothing · NO_ACTION actions add no bits beyond chance · COLLAPSED fewer than 3
@@ -89,14 +91,14 @@ def flags(evidence: Evidence, episodes: int) -> tuple[str, ...]:
     return tuple(name for name, raised in found.items() if raised)
 
 
-def _inside_null(evidence: Evidence) -> bool:
+def _inside_null(evidence: LayerEvidence) -> bool:
     """The shifted rewards went through the same search over penalties, so the search's optimism is in the null too."""
     if evidence.reward_r2 is None or not evidence.reward_r2_shifted:
         return False
     return evidence.reward_r2 <= float(np.percentile(evidence.reward_r2_shifted, 97.5))
 
 
-def transition_gain(evidence: Evidence) -> float | None:
+def transition_gain(evidence: LayerEvidence) -> float | None:
     """Transition R² above the best of three trivial predictors: the mean (0), persistence, and AR(1) of each feature."""
     if evidence.transition_r2 is None or evidence.persistence_r2 is None or evidence.autoregression_r2 is None:
         return None
@@ -104,12 +106,12 @@ def transition_gain(evidence: Evidence) -> float | None:
 
 
 def layer_score(
-    evidence: Evidence, weights: Weights, how: str, episodes: int, store_id: str = "", label: str = "", kind: str = "S"
+    evidence: LayerEvidence, weights: Weights, how: str, episodes: int, store_id: str = "", label: str = "", kind: str = "S"
 ) -> LayerScore:
     """Condense a layer's evidence to what the ranking carries. What compares layers is added by ``compare.rank_layers``."""
     shifted = evidence.reward_r2_shifted
     low, high = np.percentile(shifted, [2.5, 97.5]) if shifted else (0.0, 0.0)
-    same = set(LayerScore.model_fields) & set(Evidence.model_fields)
+    same = set(LayerScore.model_fields) & set(LayerEvidence.model_fields)
     figures = {name: getattr(evidence, name) for name in same} | {
         "store_id": store_id,
         "label": label,
@@ -121,12 +123,12 @@ def layer_score(
         "transition_gain": transition_gain(evidence),
         "targets": {name: figure and jackknife(figure.r2, figure.left, high=1.0) for name, figure in evidence.targets.items()},
         "confirmation": None,
-        "flags": flags(evidence, episodes),
+        "flags": layer_flags(evidence, episodes),
     }
     return LayerScore.model_validate(figures)
 
 
-def confirmation(evidence: Evidence, weights: Weights, how: str, kind: str) -> Confirmation | None:
+def confirmation_scores(evidence: LayerEvidence, weights: Weights, how: str, kind: str) -> Confirmation | None:
     """Score a layer on the episodes that had no part in the ranking.
 
     There is no score where a part that ranked is undefined on these episodes: it would count as 0 here and not there.
@@ -146,18 +148,18 @@ def _estimates(found: Components) -> dict[str, Estimate | None]:
     }
 
 
-def order(layers: Sequence[LayerScore], kind: str = "S") -> tuple[LayerScore, ...]:
+def order_layers(layers: Sequence[LayerScore], kind: str = "S") -> tuple[LayerScore, ...]:
     """Candidates by falling score (ties: the shallower first), then controls, then twins, each by depth."""
 
     def place(layer: LayerScore) -> tuple[int, float, int]:
         falling = 0.0
-        if layer.role == "layer" and (chosen := ordering(layer, kind)) is not None:
+        if layer.role == "layer" and (chosen := ordering_score(layer, kind)) is not None:
             falling = -chosen.value
         return ("layer", "control", "twin").index(layer.role), falling, layer.depth
 
     return tuple(sorted(layers, key=place))
 
 
-def ordering(layer: LayerScore, kind: str) -> Estimate | None:
+def ordering_score(layer: LayerScore, kind: str) -> Estimate | None:
     """The score by which a ranking is ordered."""
     return layer.skill_score if kind == "S-skill" else layer.score

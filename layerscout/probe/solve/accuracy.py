@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from layerscout.probe.moments.moments import Sums
+from layerscout.probe.moments.moments import MomentSums
 
-LARGEST_BLUR = 1e-6  # of R²
+LARGEST_ROUNDING_EFFECT = 1e-6  # of R²
 
 
-class Blurred(Exception):
+class RoundingExceeded(Exception):
     """Float32 products may have moved an R² by ``amount``, more than was allowed: measure again in float64."""
 
     def __init__(self, amount: float) -> None:
@@ -21,10 +21,10 @@ class Blurred(Exception):
         return f"float32 products may have moved an R² by {self.amount:.1e}"
 
 
-def blur(
+def rounding_effect(
     transition: Float[np.ndarray, " penalty_twice"],
     scalars: Float[np.ndarray, "penalty_twice scalar"],
-    valid: Sums,
+    valid: MomentSums,
     mean: Float[np.ndarray, " target"],
 ) -> float:
     """Estimate by how much rounded products change R², from one fit.

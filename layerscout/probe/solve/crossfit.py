@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from layerscout.probe.moments.moments import Moments, Sums
+from layerscout.probe.moments.moments import Moments, MomentSums
 from layerscout.probe.questions.splits import Split
-from layerscout.probe.solve.accuracy import Blurred, blur
+from layerscout.probe.solve.accuracy import RoundingExceeded, rounding_effect
 from layerscout.probe.solve.ridge import (
     decompose,
     fit,
@@ -62,13 +62,13 @@ class OutOfFold:
     reward_falling: Bool[np.ndarray, " fold"]
 
 
-def sums_of_squares(sums: Sums) -> Float[np.ndarray, "*group target"]:
+def sums_of_squares(sums: MomentSums) -> Float[np.ndarray, "*group target"]:
     """Total sum of squares of each target about its mean over the same rows, as in ``sklearn.metrics.r2_score``."""
     count = np.asarray(sums.count)[..., None]
     return np.maximum(sums.yy - sums.y**2 / np.maximum(count, 1), 0.0)
 
 
-def pool_folds(moments: Moments, split: Split) -> tuple[Sums, list[Sums]]:
+def pool_folds(moments: Moments, split: Split) -> tuple[MomentSums, list[MomentSums]]:
     """Add up the groups: all rows, and each fold."""
     folds = [moments.groups.pool(np.flatnonzero(split.fold_of_group == fold)) for fold in range(split.folds)]
     total = folds[0]
@@ -80,14 +80,14 @@ def pool_folds(moments: Moments, split: Split) -> tuple[Sums, list[Sums]]:
 def cross_fit(
     moments: Moments,
     split: Split,
-    total: Sums,
-    folds: Sequence[Sums],
+    total: MomentSums,
+    folds: Sequence[MomentSums],
     penalties: Sequence[float],
     inner: str,
     live: Float[np.ndarray, " feature"],
     scaled: bool = True,
     pooled: Int[np.ndarray, " pooled_scalar"] | None = None,
-    largest_blur: float = np.inf,
+    largest_effect: float = np.inf,
 ) -> OutOfFold:
     """Fit on all folds but one and test on that one, for every fold in turn.
 
@@ -107,16 +107,16 @@ def cross_fit(
         squared error. See ``ridge.scaling`` and ``ridge.target_weights``.
     pooled
         Scalars whose errors are wanted for all groups together only, which is quicker.
-    largest_blur
+    largest_effect
         Of an R², by the rounding of the products; not looked at when infinite.
 
     Raises
     ------
-    Blurred
-        Rounding may have moved an R² by more than ``largest_blur``.
+    RoundingExceeded
+        Rounding may have moved an R² by more than ``largest_effect``.
     """
     width, groups = moments.width, moments.groups
-    losses, scalar_losses = _inner_losses(total, folds, moments.shift, penalties, inner, live, scaled, largest_blur)
+    losses, scalar_losses = _inner_losses(total, folds, moments.shift, penalties, inner, live, scaled, largest_effect)
     transition_choice, scalar_choice = losses.argmin(axis=1), scalar_losses.argmin(axis=1)
 
     latents, scalars = slice(0, width), slice(width, None)
@@ -157,7 +157,7 @@ def cross_fit(
     )
 
 
-def _squares_about(mean: Float[np.ndarray, " target"], sums: Sums) -> Float[np.ndarray, " target"]:
+def _squares_about(mean: Float[np.ndarray, " target"], sums: MomentSums) -> Float[np.ndarray, " target"]:
     return sums.yy - 2 * mean * sums.y + sums.count * mean**2
 
 
@@ -171,14 +171,14 @@ def still_falling(losses: Float[np.ndarray, "fold penalty"]) -> Bool[np.ndarray,
 
 
 def _inner_losses(
-    total: Sums,
-    folds: Sequence[Sums],
+    total: MomentSums,
+    folds: Sequence[MomentSums],
     pilot: Float[np.ndarray, " feature"],
     penalties: Sequence[float],
     inner: str,
     live: Float[np.ndarray, " feature"],
     scaled: bool,
-    largest_blur: float,
+    largest_effect: float,
 ) -> tuple[Float[np.ndarray, "fold penalty"], Float[np.ndarray, "fold penalty scalar"]]:
     """Validation losses of each outer fold. A pair of left-out folds shares one decomposition in both roles."""
     count = len(folds)
@@ -188,12 +188,15 @@ def _inner_losses(
         train = decompose(total - folds[pair[0]] - folds[pair[1]], pilot, live, scaled)
         for tested, validated in roles:
             grid = list(penalties)
-            if largest_blur < np.inf:  # the first fit tells for all of them
+            if largest_effect < np.inf:  # the first fit tells for all of them
                 grid += [penalty + rounding(pilot.dtype.name, len(live)) for penalty in penalties]
             losses, scalar_losses = validate(train, folds[validated], grid)
-            if largest_blur < np.inf and (amount := blur(losses, scalar_losses, folds[validated], total.y / total.count)) > largest_blur:
-                raise Blurred(amount)
-            largest_blur = np.inf
+            if (
+                largest_effect < np.inf
+                and (amount := rounding_effect(losses, scalar_losses, folds[validated], total.y / total.count)) > largest_effect
+            ):
+                raise RoundingExceeded(amount)
+            largest_effect = np.inf
             transition[tested] += losses[: len(penalties)]
             scalar[tested] += scalar_losses[: len(penalties)]
     return transition, scalar

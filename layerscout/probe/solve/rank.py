@@ -8,13 +8,13 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
-from layerscout.probe.moments.moments import Sums
+from layerscout.probe.moments.moments import MomentSums
 
 MASSIVE = 10.0  # times the median standard deviation of the features that vary
 
 
 @dataclass(frozen=True)
-class Entropy:
+class SpectralEntropy:
     """Spectral entropy H = -Σ p ln p of a matrix, with p = eigenvalues / their sum.
 
     Attributes
@@ -50,17 +50,17 @@ def _shares(values: Float[np.ndarray, " feature"]) -> Float[np.ndarray, " featur
     return values / values.sum()
 
 
-def scatter(sums: Sums, width: int) -> Float[np.ndarray, "feature feature"]:
+def scatter(sums: MomentSums, width: int) -> Float[np.ndarray, "feature feature"]:
     """Centred second moments of z_t: covariance times rows."""
     return sums.xx[:width, :width] - np.outer(sums.x[:width], sums.x[:width] / sums.count)
 
 
-def covariance_entropy(total: Sums, width: int) -> Entropy:
+def covariance_entropy(total: MomentSums, width: int) -> SpectralEntropy:
     """Spectral entropy of the covariance of z_t."""
     return _entropy(scatter(total, width) / total.count)
 
 
-def correlation_entropy(correlation: Float[np.ndarray, "feature feature"], scale: Float[np.ndarray, " feature"]) -> Entropy:
+def correlation_entropy(correlation: Float[np.ndarray, "feature feature"], scale: Float[np.ndarray, " feature"]) -> SpectralEntropy:
     """Spectral entropy of the correlation matrix of z_t: blind to a few features of huge scale.
 
     Its derivative in the covariance takes with it that the scales move too. ``scale`` holds the standard deviations, 1 for
@@ -69,23 +69,23 @@ def correlation_entropy(correlation: Float[np.ndarray, "feature feature"], scale
     found = _entropy(correlation)
     slope = found.slope / scale / scale[:, None]
     slope.flat[:: len(scale) + 1] -= np.sum(found.slope * correlation, axis=1) / scale**2
-    return Entropy(found.value, found.shares, slope)
+    return SpectralEntropy(found.value, found.shares, slope)
 
 
-def _entropy(matrix: Float[np.ndarray, "feature feature"]) -> Entropy:
+def _entropy(matrix: Float[np.ndarray, "feature feature"]) -> SpectralEntropy:
     values, vectors = scipy.linalg.eigh(matrix, driver="evd", check_finite=False)
     share, entropy = _shares(values), np.log(effective_rank(values))
     trace = max(float(np.trace(matrix)), np.finfo(float).tiny)
     slope = np.where(share > 0, -(np.log(np.where(share > 0, share, 1.0)) + entropy), 0.0) / trace
     if values.max() <= 0:
-        return Entropy(float(entropy), share[::-1], np.zeros_like(matrix))
+        return SpectralEntropy(float(entropy), share[::-1], np.zeros_like(matrix))
     # a product with its own transpose costs half: first the directions with a positive derivative, then the others
     up, down = (vectors[:, chosen] * np.sqrt(np.abs(slope[chosen])) for chosen in (slope > 0, slope < 0))
-    return Entropy(float(entropy), share[::-1], up @ up.T - down @ down.T)
+    return SpectralEntropy(float(entropy), share[::-1], up @ up.T - down @ down.T)
 
 
 def entropy_without_groups(
-    entropy: float, slope: Float[np.ndarray, "feature feature"], groups: Sums, total: Sums, width: int
+    entropy: float, slope: Float[np.ndarray, "feature feature"], groups: MomentSums, total: MomentSums, width: int
 ) -> Float[np.ndarray, " group"]:
     """Spectral entropy without each group, to first order: one decomposition serves all groups.
 
@@ -109,7 +109,7 @@ def participation_ratio(shares: Float[np.ndarray, " feature"]) -> float:
     return float(1 / np.sum(shares**2))
 
 
-def rankme(total: Sums, pilot: Float[np.ndarray, " feature"], covariance: Entropy, noise: float) -> tuple[float, float]:
+def rankme(total: MomentSums, pilot: Float[np.ndarray, " feature"], covariance: SpectralEntropy, noise: float) -> tuple[float, float]:
     """RankMe, in dimensions: exp(entropy) of the singular values of the matrix of all z_t, as they are; and centred.
 
     Parameters

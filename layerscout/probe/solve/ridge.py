@@ -15,14 +15,14 @@ import scipy.linalg
 from jaxtyping import Float, Int
 
 from layerscout.errors import DataError
-from layerscout.probe.moments.moments import Sums
+from layerscout.probe.moments.moments import MomentSums
 
 DEAD = 1e-12  # a variance below this share of the squared mean is rounding, not signal
 UNIT_ROUNDING = {"float32": 1e-7, "float64": 2e-16}
 
 
 @dataclass(frozen=True)
-class Scaling:
+class FeatureScaling:
     """Means and variances of the training rows; a constant column has scale 1, as in StandardScaler."""
 
     x_mean: Float[np.ndarray, " feature"]
@@ -32,19 +32,19 @@ class Scaling:
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearMap:
     """A fitted map in the moments' own units: y = intercept + weights' x."""
 
     weights: Float[np.ndarray, "feature target"]
     intercept: Float[np.ndarray, " target"]
 
-    def of(self, targets: Int[np.ndarray, " chosen"]) -> Linear:
+    def of(self, targets: Int[np.ndarray, " chosen"]) -> LinearMap:
         """The same for some targets."""
-        return Linear(self.weights[:, targets], self.intercept[targets])
+        return LinearMap(self.weights[:, targets], self.intercept[targets])
 
 
 @dataclass(frozen=True)
-class Removal:
+class ActionRemoval:
     """What a fit without the action adds to one with it: ``left @ right`` to the weights, ``constant`` to the intercept."""
 
     left: Float[np.ndarray, "feature action"]
@@ -56,7 +56,7 @@ class Removal:
 class Decomposition:
     """The training rows' correlations in the eigenvectors of C_zz = V diag(values) V'."""
 
-    by: Scaling
+    by: FeatureScaling
     share: Float[np.ndarray, " feature"]  # weight of each latent target in the loss
     values: Float[np.ndarray, " feature"]
     vectors: Float[np.ndarray, "feature feature"]
@@ -76,7 +76,7 @@ def rounding(precision: str, width: int) -> float:
     return float(UNIT_ROUNDING[precision] * np.sqrt(width))
 
 
-def scaling(train: Sums, pilot: Float[np.ndarray, " feature"], scaled: bool = True) -> Scaling:
+def scaling(train: MomentSums, pilot: Float[np.ndarray, " feature"], scaled: bool = True) -> FeatureScaling:
     """Measure the training rows; ``pilot`` is the features' shift, needed to tell a constant column from rounding.
 
     Without ``scaled``, latents keep their own units, as they must when they are coordinates of features scaled before.
@@ -93,11 +93,11 @@ def scaling(train: Sums, pilot: Float[np.ndarray, " feature"], scaled: bool = Tr
     x_scale = np.sqrt(np.where(variances[0] > 0, variances[0], 1.0))
     if not scaled:
         x_scale[:width] = 1.0
-    return Scaling(x_mean, x_scale, y_mean, variances[1])
+    return FeatureScaling(x_mean, x_scale, y_mean, variances[1])
 
 
 def standardise(
-    sums: Sums, by: Scaling
+    sums: MomentSums, by: FeatureScaling
 ) -> tuple[Float[np.ndarray, "feature feature"], Float[np.ndarray, "feature target"], Float[np.ndarray, " target"]]:
     """Second moments about the training means, features in training standard deviations; sums over rows, not means."""
     left, inverse = np.stack([by.x_mean, sums.x - sums.count * by.x_mean], axis=1), 1 / by.x_scale
@@ -109,7 +109,7 @@ def standardise(
     return xx, xy, sums.yy - 2 * by.y_mean * sums.y + sums.count * by.y_mean**2
 
 
-def correlations(train: Sums, by: Scaling) -> tuple[Float[np.ndarray, "feature feature"], Float[np.ndarray, "feature target"]]:
+def correlations(train: MomentSums, by: FeatureScaling) -> tuple[Float[np.ndarray, "feature feature"], Float[np.ndarray, "feature target"]]:
     """The training rows' normal equations divided by the number of rows."""
     xx, xy, _ = standardise(train, by)
     xx /= train.count
@@ -136,7 +136,9 @@ def target_weights(
     return np.where(spread > 0, live, 0.0) / np.where(spread > 0, spread, 1.0) / max(live.sum(), 1.0)
 
 
-def decompose(train: Sums, pilot: Float[np.ndarray, " feature"], live: Float[np.ndarray, " feature"], scaled: bool = True) -> Decomposition:
+def decompose(
+    train: MomentSums, pilot: Float[np.ndarray, " feature"], live: Float[np.ndarray, " feature"], scaled: bool = True
+) -> Decomposition:
     """Prepare the search over penalties: eigenvectors, and what does not depend on the validation rows.
 
     Parameters
@@ -151,16 +153,16 @@ def decompose(train: Sums, pilot: Float[np.ndarray, " feature"], live: Float[np.
     xx, xy = correlations(train, by)
     values, vectors = scipy.linalg.eigh(xx[:width, :width], driver="evd", check_finite=False)
     vectors = vectors.astype(dtype)
-    turned = vectors.T @ xy[:width].astype(dtype)
+    rotated = vectors.T @ xy[:width].astype(dtype)
     share = target_weights(by.y_variance[:width], live, scaled)
-    rooted = turned[:, :width] * np.sqrt(share).astype(dtype)
-    products = rooted @ rooted.T  # a product with its own transpose costs half
+    weighted = rotated[:, :width] * np.sqrt(share).astype(dtype)
+    products = weighted @ weighted.T  # a product with its own transpose costs half
     across, kept = vectors.T @ xx[:width, width:].astype(dtype), xx[width:, width:]
-    return Decomposition(by, share, np.maximum(values, 0.0), vectors, turned, products, across, kept, xy[width:, :width])
+    return Decomposition(by, share, np.maximum(values, 0.0), vectors, rotated, products, across, kept, xy[width:, :width])
 
 
 def validate(
-    train: Decomposition, valid: Sums, penalties: Sequence[float]
+    train: Decomposition, valid: MomentSums, penalties: Sequence[float]
 ) -> tuple[Float[np.ndarray, " penalty"], Float[np.ndarray, "penalty scalar"]]:
     """Squared errors on validation rows for every penalty.
 
@@ -210,8 +212,12 @@ def validate(
 
 
 def fit(
-    train: Sums, pilot: Float[np.ndarray, " feature"], penalty: float, scalar_penalties: Float[np.ndarray, " scalar"], scaled: bool = True
-) -> tuple[Linear, Removal, Linear]:
+    train: MomentSums,
+    pilot: Float[np.ndarray, " feature"],
+    penalty: float,
+    scalar_penalties: Float[np.ndarray, " scalar"],
+    scaled: bool = True,
+) -> tuple[LinearMap, ActionRemoval, LinearMap]:
     """Fit z_{t+1} on [z_t, a_t]; what changes at the same penalty without a_t; and every scalar on z_t at its own penalty."""
     width, by = len(pilot), scaling(train, pilot, scaled)
     xx, xy = correlations(train, by)
@@ -227,11 +233,11 @@ def fit(
     action_weights = np.linalg.solve(schur, xy[width:, :width] - xx[width:, :width] @ alone)
     with_action = _in_own_units(np.vstack([alone - across @ action_weights, action_weights]), by, slice(0, width))
     left = np.vstack([across, -np.eye(len(action_weights))]) / by.x_scale[:, None]
-    removal = Removal(left, action_weights, -(by.x_mean @ left) @ action_weights)
+    removal = ActionRemoval(left, action_weights, -(by.x_mean @ left) @ action_weights)
     return with_action, removal, _in_own_units(scalars, by, slice(width, None))
 
 
-class Indefinite(DataError):
+class NotPositiveDefinite(DataError):
     """Rounding left a matrix of products that no penalty of the grid makes positive."""
 
 
@@ -245,26 +251,26 @@ def _solve(
         factor = scipy.linalg.cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
     except scipy.linalg.LinAlgError:
         message = f"penalty {penalty:.1e} is below the rounding of the products, and the layer's features depend on each other"
-        raise Indefinite(message, hint="set probe.precision=float64, or begin probe.penalties higher") from None
+        raise NotPositiveDefinite(message, hint="set probe.precision=float64, or begin probe.penalties higher") from None
     return scipy.linalg.cho_solve(factor, right, overwrite_b=True, check_finite=False)
 
 
-def _in_own_units(weights: Float[np.ndarray, "feature target"], by: Scaling, targets: slice) -> Linear:
+def _in_own_units(weights: Float[np.ndarray, "feature target"], by: FeatureScaling, targets: slice) -> LinearMap:
     weights = weights / by.x_scale[:, None]
-    return Linear(weights, by.y_mean[targets] - by.x_mean @ weights)
+    return LinearMap(weights, by.y_mean[targets] - by.x_mean @ weights)
 
 
-def squared_errors(fit: Linear, sums: Sums, targets: slice | Int[np.ndarray, " target"]) -> Float[np.ndarray, " target"]:
+def squared_errors(fit: LinearMap, sums: MomentSums, targets: slice | Int[np.ndarray, " target"]) -> Float[np.ndarray, " target"]:
     """Sum over rows of the squared error of each target."""
     return _squared_errors(fit, sums.xx @ fit.weights, sums, targets)
 
 
 def squared_errors_of_both(
-    fit: Linear, removal: Removal, sums: Sums, targets: slice
+    fit: LinearMap, removal: ActionRemoval, sums: MomentSums, targets: slice
 ) -> tuple[Float[np.ndarray, " target"], Float[np.ndarray, " target"]]:
     """The same with the action and without it, for little more than the price of one."""
     product = sums.xx @ fit.weights
-    without = Linear(fit.weights + removal.left @ removal.right, fit.intercept + removal.constant)
+    without = LinearMap(fit.weights + removal.left @ removal.right, fit.intercept + removal.constant)
     return (
         _squared_errors(fit, product, sums, targets),
         _squared_errors(without, product + (sums.xx @ removal.left) @ removal.right, sums, targets),
@@ -272,17 +278,17 @@ def squared_errors_of_both(
 
 
 def _squared_errors(
-    fit: Linear, product: Float[np.ndarray, "feature target"], sums: Sums, targets: slice | Int[np.ndarray, " target"]
+    fit: LinearMap, product: Float[np.ndarray, "feature target"], sums: MomentSums, targets: slice | Int[np.ndarray, " target"]
 ) -> Float[np.ndarray, " target"]:
     y, xy, yy, b = sums.y[targets], sums.xy[:, targets], sums.yy[targets], fit.intercept
     form = np.einsum("ij,ij->j", fit.weights, product - 2 * xy)
     return yy - 2 * b * y + sums.count * b**2 + 2 * b * (sums.x @ fit.weights) + form
 
 
-def weighted_errors(fit: Linear, several: Sequence[Sums], targets: slice, share: Float[np.ndarray, " target"]) -> list[float]:
+def weighted_errors(fit: LinearMap, several: Sequence[MomentSums], targets: slice, share: Float[np.ndarray, " target"]) -> list[float]:
     """Return ``share @ squared_errors(fit, sums, targets)`` for several sums, in O(width²) each."""
-    weighted, rooted = fit.weights * share, fit.weights * np.sqrt(share)
-    gram = rooted @ rooted.T
+    weighted, root_weighted = fit.weights * share, fit.weights * np.sqrt(share)
+    gram = root_weighted @ root_weighted.T
     errors = []
     for sums in several:
         y, xy, yy, b = sums.y[targets], sums.xy[:, targets], sums.yy[targets], fit.intercept

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from layerscout.probe.moments.moments import Sums
+from layerscout.probe.moments.moments import MomentSums
 
 PILOT_ROWS = 2000
 BLOCK_ROWS = 2048  # rows multiplied at once: float32 sums stay short, and a block stays in the processor's cache
@@ -69,7 +69,7 @@ class StreamingRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         for name in ("_sums", "_shift", "_one_target", "_solved", "n_samples_seen_"):
             self.__dict__.pop(name, None)
         self.partial_fit(X, y)
-        self._solve()  # so that a mistaken setting is told at once
+        self._solve()  # so that a mistaken setting is reported at once
         return self
 
     def partial_fit(self, X: Any, y: Any) -> StreamingRidge:
@@ -104,7 +104,7 @@ class StreamingRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             rows = slice(start, start + BLOCK_ROWS)
             x, t = (np.subtract(part[rows], shift, dtype=self.precision) for part, shift in zip((X, targets), self._shift, strict=True))
             x_sum, t_sum = (part.sum(axis=0, dtype=np.float64) for part in (x, t))
-            self._sums = self._sums + Sums(len(x), x_sum, t_sum, x.T @ x, x.T @ t, np.einsum("ij,ij->j", t, t, dtype=np.float64))
+            self._sums = self._sums + MomentSums(len(x), x_sum, t_sum, x.T @ x, x.T @ t, np.einsum("ij,ij->j", t, t, dtype=np.float64))
         self.n_samples_seen_ += len(X)
         return self
 
@@ -170,7 +170,7 @@ class StreamingRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def _solve(self) -> Solution:
         check_is_fitted(self)
         settings = (self.alpha, self.fit_intercept)
-        kept: tuple[Any, Sums, Solution] | None = self.__dict__.get("_solved")
+        kept: tuple[Any, MomentSums, Solution] | None = self.__dict__.get("_solved")
         if kept is not None and kept[0] == settings and kept[1] is self._sums:
             return kept[2]
         if not isinstance(self.alpha, Real) or not 0 <= self.alpha < np.inf:
@@ -195,9 +195,9 @@ class StreamingRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return weights, level
 
 
-def moved(sums: Sums, x: Float[np.ndarray, " feature"], y: Float[np.ndarray, " target"]) -> Sums:
+def moved(sums: MomentSums, x: Float[np.ndarray, " feature"], y: Float[np.ndarray, " target"]) -> MomentSums:
     """Sums of the same rows with ``x`` added to each row's features and ``y`` to its targets."""
-    return Sums(
+    return MomentSums(
         sums.count,
         sums.x + sums.count * x,
         sums.y + sums.count * y,
@@ -207,6 +207,6 @@ def moved(sums: Sums, x: Float[np.ndarray, " feature"], y: Float[np.ndarray, " t
     )
 
 
-def _nothing(features: int, targets: int) -> Sums:
+def _nothing(features: int, targets: int) -> MomentSums:
     shapes = (features,), (targets,), (features, features), (features, targets), (targets,)
-    return Sums(0, *(np.zeros(shape) for shape in shapes))
+    return MomentSums(0, *(np.zeros(shape) for shape in shapes))

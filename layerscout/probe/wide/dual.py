@@ -23,7 +23,7 @@ from layerscout.probe.solve.ridge import DEAD
 
 PANEL = 2048  # features worked on at once
 
-Square = Float[np.ndarray, "row row"]
+RowKernel = Float[np.ndarray, "row row"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def gram(
     rows: Int[np.ndarray, " row"],
     mean: Float[np.ndarray, " feature"],
     by: Float[np.ndarray, " feature"],
-) -> Square:
+) -> RowKernel:
     """Products of rows with rows, of ``(stored - mean) * by``."""
     total = np.zeros((len(rows), len(rows)))
     for panel in panels(stored.shape[1]):
@@ -95,7 +95,7 @@ def gram(
     return total
 
 
-def cross_fit(rows: FewRows, groups: int, penalties: Sequence[float], inner: str, live: Float[np.ndarray, " feature"]) -> OutOfFold:
+def cross_fit_rows(rows: FewRows, groups: int, penalties: Sequence[float], inner: str, live: Float[np.ndarray, " feature"]) -> OutOfFold:
     """Fit on all folds but one and test on that one, for every fold in turn; see ``crossfit.cross_fit``."""
     folds = int(rows.fold.max()) + 1
     scalars = rows.scalars.shape[1]
@@ -114,12 +114,12 @@ def cross_fit(rows: FewRows, groups: int, penalties: Sequence[float], inner: str
             about += np.sum((rows.scalars[there] - centre) ** 2, axis=0)
     choice, scalar_choice = losses.argmin(axis=1), scalar_losses.argmin(axis=1)
 
-    share = target_share(rows, ranks, live)
+    share = row_target_share(rows, ranks, live)
     transition, by_group, alone = np.zeros(rows.stored.shape[1]), np.zeros(groups), np.zeros(folds)
     scalars_by_group = np.zeros((groups, scalars))
     for fold in range(folds):
         tested = rows.fold == fold
-        error = evaluate(rows, ranks & ~tested, tested, penalties[choice[fold]], np.asarray(penalties)[scalar_choice[fold]], share)
+        error = evaluate_rows(rows, ranks & ~tested, tested, penalties[choice[fold]], np.asarray(penalties)[scalar_choice[fold]], share)
         transition += error.transition
         np.add.at(by_group, rows.group[tested], error.of_row)
         alone[fold] = error.alone
@@ -140,13 +140,13 @@ def cross_fit(rows: FewRows, groups: int, penalties: Sequence[float], inner: str
     )
 
 
-def target_share(rows: FewRows, chosen: Bool[np.ndarray, " row"], live: Float[np.ndarray, " feature"]) -> Float[np.ndarray, " feature"]:
+def row_target_share(rows: FewRows, chosen: Bool[np.ndarray, " row"], live: Float[np.ndarray, " feature"]) -> Float[np.ndarray, " feature"]:
     """Weight of each feature's squared error in the mean over live features of error / total sum of squares."""
     squares = spread(rows.stored, rows.next[chosen]).deviation ** 2 * chosen.sum()
     return np.where(squares > 0, live, 0.0) / np.where(squares > 0, squares, 1.0) / max(live.sum(), 1.0)
 
 
-def _kernels(rows: FewRows, train: Bool[np.ndarray, " row"]) -> tuple[Square, Square]:
+def _kernels(rows: FewRows, train: Bool[np.ndarray, " row"]) -> tuple[RowKernel, RowKernel]:
     """Products of all transitions' standardised inputs, divided by the number of training rows: of z, and of [z, a]."""
     count = train.sum()
     by = spread(rows.stored, rows.now[train])
@@ -187,15 +187,15 @@ class _Search:
         transition = np.trace(self.targets[np.ix_(there, there)]) - 2 * inverse @ match + form
 
         values, vectors = self.alone
-        mixed, turned = self.kernels[0][across] @ vectors, vectors.T @ self.seen
+        mixed, rotated = self.kernels[0][across] @ vectors, vectors.T @ self.seen
         error = self.rows.scalars[there] - self.rows.scalars[self.train].mean(axis=0)
         inverse = 1 / (np.maximum(values, 0.0) + np.asarray(penalties)[:, None])
-        scalar = [np.sum((error - mixed @ (turned * each[:, None])) ** 2, axis=0) for each in inverse]
+        scalar = [np.sum((error - mixed @ (rotated * each[:, None])) ** 2, axis=0) for each in inverse]
         return transition, np.array(scalar)
 
 
 @dataclass(frozen=True)
-class Tested:
+class SquaredErrors:
     """Squared errors on the tested rows.
 
     Attributes
@@ -214,14 +214,14 @@ class Tested:
     scalars: Float[np.ndarray, "tested scalar"]
 
 
-def evaluate(
+def evaluate_rows(
     rows: FewRows,
     train: Bool[np.ndarray, " row"],
     tested: Bool[np.ndarray, " row"],
     penalty: float,
     scalar_penalties: Float[np.ndarray, " scalar"],
     share: Float[np.ndarray, " feature"],
-) -> Tested:
+) -> SquaredErrors:
     """Fit on some rows and test on others; ``share`` is each feature's weight in sums over features."""
     kernels = _kernels(rows, train)
     inside, across = np.ix_(train, train), np.ix_(train, tested)
@@ -242,10 +242,10 @@ def evaluate(
         same = np.flatnonzero(scalar_penalties == own)
         solved = _solve(kernels[0][inside], own, rows.scalars[train][:, same] - mean[same])
         scalars[:, same] = rows.scalars[tested][:, same] - mean[same] - kernels[0][across].T @ solved
-    return Tested(transition, of_row, sum_alone, scalars**2)
+    return SquaredErrors(transition, of_row, sum_alone, scalars**2)
 
 
-def _solve(kernel: Square, penalty: float, right: Float[np.ndarray, "row target"]) -> Float[np.ndarray, "row target"]:
+def _solve(kernel: RowKernel, penalty: float, right: Float[np.ndarray, "row target"]) -> Float[np.ndarray, "row target"]:
     kernel.flat[:: len(kernel) + 1] += penalty  # a copy already: picked with np.ix_
     try:
         factor = scipy.linalg.cho_factor(kernel.T, lower=True, overwrite_a=True, check_finite=False)  # symmetric: .T spares a copy

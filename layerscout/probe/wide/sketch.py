@@ -1,6 +1,6 @@
 """A wide layer with many rows in; a narrow layer that stands for it, and the errors of its probes, out.
 
-The standardised features are turned to new axes: those of their leading directions, and a few random ones out of all others.
+The standardised features are rotated to new axes: those of their leading directions, and a few random ones out of all others.
 Inputs are the coordinates on both. So are targets; there each random axis stands for as many as were left out, so that the
 sum of squared errors is that of all features, on average.
 
@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from layerscout.probe.evidence.components import divide, squares_of
 from layerscout.probe.evidence.controls import Diagonals
-from layerscout.probe.moments.moments import Moments, Sums
+from layerscout.probe.moments.moments import Moments, MomentSums
 from layerscout.probe.moments.rows import Reader
 from layerscout.probe.questions.splits import Split
 from layerscout.probe.questions.targets import Transitions
@@ -35,11 +35,11 @@ RANDOM = 256
 BLOCK_ROWS = 2048  # rows read and multiplied at once, from fixed places on: the store's chunks change no bit
 FEWEST_BLOCKS = 8  # read for the leading directions, evenly spread
 
-Matrix = Float[np.ndarray, "feature coordinate"]
+AxesMatrix = Float[np.ndarray, "feature coordinate"]
 
 
 @dataclass(frozen=True)
-class Scale:
+class SketchScale:
     """What standardises a layer: feature means, and 1 / standard deviations (0 for a feature that does not vary)."""
 
     mean: Float[np.ndarray, " feature"]
@@ -49,7 +49,7 @@ class Scale:
 class NarrowReader:
     """A layer's rows, standardised and multiplied with a matrix. A row with a NaN or an infinity becomes one of NaN."""
 
-    def __init__(self, reader: Reader, scale: Scale, matrix: Matrix) -> None:
+    def __init__(self, reader: Reader, scale: SketchScale, matrix: AxesMatrix) -> None:
         self.reader, self.scale, self.matrix = reader, scale, matrix
         self.shape = (reader.shape[0], matrix.shape[1])
         self.dtype = matrix.dtype
@@ -68,9 +68,9 @@ class NarrowReader:
 
 
 def standardised(
-    reader: Reader, scale: Scale, start: int, stop: int, dtype: Any
+    reader: Reader, scale: SketchScale, start: int, stop: int, dtype: Any
 ) -> tuple[Shaped[np.ndarray, "row feature"], Bool[np.ndarray, " row"]]:
-    """Read rows and standardise them; rows with a NaN or an infinity become 0 and are told."""
+    """Read rows and standardise them; rows with a NaN or an infinity become 0; the second array says which are finite."""
     stored = reader.read(start, stop)
     finite = np.isfinite(stored).all(axis=1)
     rows = np.where(finite[:, None], stored, 0).astype(dtype)
@@ -101,11 +101,11 @@ def measure_features(reader: Reader, transitions: Transitions, split: Split, shi
 class Axes:
     """Orthonormal axes, the leading ones first; and how many of all directions each stands for."""
 
-    matrix: Matrix
+    matrix: AxesMatrix
     stands_for: Float[np.ndarray, " coordinate"]
 
 
-def find_axes(reader: Reader, scale: Scale, transitions: Transitions, split: Split, seed: int, dtype: Any) -> Axes:
+def find_axes(reader: Reader, scale: SketchScale, transitions: Transitions, split: Split, seed: int, dtype: Any) -> Axes:
     """Leading directions of the standardised rows that rank, those of X'(X Ω) with Ω random, and random ones beside them."""
     width, varying = reader.shape[1], int(np.sum(scale.by > 0))
     leading = min(LEADING, max(varying, 1))
@@ -129,7 +129,7 @@ def find_axes(reader: Reader, scale: Scale, transitions: Transitions, split: Spl
     return Axes(matrix.astype(dtype), np.r_[np.ones(leading), np.full(random, weight)])
 
 
-def narrow_rows(rows: FewRows, scale: Scale, axes: Axes, groups: int) -> Moments:
+def narrow_rows(rows: FewRows, scale: SketchScale, axes: Axes, groups: int) -> Moments:
     """Moments of the coordinates of rows in memory."""
     z, n = (((rows.stored[at].astype(np.float64) - scale.mean) * scale.by) @ axes.matrix for at in (rows.now, rows.next))
     x, y = np.hstack([z, rows.inputs]), np.hstack([n, rows.scalars])
@@ -137,7 +137,7 @@ def narrow_rows(rows: FewRows, scale: Scale, axes: Axes, groups: int) -> Moments
     for group in range(groups):
         a, b = x[rows.group == group], y[rows.group == group]
         parts.append((len(a), a.sum(axis=0), b.sum(axis=0), a.T @ a, a.T @ b, np.sum(b**2, axis=0)))
-    sums = Sums(*(np.array(each) for each in zip(*parts, strict=True)))
+    sums = MomentSums(*(np.array(each) for each in zip(*parts, strict=True)))
     return Moments(z.shape[1], sums, np.zeros((0, 0)), np.zeros(z.shape[1], dtype=axes.matrix.dtype))
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Shaped
 
 from layerscout.probe.evidence.components import WholeAndLeft
 from layerscout.probe.evidence.controls import Diagonals
-from layerscout.probe.moments.moments import Sums
+from layerscout.probe.moments.moments import MomentSums
 from layerscout.probe.solve.rank import effective_rank, entropy_without_groups, scatter
 from layerscout.probe.wide.dual import gram, panels
 
@@ -66,7 +66,7 @@ def lost_squares(features: Diagonals) -> Float[np.ndarray, "group feature"]:
     return about + count**2 / (total - count) * apart**2
 
 
-def of_rows(
+def spectrum_of_rows(
     stored: Shaped[np.ndarray, "stored feature"],
     rows: Int[np.ndarray, " row"],
     group: Int[np.ndarray, " row"],
@@ -104,8 +104,8 @@ def of_rows(
     return Spectrum(entropies, np.sort(share)[::-1] if total > 0 else np.eye(1, count)[0]), products
 
 
-def of_sketch(
-    groups: Sums,
+def spectrum_of_sketch(
+    groups: MomentSums,
     width: int,
     metric: Float[np.ndarray, "coordinate coordinate"],
     by: Float[np.ndarray, " feature"],
@@ -139,8 +139,8 @@ def of_sketch(
         return np.where(value > 0, -(np.log(np.where(value > 0, value, trace) / trace) + entropy), 0.0) / trace
 
     beyond = float(slope_at(np.array(tail / max(others, 1))))
-    turned = lower @ vectors
-    slope = (turned * slope_at(values)) @ turned.T - beyond * (lower @ lower.T)
+    rotated = lower @ vectors
+    slope = (rotated * slope_at(values)) @ rotated.T - beyond * (lower @ lower.T)
     held = features.count[:, 0]
     left = entropy_without_groups(entropy, slope, groups, total, width) + beyond * (held * everything - lost) / (count - held)
     return Spectrum(np.append(entropy, left), np.sort(spread)[::-1] / trace)

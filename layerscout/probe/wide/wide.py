@@ -13,13 +13,13 @@ import numpy as np
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.evidence.components import Components, Errors, components
 from layerscout.probe.evidence.controls import autoregression_error, autoregression_out_of_fold, persistence_error
-from layerscout.probe.evidence.evidence import SPECTRUM, Evidence, target_figures
+from layerscout.probe.evidence.evidence import SPECTRUM, LayerEvidence, target_figures
 from layerscout.probe.moments.rows import Reader
 from layerscout.probe.questions.splits import Split
 from layerscout.probe.questions.targets import REWARD, SHIFTED, Transitions
 from layerscout.probe.solve.rank import massive_features, participation_ratio
 from layerscout.probe.wide import dual, sketch
-from layerscout.probe.wide.ways import CHECK_ROWS, Way, by_rows, by_sketch, part, pick, total_squares
+from layerscout.probe.wide.methods import CHECK_ROWS, WideFit, measure_by_rows, measure_by_sketch, select_groups, select_sums, total_squares
 
 WIDEST = 8192  # beyond, products of features with features take tens of GB and an hour
 DUAL_ROWS = 4096  # up to here the exact answer takes about 1 GB beside the rows themselves
@@ -61,7 +61,7 @@ def measure_wide(
     transitions: Transitions,
     split: Split,
     config: ProbeConfig,
-) -> Evidence:
+) -> LayerEvidence:
     """Read a layer and measure it; for where ``is_wide`` says so.
 
     The result depends on the rows and the settings alone, ``seed`` among them; not on how the store is cut into chunks.
@@ -71,10 +71,10 @@ def measure_wide(
     DataError
         Too many rows hold a NaN or an infinity.
     """
-    way = (by_rows if len(transitions) <= DUAL_ROWS else by_sketch)(name, reader, transitions, split, config)
+    found = (measure_by_rows if len(transitions) <= DUAL_ROWS else measure_by_sketch)(name, reader, transitions, split, config)
     names, width, ranking = transitions.target_names, reader.shape[1], slice(len(split.ranking))
-    groups, features, fitted, live = pick(way.sums, ranking), part(way.features, ranking), way.fitted, way.live
-    squares, rows, has_reward = total_squares(way.sums, ranking), float(np.sum(groups.count)), REWARD in names
+    groups, features, fitted, live = select_sums(found.sums, ranking), select_groups(found.features, ranking), found.fitted, found.live
+    squares, rows, has_reward = total_squares(found.sums, ranking), float(np.sum(groups.count)), REWARD in names
     errors = Errors(
         reward=fitted.scalars[:, 0] if has_reward else None,
         transition=fitted.transition,
@@ -82,17 +82,17 @@ def measure_wide(
         persistence=persistence_error(features),
         autoregression=autoregression_out_of_fold(features, split.fold_of_group[ranking]),
     )
-    covariance, correlation = way.spectra.covariance, way.spectra.correlation
+    covariance, correlation = found.spectra.covariance, found.spectra.correlation
     shifted = [column for column, target in enumerate(names) if target == SHIFTED]
-    exact = way.method == "dual"
-    return Evidence(
+    exact = found.method == "dual"
+    return LayerEvidence(
         **components(groups, errors, live, covariance.entropy, correlation.entropy).model_dump(),
         name=name,
         role=role,
         depth=depth,
         width=width,
         rows=int(rows),
-        nonfinite_rows=way.nonfinite,
+        nonfinite_rows=found.nonfinite,
         live_features=int(live.sum()),
         massive_features=massive_features(squares[:width] / rows * live),
         reward_r2_shifted=tuple(float(1 - fitted.scalars[:, column].sum() / squares[width + column]) for column in shifted),
@@ -103,8 +103,8 @@ def measure_wide(
         bits_total=None,
         correlation_rank=float(np.exp(correlation.entropy[0])),
         participation_ratio=participation_ratio(covariance.shares),
-        rankme=way.spectra.rankme[0],
-        rankme_centred=way.spectra.rankme[1],
+        rankme=found.spectra.rankme[0],
+        rankme_centred=found.spectra.rankme[1],
         spectrum=tuple(covariance.shares[:SPECTRUM].tolist()),
         targets=dict.fromkeys(transitions.undefined) | target_figures(fitted, groups, names, width),
         penalties=config.penalties,
@@ -113,18 +113,20 @@ def measure_wide(
         transition_penalties=tuple(config.penalties[choice] for choice in fitted.transition_choice),
         reward_penalties=tuple(config.penalties[choice] for choice in fitted.scalar_choice[:, 0]) if has_reward else (),
         at_grid_edge=float(max(fitted.transition_falling.mean(), fitted.reward_falling.mean() if has_reward else 0.0)),
-        confirmation=_confirmation(way, ranking.stop),
+        confirmation=_confirmation(found, ranking.stop),
         precision="float64" if exact else config.precision,
-        method=way.method,
-        method_error=way.error,
+        method=found.method,
+        method_error=found.error,
     )
 
 
-def _confirmation(way: Way, first: int) -> Components | None:
-    if way.held is None:
+def _confirmation(found: WideFit, first: int) -> Components | None:
+    if found.held is None:
         return None
-    held, features = way.held, part(way.features, slice(first, None))
-    forecast = autoregression_error(part(way.features, slice(first)), features)
+    held, features = found.held, select_groups(found.features, slice(first, None))
+    forecast = autoregression_error(select_groups(found.features, slice(first)), features)
     errors = Errors(held.reward, held.transition, held.transition_share, persistence_error(features), forecast)
     spectra = held.spectra
-    return components(pick(way.sums, slice(first, None)), errors, held.live, spectra.covariance.entropy, spectra.correlation.entropy)
+    return components(
+        select_sums(found.sums, slice(first, None)), errors, held.live, spectra.covariance.entropy, spectra.correlation.entropy
+    )

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64, Shaped
-from torch import Tensor
 
 from layerscout.errors import UsageError
 from layerscout.rl.memory.replay import Batch
-from layerscout.rl.networks.layers import RunNetwork
 
-Actions = Int64[np.ndarray, "run batch"] | Float32[np.ndarray, "run batch dimension"]  # one of n, or numbers in [-1, 1]
+ActionArray = Int64[np.ndarray, "run batch"] | Float32[np.ndarray, "run batch dimension"]  # one of n, or numbers in [-1, 1]
 
 
 class AgentConfig(Protocol):
@@ -44,17 +42,11 @@ class Agent(Protocol):
         Gradient steps that every run has taken.
     reasons
         Run → one sentence, for the runs that stopped learning.
-    online
-        All trained networks: ``trainable_parameters()`` of each run, and ``multiply_adds()`` of one sample through all of them.
     """
 
     seeds: tuple[int, ...]
     updates: int
     reasons: dict[int, str]
-
-    @property
-    def online(self) -> RunNetwork:
-        """All trained networks."""
 
     @property
     def config(self) -> AgentConfig:
@@ -64,14 +56,20 @@ class Agent(Protocol):
     def failed(self) -> Bool[np.ndarray, " run"]:
         """Runs whose loss or gradient stopped being finite; they keep their last good weights and no longer learn."""
 
-    def act(self, z: Shaped[np.ndarray, "run batch *feature"]) -> Actions:
+    def act(self, z: Shaped[np.ndarray, "run batch *feature"]) -> ActionArray:
         """Return the actions that are best by what is known: what evaluation plays; draws nothing."""
 
-    def explore(self, z: Shaped[np.ndarray, "run batch *feature"], step: int, generators: Sequence[np.random.Generator]) -> Actions:
+    def explore(self, z: Shaped[np.ndarray, "run batch *feature"], step: int, generators: Sequence[np.random.Generator]) -> ActionArray:
         """Return the actions that training plays at environment step ``step`` of a run; a run draws from its own generator."""
 
     def update(self, batch: Batch) -> Float32[np.ndarray, " run"]:
         """Take one gradient step on every run and return the losses before it (NaN for a run that has failed)."""
+
+    def update_from(self, draw: Callable[[slice], Batch], updates: int) -> Float32[np.ndarray, "update run"]:
+        """Take several updates and return the losses of each; ``draw`` gives the next batch of the runs that it is asked for."""
+
+    def trainable_parameters(self) -> Int64[np.ndarray, " run"]:
+        """Trainable numbers of each run in all networks."""
 
     def update_flops(self) -> Int64[np.ndarray, " run"]:
         """Floating-point operations of one update, per run."""
@@ -81,15 +79,6 @@ class Agent(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put a saved state back; a state of other runs or networks is a DataError."""
-
-
-class Parts(RunNetwork):
-    """Several networks of the same runs under one roof, for the accounts."""
-
-    def __init__(self, **networks: RunNetwork) -> None:
-        super().__init__(next(iter(networks.values())).runs)
-        for name, network in networks.items():
-            self.add_module(name, network)
 
 
 def learning_device(name: str) -> torch.device:
@@ -105,30 +94,9 @@ def discounts(batch: Batch, gamma: float) -> Float32[np.ndarray, "run batch"]:
     return np.where(batch.terminated, np.float32(0.0), ahead)
 
 
-def note_failures(reasons: dict[int, str], newly: Bool[np.ndarray, " run"], update: int, losses: Float32[np.ndarray, " run"]) -> None:
-    """Write down why runs stopped."""
-    for run in np.flatnonzero(newly).tolist():
-        reasons[run] = f"loss or gradient was not finite at update {update} (loss {losses[run]})"
-
-
-def stored_reasons(reasons: dict[int, str]) -> dict[str, str]:
-    """Return the reasons with keys that JSON can hold."""
-    return {str(run): reason for run, reason in reasons.items()}
-
-
-def restored_reasons(reasons: dict[str, str]) -> dict[int, str]:
-    """Undo `stored_reasons`."""
-    return {int(run): reason for run, reason in reasons.items()}
-
-
 def normal_noise(generators: Sequence[np.random.Generator], shape: tuple[int, ...]) -> Float32[np.ndarray, "run *shape"]:
     """Draw standard normal numbers, each run from its own generator."""
     noise = np.empty((len(generators), *shape), np.float32)
     for generator, row in zip(generators, noise, strict=True):
         generator.standard_normal(dtype=np.float32, out=row)
     return noise
-
-
-def tensor_on(device: torch.device, array: np.ndarray) -> Tensor:
-    """Return the array as a tensor there; on the CPU it shares memory."""
-    return torch.from_numpy(array).to(device)

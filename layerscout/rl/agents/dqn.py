@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64, Shaped
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from layerscout.errors import UsageError
-from layerscout.rl.agents.base import discounts, learning_device, note_failures, restored_reasons, stored_reasons, tensor_on
+from layerscout.rl.agents.base import discounts
 from layerscout.rl.agents.configs import DQNConfig
+from layerscout.rl.agents.learner import Learner
 from layerscout.rl.memory.replay import Batch
 from layerscout.rl.networks.layers import Head, RunNetwork
-from layerscout.rl.networks.optimiser import RunAdam, flatten, load_rows
 
 
-class DQN:
+class DQN(Learner[DQNConfig]):
     """Double deep Q-learning with replay and a target network; one object trains all runs.
 
     Parameters
@@ -30,12 +30,6 @@ class DQN:
         One seed a run. A run's result depends on its seed and its batches, not on its neighbours.
     device
         Where to compute; "cuda" without a GPU is an error.
-
-    Attributes
-    ----------
-    failed : Bool[np.ndarray, "run"]
-        Runs whose loss or gradient stopped being finite. They keep their last good weights and no longer learn.
-    reasons : dict of run to one sentence
 
     Raises
     ------
@@ -52,25 +46,21 @@ class DQN:
     def __init__(
         self, config: DQNConfig, network_factory: Callable[[Sequence[int]], RunNetwork], seeds: Sequence[int], device: str = "cpu"
     ) -> None:
-        self.config, self.seeds, self.device = config, tuple(seeds), learning_device(device)
-        self.online = network_factory(self.seeds).to(self.device)
+        super().__init__(config, seeds, device)
+        self.online = self.train_network("online", network_factory(self.seeds), config.lr, config.gradient_clip)
+        self.target = self.follow_network("online", network_factory(self.seeds))
+        self.optimiser = self.optimisers["online"]
         if any(part.dueling != config.dueling for part in self.online.modules() if isinstance(part, Head)):
             raise UsageError(
                 f"dueling is {config.dueling} and the network's head is not", hint="build it as Head(..., dueling=config.dueling)"
             )
-        self.target = network_factory(self.seeds).to(self.device).requires_grad_(False)
-        self.optimiser = RunAdam(self.online, config.lr, config.gradient_clip)
-        self.target_values = flatten(self.target)
-        self.target_values.copy_(self.optimiser.values)
-        self.updates = 0
-        self.reasons: dict[int, str] = {}
 
     # --- acting
 
     @torch.no_grad()
     def q(self, z: Shaped[np.ndarray, "run batch *feature"]) -> Float32[np.ndarray, "run batch action"]:
         """Return the online network's Q-values."""
-        return self.online(self._tensor(z)).cpu().numpy()
+        return self.online(self.tensor(z)).cpu().numpy()
 
     def act(
         self,
@@ -95,23 +85,19 @@ class DQN:
 
     # --- learning
 
-    def update(self, batch: Batch) -> Float32[np.ndarray, " run"]:
-        """Take one gradient step on every run and return the losses before it (NaN for a run that has failed)."""
+    def improve(self, batch: Batch) -> Float32[np.ndarray, " run"]:
+        """Take one step on every run; the target moves after every ``target_interval`` of them."""
         if (batch.discount is not None) != (self.config.n_step > 1):
             raise UsageError(
                 f"n_step is {self.config.n_step} and the replay sums another number of rewards",
                 hint="build it as Replay(..., steps=config.n_step, gamma=config.gamma)",
             )
         discount = discounts(batch, self.config.gamma)
-        losses = self.learn(*(self._tensor(array) for array in (batch.states, batch.action, batch.reward, discount)))
-        result = losses.cpu().numpy()
-        newly = self.optimiser.step(result)
-        self.updates += 1
-        note_failures(self.reasons, newly, self.updates, result)
-        if self.updates % self.config.target_interval == 0:
-            self.target_values.lerp_(self.optimiser.values, self.config.tau)
-        result[self.failed] = np.nan
-        return result
+        losses = self.learn(*(self.tensor(array) for array in (batch.states, batch.action, batch.reward, discount))).cpu().numpy()
+        self.step(self.optimiser, losses)
+        if (self.updates + 1) % self.config.target_interval == 0:
+            self.move_target(self.config.tau)
+        return losses
 
     def learn(
         self,
@@ -166,14 +152,7 @@ class DQN:
             by_error = by_error - weight
         return losses, slope.scatter_add_(-1, action, by_error).div_(size)
 
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return tensor_on(self.device, array)
-
     # --- accounts
-
-    @property
-    def failed(self) -> Bool[np.ndarray, " run"]:
-        return self.optimiser.failed
 
     def update_flops(self) -> Int64[np.ndarray, " run"]:
         """Floating-point operations of one update, per run: forward and backward of Q(s), forward of the target and of the double Q(s')."""
@@ -183,24 +162,6 @@ class DQN:
 
     # --- continuing
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that a bit-exact continuation needs: numpy arrays, numbers and words."""
-        return {
-            "optimiser": self.optimiser.state_dict(),
-            "target": self.target_values.cpu().numpy().copy(),
-            "updates": self.updates,
-            "reasons": stored_reasons(self.reasons),
-        }
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put a saved state back.
-
-        Raises
-        ------
-        DataError
-            The state is of other runs or of another network.
-        """
-        self.optimiser.load_state_dict(state["optimiser"])
-        load_rows(self.target_values, state["target"], "target")
-        self.updates = int(state["updates"])
-        self.reasons = restored_reasons(state["reasons"])
+        """Put a saved state back, also one from before networks were saved by their names."""
+        super().load_state_dict(state if "optimiser" not in state else state | {"online": state["optimiser"]})

@@ -14,7 +14,7 @@ from layerscout.rl.networks.layers import RunNetwork
 LOWEST, HIGHEST = -5.0, 2.0  # natural logarithm of a Gaussian policy's standard deviation
 
 
-class Policy(RunNetwork):
+class WeightedPolicy(RunNetwork):
     """π(a|z): a Gaussian whose deviation does not depend on z, or one probability a discrete action.
 
     Parameters

@@ -8,30 +8,22 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64, Shaped
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor, nn
 
-from layerscout.rl.agents.base import (
-    Parts,
-    discounts,
-    learning_device,
-    normal_noise,
-    note_failures,
-    restored_reasons,
-    stored_reasons,
-    tensor_on,
-)
+from layerscout.rl.agents.base import discounts, normal_noise
 from layerscout.rl.agents.configs import SACConfig
 from layerscout.rl.agents.critic import Critic
+from layerscout.rl.agents.learner import Learner
 from layerscout.rl.agents.squashed import Squashed, squash
-from layerscout.rl.memory.replay import Batch, generator_states, restore_generators, run_generators
+from layerscout.rl.memory.replay import Batch
 from layerscout.rl.networks.layers import Head, RunNetwork
-from layerscout.rl.networks.optimiser import RunAdam, flatten, load_rows
+from layerscout.rl.networks.optimiser import RunAdam
 
 NOISE = 3  # purpose of the random stream from which a run's updates draw; sampling and exploring have 1 and 2
 
 
-class SAC:
+class SAC(Learner[SACConfig]):
     """Soft actor-critic with twin critics and automatic temperature; one object trains all runs.
 
     Parameters
@@ -45,11 +37,6 @@ class SAC:
         One seed a run; it draws first weights and the noise of updates.
     device
         Where to compute; "cuda" without a GPU is an error.
-
-    Attributes
-    ----------
-    failed, reasons
-        See `Agent`.
 
     References
     ----------
@@ -65,30 +52,21 @@ class SAC:
         seeds: Sequence[int],
         device: str = "cpu",
     ) -> None:
-        self.config, self.seeds, self.device = config, tuple(seeds), learning_device(device)
-        self.actor = actor_factory(self.seeds).to(self.device)
-        self.critic = critic_factory(self.seeds).to(self.device)
-        self.target = critic_factory(self.seeds).to(self.device).requires_grad_(False)
-        self.temperature = Temperature(len(self.seeds), config.init_temperature).to(self.device)
-        self.online = Parts(actor=self.actor, critic=self.critic, temperature=self.temperature)
+        super().__init__(config, seeds, device)
+        self.actor = self.train_network("actor", actor_factory(self.seeds), config.lr, config.gradient_clip)
+        self.critic = self.train_network("critic", critic_factory(self.seeds), config.lr, config.gradient_clip)
+        self.target = self.follow_network("critic", critic_factory(self.seeds))
+        self.temperature = self.train_network("temperature", Temperature(len(self.seeds), config.init_temperature), config.lr)
+        self.noise = self.random_streams("noise", NOISE)
         self.dimensions = self.critic.dimensions
         self.target_entropy = -float(self.dimensions) if config.target_entropy is None else config.target_entropy
-        self.failed: Bool[np.ndarray, " run"] = np.zeros(len(self.seeds), dtype=np.bool_)
-        self.actor_optimiser = RunAdam(self.actor, config.lr, config.gradient_clip, self.failed)
-        self.critic_optimiser = RunAdam(self.critic, config.lr, config.gradient_clip, self.failed)
-        self.temperature_optimiser = RunAdam(self.temperature, config.lr, 0.0, self.failed)
-        self.target_values = flatten(self.target)
-        self.target_values.copy_(self.critic_optimiser.values)
-        self.noise = run_generators(self.seeds, NOISE)
-        self.updates = 0
-        self.reasons: dict[int, str] = {}
 
     # --- acting
 
     @torch.no_grad()
     def act(self, z: Shaped[np.ndarray, "run batch *feature"]) -> Float32[np.ndarray, "run batch dimension"]:
         """Return tanh of the mean; draws nothing."""
-        return self.actor(self._tensor(z))[..., : self.dimensions].tanh().cpu().numpy()
+        return self.actor(self.tensor(z))[..., : self.dimensions].tanh().cpu().numpy()
 
     @torch.no_grad()
     def explore(
@@ -98,29 +76,16 @@ class SAC:
         shape = (z.shape[1], self.dimensions)
         if step < self.config.warm_up:
             return np.stack([generator.uniform(-1.0, 1.0, shape).astype(np.float32) for generator in generators])
-        return squash(self.actor(self._tensor(z)), self._tensor(normal_noise(generators, shape))).action.cpu().numpy()
+        return squash(self.actor(self.tensor(z)), self.tensor(normal_noise(generators, shape))).action.cpu().numpy()
 
     # --- learning
 
-    @torch.no_grad()
-    def update(self, batch: Batch) -> Float32[np.ndarray, " run"]:
-        """Take one step of critics, actor, temperature and target on every run; return the critics' losses before it.
-
-        A run that has failed gives NaN.
-        """
+    def improve(self, batch: Batch) -> Float32[np.ndarray, " run"]:
+        """Take one step of critics, actor, temperature and target on every run; return the critics' losses before it."""
         size = batch.action.shape[1]
         discount, noise = discounts(batch, self.config.gamma), normal_noise(self.noise, (2 * size, self.dimensions))
-        failed = np.zeros(len(self.seeds), dtype=np.bool_)
-
-        def step(optimiser: RunAdam, losses: Float[Tensor, " run"]) -> None:
-            np.logical_or(failed, optimiser.step(losses.cpu().numpy()), out=failed)
-
-        tensors = (self._tensor(array) for array in (batch.states, batch.action, batch.reward, discount, noise))
-        losses = self.learn(step, *tensors).cpu().numpy()
-        self.updates += 1
-        note_failures(self.reasons, failed, self.updates, losses)
-        losses[self.failed] = np.nan
-        return losses
+        tensors = (self.tensor(array) for array in (batch.states, batch.action, batch.reward, discount, noise))
+        return self.learn(lambda optimiser, losses: self.step(optimiser, losses.cpu().numpy()), *tensors).cpu().numpy()
 
     @torch.no_grad()
     def learn(
@@ -142,12 +107,12 @@ class SAC:
 
         ahead = self.target(next_z, policy.action[:, size:]).amin(-1) - temperature * next_log_probability
         losses = self._improve_critics(z, taken, reward + discount * ahead)
-        step(self.critic_optimiser, losses)
-        step(self.actor_optimiser, self._improve_actor(z, policy, noise[:, :size], actor_tape, temperature))
+        step(self.optimisers["critic"], losses)
+        step(self.optimisers["actor"], self._improve_actor(z, policy, noise[:, :size], actor_tape, temperature))
         surplus = log_probability.mean(1, keepdim=True) + self.target_entropy  # eq. 18, by ln α: the step that is used in practice
-        self.temperature_optimiser.gradient_views[0].copy_(-surplus)
-        step(self.temperature_optimiser, surplus[:, 0])
-        self.target_values.lerp_(self.critic_optimiser.values, self.config.tau)
+        self.optimisers["temperature"].gradient_views[0].copy_(-surplus)
+        step(self.optimisers["temperature"], surplus[:, 0])
+        self.move_target(self.config.tau)
         return losses
 
     def _improve_critics(
@@ -156,7 +121,7 @@ class SAC:
         """J_Q = Σ_i mean ½ (Q_i(s, a) − y)², y = r + γ (1 − terminated) (min_i Q̄_i(s', a') − α ln π(a'|s')); eq. 5."""
         values, tape = self.critic.record_pair(z, taken)
         error = values - goal[..., None]
-        self.critic.pull_back(tape, error / goal.shape[1], self.critic_optimiser.gradient_views)
+        self.critic.pull_back(tape, error / goal.shape[1], self.optimisers["critic"].gradient_views)
         return 0.5 * error.square().sum(-1).mean(1)
 
     def _improve_actor(
@@ -179,11 +144,8 @@ class SAC:
         weight = temperature[..., None] / size
         by_mean = self.critic.action_slope(tape, by_value) * (1.0 - action.square()) + 2.0 * weight * action
         by_deviation = (by_mean * deviation * noise - weight).masked_fill_(policy.bounded[:, :size], 0.0)
-        self.actor.pull_back(actor_tape, torch.cat([by_mean, by_deviation], dim=-1), self.actor_optimiser.gradient_views)
+        self.actor.pull_back(actor_tape, torch.cat([by_mean, by_deviation], dim=-1), self.optimisers["actor"].gradient_views)
         return (temperature * policy.log_probability[:, :size] - lowest[..., 0]).mean(1)
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return tensor_on(self.device, array)
 
     # --- accounts
 
@@ -197,35 +159,6 @@ class SAC:
         trunk = 0 if self.critic.trunk is None else self.critic.trunk.multiply_adds()
         passes = 4 * actor - self.actor.frozen_multiply_adds() + 6 * critic - self.critic.frozen_multiply_adds() - trunk
         return 2 * self.config.batch * passes
-
-    # --- continuing
-
-    def _optimisers(self) -> dict[str, RunAdam]:
-        return {"actor": self.actor_optimiser, "critic": self.critic_optimiser, "temperature": self.temperature_optimiser}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that a bit-exact continuation needs: numpy arrays, numbers and words."""
-        return {name: optimiser.state_dict() for name, optimiser in self._optimisers().items()} | {
-            "target": self.target_values.cpu().numpy().copy(),
-            "noise": generator_states(self.noise),
-            "updates": self.updates,
-            "reasons": stored_reasons(self.reasons),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put a saved state back.
-
-        Raises
-        ------
-        DataError
-            The state is of other runs or of other networks.
-        """
-        for name, optimiser in self._optimisers().items():
-            optimiser.load_state_dict(state[name])
-        load_rows(self.target_values, state["target"], "target")
-        restore_generators(self.noise, state["noise"])
-        self.updates = int(state["updates"])
-        self.reasons = restored_reasons(state["reasons"])
 
 
 class Temperature(RunNetwork):

@@ -15,11 +15,11 @@ from layerscout.extract.backbones.base import ClipSpec
 from layerscout.progress import Task
 from layerscout.rl.agents.base import Agent
 from layerscout.rl.arms import CLIPS, ArmSpec
-from layerscout.rl.comparison.learners import Actions, algorithm_of, head_learner, network_learner
+from layerscout.rl.comparison.learners import ActionSpace, algorithm_of, head_learner, network_learner
 from layerscout.rl.config import TrainConfig
-from layerscout.rl.loops.learning import History, Saved, learn_from_games, learn_offline
+from layerscout.rl.loops.learning import GroupCheckpoint, LearningHistory, learn_from_games, learn_offline
 from layerscout.rl.loops.log import Log
-from layerscout.rl.memory.replay import Replay, RowTable
+from layerscout.rl.memory.replay import Replay, ReplayRows
 from layerscout.rl.networks.convolutions import ConvNetwork
 from layerscout.rl.networks.layers import RunNetwork
 from layerscout.rl.seeing.features import ClipObserver, FeatureObserver, Observer, encoders_of
@@ -32,12 +32,12 @@ from layerscout.worlds.pixels import side_by_side
 
 
 @dataclass(frozen=True)
-class Setting:
+class ComparisonSetting:
     """What all groups of a comparison share."""
 
     config: TrainConfig
     make_world: Callable[[int], World]
-    actions: Actions
+    actions: ActionSpace
 
     @property
     def seeds(self) -> list[int]:
@@ -60,36 +60,36 @@ class Setting:
         return Replay(len(agent.seeds), kept, shape, dtype, action_dimensions=self.actions.dimensions, **self.ahead)  # type: ignore[arg-type]
 
 
-class Learned(NamedTuple):
+class TrainedGroup(NamedTuple):
     """A trained group: the agent, what it has been through, and where it can be seen playing."""
 
     agent: Agent
-    history: History
+    history: LearningHistory
     stage: Stage
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Arms whose runs share one set of tensors. ``learn`` trains all their runs."""
 
     name: str
     arms: tuple[ArmSpec, ...]
-    learn: Callable[[Saved, Log, Task], Learned]
+    learn: Callable[[GroupCheckpoint, Log, Task], TrainedGroup]
 
 
-def feature_groups(arms: Sequence[ArmSpec], setting: Setting) -> list[Group]:
-    """Group arms on frozen features by the shape of their heads; a network on frames is a group of its own."""
+def feature_groups(arms: Sequence[ArmSpec], setting: ComparisonSetting) -> list[RunGroup]:
+    """RunGroup arms on frozen features by the shape of their heads; a network on frames is a group of its own."""
     groups = []
     on_features = [arm for arm in arms if arm.layer != CLIPS]
     for head, hidden in dict.fromkeys((arm.head, arm.hidden) for arm in on_features):
         mine = tuple(arm for arm in on_features if (arm.head, arm.hidden) == (head, hidden))
         name = "-".join([head, *map(str, hidden)])
-        groups.append(Group(name, mine, partial(_learn_on_features, mine, setting)))
-    groups += [Group(arm.folder, (arm,), partial(_learn_on_clips, arm, setting)) for arm in arms if arm.layer == CLIPS]
+        groups.append(RunGroup(name, mine, partial(_learn_on_features, mine, setting)))
+    groups += [RunGroup(arm.folder, (arm,), partial(_learn_on_clips, arm, setting)) for arm in arms if arm.layer == CLIPS]
     return groups
 
 
-def _learn_on_features(arms: Sequence[ArmSpec], setting: Setting, saved: Saved, log: Log, task: Task) -> Learned:
+def _learn_on_features(arms: Sequence[ArmSpec], setting: ComparisonSetting, saved: GroupCheckpoint, log: Log, task: Task) -> TrainedGroup:
     config, seeds = setting.config, setting.seeds
     arm_of_run = np.repeat(np.arange(len(arms)), len(seeds))
     representations = [Representation.of(arm, config.standardise) for arm in arms]
@@ -100,14 +100,14 @@ def _learn_on_features(arms: Sequence[ArmSpec], setting: Setting, saved: Saved, 
     if config.mode == "offline":
         tables = [representation.table(arm.store.layer(arm.layer)) for arm, representation in zip(arms, representations, strict=True)]
         rows = _rows(arms[0], tables, arm_of_run.tolist(), setting)
-        return Learned(agent, learn_offline(agent, rows, stage, config, saved, log, task), stage)
+        return TrainedGroup(agent, learn_offline(agent, rows, stage, config, saved, log, task), stage)
     with closing(setting.make_world(len(arm_of_run))) as world:
         games = Games(world, FeatureObserver(arms, representations, arm_of_run, encoders), agent.seeds)
         history = learn_from_games(agent, games, setting.replay(agent, (width,)), stage, config, saved, log, task)
-        return Learned(agent, history, stage)
+        return TrainedGroup(agent, history, stage)
 
 
-def _learn_on_clips(arm: ArmSpec, setting: Setting, saved: Saved, log: Log, task: Task) -> Learned:
+def _learn_on_clips(arm: ArmSpec, setting: ComparisonSetting, saved: GroupCheckpoint, log: Log, task: Task) -> TrainedGroup:
     clip = clip_spec(arm.store)
     shape = (len(clip.offsets), *clip.frame_shape)
 
@@ -118,11 +118,13 @@ def _learn_on_clips(arm: ArmSpec, setting: Setting, saved: Saved, log: Log, task
     stage = setting.stage(len(agent.seeds), lambda copy_run: ClipObserver(len(copy_run), clip))
     if setting.config.mode == "offline":
         rows = _rows(arm, [recorded_clips(arm.store)], [0] * len(agent.seeds), setting)
-        return Learned(agent, learn_offline(agent, rows, stage, setting.config, saved, log, task), stage)
-    return Learned(agent, learn_on_frames(agent, clip, stage, setting, saved, log, task), stage)
+        return TrainedGroup(agent, learn_offline(agent, rows, stage, setting.config, saved, log, task), stage)
+    return TrainedGroup(agent, learn_on_frames(agent, clip, stage, setting, saved, log, task), stage)
 
 
-def learn_on_frames(agent: Agent, clip: ClipSpec, stage: Stage, setting: Setting, saved: Saved, log: Log, task: Task) -> History:
+def learn_on_frames(
+    agent: Agent, clip: ClipSpec, stage: Stage, setting: ComparisonSetting, saved: GroupCheckpoint, log: Log, task: Task
+) -> LearningHistory:
     """Learn from games with a network that takes the frames themselves; no backbone runs."""
     replay = setting.replay(agent, (len(clip.offsets), *clip.frame_shape), np.uint8)
     with closing(setting.make_world(len(agent.seeds))) as world:
@@ -132,6 +134,6 @@ def learn_on_frames(agent: Agent, clip: ClipSpec, stage: Stage, setting: Setting
     return history
 
 
-def _rows(arm: ArmSpec, tables: list[np.ndarray], arms: list[int], setting: Setting) -> RowTable:
+def _rows(arm: ArmSpec, tables: list[np.ndarray], arms: list[int], setting: ComparisonSetting) -> ReplayRows:
     columns = (arm.store.index(name) for name in ("episode", "action", "reward", "terminated"))
-    return RowTable(tables, arms, *columns, **setting.ahead)  # type: ignore[arg-type]
+    return ReplayRows(tables, arms, *columns, **setting.ahead)  # type: ignore[arg-type]

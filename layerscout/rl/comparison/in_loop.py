@@ -15,9 +15,9 @@ from layerscout.extract.passes.pooling import layer_of
 from layerscout.extract.passports.passport import FrozenLayer, Passport, harvest, open_passport, reinitialised, shuffled
 from layerscout.progress import Task
 from layerscout.rl.arms import ArmSpec
-from layerscout.rl.comparison.groups import Group, Learned, Setting, learn_on_frames
+from layerscout.rl.comparison.groups import ComparisonSetting, RunGroup, TrainedGroup, learn_on_frames
 from layerscout.rl.comparison.learners import network_learner
-from layerscout.rl.loops.learning import Saved
+from layerscout.rl.loops.learning import GroupCheckpoint
 from layerscout.rl.loops.log import Log
 from layerscout.rl.networks.adapters import InputAdapter, OutputAdapter
 from layerscout.rl.networks.in_loop_network import InLoopNetwork, OwnBlocks, count_multiply_adds
@@ -31,7 +31,7 @@ CONTROL_SEED = 0  # of the re-initialised and the shuffled block, which all runs
 Block = torch.nn.Module | OwnBlocks
 
 
-def in_loop_groups(arms: Sequence[ArmSpec], setting: Setting) -> list[Group]:
+def in_loop_groups(arms: Sequence[ArmSpec], setting: ComparisonSetting) -> list[RunGroup]:
     """Return one group an arm; arms on the same block share its passport.
 
     Parameters
@@ -52,7 +52,7 @@ def in_loop_groups(arms: Sequence[ArmSpec], setting: Setting) -> list[Group]:
         key = (arm.store.id, layer_of(arm.layer))
         if key not in passports:
             passports[key] = _passport(arm, setting.config.device)
-        groups.append(Group(arm.folder, (arm,), partial(_learn, passports[key], arm, setting)))
+        groups.append(RunGroup(arm.folder, (arm,), partial(_learn, passports[key], arm, setting)))
     return groups
 
 
@@ -107,7 +107,7 @@ def block_of(kind: str, passport: Passport) -> Callable[[int], Block]:
     return lambda runs: layer
 
 
-def _learn(passport: Passport, arm: ArmSpec, setting: Setting, saved: Saved, log: Log, task: Task) -> Learned:
+def _learn(passport: Passport, arm: ArmSpec, setting: ComparisonSetting, saved: GroupCheckpoint, log: Log, task: Task) -> TrainedGroup:
     config, clip = setting.config, clip_spec(arm.store)
     width, (tokens, shown) = passport.layer.width, token_grid(passport, clip)
     deviation = (passport.input_rms.square() - passport.input_mean.square()).clamp_min(0).sqrt()
@@ -139,4 +139,4 @@ def _learn(passport: Passport, arm: ArmSpec, setting: Setting, saved: Saved, log
 
     agent = network_learner(config, setting.actions, setting.seeds, network)
     stage = setting.stage(len(agent.seeds), lambda copy_run: ClipObserver(len(copy_run), clip))
-    return Learned(agent, learn_on_frames(agent, clip, stage, setting, saved, log, task), stage)
+    return TrainedGroup(agent, learn_on_frames(agent, clip, stage, setting, saved, log, task), stage)

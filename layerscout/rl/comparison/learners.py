@@ -12,7 +12,7 @@ from layerscout.rl.agents.configs import DQNConfig, IQLConfig, SACConfig
 from layerscout.rl.agents.critic import Critic
 from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.agents.iql import IQL, iql_on_features
-from layerscout.rl.agents.policy import Policy
+from layerscout.rl.agents.policy import WeightedPolicy
 from layerscout.rl.agents.sac import SAC, sac_on_features
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.networks.layers import Head, RunNetwork
@@ -24,23 +24,23 @@ TRUNK_FEATURES = 64  # what a network on frames gives to the critics that follow
 
 
 @dataclass(frozen=True)
-class Actions:
+class ActionSpace:
     """What an environment takes: one of ``count`` actions, or ``dimensions`` numbers in [-1, 1]; the other is 0."""
 
     count: int
     dimensions: int
 
     @staticmethod
-    def of(world: World) -> Actions:
+    def of(world: World) -> ActionSpace:
         """Read them from a world."""
-        return Actions(world.action_count, world.action_dimensions)
+        return ActionSpace(world.action_count, world.action_dimensions)
 
     @property
     def continuous(self) -> bool:
         return self.dimensions > 0
 
 
-def algorithm_of(config: TrainConfig, actions: Actions) -> Algorithm:
+def algorithm_of(config: TrainConfig, actions: ActionSpace) -> Algorithm:
     """Return the learner that ``config.algorithm`` means here.
 
     Raises
@@ -74,7 +74,7 @@ def settings_of(config: TrainConfig, algorithm: Algorithm) -> DQNConfig | SACCon
 
 def head_learner(
     config: TrainConfig,
-    actions: Actions,
+    actions: ActionSpace,
     seeds: Sequence[int],
     width: int,
     live_widths: Sequence[int],
@@ -95,7 +95,7 @@ def head_learner(
     return iql_on_features(config.iql.model_copy(update={"hidden": hidden}), width, seeds, actions=actions.count, **options)
 
 
-def network_learner(config: TrainConfig, actions: Actions, seeds: Sequence[int], network: NetworkMaker) -> Agent:
+def network_learner(config: TrainConfig, actions: ActionSpace, seeds: Sequence[int], network: NetworkMaker) -> Agent:
     """Return a learner around whole networks from frames to outputs, such as one with a frozen block in its middle.
 
     Parameters
@@ -118,7 +118,7 @@ def network_learner(config: TrainConfig, actions: Actions, seeds: Sequence[int],
         return SAC(config.sac, lambda runs: network(runs, 2 * dimensions, False), critic, seeds, config.device)
     return IQL(
         config.iql,
-        lambda runs: Policy(network(runs, dimensions or actions.count, False), dimensions),
+        lambda runs: WeightedPolicy(network(runs, dimensions or actions.count, False), dimensions),
         critic,
         lambda runs: network(runs, 1, False),
         seeds,

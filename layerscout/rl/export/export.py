@@ -15,8 +15,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from layerscout.cache import records
+from layerscout.cache.opening import open_store
 from layerscout.cache.records import Selection
-from layerscout.cache.store import open_store
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.clips import fit
 from layerscout.extract.encoder import Encoder

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from layerscout.cache.temporaries import whole_file
+from layerscout.cache.durable import whole_file
 from layerscout.errors import BudgetError, DataError
 
 ARRAY = "__array__"

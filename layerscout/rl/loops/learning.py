@@ -16,7 +16,7 @@ from layerscout.rl.agents.base import Agent
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.loops import checkpoint
 from layerscout.rl.loops.log import Log
-from layerscout.rl.memory.replay import Replay, RowTable, generator_states, restore_generators, run_generators
+from layerscout.rl.memory.replay import Replay, ReplayRows, generator_states, restore_generators, run_generators
 from layerscout.rl.seeing.games import Games
 from layerscout.rl.seeing.rollouts import Stage
 
@@ -25,7 +25,7 @@ SPARING = 20  # a checkpoint waits until this many times its own cost has passed
 
 
 @dataclass
-class History:
+class LearningHistory:
     """What a group has been through: evaluations as (updates, returns [run][episode]), training returns [run][episode]."""
 
     evaluations: list[list[Any]]
@@ -51,7 +51,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Saved:
+class GroupCheckpoint:
     """Where a group's state lies between two processes, under which settings, and the time it took."""
 
     path: Path
@@ -109,7 +109,9 @@ class Evaluations:
         self._task.advance(0, returns=f"{np.mean(best):+.2f} (best {max(best):+.2f})")
 
 
-def learn_offline(agent: Agent, table: RowTable, stage: Stage, config: TrainConfig, saved: Saved, log: Log, task: Task) -> History:
+def learn_offline(
+    agent: Agent, table: ReplayRows, stage: Stage, config: TrainConfig, saved: GroupCheckpoint, log: Log, task: Task
+) -> LearningHistory:
     """Learn from the dataset alone: draw, update, look in by greedy rollouts now and then."""
     generators = run_generators(agent.seeds, SAMPLING)
     evaluations = Evaluations(agent, stage, config, config.updates, log, task)
@@ -125,12 +127,12 @@ def learn_offline(agent: Agent, table: RowTable, stage: Stage, config: TrainConf
         if saved.due(agent.updates, config, config.updates):
             saved.save({"agent": agent.state_dict(), "generators": generator_states(generators), "evaluations": evaluations.made})
         task.advance(len(agent.seeds))
-    return History(evaluations.made, [list(returns) for returns in evaluations.made[-1][1]], len(table.transitions), 0)
+    return LearningHistory(evaluations.made, [list(returns) for returns in evaluations.made[-1][1]], len(table.transitions), 0)
 
 
 def learn_from_games(
-    agent: Agent, games: Games, replay: Replay, stage: Stage, config: TrainConfig, saved: Saved, log: Log, task: Task
-) -> History:
+    agent: Agent, games: Games, replay: Replay, stage: Stage, config: TrainConfig, saved: GroupCheckpoint, log: Log, task: Task
+) -> LearningHistory:
     """Learn while playing: act, store, update; one game a run, all in lock step."""
     sampling, exploring = run_generators(agent.seeds, SAMPLING), run_generators(agent.seeds, EXPLORING)
     evaluations = Evaluations(agent, stage, config, config.steps, log, task)
@@ -167,7 +169,7 @@ def learn_from_games(
                 }
             )
         task.advance(len(agent.seeds))
-    return History(evaluations.made, games.returns, config.steps, games.frames_seen // len(agent.seeds))
+    return LearningHistory(evaluations.made, games.returns, config.steps, games.frames_seen // len(agent.seeds))
 
 
 def final_mean(returns: Sequence[float]) -> float | None:

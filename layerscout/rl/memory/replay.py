@@ -168,7 +168,7 @@ class Replay:
         self.position[:], self.size[:] = state["position"], state["size"]
 
 
-class RowTable:
+class ReplayRows:
     """A dataset of rows as an endless replay: one shared table an arm, nothing copied per run.
 
     A transition is a pair of consecutive rows of one episode; its action, reward and end stand in the first.

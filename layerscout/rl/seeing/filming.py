@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from layerscout.cache.temporaries import whole_file
+from layerscout.cache.durable import whole_file
 from layerscout.errors import DataError
 from layerscout.rl.agents.base import Agent
 from layerscout.rl.seeing.rollouts import EVALUATION_STREAM, Stage

@@ -7,8 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Int64, Shaped
+from jaxtyping import Float, Int, Int64, Shaped
 
+from layerscout.rl.agents.base import ActionArray
 from layerscout.rl.seeing.features import Observer
 from layerscout.worlds.core import World, random_actions
 from layerscout.worlds.playing import episode_seed
@@ -18,8 +19,7 @@ from layerscout.worlds.playing import episode_seed
 EVALUATION_STREAM = 2 << 64
 SIDE_BY_SIDE = 1024  # games at once, at most, unless the world weighs more: see ``pixels.side_by_side``
 
-Actions = Int64[np.ndarray, "run episode"] | Float32[np.ndarray, "run episode dimension"]
-Policy = Callable[[Shaped[np.ndarray, "run episode *feature"]], Actions]
+GreedyPolicy = Callable[[Shaped[np.ndarray, "run episode *feature"]], ActionArray]
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Stage:
     make_observer: Callable[[Int[np.ndarray, " copy"]], Observer]
     side_by_side: int | None = None
 
-    def evaluate(self, policy: Policy, episodes: int) -> Float[np.ndarray, "run episode"]:
+    def evaluate(self, policy: GreedyPolicy, episodes: int) -> Float[np.ndarray, "run episode"]:
         """Play evaluation episodes 0 … episodes-1 with every run; return their undiscounted returns."""
         together = max(1, min(episodes, (self.side_by_side or SIDE_BY_SIDE) // self.runs))
         parts = [self._wave(policy, np.arange(first, min(episodes, first + together))) for first in range(0, episodes, together)]
         return np.concatenate(parts, axis=1)
 
-    def _wave(self, policy: Policy, numbers: Int64[np.ndarray, " episode"]) -> Float[np.ndarray, "run episode"]:
+    def _wave(self, policy: GreedyPolicy, numbers: Int64[np.ndarray, " episode"]) -> Float[np.ndarray, "run episode"]:
         copies = self.runs * len(numbers)
         observer = self.make_observer(np.repeat(np.arange(self.runs), len(numbers)))
         everyone = np.arange(copies)

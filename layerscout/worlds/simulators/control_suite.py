@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerscout.errors import UsageError, suggest
-from layerscout.worlds.action_spaces import bounded
+from layerscout.worlds.action_spaces import bounded_adapter
 from layerscout.worlds.simulators import opengl
 from layerscout.worlds.simulators.painter import FREE, Painter, cameras, check_camera, check_quality
 
@@ -68,7 +68,7 @@ class ControlSuite:
         camera = check_camera(self.name, model, camera or (cameras(model) or [FREE])[0])
         self._painter = Painter(copy.copy(model), size, quality, camera)
         specification = self._environment.action_spec()
-        self.actions = bounded(self.name, specification.minimum, specification.maximum, np.float64)
+        self.actions = bounded_adapter(self.name, specification.minimum, specification.maximum, np.float64)
         self.settings: Mapping[str, Any] = MappingProxyType({"quality": quality, "camera": camera})
 
     def reset(self, seed: int) -> None:

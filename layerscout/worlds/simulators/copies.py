@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerscout.errors import DataError, LayerscoutError
-from layerscout.worlds.action_spaces import Actions, check_vectors
+from layerscout.worlds.action_spaces import ActionAdapter, check_vectors
 from layerscout.worlds.core import StepOutcome, WorldActions
 
 
@@ -18,7 +18,7 @@ class Single(Protocol):
 
     name: str  # as the user wrote it
     alone: str  # the command that tries this environment without layerscout
-    actions: Actions
+    actions: ActionAdapter
     settings: Mapping[str, Any]
 
     def reset(self, seed: int) -> None:

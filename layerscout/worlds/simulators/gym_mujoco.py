@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscout.worlds.action_spaces import of_space
+from layerscout.worlds.action_spaces import read_action_space
 from layerscout.worlds.simulators import opengl
 from layerscout.worlds.simulators.gym_world import alone, make
 from layerscout.worlds.simulators.painter import FREE, Painter, cameras, check_camera, check_quality
@@ -49,7 +49,7 @@ class GymMujoco:
         opengl.require(environment_id, "mujoco", "mujoco")
         self._options = options
         self._environment = make(environment_id, options)
-        self.actions = of_space(environment_id, self._environment.action_space)
+        self.actions = read_action_space(environment_id, self._environment.action_space)
         inner = self._inner()
         camera = check_camera(environment_id, inner.model, camera or (FOLLOWING if FOLLOWING in cameras(inner.model) else FREE))
         view = VIEWS.get(environment_id.rpartition("-v")[0], inner.mujoco_renderer.default_cam_config)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerscout.errors import DataError, MissingExtraError, UsageError
-from layerscout.worlds.action_spaces import of_space
+from layerscout.worlds.action_spaces import read_action_space
 
 MOST_CHANNELS = 4  # a last axis longer than this is not colour
 
@@ -54,7 +54,7 @@ class GymSingle:
                 f"{environment_id} gives no pixels: observations are {space}, render modes {modes}",
                 hint="use an environment whose observation is a uint8 picture [height, width, channel] or that renders as 'rgb_array'",
             )
-        self.actions = of_space(environment_id, environment.action_space)
+        self.actions = read_action_space(environment_id, environment.action_space)
         if self._renders:
             environment.close()
             self._options |= {"render_mode": "rgb_array"}

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layerscout.errors import UsageError, suggest
-from layerscout.worlds.action_spaces import bounded
+from layerscout.worlds.action_spaces import bounded_adapter
 from layerscout.worlds.simulators import opengl
 from layerscout.worlds.simulators.painter import Painter, check_camera, check_quality
 
@@ -83,10 +83,10 @@ class MetaWorld:
         self._environment = self._prepare(self._kind())
         self._pristine = copy.copy(self._environment.model)  # before any episode moved something in it
         self._painter = Painter(
-            self._pristine, size, quality, check_camera(self.name, self._pristine, camera), turned=camera in UPSIDE_DOWN
+            self._pristine, size, quality, check_camera(self.name, self._pristine, camera), upside_down=camera in UPSIDE_DOWN
         )
         space = self._environment.action_space
-        self.actions = bounded(self.name, space.low, space.high)
+        self.actions = bounded_adapter(self.name, space.low, space.high)
         self.settings: Mapping[str, Any] = MappingProxyType({"quality": quality, "camera": camera})
         self._observation: NDArray[np.float64] = np.zeros(0)
 

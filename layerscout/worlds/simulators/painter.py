@@ -71,16 +71,16 @@ class Painter:
         See ``check_camera``.
     free
         For the camera "free": what to change of MuJoCo's default view (``distance``, ``azimuth``, ``elevation``, ``lookat``).
-    turned
+    upside_down
         Turn the picture by 180 degrees: the camera hangs upside down.
     """
 
     def __init__(
-        self, model: Any, size: int, quality: str, camera: str, free: Mapping[str, Any] | None = None, turned: bool = False
+        self, model: Any, size: int, quality: str, camera: str, free: Mapping[str, Any] | None = None, upside_down: bool = False
     ) -> None:
         import mujoco
 
-        self._model, self._size, self._fast, self._turned = model, size, quality == "fast", turned
+        self._model, self._size, self._fast, self._upside_down = model, size, quality == "fast", upside_down
         self._camera = mujoco.MjvCamera()
         if camera == FREE:
             mujoco.mjv_defaultFreeCamera(model, self._camera)
@@ -104,7 +104,7 @@ class Painter:
         mujoco.mjr_render(self._rectangle, self._scene, self._context)
         picture = np.empty((self._size, self._size, 3), dtype=np.uint8)
         mujoco.mjr_readPixels(picture, None, self._rectangle, self._context)
-        return np.ascontiguousarray(picture[:, ::-1] if self._turned else picture[::-1])  # OpenGL's first row is the lowest
+        return np.ascontiguousarray(picture[:, ::-1] if self._upside_down else picture[::-1])  # OpenGL's first row is the lowest
 
     def close(self) -> None:
         """Release the context; a later picture would make a new one."""

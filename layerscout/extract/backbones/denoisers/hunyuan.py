@@ -1,4 +1,4 @@
-"""HunyuanVideo 1.0 checkpoints, text-to-video and image-to-video, from a folder or a hub id, read layer by layer.
+"""HunyuanVideo 1.0 checkpoints, text-to-video and image-to-video, described layer by layer.
 
 Twenty blocks with two streams are followed by forty with one; they are layers in that order. Image-to-video comes in two
 kinds: the image's latent frame replaces the first noisy one (``token_replace``), or lies beside it with a mask
@@ -8,88 +8,73 @@ normalises over a whole clip, so a latent frame bears a trace of the clip's late
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from layerscout.extract.backbones.counting import attention, feed_forward, linear
+from layerscout.extract.backbones.denoisers.family import Configurations, DenoiserFamily, Details, block_layers, check_channels
+from layerscout.extract.backbones.denoisers.options import DenoiserOptions, Reading, Training
 
-from layerscout.extract.backbones.base import Backbone
-from layerscout.extract.backbones.denoisers import prompts
-from layerscout.extract.backbones.denoisers.assemble import assemble, check_channels, refuse_empty, source_of
-from layerscout.extract.backbones.denoisers.denoiser import (
-    TRAIN_STEPS,
-    DenoiserOptions,
-    LatentBackbone,
-    Reading,
-    block_layers,
-    flow_noise,
-    need_source,
-    settle,
-    video,
-)
-from layerscout.extract.checkpoints.folder import read_config
-from layerscout.extract.checkpoints.loading import load_model
-from layerscout.settings import build as build_settings
-
-KIND = "HunyuanVideoTransformer3DModel"
 TEXT_LENGTH = 256  # of a file; zeros need one token: with none that counts the model gives NaN
 GUIDANCE = {None: 6.0, "token_replace": 6.0, "latent_concat": 1.0}  # the distilled scale that each kind is run with
-
-Latents = Float[Tensor, "clip channel slot row column"]
+NO_EMPTY = "its prompts go through a language model with a template of its own"
 
 
 class HunyuanOptions(DenoiserOptions):
     """``frames`` is 4k+1 (9); ``sigma`` is the share of noise on the straight path, 0 to 1; ``text`` is ``zeros`` or a file."""
 
 
-def build(source: str | None, options: dict[str, Any]) -> Backbone:
-    """Describe the checkpoint at ``source``; reads its configuration, no weights.
+def training(found: Configurations, chosen: HunyuanOptions) -> Training:
+    """Tell the kind of checkpoint and its ratios."""
+    image, channels = found.model.get("image_condition_type"), found.vae["latent_channels"]
+    check_channels(found.source, found.model["in_channels"], [2 * channels + 1 if image == "latent_concat" else channels])
+    return image_training("HunyuanVideo 1.0", found, bool(image), pixels=8)
 
-    Raises
-    ------
-    UsageError
-        No source, a regime that it was not trained for, a frame count that is not 4k+1, or a size that its patches do not divide.
-    DataError
-        The folder is no HunyuanVideo 1.0 checkpoint.
-    """
-    name = need_source("hunyuan", source)
-    chosen = build_settings(HunyuanOptions, options, "extract.backbone_options")
-    refuse_empty("HunyuanVideo", chosen.text, "its prompts go through a language model with a template of its own")
-    checkpoint = source_of(name, chosen.text)
-    folder = checkpoint.described()
-    needed = ("num_attention_heads", "attention_head_dim", "num_layers", "num_single_layers", "patch_size", "in_channels", "text_embed_dim")
-    transformer = read_config(folder / "transformer", kind=KIND, needed=needed)
-    vae = read_config(folder / "vae", kind="AutoencoderKLHunyuanVideo", needed=("latent_channels", "scaling_factor"))
-    image, channels = transformer.get("image_condition_type"), vae["latent_channels"]
-    check_channels(name, transformer["in_channels"], [2 * channels + 1 if image == "latent_concat" else channels])
-    step, pixels = vae.get("temporal_compression_ratio", 4), vae.get("spatial_compression_ratio", 8)
-    cell = pixels * transformer["patch_size"]
-    reading = settle(
-        f"HunyuanVideo 1.0{' image-to-video' if image else ''}",
-        chosen,
-        trained=("condition", "denoise") if image else ("denoise",),
-        step=step,
-        cell=cell,
+
+def image_training(title: str, found: Configurations, image: bool, pixels: int) -> Training:
+    """Tell what text-to-video and image-to-video checkpoints of both generations were trained for."""
+    pixels = found.vae.get("spatial_compression_ratio", pixels)
+    return Training(
+        title=f"{title}{' image-to-video' if image else ''}",
+        step=found.vae.get("temporal_compression_ratio", 4),
+        pixels=pixels,
+        cell=pixels * found.model["patch_size"],
+        regimes=("condition", "denoise") if image else ("denoise",),
         frames={"denoise": 9, "condition": 1},
-        longest=1,
     )
-    text = prompts.describe(chosen.text, TEXT_LENGTH, transformer["text_embed_dim"])
-    width = transformer["num_attention_heads"] * transformer["attention_head_dim"]
-    guidance = {"guidance": GUIDANCE[image]} if transformer.get("guidance_embeds") else {}
-    return assemble(
-        "hunyuan",
-        checkpoint,
-        reading,
-        step=step,
-        cell=cell,
-        layers=block_layers(KIND, transformer, Hunyuan.lists, width),
-        configs=(transformer, vae),
-        identity={"text": text} | guidance,
-        latent_shape=(channels, latent_slots(reading, bool(image)), reading.size[0] // pixels, reading.size[1] // pixels),
-        open_with=lambda folder, device, dtype: Hunyuan(folder, chosen.text, reading, device, dtype),
+
+
+def details(found: Configurations, chosen: HunyuanOptions, reading: Reading) -> Details:
+    """Say what a pass needs: the kind of image and the guidance that was distilled into the model."""
+    model, image = found.model, found.model.get("image_condition_type")
+    two, one = dual_block_parameters(model), single_block_parameters(model)
+    return Details(
+        layers=block_layers(
+            {"transformer_blocks": [two] * model["num_layers"], "single_transformer_blocks": [one] * model["num_single_layers"]},
+            found.width,
+        ),
+        latent_shape=latent_shape(found, reading, bool(image), training(found, chosen).pixels),
+        text=(TEXT_LENGTH, model["text_embed_dim"]),
+        identity={"guidance": GUIDANCE[image]} if model.get("guidance_embeds") else {},
     )
+
+
+def dual_block_parameters(model: dict[str, Any]) -> int:
+    """Parameters of a block with two streams, of video and of text, in one attention."""
+    width, head = model["num_attention_heads"] * model["attention_head_dim"], model["attention_head_dim"]
+    inner = int(width * model.get("mlp_ratio", 4.0))
+    return 2 * (linear(width, 6 * width) + attention(width, width) + _norms(model, head) + feed_forward(width, inner))
+
+
+def single_block_parameters(model: dict[str, Any]) -> int:
+    """Parameters of a block with one stream, whose feed-forward runs beside its attention."""
+    width, head = model["num_attention_heads"] * model["attention_head_dim"], model["attention_head_dim"]
+    inner = int(width * model.get("mlp_ratio", 4.0))
+    return 3 * linear(width, width) + _norms(model, head) + linear(width, 3 * width) + linear(width, inner) + linear(width + inner, width)
+
+
+def _norms(model: dict[str, Any], head: int) -> int:
+    """Of one stream's queries and keys."""
+    return 2 * head * {"rms_norm": 1, "layer_norm": 2}.get(model.get("qk_norm", "rms_norm"), 0)
 
 
 def latent_slots(reading: Reading, image: bool) -> int:
@@ -97,69 +82,32 @@ def latent_slots(reading: Reading, image: bool) -> int:
     return 1 if reading.future else reading.past + image
 
 
-class ImageLatents(LatentBackbone):
-    """What both HunyuanVideos do with a clip: scaled latents with its first frame's at the end, noise on all but that one."""
-
-    def __init__(self, module: nn.Module, vae: nn.Module, reading: Reading, image: bool, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(module, vae, device, dtype)
-        self._reading, self._image = reading, image
-        config: Any = vae.config
-        self._scale = config.scaling_factor
-        side = [length // config.spatial_compression_ratio for length in reading.size]
-        self._noise = self.noise((config.latent_channels, reading.slots, *side))
-
-    def encode(self, clip: UInt8[Tensor, "clip time height width channel"]) -> Latents:
-        frames = video(clip)
-        latents = self.latent_mode(frames) * self._scale
-        if self._reading.future or not self._image:
-            return latents
-        return torch.cat([latents, self.latent_mode(frames[:, :, :1]) * self._scale], dim=2)
-
-    def noisy_and_image(self, latents: Latents) -> tuple[Latents, Latents]:
-        """Noisy latent frames for the model, and the clean one of its image (none for text-to-video)."""
-        reading = self._reading
-        if reading.future:
-            return self._noise.expand(len(latents), -1, -1, -1, -1), latents
-        return flow_noise(latents[:, :, : reading.past], self._noise, reading.sigma), latents[:, :, reading.past :]
-
-    @staticmethod
-    def beside(noisy: Latents, image: Latents) -> Latents:
-        """Noisy latents, the image in the first slot of as many channels, and one channel that tells where it is."""
-        empty = noisy.shape[2] - image.shape[2]
-        shown = torch.cat([image, image.new_zeros(len(image), image.shape[1], empty, *image.shape[3:])], dim=2)
-        mask = torch.cat([torch.ones_like(image[:, :1]), image.new_zeros(len(image), 1, empty, *image.shape[3:])], dim=2)
-        return torch.cat([noisy, shown, mask], dim=1)
+def latent_shape(found: Configurations, reading: Reading, image: bool, pixels: int) -> tuple[int, ...]:
+    """Return the shape of one clip's latents as they may be stored."""
+    return (found.vae["latent_channels"], latent_slots(reading, image), *reading.latent_size(pixels))
 
 
-class Hunyuan(ImageLatents):
-    """HunyuanVideo 1.0 in memory."""
-
-    lists = ("transformer_blocks", "single_transformer_blocks")
-
-    def __init__(self, folder: Path, text: str, reading: Reading, device: torch.device, dtype: torch.dtype) -> None:
-        from diffusers import AutoencoderKLHunyuanVideo, HunyuanVideoTransformer3DModel
-
-        module = load_model(HunyuanVideoTransformer3DModel, folder / "transformer", dtype, device)
-        vae = load_model(AutoencoderKLHunyuanVideo, folder / "vae", dtype, device)
-        self._config: Any = module.config
-        super().__init__(module, vae, reading, self._config.image_condition_type is not None, device, dtype)
-        found = prompts.load(text, folder, 1 if text == "zeros" else TEXT_LENGTH, self._config.text_embed_dim)
-        self._text, self._mask = found.embedding.to(device, dtype), found.mask.to(device, dtype)
-
-    def denoise(self, latents: Latents) -> None:
-        noisy, image = self.noisy_and_image(latents)
-        kind, count = self._config.image_condition_type, len(latents)
-        if kind == "token_replace":
-            noisy = torch.cat([image, noisy[:, :, 1:]], dim=2)
-        elif kind == "latent_concat":
-            noisy = self.beside(noisy, image)
-        # in float32 whatever the model computes in: half precision has no 6000
-        guidance = torch.full((count,), GUIDANCE[kind] * 1000, device=self.device)
-        self.module(
-            hidden_states=noisy.to(self.dtype),
-            timestep=torch.full((count,), TRAIN_STEPS * self._reading.sigma, device=self.device),
-            encoder_hidden_states=self._text.expand(count, -1, -1),
-            encoder_attention_mask=self._mask.expand(count, -1),
-            pooled_projections=self._text.new_zeros(count, self._config.pooled_projection_dim),
-            guidance=guidance if self._config.guidance_embeds else None,
-        )
+FAMILY = DenoiserFamily(
+    name="hunyuan",
+    title="HunyuanVideo",
+    model="HunyuanVideoTransformer3DModel",
+    vae="AutoencoderKLHunyuanVideo",
+    network="hunyuan:Hunyuan",
+    options=HunyuanOptions,
+    needed={
+        "transformer": (
+            "num_attention_heads",
+            "attention_head_dim",
+            "num_layers",
+            "num_single_layers",
+            "patch_size",
+            "in_channels",
+            "text_embed_dim",
+        ),
+        "vae": ("latent_channels", "scaling_factor"),
+    },
+    training=training,
+    details=details,
+    no_empty=NO_EMPTY,
+)
+build = FAMILY.build

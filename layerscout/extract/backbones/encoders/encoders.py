@@ -16,9 +16,7 @@ from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, Tok
 from layerscout.extract.backbones.loaded import LoadedBackbone
 from layerscout.extract.backbones.pixels import Scaling, read_scaling
 from layerscout.extract.checkpoints import transformers_folder as checkpoint
-from layerscout.extract.checkpoints.checkpoint import open_checkpoint
-from layerscout.extract.checkpoints.checkpoint_weights import CheckpointWeights
-from layerscout.extract.checkpoints.folder import config_digest
+from layerscout.extract.checkpoints.folder import config_digest, weights_digest
 from layerscout.settings import Config
 from layerscout.settings import build as build_settings
 
@@ -89,7 +87,7 @@ def describe(family: Family, source: str | None, options: dict[str, Any]) -> Bac
     if source is None:
         raise UsageError(f"backbone '{family.name}' needs a checkpoint", hint=f"write {family.name}:FOLDER or {family.name}:HUB-ID")
     chosen = build_settings(EncoderOptions, options, "extract.backbone_options")
-    folder = open_checkpoint(source, ("config.json",))
+    folder = checkpoint.fetch(source, weights=False)
     written = checkpoint.configuration(folder, family.model_type)
     geometry = family.geometry(checkpoint.completed(written), chosen)
     written |= family.configure(geometry)
@@ -97,10 +95,9 @@ def describe(family: Family, source: str | None, options: dict[str, Any]) -> Bac
     scaling = read_scaling(folder, *family.normalised)
     parameters = checkpoint.block_parameters(family.model, family.blocks, config, family.construct)
 
-    weights = CheckpointWeights(folder, ("",), kinds={"": family.model}).inspect()
-
     def load(device: torch.device, dtype: torch.dtype = torch.float32) -> LoadedBackbone:
-        model = checkpoint.load(family.model, weights.fetch(), config, family.construct, family.idle, dtype)
+        whole = checkpoint.fetch(source, weights=True)
+        model = checkpoint.load(family.model, whole, config, family.construct, family.idle, dtype)
         return _Encoder(family, geometry, scaling, model.to(device), device, dtype)
 
     paths = [f"{family.blocks}.{i}" for i in range(config["num_hidden_layers"])]
@@ -113,9 +110,8 @@ def describe(family: Family, source: str | None, options: dict[str, Any]) -> Bac
         layers=tuple(LayerInfo(path, path, i, config["hidden_size"], parameters) for i, path in enumerate(paths)),
         default_pooling="all/mean",
         identity={"class": family.model, "config_digest": config_digest(written), "regime": "clean", "pixels": scaling.described()},
-        weights_digest=weights.known_digest,
+        weights_digest=lambda: weights_digest([checkpoint.fetch(source, weights=True)]),
         load=load,
-        weights=weights,
         class_token=family.class_token,
         seen=tuple(chosen.stride * geometry.tubelet * (slot + 1 - geometry.grid.time) for slot in range(geometry.grid.time)),
     )

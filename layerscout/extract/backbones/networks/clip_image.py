@@ -10,22 +10,23 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from layerscout.errors import DataError
+from layerscout.extract.backbones.denoisers.wan import IMAGE_ENCODER, IMAGE_PROCESSOR
 from layerscout.extract.checkpoints import transformers_folder as transformers_checkpoint
 from layerscout.extract.checkpoints.folder import AGAIN, read_config
-
-ENCODER, PROCESSOR = "image_encoder", "image_processor"  # folders of a checkpoint; the second says how frames are prepared
 
 
 class ClipImage:
     """The encoder with its preprocessing: shorter side to size (bicubic), centre crop, mean and standard deviation."""
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-        config = read_config(folder / ENCODER)
-        self._model: Any = transformers_checkpoint.load("CLIPVisionModel", folder / ENCODER, config, {}, (), dtype).to(device)
+        config = read_config(folder / IMAGE_ENCODER)
+        self._model: Any = transformers_checkpoint.load("CLIPVisionModel", folder / IMAGE_ENCODER, config, {}, (), dtype).to(device)
         self._dtype = dtype
-        said = read_config(folder / PROCESSOR, name="preprocessor_config.json", needed=("size", "crop_size", "image_mean", "image_std"))
+        said = read_config(
+            folder / IMAGE_PROCESSOR, name="preprocessor_config.json", needed=("size", "crop_size", "image_mean", "image_std")
+        )
         if "shortest_edge" not in said["size"]:
-            raise DataError(f"{folder / PROCESSOR}: size is {said['size']}, expected shortest_edge", hint=AGAIN)
+            raise DataError(f"{folder / IMAGE_PROCESSOR}: size is {said['size']}, expected shortest_edge", hint=AGAIN)
         self._side, self._crop = said["size"]["shortest_edge"], (said["crop_size"]["height"], said["crop_size"]["width"])
         self._mean, self._std = (torch.tensor(said[name], device=device).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
 

@@ -1,0 +1,133 @@
+"""A file's name in, a whole durable file or nothing out; what dead processes left half-written is cleared.
+
+Every file that is written whole goes through ``whole_file``: stores, records, settings, trajectories, tables, films.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import time
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import gethostname
+from typing import BinaryIO
+
+TEMPORARY_SUFFIX = ".partial"
+ABANDONED_SECONDS = 86400.0  # older files of other machines are dead, and so are process ids of this one
+FUTURE_SECONDS = 300.0  # a time further ahead than this was told by a wrong clock, and says nothing
+OWNER = re.compile(rf"\.([0-9a-f]{{8}})-(\d+)-[0-9a-f]{{32}}{re.escape(TEMPORARY_SUFFIX)}")
+
+
+def temporary_name(target: Path) -> Path:
+    """Return a hidden name beside ``target`` that nobody else uses and that tells which process owns it."""
+    return target.with_name(f".{target.name}.{_host()}-{os.getpid()}-{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+
+
+@contextmanager
+def whole_file(target: Path, *, alone: bool = True) -> Iterator[BinaryIO]:
+    """Open a file that gets the name ``target`` when the block ends, forced to disk, and leaves nothing when it fails.
+
+    Every call writes under a name of its own: two writers must never append to the same half-written file.
+
+    Parameters
+    ----------
+    target
+        The file to make; its folder is made too.
+    alone
+        Whether the name is forced to disk as well, and what killed writers of the same name left behind is cleared. A caller
+        that writes many files into one folder says False and calls ``sync_folders`` once.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; ``filename`` is ``target``.
+    """
+    temporary = temporary_name(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if alone:
+            sweep(target.parent, f"{glob.escape(target.name)}.*")
+        with temporary.open("w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        if alone:
+            sync_folders(target.parent)
+    except BaseException as error:
+        _discard(temporary)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(target), None
+        raise
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a whole durable file or nothing; see ``whole_file``."""
+    with whole_file(path) as file:
+        file.write(data)
+
+
+def sync_folders(root: Path, paths: Iterable[str] = ()) -> None:
+    """Force to disk the names in ``root`` and in every folder between it and ``paths``."""
+    folders = {root}
+    for path in paths:
+        folders.update(root / parent for parent in Path(path).parents)
+    if os.name != "posix":  # other systems cannot open a folder; their rename is durable or not as they please
+        return
+    for folder in sorted(folders):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sweep(folder: Path, pattern: str = "*") -> None:
+    """Delete the temporary files in ``folder`` whose owner is dead; a living process's file is never touched."""
+    for path in folder.glob(f".{pattern}{TEMPORARY_SUFFIX}"):
+        if abandoned(path):
+            path.unlink(missing_ok=True)
+
+
+def abandoned(path: Path) -> bool:
+    """Tell whether nobody will finish a temporary file.
+
+    Its process on this machine is gone; or nothing was written to it for a day; or, when it is another machine's, it claims
+    to have been written minutes from now.
+    """
+    try:
+        idle = time.time() - path.stat().st_mtime
+    except FileNotFoundError:  # finished or deleted meanwhile
+        return False
+    owner = OWNER.search(path.name)
+    here = owner is not None and owner[1] == _host() and os.name == "posix"
+    if here and owner is not None:
+        return idle > ABANDONED_SECONDS or not runs(int(owner[2]))
+    return idle > ABANDONED_SECONDS or idle < -FUTURE_SECONDS
+
+
+def runs(process: int) -> bool:
+    """Tell whether a process of this machine (POSIX) is there."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # under another user
+        return True
+    return True
+
+
+def _discard(temporary: Path) -> None:
+    try:
+        temporary.unlink(missing_ok=True)
+    except OSError:  # what stopped the writing may stop this as well; a later writer sweeps
+        return
+
+
+def _host() -> str:
+    return f"{zlib.crc32(gethostname().encode()):08x}"
