@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from layerscout.extract.backbones import tiny
 from layerscout.extract.backbones.loaded import fixed_noise, scale_pixels
+from layerscout.extract.backbones.networks.tiny import new_model, predict
 from tools.videos import MIXTURE, clips, play
 
 HORIZON = 2  # the future slot shows the frame this many steps ahead; far enough that copying the last frame is wrong
@@ -38,7 +39,7 @@ def main() -> None:
     rng = np.random.default_rng(arguments.seed)
     training = gather(arguments.clips, seed=1, rng=rng)
     held_out = {name: clips(play(name, max(20, EPISODES.get(name, 120) // 20), seed=2), OFFSETS, 400, rng)[0] for name in MIXTURE}
-    model = tiny.new_model(arguments.seed + 1)
+    model = new_model(arguments.seed + 1)
     average, curve = train(model, training, held_out, arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in average.state_dict().items()}, arguments.out / "tiny.safetensors")
@@ -71,7 +72,7 @@ def train(
     model: nn.Module, data: Tensor, held_out: dict[str, np.ndarray], arguments: argparse.Namespace
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """AdamW, warm-up and cosine, weights averaged over the last stretch (EMA); returns the average and the loss curve."""
-    average = tiny.new_model(arguments.seed + 1)
+    average = new_model(arguments.seed + 1)
     optimiser = torch.optim.AdamW(model.parameters(), arguments.lr, weight_decay=0.01, betas=(0.9, 0.95))
     curve, smooth, began = [], math.nan, time.time()
     for step in range(arguments.steps):
@@ -108,7 +109,7 @@ def denoising_loss(model: nn.Module, frames: Tensor) -> Tensor:
     future = frames[:, tiny.PAST :]
     noised = (1 - level) * future + level * torch.randn_like(future)
     timestep = (level.flatten() * tiny.PURE_NOISE).long()
-    predicted = tiny.predict(model, torch.cat([frames[:, : tiny.PAST], noised], dim=1), timestep)
+    predicted = predict(model, torch.cat([frames[:, : tiny.PAST], noised], dim=1), timestep)
     return ((predicted[:, tiny.PAST :] - future) ** 2).mean()
 
 
@@ -122,12 +123,12 @@ def errors(model: nn.Module, frames: np.ndarray) -> dict[str, float]:
     inputs = torch.cat([clean[:, : tiny.PAST], noise], dim=1)
 
     def squared(candidate: nn.Module) -> float:
-        return round(((tiny.predict(candidate, inputs, steps)[:, tiny.PAST :] - future) ** 2).mean().item(), 5)
+        return round(((predict(candidate, inputs, steps)[:, tiny.PAST :] - future) ** 2).mean().item(), 5)
 
     return {
         "model": squared(model),
         "copy_last_frame": round(((last - future) ** 2).mean().item(), 5),
-        "untrained": squared(tiny.new_model(tiny.UNTRAINED_SEED)),
+        "untrained": squared(new_model(tiny.UNTRAINED_SEED)),
     }
 
 

@@ -16,13 +16,16 @@ import torch
 
 from layerscout import registry
 from layerscout.errors import UsageError
-from layerscout.extract.backbones import synthetic, tiny, transnet
+from layerscout.extract.backbones import synthetic, tiny
 from layerscout.extract.backbones.base import Backbone
 from layerscout.extract.backbones.denoisers import family as denoiser_family
 from layerscout.extract.backbones.encoders import encoders
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.loaded import fixed_noise
 from layerscout.extract.backbones.networks import cogvideox
+from layerscout.extract.backbones.networks import synthetic as synthetic_network
+from layerscout.extract.backbones.networks import tiny as tiny_network
+from layerscout.extract.backbones.networks import transnet as transnet_network
 from layerscout.extract.checkpoints import transformers_folder as transformers_checkpoint
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.pooling import parse, width
@@ -90,14 +93,14 @@ def test_it_describes_itself_without_weights(family, monkeypatch):
         (safetensors.torch, "load"),
         (safetensors.torch, "load_file"),
         (torch, "load"),
-        (tiny, "_weights"),
-        (tiny, "new_model"),
-        (synthetic, "_modules"),
+        (tiny, "weights"),
+        (tiny_network, "new_model"),
+        (synthetic_network, "new_modules"),
         (cogvideox, "load_model"),
         (denoiser_family, "weights_digest"),
         (transformers_checkpoint, "load"),
         (encoders, "weights_digest"),
-        (transnet, "_weights"),
+        (transnet_network, "transnet_weights"),
     ]:
         monkeypatch.setattr(target, name, poisoned)
     backbone = family.find()

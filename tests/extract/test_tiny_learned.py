@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from layerscout.extract.backbones import tiny
 from layerscout.extract.backbones.loaded import fixed_noise, scale_pixels
+from layerscout.extract.backbones.networks.tiny import new_model, predict
 from layerscout.extract.passes.capture import Capture
 from layerscout.worlds.intercept import Intercept
 
@@ -45,13 +46,13 @@ def test_the_future_frame_is_predicted_better_than_by_copying_and_by_the_untrain
 
     def error(model: torch.nn.Module) -> float:
         with torch.no_grad():
-            predicted = tiny.predict(model, torch.cat([past, noise], dim=1), torch.full((len(past),), tiny.PURE_NOISE))
+            predicted = predict(model, torch.cat([past, noise], dim=1), torch.full((len(past),), tiny.PURE_NOISE))
         return float((predicted[:, -1:] - goal).square().mean())
 
     copying = float((past[:, -1:] - goal).square().mean())
     trained = error(tiny.pretrained(None, {}).load(torch.device("cpu")).module)
     assert trained < 0.3 * copying
-    assert trained < 0.05 * error(tiny.new_model(tiny.UNTRAINED_SEED))
+    assert trained < 0.05 * error(new_model(tiny.UNTRAINED_SEED))
 
 
 def test_motion_can_be_read_linearly_from_a_trained_layer_and_not_from_the_twin(played) -> None:

@@ -23,6 +23,7 @@ from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import DataError, MissingExtraError, UsageError
 from layerscout.extract.backbones import transnet
 from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.networks import transnet as transnet_network
 from layerscout.extract.index import RowIndex
 from layerscout.extract.passes.capture import Capture
 from layerscout.probe import plan as probe_plan
@@ -85,7 +86,7 @@ for name, tokens in golden.activations(backbone, clips).items():
 
 
 def test_loading_leaves_the_process_as_it_was(monkeypatch):
-    monkeypatch.delenv(transnet.SWITCH, raising=False)
+    monkeypatch.delenv(transnet_network.SWITCH, raising=False)
     for name in [name for name in sys.modules if name.startswith(transnet.PACKAGE)]:
         monkeypatch.delitem(sys.modules, name)  # so that its import runs here
     before = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # noqa: NPY002 - the global one is the point
@@ -96,12 +97,12 @@ def test_loading_leaves_the_process_as_it_was(monkeypatch):
     assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
     assert random.getstate() == before[2]
     assert settings == (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
-    assert transnet.SWITCH not in os.environ
-    monkeypatch.setenv(transnet.SWITCH, "0")
+    assert transnet_network.SWITCH not in os.environ
+    monkeypatch.setenv(transnet_network.SWITCH, "0")
     for name in [name for name in sys.modules if name.startswith(transnet.PACKAGE)]:
         monkeypatch.delitem(sys.modules, name)
     find_backbone("transnet", {"frames": 2})
-    assert os.environ[transnet.SWITCH] == "0"
+    assert os.environ[transnet_network.SWITCH] == "0"
 
 
 def test_numbers_of_the_trained_weights_are_those_on_record():
@@ -124,7 +125,7 @@ def test_what_it_does_not_take_is_refused(monkeypatch):
     with pytest.raises(UsageError, match="size"):
         find_backbone("transnet", {"size": [32, 32]})
     with monkeypatch.context() as patch:
-        patch.setattr(transnet, "FILE", "gone.pth")
+        patch.setattr(transnet_network, "FILE", "gone.pth")
         with pytest.raises(DataError, match=r"has no gone\.pth"):
             find_backbone("transnet").load(CPU)
         patch.setattr(transnet, "PACKAGE", "a_package_that_nobody_has")

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from layerscout.errors import DataError
 from layerscout.extract.checkpoints.folder import AGAIN, read_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FILES = ("video_preprocessor_config.json", "preprocessor_config.json")  # the newer name first
 
 
 @dataclass(frozen=True)
-class Scaling:
+class PixelScaling:
     """(pixel * factor - offset - mean) / std, on the device that the pixels are on."""
 
     factor: float = 1 / 255
@@ -26,7 +25,10 @@ class Scaling:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
-    def __call__(self, clip: UInt8[Tensor, "clip time height width channel"]) -> Float[Tensor, "clip time height width channel"]:
+    def __call__(self, clip: Tensor) -> Tensor:
+        """Normalise uint8 pixels [clip, time, height, width, channel]; the answer is float32 and has the same axes."""
+        import torch
+
         mean, std = (torch.tensor(values, device=clip.device) for values in (self.mean, self.std))
         return (clip.to(torch.float32) * self.factor - self.offset - mean) / std
 
@@ -35,7 +37,7 @@ class Scaling:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
-def read_scaling(folder: Path, mean: Sequence[float], std: Sequence[float]) -> Scaling:
+def read_scaling(folder: Path, mean: Sequence[float], std: Sequence[float]) -> PixelScaling:
     """Return what the checkpoint's preprocessor does to pixel values; ``mean`` and ``std`` are the family's, where it has none.
 
     Its resizing and cropping are not followed: a clip's frames are brought to the model's size as a whole.
@@ -51,7 +53,7 @@ def read_scaling(folder: Path, mean: Sequence[float], std: Sequence[float]) -> S
     mean, std = (told.get(key) or default for key, default in (("image_mean", mean), ("image_std", std)))
     if len(mean) != 3 or len(std) != 3 or not all(std):
         raise DataError(f"{folder / str(file)} has image_mean {mean} and image_std {std}, expected 3 numbers each", hint=AGAIN)
-    return Scaling(
+    return PixelScaling(
         factor=float(told.get("rescale_factor") or 1 / 255) if told.get("do_rescale", True) else 1.0,
         offset=1.0 if told.get("offset") else 0.0,
         mean=tuple(map(float, mean)) if normalise else (0.0, 0.0, 0.0),

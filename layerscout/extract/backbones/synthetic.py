@@ -7,16 +7,13 @@ differences squared; it is the layer that a good ranking must find.
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from layerscout.errors import UsageError
 from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
-from layerscout.extract.backbones.loaded import LoadedBackbone, digest_tensors
+
+if TYPE_CHECKING:
+    from layerscout.extract.backbones.loaded import LoadedBackbone
 
 CELLS = 8
 PLANES = 2
@@ -26,47 +23,6 @@ RANDOM = {"random_wide": (128, 0.20), "random_narrow": (16, 0.30), "bottleneck":
 ORDER = ("random_wide", "structured_mid", "random_narrow", "bottleneck")
 STRUCTURED_WIDTH = 8
 SEED = 7
-
-
-class RandomTanh(nn.Module):
-    """tanh(W o) with fixed Gaussian weights."""
-
-    def __init__(self, weight: Float[Tensor, "feature input"]) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight, requires_grad=False)
-
-    def forward(self, planes: Float[Tensor, "clip time height width plane"]) -> Float[Tensor, "clip feature"]:
-        observation = planes.permute(0, 1, 4, 2, 3).flatten(1)
-        return torch.tanh(observation @ self.weight.T)
-
-
-class Structured(nn.Module):
-    """[ax, ay, gx, gy, dx, dy, dx², dy²] of the last frame, coordinates in [-1, 1]."""
-
-    def forward(self, planes: Float[Tensor, "clip time height width plane"]) -> Float[Tensor, "clip feature"]:
-        axis = torch.linspace(-1.0, 1.0, CELLS, device=planes.device).to(planes.dtype)
-        last = planes[:, -1]
-        columns, rows = torch.einsum("nhwp,w->np", last, axis), torch.einsum("nhwp,h->np", last, axis)
-        gap = torch.stack([columns[:, 1] - columns[:, 0], rows[:, 1] - rows[:, 0]], dim=1)
-        places = torch.stack([columns[:, 0], rows[:, 0], columns[:, 1], rows[:, 1]], dim=1)
-        return torch.cat([places, gap, gap.square()], dim=1)
-
-
-class _Synthetic(LoadedBackbone):
-    def __init__(self, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        self.device, self._dtype = device, dtype
-        self.module = nn.ModuleDict(_modules()).to(device, dtype).eval()
-
-    def forward(self, clip: UInt8[Tensor, "clip time height width channel"]) -> None:
-        planes = clip.to(self._dtype) / 255.0
-        for module in self.module.children():
-            module(planes)
-
-    def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:
-        return output[:, None]
-
-    def truncate(self, last: LayerInfo) -> None:
-        """The layers stand side by side; none comes after another, so nothing is dropped."""
 
 
 def build(source: str | None, options: dict[str, Any]) -> Backbone:
@@ -83,12 +39,19 @@ def build(source: str | None, options: dict[str, Any]) -> Backbone:
         ),
         default_pooling="all/mean",
         identity={"class": "synthetic", "seed": SEED, "regime": "none"},
-        weights_digest=lambda: digest_tensors(nn.ModuleDict(_modules()).state_dict()),
-        load=_Synthetic,
+        weights_digest=_digest,
+        load=_load,
     )
 
 
-def _modules() -> dict[str, nn.Module]:
-    rng = np.random.default_rng(SEED)
-    weights = {name: torch.from_numpy(rng.normal(0.0, scale, (width, INPUT)).astype(np.float32)) for name, (width, scale) in RANDOM.items()}
-    return {name: RandomTanh(weights[name]) if name in weights else Structured() for name in ORDER}
+def _load(device: Any, dtype: Any = None) -> LoadedBackbone:
+    from layerscout.extract.backbones.networks.synthetic import Synthetic
+
+    return Synthetic(device, dtype)
+
+
+def _digest() -> str:
+    from layerscout.extract.backbones.loaded import digest_tensors
+    from layerscout.extract.backbones.networks.synthetic import new_modules
+
+    return digest_tensors(new_modules().state_dict())

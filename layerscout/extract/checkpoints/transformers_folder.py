@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from layerscout.errors import DataError, MissingExtraError
 from layerscout.extract.backbones.pixels import FILES
 from layerscout.extract.checkpoints import folder as checkpoint
 from layerscout.extract.checkpoints.folder import AGAIN, weight_files
+
+if TYPE_CHECKING:
+    import torch
 
 DESCRIPTION = ("config.json", *FILES)
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
@@ -67,14 +68,6 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
         raise DataError(f"transformers refuses this {config['model_type']} configuration: {told}", hint=AGAIN) from None
 
 
-def block_parameters(model: str, blocks: str, config: dict[str, Any], construct: dict[str, Any]) -> int:
-    """Count the parameters of one block without memory for any."""
-    transformers = transformers_package()
-    with torch.device("meta"):
-        built = getattr(transformers, model)(transformers.AutoConfig.for_model(**config | {"num_hidden_layers": 1}), **construct)
-    return sum(parameter.numel() for parameter in built.get_submodule(f"{blocks}.0").parameters())
-
-
 def load(model: str, folder: Path, config: dict[str, Any], construct: dict[str, Any], idle: Sequence[str], dtype: torch.dtype | str) -> Any:
     """Load the model on the processor, frozen, in evaluation mode.
 
@@ -87,6 +80,8 @@ def load(model: str, folder: Path, config: dict[str, Any], construct: dict[str, 
     """
     weight_files(folder)
     transformers = transformers_package()
+    import torch
+
     try:
         with _silent(), torch.random.fork_rng(devices=[]):
             loaded, report = getattr(transformers, model).from_pretrained(

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from layerscout.extract.backbones.base import Backbone
-from layerscout.extract.backbones.encoders.encoders import HALVES, EncoderOptions, Family, Geometry, describe, fixed_geometry
-
-
-def build(source: str | None, options: dict[str, Any]) -> Backbone:
-    """Describe the checkpoint at ``source``; it takes its own frame count and size only."""
-    return describe(FAMILY, source, options)
+from layerscout.extract.backbones.encoders.encoders import HALVES, EncoderFamily, EncoderOptions, Geometry, block_parameters, fixed_geometry
 
 
 def _geometry(config: dict[str, Any], options: EncoderOptions) -> Geometry:
@@ -18,13 +12,24 @@ def _geometry(config: dict[str, Any], options: EncoderOptions) -> Geometry:
     return fixed_geometry("ViViT", config, options, tubelet, (height, width))
 
 
-FAMILY = Family(
+FAMILY = EncoderFamily(
     name="vivit",
     model="VivitModel",
     model_type="vivit",
     blocks="layers",
+    defaults={
+        "image_size": 224,
+        "num_frames": 32,
+        "tubelet_size": (2, 16, 16),
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "intermediate_size": 3072,
+        "qkv_bias": True,
+    },
     geometry=_geometry,
+    parameters=lambda config: block_parameters(config["hidden_size"], config["intermediate_size"], config["qkv_bias"]),
     construct={"add_pooling_layer": False},  # no layer of ours, and classifiers have none to load
     class_token=True,
     normalised=HALVES,
 )
+build = FAMILY.build

@@ -10,13 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from layerscout.errors import UsageError
-from layerscout.extract.backbones.base import Backbone
-from layerscout.extract.backbones.encoders.encoders import EncoderOptions, Family, Geometry, describe, sides
-
-
-def build(source: str | None, options: dict[str, Any]) -> Backbone:
-    """Describe the checkpoint at ``source``; any even number of frames, any square size that the patches divide."""
-    return describe(FAMILY, source, options)
+from layerscout.extract.backbones.encoders.encoders import EncoderFamily, EncoderOptions, Geometry, block_parameters, sides
 
 
 def _geometry(config: dict[str, Any], options: EncoderOptions) -> Geometry:
@@ -35,14 +29,26 @@ def _geometry(config: dict[str, Any], options: EncoderOptions) -> Geometry:
     return Geometry(frames, (size, size), tubelet, patch)
 
 
-FAMILY = Family(
+FAMILY = EncoderFamily(
     name="vjepa2",
     model="VJEPA2Model",
     model_type="vjepa2",
     blocks="encoder.layer",
+    defaults={
+        "patch_size": 16,
+        "crop_size": 256,
+        "frames_per_clip": 64,
+        "tubelet_size": 2,
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "mlp_ratio": 4.0,
+        "qkv_bias": True,
+    },
     geometry=_geometry,
+    parameters=lambda config: block_parameters(config["hidden_size"], int(config["hidden_size"] * config["mlp_ratio"]), config["qkv_bias"]),
     configure=lambda geometry: {"frames_per_clip": geometry.frames, "crop_size": geometry.size[0]},
     pixels="pixel_values_videos",
     call={"skip_predictor": True},
     idle=("encoder.layernorm.", "predictor."),
 )
+build = FAMILY.build

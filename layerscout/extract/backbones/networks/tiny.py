@@ -1,0 +1,56 @@
+"""The embedded video-diffusion transformer in memory: clean past frames and noise for the future in, one pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from layerscout.extract.backbones.base import LayerInfo
+from layerscout.extract.backbones.loaded import LoadedBackbone, fixed_noise, scale_pixels
+from layerscout.extract.backbones.tiny import ARCHITECTURE, FUTURE, NOISE_SEED, PURE_NOISE, SIZE, TEXT_WIDTH, UNTRAINED_SEED
+
+
+def new_model(seed: int) -> nn.Module:
+    """Build the transformer with random weights drawn from ``seed`` alone; the global generator is left as it was."""
+    from diffusers import CogVideoXTransformer3DModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CogVideoXTransformer3DModel(**ARCHITECTURE)
+
+
+def predict(
+    model: nn.Module, frames: Float[Tensor, "clip time channel height width"], timestep: Tensor
+) -> Float[Tensor, "clip time channel height width"]:
+    """Predict clean frames; the first ``PAST`` input frames are clean, the rest noised to ``timestep``."""
+    text = frames.new_zeros(len(frames), 1, TEXT_WIDTH)
+    return model(hidden_states=frames, encoder_hidden_states=text, timestep=timestep).sample
+
+
+class Tiny(LoadedBackbone):
+    """The transformer in memory; with the weights of a safetensors file's bytes, or random ones."""
+
+    def __init__(self, weights: bytes | None, device: torch.device, dtype: torch.dtype | None = None) -> None:
+        self.device, dtype = device, dtype or torch.float32
+        self.module = new_model(UNTRAINED_SEED)
+        if weights is not None:
+            from safetensors.torch import load
+
+            self.module.load_state_dict(load(weights))
+        nn.Module.to(self.module.eval().requires_grad_(False), device, dtype)  # that of diffusers warns of any dtype
+        self._blocks: Any = self.module.transformer_blocks
+        self._noise = fixed_noise((1, FUTURE, 3, SIZE, SIZE), NOISE_SEED).to(device, dtype)
+
+    def forward(self, clip: UInt8[Tensor, "clip time height width channel"]) -> None:
+        past = scale_pixels(clip).to(self._noise.dtype)
+        frames = torch.cat([past, self._noise.expand(len(past), -1, -1, -1, -1)], dim=1)
+        predict(self.module, frames, torch.full((len(past),), PURE_NOISE, device=self.device))
+
+    def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:
+        return output[0]
+
+    def truncate(self, last: LayerInfo) -> None:
+        self.module.transformer_blocks = self._blocks[: last.depth + 1]
