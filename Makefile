@@ -1,9 +1,12 @@
-# The steps of .ci/run, one at a time, in the environment that is active.
-.PHONY: test lint types imports docs bench ci
-test: ; pytest
+# The steps of .ci/run, one at a time, in the environment that is active. `make quick` is what to run before every commit.
+.PHONY: quick test numeric lint types imports docs bench mutants ci
+quick: lint imports ; pytest -m "not slow" tests/test_house.py tests/test_settings.py tests/test_processor.py tests/cache tests/probe tests/report
+test: ; pytest --durations=10
+numeric: ; bash .ci/instruction-sets
 lint: ; ruff check . && ruff format --check .
 types: ; mypy
 imports: ; lint-imports
 docs: ; mkdocs build --strict
-bench: ; for name in cli_start store_io agents_speed demo; do python benchmarks/$$name.py; done
+bench: ; for name in cli_start store_io probe_speed probe_memory extract_overhead early_exit agents_speed in_loop_cost demo; do python benchmarks/$$name.py; done
+mutants: ; python -m tools.mutate --plan
 ci: ; bash .ci/run
