@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from layerscout.cache.dataset.trajectories import Trajectories
+from layerscout.cache.dataset.trajectories import BoundDataset, Trajectories
 from layerscout.cache.identity import identity_digest
 from layerscout.cache.writing.writer import StoreWriter
 from layerscout.cluster import connected, each_done
@@ -28,7 +28,7 @@ from layerscout.extract.plan import Plan
 from layerscout.progress import Task
 
 LOCAL = "local:"
-Described = tuple[str, str, bool, str, bool]  # settings, dataset's digest, whether latents are wanted, identity's digest, on this machine
+Described = tuple[str, BoundDataset, bool, str, bool]  # settings, dataset, whether latents are wanted, identity's digest, on this machine
 _HELD: dict[Described, tuple[Extractor, StoreWriter]] = {}  # what a worker process has loaded: one model at a time
 _LOADING = Lock()
 
@@ -55,7 +55,7 @@ def fill_on_cluster(planned: Plan, pending: Sequence[int], task: Task) -> dict[s
     shared = {"root": planned.root.absolute(), "data": Path(config.data).absolute(), "threads": threads}
     settings = config.model_copy(update=shared).model_dump_json()
     identity = identity_digest(planned.identity)
-    described: Described = settings, planned.identity["dataset"]["digest"], planned.of_latents, identity, bool(workers)
+    described: Described = settings, planned.data, planned.of_latents, identity, bool(workers)
     layout = planned.layout
     with connected(None if workers else scheduler, workers, "extract.scheduler") as client:
         for unit, _ in each_done(client, _compute, (described,), deque(pending)):
@@ -76,17 +76,18 @@ def _compute(described: Described, unit: int) -> None:
     fill(extractor, writer, [unit])
 
 
-def _load(settings: str, dataset_digest: str, of_latents: bool, identity: str, local: bool) -> tuple[Extractor, StoreWriter]:
+def _load(settings: str, data: BoundDataset, of_latents: bool, identity: str, local: bool) -> tuple[Extractor, StoreWriter]:
     """Make the client's plan again, load the model and begin an attempt.
 
-    The dataset's digest is the client's, because finding it means reading the whole dataset; the weights are hashed here.
+    The dataset is bound to what the client planned: where its file is seen in the same state, its digest is believed, because
+    finding it means reading the whole dataset; else it is found and compared. The weights are hashed here.
     """
     config = ExtractConfig.model_validate_json(settings)
     if local and config.device == "cuda":
         from distributed import get_worker
 
         config = config.model_copy(update={"device": f"cuda:{get_worker().name}"})  # they are called 0, 1, 2, ...
-    whole = planning.plan(config, dataset_digest)
+    whole = planning.plan(config, data)
     planned = whole.latents if of_latents else whole
     if planned is None or identity_digest(planned.identity) != identity:
         raise DataError(
@@ -94,7 +95,7 @@ def _load(settings: str, dataset_digest: str, of_latents: bool, identity: str, l
             hint="all machines must see the same checkpoint and run the same versions",
         )
     latents = whole.latents.existing if whole.latents is not None and not of_latents else None
-    return Extractor(planned, Trajectories(config.data), latents), open_writer(planned, resume=False)
+    return Extractor(planned, Trajectories(config.data, data), latents), open_writer(planned, resume=False)
 
 
 def _release() -> None:

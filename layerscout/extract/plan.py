@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from layerscout.cache.dataset.trajectories import Trajectories
+from layerscout.cache.dataset.trajectories import BoundDataset, Trajectories
 from layerscout.cache.identity import SCHEMA
 from layerscout.cache.layout import ColumnSpec, StoreLayout, planned_bytes
 from layerscout.cache.manifest import object_paths
@@ -47,6 +47,7 @@ class Plan:
     """
 
     config: ExtractConfig
+    data: BoundDataset
     backbone: Backbone
     layers: tuple[LayerInfo, ...]
     poolings: tuple[str, ...]
@@ -110,13 +111,13 @@ class Plan:
         return self.rows * (time.monotonic() - began) / clips / (cores(config.threads) if config.device == "cpu" else 1)
 
 
-def plan(config: ExtractConfig, dataset_digest: str | None = None) -> Plan:
+def plan(config: ExtractConfig, data: BoundDataset | None = None) -> Plan:
     """Work out the store's identity and what is missing; writes nothing.
 
     Parameters
     ----------
-    dataset_digest
-        The dataset's digest where it is known already; otherwise every array of the dataset is read for it.
+    data
+        The dataset as an earlier plan saw it; otherwise every array of the dataset is read for its digest.
 
     Raises
     ------
@@ -133,11 +134,11 @@ def plan(config: ExtractConfig, dataset_digest: str | None = None) -> Plan:
         raise UsageError(f"backbone '{backbone.name}' has no latents to keep", hint="leave --latents out; denoisers with a VAE have them")
     layers = tuple(backbone.layer(name) for name in config.layers) or backbone.layers
     poolings = config.pooling or (backbone.default_pooling,)
-    with Trajectories(config.data) as data:
-        rows = len(RowTable(data.lengths))
-        fitted = fit(probe_input(data.frame_shape), backbone.clip)
-        dataset_digest = dataset_digest or data.digest()
-        columns = RowIndex(data).specs()
+    with Trajectories(config.data, data) as opened:
+        rows = len(RowTable(opened.lengths))
+        fitted = fit(probe_input(opened.frame_shape), backbone.clip)
+        bound = data or opened.bound()
+        columns = RowIndex(opened).specs()
     pixels = torch.zeros((1, len(backbone.clip.offsets), *backbone.clip.frame_shape), dtype=torch.uint8)
     specs = (
         *(
@@ -160,14 +161,14 @@ def plan(config: ExtractConfig, dataset_digest: str | None = None) -> Plan:
         "recipe": {"offsets": list(backbone.clip.offsets), "padding": "repeat first frame", "compute_dtype": config.compute}
         | ({"compile": True} if config.compile else {}),
         "preprocessing": {"frame_shape": list(backbone.clip.frame_shape), "fingerprint": _fingerprint(fitted)},
-        "dataset": {"digest": dataset_digest, "rows": "every frame, in episode order"} | unusual(columns),
+        "dataset": {"digest": bound.digest, "rows": "every frame, in episode order"} | unusual(columns),
         "layers": _stated(specs),
         "pooling": poolings[0] if len(poolings) == 1 else list(poolings),
         "logical_dtype": config.dtype,
     }
     root = config.root or default_root()
     found = find_store(root, identity)
-    whole = Plan(config, backbone, layers, poolings, specs, columns, identity, rows, config.rows_per_chunk, root, found)
+    whole = Plan(config, bound, backbone, layers, poolings, specs, columns, identity, rows, config.rows_per_chunk, root, found)
     return replace(whole, latents=_latents(whole)) if config.latents and found is None else whole
 
 

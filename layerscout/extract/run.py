@@ -11,6 +11,7 @@ import layerscout
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.naming import name_store
 from layerscout.cache.store import Store
+from layerscout.errors import DataError
 from layerscout.extract.passes.fill import fill, open_writer
 from layerscout.extract.passes.work import Extractor
 from layerscout.extract.passports.stored_passports import BATCH, keep_passports
@@ -59,7 +60,7 @@ def extract(planned: Plan, latents: Store | None, reporter: Reporter = SILENT) -
             measured = fill_on_cluster(planned, pending, task)
             writer = open_writer(planned)  # takes over what the workers finished
         else:
-            with Trajectories(planned.config.data) as data:
+            with Trajectories(planned.config.data, planned.data) as data:
                 extractor = Extractor(planned, data, latents)
                 fill(extractor, writer, pending, task.advance)
                 told = extractor.meter.figures(rows, extractor.workers)
@@ -68,8 +69,13 @@ def extract(planned: Plan, latents: Store | None, reporter: Reporter = SILENT) -
     if planned.config.passport_clips and not planned.of_latents:
         measured["passports"] = keep_passports(writer, planned, loaded, batch)
     seconds = time.monotonic() - began
+    try:
+        told = provenance(planned)
+    except DataError:  # the dataset is another one now; what workers elsewhere computed last may be of it
+        writer.discard()
+        raise
     return writer.commit(
-        provenance(planned)
+        told
         | measured
         | {
             "seconds": round(seconds, 3),
@@ -80,9 +86,15 @@ def extract(planned: Plan, latents: Store | None, reporter: Reporter = SILENT) -
 
 
 def provenance(planned: Plan) -> dict[str, Any]:
-    """What a store's manifest tells of how it was made, beside its identity and its times."""
+    """Return what a store's manifest tells of how it was made, beside its identity and its times.
+
+    Raises
+    ------
+    DataError
+        The dataset is not the one that was planned any more.
+    """
     config, backbone = planned.config, planned.backbone
-    with Trajectories(config.data) as data:
+    with Trajectories(config.data, planned.data) as data:
         attributes = dict(data.attributes)
     facts = {
         "layerscout": layerscout.__version__,

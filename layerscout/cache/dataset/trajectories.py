@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -18,15 +19,33 @@ from layerscout.cache.dataset.episodes import Episode, Fields
 from layerscout.cache.dataset.hdf5 import guarded_open, own
 from layerscout.cache.dataset.hdf5_seal import is_sealed
 from layerscout.cache.dataset.recording import FORMAT, GROUP, TrajectoryWriter, check_attributes, episode_name
+from layerscout.cache.file_state import FileState
 from layerscout.errors import DataError
 
-__all__ = ["Episode", "Trajectories", "TrajectoryWriter"]
+__all__ = ["BoundDataset", "Episode", "Trajectories", "TrajectoryWriter"]
+
+
+@dataclass(frozen=True)
+class BoundDataset:
+    """A dataset as a plan saw it: where it lay, the digest of its content, and the state of its file then."""
+
+    path: Path
+    digest: str
+    state: FileState
 
 
 class Trajectories:
     """A finished trajectory file, open for reading; use it as a context manager.
 
     Opening checks the structure of every episode (fields, types, shapes); reading an episode checks its bytes.
+
+    Parameters
+    ----------
+    path
+        The file.
+    planned
+        What the file must be: its state, else (when the file was copied, or is seen through another machine) its digest is
+        compared before anything is read.
 
     Attributes
     ----------
@@ -44,17 +63,20 @@ class Trajectories:
     Raises
     ------
     DataError
-        The file is missing, truncated, not of this format, or an episode breaks the format; the message names file and field.
+        The file is missing, truncated, not of this format, or an episode breaks the format (the message names file and field);
+        or it is not the dataset that was planned.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, planned: BoundDataset | None = None) -> None:
         self.path = Path(path)
-        self._file = _open(self.path)
+        self._file, self._state = _open(self.path)
         try:
             with reading(str(self.path)):
                 self.attributes: dict[str, Any] = _attributes(self._file, self.path)
                 self._count = self._count_episodes()
                 self._check_structure()
+            if planned is not None and self._state != planned.state:
+                self._require(planned)
         except BaseException:
             self._file.close()
             raise
@@ -93,6 +115,40 @@ class Trajectories:
     def source(self, index: int) -> str:
         """Return where an imported episode came from (a file, a group of a file), or an empty string."""
         return source_of(self._group(index))
+
+    def bound(self) -> BoundDataset:
+        """Return what binds later readers to this very dataset; every array is read for its digest.
+
+        Raises
+        ------
+        DataError
+            An episode is damaged, or the file changed while it was read.
+        """
+        bound = BoundDataset(self.path, self.digest(), self._state)
+        self.require_unchanged()
+        return bound
+
+    def require_unchanged(self) -> None:
+        """Refuse a file that is not the one that was opened any more, or that was written to since.
+
+        Raises
+        ------
+        DataError
+            Its inode, size, time of writing or time of change is another, or it is gone.
+        """
+        try:
+            now = FileState.of(self.path)
+        except FileNotFoundError:
+            now = None
+        if now != self._state:
+            hint = "run the same command again when nobody writes the file; what was finished before is kept"
+            raise DataError(f"{self.path} was changed or replaced while it was read", hint=hint)
+
+    def _require(self, planned: BoundDataset) -> None:
+        if self.digest() != planned.digest:
+            message = f"{self.path} is not the dataset that was planned: its digest is {self.digest()}, planned {planned.digest}"
+            raise DataError(message, hint="put the planned file back, or run the same command again to plan anew")
+        self.require_unchanged()
 
     def digest(self) -> str:
         """Return "sha256:..." over the episodes' digests in order, after reading and verifying every array.
@@ -148,11 +204,16 @@ class Trajectories:
         self.extra = {name: (width, per_frame) for name, width, per_frame in first.extra}
 
 
-def _open(path: Path) -> h5py.File:
+def _open(path: Path) -> tuple[h5py.File, FileState]:
     try:
-        return guarded_open(path, AGAIN)
+        state = FileState.of(path)
+        file = guarded_open(path, AGAIN)
+        if FileState.of(path) == state:
+            return file, state
     except FileNotFoundError:
         raise DataError(f"no trajectory file {path}", hint="make one with layerscout collect") from None
+    file.close()
+    raise DataError(f"{path} was replaced while it was opened", hint="run the same command again when nobody writes the file")
 
 
 def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:

@@ -201,6 +201,11 @@ class StoreWriter:
         staging.sweep(staging.attempts(self._attempt.folder.parent))
         return store
 
+    def discard(self) -> None:
+        """Delete what was written, by this writer and by those that are gone: it is not what the identity says."""
+        self._attempt.discard()
+        staging.sweep(staging.attempts(self._attempt.folder.parent))
+
     def release(self) -> None:
         """Stop writing without committing; the next writer of this store continues here."""
         self._attempt.release()

@@ -35,6 +35,11 @@ def fill(extractor: Extractor, writer: StoreWriter, units: Sequence[int], advanc
     """Compute and write the given units; ``advance`` hears how many rows each batch had.
 
     Never more than one unit waits to be written, so memory does not grow with the rows.
+
+    Raises
+    ------
+    DataError
+        The dataset was changed or replaced while it was read; no unit of it was written after that.
     """
 
     def heard(rows: int) -> None:
@@ -46,5 +51,7 @@ def fill(extractor: Extractor, writer: StoreWriter, units: Sequence[int], advanc
         written = background.submit(lambda: None)
         for unit, arrays in zip(units, computed, strict=True):
             written.result()
-            written = background.submit(writer.write_unit, unit, arrays, extractor.index.columns(*writer.span(unit), offsets))
+            index = extractor.index.columns(*writer.span(unit), offsets)
+            extractor.data.require_unchanged()  # all that this unit is made of was read before this
+            written = background.submit(writer.write_unit, unit, arrays, index)
         written.result()

@@ -55,7 +55,7 @@ class Extractor:
     def __init__(self, planned: Plan, data: Trajectories, latents: Store | None = None) -> None:
         config = planned.config
         self.plan, self.index = planned, RowIndex(data)
-        self._data, self._latents = data, latents
+        self.data, self._latents = data, latents
         self._device = torch.device(config.device)
         self._loaded = planned.backbone.load(self._device, planned.dtype)
         self._capture = Capture(self._loaded, planned.layers, planned.backbone.grid, planned.poolings)
@@ -116,7 +116,7 @@ class Extractor:
 
     def _read(self, span: Span) -> Inputs:
         """The clips of some rows, and their latents where those are kept."""
-        parts = [torch.from_numpy(clips_of(self._data, self.index.table, *span, self.plan.backbone.clip))]
+        parts = [torch.from_numpy(clips_of(self.data, self.index.table, *span, self.plan.backbone.clip))]
         if self._latents is not None:
             # read as single rows, because then a chunk is verified once and not for every batch
             rows = self._latents.layer(LATENTS).rows(np.arange(*span))

@@ -58,10 +58,11 @@ def keep_passports(writer: StoreWriter, planned: Plan, loaded: LoadedBackbone | 
     began = time.monotonic()
     loaded = loaded or backbone.load(torch.device(config.device), planned.dtype)
     loaded.truncate(max(planned.layers, key=lambda layer: layer.depth))
-    with Trajectories(config.data) as data:
+    with Trajectories(config.data, planned.data) as data:
         table = RowTable(data.lengths)
         spans = calibration_spans(len(table), config.passport_clips, min(BATCH, batch))
         found = harvest_layers(backbone, loaded, planned.layers, (clips_of(data, table, *span, backbone.clip) for span in spans))
+        data.require_unchanged()
     without = {}
     for name, passport in found.items():
         if isinstance(passport, NoPassport):

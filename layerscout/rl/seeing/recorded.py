@@ -34,4 +34,6 @@ def recorded_clips(store: Store, rows: int | None = None) -> UInt8[np.ndarray, "
         if data.digest() != store.identity["dataset"]["digest"]:
             raise DataError(f"{path} is not the dataset that {store.id} was made from", hint="collect it again with the same settings")
         table = RowTable(data.lengths)
-        return clips_of(data, table, 0, len(table) if rows is None else min(len(table), rows), clip_spec(store))
+        clips = clips_of(data, table, 0, len(table) if rows is None else min(len(table), rows), clip_spec(store))
+        data.require_unchanged()
+        return clips
