@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,9 +21,13 @@ THREADS, ALLOCATION = "can't start new thread", "can't allocate memory"  # how P
 
 
 class LayerscoutError(Exception):
-    """A mistake that the user can mend. ``hint`` names the next step; ``exit_code`` is what the shell sees."""
+    """A mistake that the user can mend.
+
+    ``hint`` names the next step, ``kind`` is a word for programs, ``exit_code`` is what the shell sees.
+    """
 
     exit_code = 1
+    kind = "error"
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -33,24 +38,28 @@ class UsageError(LayerscoutError):
     """Wrong words or settings on the command line or in a configuration file."""
 
     exit_code = 2
+    kind = "usage"
 
 
 class MissingExtraError(LayerscoutError):
     """An optional dependency is needed and not installed, or not usable on this machine."""
 
     exit_code = 3
+    kind = "missing_extra"
 
 
 class DataError(LayerscoutError):
     """A dataset, store or record is missing, damaged, or does not fit what was asked."""
 
     exit_code = 4
+    kind = "data"
 
 
 class BudgetError(LayerscoutError):
     """The planned disk space or memory is not there; nothing was written."""
 
     exit_code = 5
+    kind = "budget"
 
 
 class UnsealedFile(UserWarning):
@@ -77,3 +86,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the known word nearest to ``name``, or an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def shell(*words: object) -> str:
+    """Return a layerscout command as it must be typed into a shell, every word quoted where it needs to be."""
+    return shlex.join(["layerscout", *map(str, words)])

@@ -5,20 +5,45 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from layerscout.errors import DataError, UsageError, suggest
+from layerscout.misfits import describe_misfits
+from layerscout.paths import expand
 
-STAGES = ("collect", "extract", "probe", "train")  # the tables that a settings file may have, beside [presets]
+STAGES = ("collect", "import", "extract", "probe", "train")  # the tables that a settings file may have, beside [presets]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """The word of a setting on the command line where it is not the setting's own: ``Annotated[tuple[str, ...], Flag("--layer")]``."""
+
+    word: str
+
+
+@dataclass(frozen=True)
+class Positional:
+    """Marks a setting that is given on the command line by its place, without a flag; in the order of the settings."""
+
+    metavar: str
 
 
 class Config(BaseModel):
-    """Base of every stage's settings: immutable, and closed to unknown keys."""
+    """Base of every stage's settings: immutable, closed to unknown keys, and with one meaning of ``~`` in every path.
+
+    A setting's ``Field(description=...)`` is its help on the command line, where every setting but tables is a flag of its name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def _at_home(cls, value: Any) -> Any:
+        return expand(value) if isinstance(value, Path) else value
 
 
 ConfigType = TypeVar("ConfigType", bound=Config)
@@ -48,7 +73,7 @@ def resolve(
     DataError
         There is no such file.
     """
-    document = _read_toml(file) if file else {}
+    document = _read_toml(expand(file)) if file else {}
     merged = _merge(defaults or {}, document.get(section, {}))
     if preset is not None:
         known = (presets or {}) | document.get("presets", {})
@@ -77,21 +102,21 @@ def build(model: type[ConfigType], values: dict[str, Any], section: str) -> Conf
         found = error.errors()
         # a misspelt key often leaves its right spelling missing: the misspelling is what to tell
         first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
-        where = ".".join([section, *(str(part) for part in first["loc"])])
-        help_hint = f"run layerscout {section.partition('.')[0]} --help"
+        path, meaning = _place(model, first["loc"])
+        where = ".".join([section, *path])
         if first["type"] == "extra_forbidden":
-            *parents, key = (str(part) for part in first["loc"])
+            *parents, key = path
             known = list(_inner(model, parents).model_fields)
             table = ".".join([section, *parents])
             raise UsageError(f"unknown setting '{where}'{suggest(key, known)}", hint=f"settings of [{table}]: {', '.join(known)}") from None
-        if first["type"] == "missing":
-            raise UsageError(f"setting '{where}' is missing", hint=help_hint) from None
-        raise UsageError(f"setting '{where}': {first['msg']} (got {first.get('input')!r})", hint=help_hint) from None
+        alike = [one for one in found if _place(model, one["loc"])[0] == path]
+        hint = f"layerscout {section.partition('.')[0]} --help"
+        raise UsageError(describe_misfits(alike, where, meaning), hint=hint) from None
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(file.read_text())
+        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"no configuration file {file}", hint="check the path given to --config") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -139,6 +164,22 @@ def _assign(target: dict[str, Any], path: Sequence[str], value: Any, said: str) 
         target[part] = dict(below)  # a copy: the tables below may be shared defaults
         target = target[part]
     target[path[-1]] = value
+
+
+def _place(model: type[BaseModel], location: Sequence[str | int]) -> tuple[list[str], str | None]:
+    """Return the names that lead to a setting, without the kinds of value that the validator tried, and what the setting means."""
+    path: list[str] = []
+    meaning: str | None = None
+    inside: type[BaseModel] | None = model
+    for part in location:
+        if inside is not None:
+            field = inside.model_fields.get(str(part))
+            meaning = field.description if field else None
+            inside = field.annotation if field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel) else None
+            path.append(str(part))
+        elif isinstance(part, int):  # an item of a list
+            path.append(str(part))
+    return path, meaning
 
 
 def _inner(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field, ValidationError
 
 from layerscout.cache.records import load_object, save_settings
-from layerscout.cli import app
+from layerscout.cache.root import default_root
+from layerscout.cli import COMMANDS
 from layerscout.errors import DataError, LayerscoutError, UsageError
 from layerscout.settings import STAGES, Config, build, resolve
 
@@ -120,8 +122,7 @@ def test_what_is_meant_for_another_stage_is_left_to_it():
 
 
 def test_stages_are_the_commands_that_take_settings():
-    commands = {command.callback.__name__ for command in app.registered_commands}
-    assert set(STAGES) < commands
+    assert set(STAGES) < COMMANDS.keys()
 
 
 def test_settings_are_frozen():
@@ -147,11 +148,11 @@ def test_saved_settings_are_the_same_settings(file, tmp_path):
             "unknown setting 'train.learner.lrr'; did you mean 'lr'",
             "settings of [train.learner]: lr, batch",
         ),
-        ({"assignments": ["trian.seeds=3"]}, "unknown stage 'trian'; did you mean 'train'", "collect, extract, probe, train"),
+        ({"assignments": ["trian.seeds=3"]}, "unknown stage 'trian'; did you mean 'train'", "collect, import, extract, probe, train"),
         ({"assignments": ["lerner.lr=3"]}, "unknown stage 'lerner'; did you mean 'learner'", "stages"),
         ({"assignments": ["seeds"]}, "--set 'seeds' is not of the form", "example"),
         ({"assignments": ["=3"]}, "is not of the form", "example"),
-        ({"assignments": ["seeds=0"]}, "'train.seeds': Input should be greater than or equal to 1 (got 0)", "layerscout train --help"),
+        ({"assignments": ["seeds=0"]}, "setting 'train.seeds' is 0, expected at least 1", "layerscout train --help"),
         ({"assignments": ["seeds.low=1"]}, "train.seeds", "layerscout train --help"),
         ({"assignments": ["seeds=2", "seeds.low=1"]}, "'seeds' is 2, not a table", "without a dot"),
         ({"assignments": ["learner.lr=fast"]}, "'train.learner.lr'", "layerscout train --help"),
@@ -204,4 +205,86 @@ def test_a_missing_file_is_a_data_error(tmp_path):
 def test_a_nested_section_asks_for_help_on_its_command():
     with pytest.raises(LayerscoutError) as error:
         build(Learner, {"lr": -1}, "extract.backbone_options")
-    assert error.value.hint == "run layerscout extract --help"
+    assert error.value.hint == "layerscout extract --help"
+
+
+# --- paths and the words of mistakes
+
+
+@pytest.mark.parametrize("source", ["file", "assignment", "flag", "default"])
+def test_home_is_one_folder_wherever_a_path_comes_from(tmp_path, monkeypatch, source):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    file = tmp_path / "settings.toml"
+    file.write_text('[train]\nout = "~/results"\n' if source == "file" else "")
+    chosen = train(
+        file=file,
+        assignments=["out=~/results"] if source == "assignment" else (),
+        flags={"environment": "Grid"} | ({"out": "~/results"} if source == "flag" else {}),
+        defaults={"out": Path("~/results")} if source == "default" else {},
+    )
+    assert chosen.out == tmp_path / "home" / "results"
+
+
+def test_the_folder_of_stores_may_be_below_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LAYERSCOUT_ROOT", "~/stores")
+    assert default_root() == tmp_path / "stores"
+
+
+def test_a_user_without_a_home_is_told_what_to_give(monkeypatch):
+    def nowhere(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("LAYERSCOUT_ROOT", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(UsageError, match="no home folder") as error:
+        default_root()
+    assert "--root FOLDER or LAYERSCOUT_ROOT" in error.value.hint
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    with pytest.raises(UsageError, match="~/x: there is no such home folder"):
+        train(flags={"environment": "Grid", "out": "~/x"})
+
+
+class Kinds(Config):
+    """A setting of every kind."""
+
+    whole: int = 1
+    real: float = 1.0
+    flag: bool = False
+    word: str = ""
+    choice: Literal["one", "two", "three"] = "one"
+    either: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    several: tuple[int, ...] = Field(default=(1,), min_length=1)
+    form: str = Field(default="1/2", pattern=r"^\d/\d$", description="i/n, counted from 0.")
+    between: int = Field(default=3, gt=0, lt=10)
+    table: dict[str, int] = Field(default_factory=dict)
+    inner: Learner = Field(default_factory=Learner)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"whole": "many"}, "'train.whole' is 'many', expected a whole number"),
+        ({"whole": 1.5}, "'train.whole' is 1.5, expected a whole number"),
+        ({"real": "fast"}, "'train.real' is 'fast', expected a number"),
+        ({"flag": "perhaps"}, "'train.flag' is 'perhaps', expected true or false"),
+        ({"word": 3}, "'train.word' is 3, expected text"),
+        ({"choice": "tow"}, "'train.choice' is 'tow', expected one, two or three; did you mean 'two'?"),
+        ({"either": "atuo"}, "'train.either' is 'atuo', expected a whole number or auto; did you mean 'auto'?"),
+        ({"either": 0}, "'train.either' is 0, expected at least 1 or auto"),
+        ({"several": []}, "'train.several' has 0 values, expected at least 1"),
+        ({"several": [1, "x"]}, "'train.several.1' is 'x', expected a whole number"),
+        ({"several": 3}, "'train.several' is 3, expected a list"),
+        ({"form": "12"}, "'train.form' is '12', which has the wrong form: i/n, counted from 0."),
+        ({"between": 0}, "'train.between' is 0, expected more than 0"),
+        ({"between": 10}, "'train.between' is 10, expected less than 10"),
+        ({"table": 1}, "'train.table' is 1, expected a table"),
+        ({"inner": {"batch": "big"}}, "'train.inner.batch' is 'big', expected a whole number"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_a_wrong_value_is_told_in_the_words_of_the_settings(values, told):
+    with pytest.raises(UsageError) as error:
+        build(Kinds, values, "train")
+    assert str(error.value) == f"setting {told}"

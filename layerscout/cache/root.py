@@ -8,6 +8,7 @@ from pathlib import Path
 
 from layerscout.cache.identity import STORE_ID
 from layerscout.errors import DataError, UsageError
+from layerscout.paths import expand
 
 STORES, MIRRORS, STAGING, NAMES = "stores", "mirrors", "staging", "refs"
 ORIGIN_NAME = "origin.json"  # marks a mirror, see cache.remote.mirror
@@ -41,7 +42,7 @@ def checked_root(root: Path | str) -> Path:
     DataError
         It does not exist, or is not a folder.
     """
-    path = Path(root).expanduser().resolve()
+    path = expand(root).resolve()
     hint = "layerscout extract makes it; another folder: --root FOLDER or LAYERSCOUT_ROOT"
     if not path.exists():
         raise DataError(f"there are no stores yet: the folder {path} does not exist", hint=hint)

@@ -1,52 +1,97 @@
-"""What the commands share: options, one way to print results, one way to end in an error, sizes and tables for people."""
+"""A command's result or its error in, what a person or a program reads out: one way to print, one way to end."""
 
 from __future__ import annotations
 
-import functools
 import json
 import os
+import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
-
-import typer
+from types import FrameType
+from typing import Any
 
 from layerscout.errors import BudgetError, DataError, LayerscoutError, UnsealedFile, shortage
+from layerscout.progress import Reporter
 from layerscout.text import visible, visible_lines
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-INTERRUPTED = 130
 
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
-Root = Annotated[Path | None, typer.Option("--root", help="Folder of all stores (default: LAYERSCOUT_ROOT or the user's cache).")]
+class Interrupted(KeyboardInterrupt):
+    """Somebody asked the process to end: ``number`` is the signal, the exit code is 128 + number, as shells count."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.number = number
 
 
-def guarded(command: Command) -> Command:
-    """Turn exceptions into one line and a hint on stderr and the right exit code; tracebacks only with ``--debug``."""
+def heed_signals() -> None:
+    """End on SIGTERM and SIGHUP as on Ctrl-C, once; what the caller chose to ignore (``nohup``) stays ignored."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
 
-    @functools.wraps(command)
-    def run(*arguments: Any, **options: Any) -> Any:
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+    raise Interrupted(number)
+
+
+@dataclass
+class Call:
+    """How a command was called, beside its settings, and where its result goes.
+
+    With ``as_json``, stdout receives one JSON object in the end, whatever happens: the result, the error, or both.
+    """
+
+    dry_run: bool = False
+    as_json: bool = False
+    quiet: bool = False
+    debug: bool = False
+    _result: dict[str, Any] | None = field(default=None, repr=False)
+
+    def reporter(self, events: Path | None = None) -> Reporter:
+        """Return where a stage tells how it is going."""
+        return Reporter(self.quiet, events=events)
+
+    def emit(self, data: dict[str, Any], text: str | None = None) -> None:
+        """Give a command's result: ``data`` for programs, ``text`` (else one "key: value" line a field) for people."""
+        if self.as_json:
+            self._result = data
+        else:
+            lines = (f"{visible(key)}: {visible(readable(key, value))}" for key, value in data.items())
+            print("\n".join(lines) if text is None else visible_lines(text), flush=True)
+
+    @contextmanager
+    def guarded(self) -> Iterator[Call]:
+        """Turn exceptions into one line and a hint on stderr and the right exit code; tracebacks only with ``--debug``."""
         try:
             with told_warnings():
-                return command(*arguments, **options)
-        except KeyboardInterrupt:
-            fail("interrupted", "run the same command to continue", INTERRUPTED)
+                yield self
+            self._print_json({})
+        except KeyboardInterrupt as error:
+            code = 128 + getattr(error, "number", signal.SIGINT)
+            self.fail("interrupted", "run the same command to continue", "interrupted", code)
         except BrokenPipeError:  # the reader of our output went away, as `| head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
         except Exception as error:
-            if options.get("debug"):
+            if self.debug:
                 traceback.print_exc()
-            fail(*explain(error))
+            self.fail(*explain(error))
 
-    return run  # type: ignore[return-value]
+    def fail(self, message: str, hint: str, kind: str, code: int) -> None:
+        """End with an error: one line and a hint on stderr, and for programs the same in the object on stdout."""
+        with suppress(OSError, ValueError):  # nowhere to print to, or the result itself was at fault: stderr tells it
+            self._print_json({"error": message, "kind": kind, "hint": hint, "exit_code": code})
+        fail(message, hint, code)
+
+    def _print_json(self, more: dict[str, Any]) -> None:
+        if self.as_json and (self._result is not None or more):
+            print(json.dumps((self._result or {}) | more, allow_nan=False, default=str), flush=True)
 
 
 @contextmanager
@@ -67,19 +112,21 @@ def told_warnings() -> Iterator[None]:
         warnings.showwarning = shown
 
 
-def explain(error: Exception) -> tuple[str, str, int]:
-    """Return what to tell the user about an error: the message, the hint and the exit code."""
+def explain(error: Exception) -> tuple[str, str, str, int]:
+    """Return what to tell the user about an error: the message, the hint, the kind and the exit code."""
     if isinstance(error, LayerscoutError):
-        return str(error), error.hint, error.exit_code
+        return str(error), error.hint, error.kind, error.exit_code
     told = str(error)
     if isinstance(error, OSError):
         told = f"{error.strerror or error}: {error.filename}" if error.filename else told
+    elif isinstance(error, MemoryError):
+        told = f"out of memory: {told}" if told else "out of memory"
     if (advice := shortage(error)) is not None:
-        return told or "out of memory", advice, BudgetError.exit_code
+        return told, advice, BudgetError.kind, BudgetError.exit_code
     if isinstance(error, OSError):
-        return told, "check the path and its permissions", DataError.exit_code
+        return told, "check the path and its permissions", DataError.kind, DataError.exit_code
     hint = "run again with --debug and report it with the output of: layerscout doctor"
-    return f"this is a bug: {type(error).__name__}: {error}", hint, 1
+    return f"this is a bug: {type(error).__name__}: {error}", hint, "bug", 1
 
 
 def fail(message: str, hint: str, code: int) -> None:
@@ -90,13 +137,8 @@ def fail(message: str, hint: str, code: int) -> None:
     raise SystemExit(code)
 
 
-def emit(data: dict[str, Any], as_json: bool, text: str | None = None) -> None:
-    """Print a command's result to stdout: JSON for programs, otherwise ``text`` or one "key: value" line a field."""
-    if as_json:
-        print(json.dumps(data, allow_nan=False, default=str), flush=True)
-    else:
-        lines = (f"{visible(key)}: {visible(_readable(key, value))}" for key, value in data.items())
-        print("\n".join(lines) if text is None else visible_lines(text), flush=True)
+def _one_line(message: str) -> str:
+    return visible(" ".join(message.splitlines()))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -122,11 +164,8 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def _one_line(message: str) -> str:
-    return visible(" ".join(message.splitlines()))
-
-
-def _readable(key: str, value: Any) -> str:
+def readable(key: str, value: Any) -> str:
+    """Return one value for people: bytes with their unit, thousands apart, lists joined."""
     if "bytes" in key and isinstance(value, int | float):
         return size(value)
     if isinstance(value, list | tuple):

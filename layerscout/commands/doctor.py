@@ -13,13 +13,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from layerscout.commands.console import size
+from layerscout.commands.console import Call, size
+from layerscout.commands.words import command
 
 PACKAGES = (
     *("layerscout", "torch", "diffusers", "transformers", "numpy", "scipy", "scikit-learn", "dask", "zarr", "h5py", "safetensors"),
     *("gymnasium", "minigrid", "stable-baselines3", "typer", "pydantic", "torchvision"),
 )
 GL_LIBRARIES = {"EGL": "libegl1", "OSMesa": "libosmesa6", "GL": "libgl1"}  # name → the Debian package that brings it
+
+
+@command("layerscout doctor --json")
+def doctor(call: Call) -> None:
+    """Print what a bug report needs: versions, devices, GL, disk."""
+    facts = examine()
+    call.emit(facts, readable(facts))
 
 
 def examine() -> dict[str, Any]:

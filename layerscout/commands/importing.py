@@ -1,4 +1,4 @@
-"""Words in, one call, words out: the ``layerscout import`` command. Nothing heavy is imported at start."""
+"""Somebody else's dataset in, a trajectory file out: the ``import`` command."""
 
 from __future__ import annotations
 
@@ -8,28 +8,32 @@ from typing import Annotated
 
 import typer
 
-from layerscout.commands.console import AsJson, Debug, DryRun, Quiet, emit, guarded
+from layerscout.commands.console import Call
+from layerscout.commands.words import USER_PATH, command
 from layerscout.errors import UsageError
-from layerscout.progress import Reporter
+from layerscout.paths import expand
 
 SIZE = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?")
 
 
-@guarded
+@command("layerscout import path/to/dataset --out outputs/data.h5", dry_run=True)
 def import_dataset(
-    source: Annotated[Path, typer.Argument(help="The file or folder of the dataset.")],
-    form: Annotated[str | None, typer.Option("--format", help="minari, robomimic, d4rl, lerobot or video (default: found out).")] = None,
-    out: Annotated[Path, typer.Option("--out", help="The HDF5 file.")] = Path("outputs/data.h5"),
-    camera: Annotated[str | None, typer.Option(help="Which images, when there are several.")] = None,
-    size: Annotated[str | None, typer.Option(help="Side of the square frame, or HEIGHTxWIDTH, in pixels (default: as it is).")] = None,
-    episodes: Annotated[int | None, typer.Option(help="Take so many from the beginning.")] = None,
-    leave_out: Annotated[list[str] | None, typer.Option("--leave-out", help="A numeric field that is not wanted (repeat).")] = None,
-    fps: Annotated[float | None, typer.Option(help="Of videos: take so many frames a second.")] = None,
-    stride: Annotated[int, typer.Option(help="Of videos: take every so many-th frame.")] = 1,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    call: Call,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", parser=expand, help="The file or folder of the dataset.")],
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help="minari, robomimic, d4rl, lerobot or video (default: found out).")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", **USER_PATH, help="The HDF5 file.")] = Path("outputs/data.h5"),
+    camera: Annotated[str | None, typer.Option(metavar="NAME", help="Which images, when there are several.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Side of the square frame, or HEIGHTxWIDTH, in pixels (default: as it is).")
+    ] = None,
+    episodes: Annotated[int | None, typer.Option(metavar="N", help="Take so many from the beginning.")] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option("--leave-out", metavar="NAME", help="A numeric field that is not wanted (repeat).")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(metavar="R", help="Of videos: take so many frames a second.")] = None,
+    stride: Annotated[int, typer.Option(metavar="N", help="Of videos: take every so many-th frame.")] = 1,
 ) -> None:
     """Make a trajectory file of a dataset that others recorded."""
     from layerscout.cache.importers import run as stage
@@ -37,7 +41,7 @@ def import_dataset(
 
     options = Options(camera, _size(size), tuple(sorted(set(leave_out or ()))), fps, stride)
     planned = stage.plan(source, out, options, form, episodes)
-    emit(planned.describe() if dry_run else stage.run(planned, Reporter(quiet)), as_json)
+    call.emit(planned.describe() if call.dry_run else stage.run(planned, call.reporter()))
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

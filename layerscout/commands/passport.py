@@ -1,4 +1,4 @@
-"""Words in, one call, words out: the ``layerscout passport`` command. Nothing heavy is imported at start."""
+"""A store in, what it keeps to run single blocks alone out: the ``passport`` command."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from typing import Annotated
 
 import typer
 
-from layerscout.commands.console import AsJson, Debug, Quiet, Root, emit, guarded, size, table
+from layerscout.commands.console import Call, size, table
+from layerscout.commands.words import Root, command
 
 
-@guarded
+@command("layerscout passport STORE blocks.3")
 def passport(
+    call: Call,
     store: Annotated[str, typer.Argument(metavar="STORE", help="A store's id, name, folder or URL.")],
     layer: Annotated[str | None, typer.Argument(metavar="LAYER", help="One layer (default: list them all).")] = None,
     root: Root = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
-    """Show what a store keeps to run single blocks alone, and what reading a block's weights takes."""
+    """Show what a store keeps to run single blocks alone.
+
+    Of one layer also what reading its weights from the checkpoint takes; only headers are read for that.
+    """
     from layerscout.cache.opening import open_store
     from layerscout.extract.passports.stored_passports import describe, read_passport
 
@@ -28,7 +30,7 @@ def passport(
         columns = ("layer", "block", "parameters", "tokens", "clips", "overall_rms", "context_bytes")
         rows = [[_cell(name, facts[name]) for name in columns] for facts in found]
         listed = table(columns, rows) if found else f"store {opened.id} keeps no passports"
-        emit({"store": opened.id, "passports": found}, as_json, listed)
+        call.emit({"store": opened.id, "passports": found}, listed)
         return
     facts = describe(opened, read_passport(opened, layer))
     lines = [f"{key}: {_cell(key, value)}" for key, value in facts.items() if key != "context"]
@@ -37,7 +39,7 @@ def passport(
         for entry in facts["context"]
     ]
     context = f"\n\n{table(('context', 'shape', 'type', 'one for each', 'size'), entries)}" if entries else ""
-    emit(facts, as_json, "\n".join(lines) + context)
+    call.emit(facts, "\n".join(lines) + context)
 
 
 def _cell(key: str, value: object) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from layerscout.settings import Config
+from layerscout.settings import Config, Flag, Positional
 
 
 def _listed(value: Any) -> Any:
@@ -18,30 +18,31 @@ def _listed(value: Any) -> Any:
 class ExtractConfig(Config):
     """One extraction. What changes numbers enters the store's identity; ``root``, ``name``, ``batch``, ``device``, ``threads``,
     ``rows_per_chunk``, ``codec``, ``latents``, ``passport_clips`` and ``scheduler`` do not.
-
-    ``backbone`` is ``NAME`` or ``NAME:SOURCE`` (a checkpoint folder or hub id). ``layers`` empty means all.
-    ``pooling`` is one name or several, empty means the backbone's own default; with several, a layer has an array each.
-    ``compute`` is the type of the numbers inside the model, ``dtype`` that of the stored ones; ``compile`` runs the blocks
-    through torch.compile. ``latents`` keeps a denoiser's VAE latents in a store of their own. ``scheduler`` spreads units
-    over processes or machines. ``name`` is what people will call the store.
-    ``passport_clips`` is on how many clips the layers' passports are made (0: none is kept).
     """
 
-    backbone: str
-    data: Path
-    root: Path | None = None
-    layers: tuple[str, ...] = ()
-    pooling: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
-    dtype: Literal["float16", "float32", "bfloat16"] = "float16"
-    compute: Literal["float32", "bfloat16", "float16"] = "float32"
-    compile: bool = False
-    backbone_options: dict[str, Any] = Field(default_factory=dict)
-    latents: bool = False
-    passport_clips: int = Field(default=64, ge=0)
-    batch: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    rows_per_chunk: int = Field(default=4096, ge=1)
-    codec: Literal["none", "zstd"] = "none"
-    name: str | None = None
-    device: str = "cpu"
-    threads: int | None = Field(default=None, ge=1)
-    scheduler: Annotated[str, Field(pattern=r"^(local:[1-9]\d*|[a-z]+://.+)$")] | None = None
+    backbone: Annotated[str, Positional("BACKBONE")] = Field(
+        description="NAME, or NAME:SOURCE where the source is a checkpoint folder or a hub id; see layerscout layers."
+    )
+    data: Annotated[Path, Positional("DATA")] = Field(description="The trajectory file of layerscout collect or import.")
+    root: Path | None = Field(default=None, description="Folder of all stores; left out: LAYERSCOUT_ROOT, or the user's cache.")
+    layers: Annotated[tuple[str, ...], Flag("--layer")] = Field(default=(), description="Only these layers; none: all of them.")
+    pooling: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        default=(), description="WHERE/HOW, e.g. last/grid4 or all/mean; with several, a layer has an array each. None: the backbone's own."
+    )
+    dtype: Literal["float16", "float32", "bfloat16"] = Field(default="float16", description="Type of the stored numbers.")
+    compute: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="Type of the numbers inside the model.")
+    compile: bool = Field(default=False, description="Run the blocks through torch.compile.")
+    backbone_options: dict[str, Any] = Field(default_factory=dict, description="Given to the backbone.")
+    latents: bool = Field(default=False, description="Keep a denoiser's VAE latents in a store of their own.")
+    passport_clips: int = Field(default=64, ge=0, description="Clips on which the layers' passports are made; 0: none is kept.")
+    batch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto", description="Clips in a forward pass, or auto: as many as memory takes."
+    )
+    rows_per_chunk: int = Field(default=4096, ge=1, description="Rows of a chunk file, and of a unit of work.")
+    codec: Literal["none", "zstd"] = Field(default="none", description="zstd: smaller files that are read more slowly.")
+    name: str | None = Field(default=None, description="What people will call the store.")
+    device: str = Field(default="cpu", description="cpu, cuda or cuda:0.")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; left out: as torch chooses.")
+    scheduler: Annotated[str, Field(pattern=r"^(local:[1-9]\d*|[a-z]+://.+)$")] | None = Field(
+        default=None, description="Address of a dask scheduler (tcp://...), or local:N for N processes here."
+    )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from layerscout.settings import Config
+from layerscout.settings import Config, Flag, Positional
 
 PENALTIES = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 WEIGHTS = (0.45, 0.45, 0.10)
@@ -17,50 +17,54 @@ RANKING_ONLY = frozenset({"layers", "top_k", "weights", "normalisation", "score"
 
 
 class ProbeConfig(Config):
-    """What to probe and how.
+    """What to probe and how. All stores must be of the same dataset and have the same rows; only ``store`` can have a twin."""
 
-    ``store``, ``others`` and ``twin`` are a store's id, path, name or URL; ``others`` are ranked together with the first one, and the
-    twin holds the first one's blocks in the untrained backbone. All must be of the same dataset and have the same rows.
-    ``groups`` episode groups are nested into ``folds`` folds; both are counts. ``penalties`` are ridge penalties divided
-    by the number of training rows, so that one grid fits any amount of data. ``targets`` are index columns of the store, or
-    ``return_to_go``, discounted by ``discount`` a step; None: state, return-to-go and expert action. ``confirmation`` is the
-    share of episodes that have no part in the ranking and then score its best layers. ``score`` says which of the two
-    scores orders; both are always computed. ``shifts`` is how many circularly shifted
-    copies of the reward make the null. ``weights`` belong to reward R², transition R² and effective rank. ``inner`` says
-    on which of the other folds a penalty is chosen: its partner in a ``pair``, or ``all`` of them in turn (a solver twice as slow).
-    ``precision`` is that of the products (sums are always float64). With ``float32``, a layer whose figures it would move by more
-    than 10⁻⁶ is measured again in float64, and the ranking says so. ``max_nonfinite`` is the share of a layer's rows that may hold
-    a NaN or an infinity. ``partials`` says whether the sums of single spans of rows are kept under ``root``: ``auto`` where they
-    take half of the rows' bytes at most. ``scheduler`` is a dask scheduler's address, or ``local`` for processes on this
-    machine; ``shard``, as ``i/n``, computes every n-th partial from the i-th (counted from 0) and stops.
-    ``threads`` None means one a core.
-    """
-
-    store: str
-    others: tuple[str, ...] = ()
-    twin: str | None = None
-    out: Path = Path("outputs/probe")
-    root: Path | None = None
-    folds: int = Field(default=5, ge=3, le=100)
-    groups: int = Field(default=20, ge=3, le=1000)
-    penalties: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(default=PENALTIES, min_length=1)
-    targets: tuple[str, ...] | None = None
-    discount: float = Field(default=1.0, ge=0, le=1)
-    confirmation: float = Field(default=0.2, ge=0, le=0.5)
-    shifts: int = Field(default=50, ge=0, le=1000)
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    top_k: int = Field(default=2, ge=1)
-    score: Literal["S", "S-skill"] = "S"
-    weights: tuple[float, float, float] = WEIGHTS
-    normalisation: Literal["clip", "affine"] = "clip"
-    inner: Literal["pair", "all"] = "pair"
-    layers: tuple[str, ...] | None = None
-    threads: int | None = Field(default=None, ge=1)
-    precision: Literal["float32", "float64"] = "float32"
-    max_nonfinite: float = Field(default=1e-3, ge=0, le=0.5)
-    partials: Literal["auto", "always", "never"] = "auto"
-    scheduler: str | None = Field(default=None, pattern=r"^(local|(tcp|tls|ucx|ws|wss)://.+)$")
-    shard: str | None = Field(default=None, pattern=r"^\d+/[1-9]\d*$")
+    store: Annotated[str, Positional("STORE")] = Field(description="A store's id, name, folder or URL.")
+    others: Annotated[tuple[str, ...], Positional("OTHER")] = Field(default=(), description="Stores that are ranked together with it.")
+    twin: str | None = Field(default=None, description="Store of the untrained backbone on the same data.")
+    out: Path = Field(default=Path("outputs/probe"), description="The folder that receives the results.")
+    root: Path | None = Field(default=None, description="Folder of all stores; left out: LAYERSCOUT_ROOT, or the user's cache.")
+    folds: int = Field(default=5, ge=3, le=100, description="Folds of whole episodes, for fitting and testing.")
+    groups: int = Field(default=20, ge=3, le=1000, description="Groups of episodes nested into the folds, for the intervals.")
+    penalties: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], Flag("--penalty")] = Field(
+        default=PENALTIES, min_length=1, description="Ridge penalties, divided by the number of training rows; rising."
+    )
+    targets: Annotated[tuple[str, ...] | None, Flag("--target")] = Field(
+        default=None, description="Index columns to probe, or return_to_go; left out: state, return_to_go and expert_action where they are."
+    )
+    discount: float = Field(default=1.0, ge=0, le=1, description="Of the return-to-go, a step.")
+    confirmation: float = Field(
+        default=0.2, ge=0, le=0.5, description="Share of the episodes kept apart to score the best layers; 0: none."
+    )
+    shifts: int = Field(default=50, ge=0, le=1000, description="Shifted copies of the reward that make the null.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Draws the shifts.")
+    top_k: int = Field(default=2, ge=1, description="Layers to hand to agents.")
+    score: Literal["S", "S-skill"] = Field(default="S", description="Which of the two scores orders; both are computed.")
+    weights: Annotated[tuple[float, float, float], Flag("--weight")] = Field(
+        default=WEIGHTS, description="Of reward R², transition R² and effective rank; their sum is 1."
+    )
+    normalisation: Literal["clip", "affine"] = Field(
+        default="clip", description="clip: R² cut to [0, 1]; affine: (R² + 1) / 2, cut likewise."
+    )
+    inner: Literal["pair", "all"] = Field(
+        default="pair",
+        description="Where a fold's penalty is chosen: on its partner in a pair of folds, or on all others in turn (slower).",
+    )
+    layers: Annotated[tuple[str, ...] | None, Flag("--layer")] = Field(default=None, description="Only these candidates; none: all.")
+    threads: int | None = Field(default=None, ge=1, description="Layers measured at once; left out: one a core.")
+    precision: Literal["float32", "float64"] = Field(default="float32", description="Of the products; sums are always float64.")
+    max_nonfinite: float = Field(default=1e-3, ge=0, le=0.5, description="Share of a layer's rows that may hold a NaN or an infinity.")
+    partials: Literal["auto", "always", "never"] = Field(
+        default="auto", description="Keep sums of spans of rows under the root; auto: where they take half of the rows' bytes at most."
+    )
+    scheduler: str | None = Field(
+        default=None,
+        pattern=r"^(local|(tcp|tls|ucx|ws|wss)://.+)$",
+        description="Address of a dask scheduler (tcp://...), or local for processes here.",
+    )
+    shard: str | None = Field(
+        default=None, pattern=r"^\d+/[1-9]\d*$", description="i/n: only every n-th piece of the pass from the i-th, counted from 0."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> ProbeConfig:

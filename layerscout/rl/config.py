@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from layerscout.rl.agents.configs import DQNConfig, IQLConfig, SACConfig
-from layerscout.settings import Config
+from layerscout.settings import Config, Flag, Positional
 
 
 class TrainConfig(Config):
@@ -19,10 +19,10 @@ class TrainConfig(Config):
     declared factor: each arm is trained once with each. Evaluation is by greedy episodes with the same seeds for all runs.
     """
 
-    environment: str = Field(description="The environment that the dataset came from.")
+    environment: Annotated[str, Positional("ENVIRONMENT")] = Field(description="The environment that the dataset came from.")
     selection: Path = Field(description="selection.json of layerscout probe.")
     out: Path = Field(default=Path("outputs/train"), description="Where the results go.")
-    root: Path | None = Field(default=None, description="Folder that holds the stores.")
+    root: Path | None = Field(default=None, description="Folder of all stores; left out: LAYERSCOUT_ROOT, or the user's cache.")
     mode: Literal["offline", "online", "in-loop"] = Field(
         default="offline", description="Learn from the store, while playing, or while playing with one frozen block between two adapters."
     )
@@ -33,7 +33,9 @@ class TrainConfig(Config):
     all_layers: bool = Field(
         default=False, description="Every layer of every store in the selection takes part, for the correlation of score and return."
     )
-    heads: tuple[Literal["linear", "mlp"], ...] = Field(default=("mlp",), min_length=1, description="Kinds of heads to compare.")
+    heads: Annotated[tuple[Literal["linear", "mlp"], ...], Flag("--head")] = Field(
+        default=("mlp",), min_length=1, description="Kinds of heads to compare."
+    )
     standardise: bool = Field(
         default=True, description="Bring each feature to mean 0 and standard deviation 1 over the dataset before the head sees it."
     )
@@ -68,4 +70,4 @@ class TrainConfig(Config):
     )
     videos: int = Field(default=0, ge=0, description="Films of the final policy, of so many seeds of every arm.")
     device: str = Field(default="cpu", description="cpu, cuda or cuda:0.")
-    threads: int | None = Field(default=None, ge=1, description="CPU threads; None is as many as this process may use.")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; left out: as many as this process may use.")

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer.main
-from typer.testing import CliRunner
+from calling import call as run
+from calling import refused
 
 from layerscout.cache.identity import SCHEMA
 from layerscout.cache.store import LayerSpec, Store
 from layerscout.cache.writing.writer import StoreWriter
-from layerscout.cli import app
-from layerscout.commands import store as cli_store
-from layerscout.commands import store_text
+from layerscout.cli import application
+from layerscout.commands.console import size
+from layerscout.commands.stores.text import short_length
 
 COMMANDS = ["ls", "info", "verify", "rm", "prune", "pin", "unpin", "name", "push", "pull"]
 ROWS = 12
@@ -28,7 +29,7 @@ SPECS = (LayerSpec("blocks.0", 3, "float16", "layer", 0, "blocks.0"), LayerSpec(
 
 
 def call(*words: object):
-    return CliRunner().invoke(app, ["store", *map(str, words)])
+    return run("store", *words)
 
 
 def told(*words: object) -> dict:
@@ -38,16 +39,6 @@ def told(*words: object) -> dict:
     assert result.stderr == ""
     (line,) = result.stdout.splitlines()
     return json.loads(line)
-
-
-def refused(result, code: int, message: str) -> str:
-    """Check that a command ended with one line of error and one of advice, and return the advice."""
-    assert result.exit_code == code, result.output
-    error, hint = result.stderr.splitlines()[-2:]
-    assert error.startswith("error: ")
-    assert message in error
-    assert hint.startswith("hint: ")
-    return hint
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -87,7 +78,7 @@ def stores(root) -> list[Store]:
 
 
 def test_the_commands_are_there_with_the_options_that_all_have():
-    found = typer.main.get_command(cli_store.app).commands
+    found = typer.main.get_command(application()).commands["store"].commands
     assert list(found) == COMMANDS
     for name, command in found.items():
         options = {option for parameter in command.params for option in parameter.opts}
@@ -100,9 +91,9 @@ def test_the_commands_are_there_with_the_options_that_all_have():
 def test_help_of_a_sub_command_imports_nothing_heavy():
     script = """
 import sys
-from layerscout.cli import app
+from layerscout.cli import main
 try:
-    app(["store", "prune", "--help"])
+    main(["store", "prune", "--help"])
 except SystemExit as end:
     assert end.code == 0
 loaded = [name for name in ("torch", "numpy", "zarr", "obstore", "dask", "h5py") if name in sys.modules]
@@ -127,7 +118,7 @@ def test_ls_shows_people_what_json_says(stores, root):
     for row, store, word in zip(rows, stores, ("best", "pinned", "damaged"), strict=True):
         assert row.startswith(store.id[:12])
         assert word in row
-    assert footer == f"3 stores, {store_text.size(facts['bytes'])}"
+    assert footer == f"3 stores, {size(facts['bytes'])}"
     assert f"layerscout store verify {stores[2].id}" in shown.stderr
     assert call("ls", root, "-q").stderr == ""
 
@@ -154,10 +145,10 @@ def test_ls_tells_of_what_lies_beside_the_stores(stores, root):
 
 def test_short_ids_in_a_listing_tell_stores_apart():
     ids = ["ls1-" + "0" * 31 + end for end in "ab"] + ["ls1-" + "f" * 32]
-    assert store_text.short_length(ids) == 36
-    assert store_text.short_length(ids[1:]) == 12
-    assert store_text.short_length(ids[:1]) == 12
-    assert store_text.short_length([]) == 12
+    assert short_length(ids) == 36
+    assert short_length(ids[1:]) == 12
+    assert short_length(ids[:1]) == 12
+    assert short_length([]) == 12
 
 
 def test_info_tells_everything(stores, root):

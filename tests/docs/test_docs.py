@@ -20,7 +20,7 @@ from pydantic_core import PydanticUndefined
 import layerscout
 from layerscout import registry
 from layerscout.cache import records, study_records
-from layerscout.cli import app
+from layerscout.cli import application
 from layerscout.extract.config import ExtractConfig
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.page.report import COLUMNS
@@ -28,6 +28,7 @@ from layerscout.report.study.tables import STUDY_COLUMNS
 from layerscout.report.tables import RETURNS_COLUMNS, SUMMARY_COLUMNS
 from layerscout.rl.agents.configs import DQNConfig, IQLConfig, SACConfig
 from layerscout.rl.config import TrainConfig
+from layerscout.settings import STAGES
 from layerscout.worlds.config import CollectConfig
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +111,7 @@ def test_an_experiment_runs_from_data_to_report_in_its_quick_form(script: Path, 
 def commands() -> dict[str, Any]:
     """Every command by its words: "probe", "store ls"."""
     found: dict[str, Any] = {}
-    for command, group in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    for command, group in typer.main.get_command(application()).commands.items():  # type: ignore[attr-defined]
         found |= {f"{command} {inner}": part for inner, part in group.commands.items()} if hasattr(group, "commands") else {command: group}
     return found
 
@@ -171,7 +172,7 @@ def shown(value: Any) -> str:
 def section(page: Path, title: str) -> str:
     """The part of a page under the heading that ends in ``title``."""
     parts = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)
-    return next(part for part in parts if part.partition("\n")[0].endswith(f"({title})"))
+    return next((part for part in parts if part.partition("\n")[0].endswith(f"({title})")), "")
 
 
 @pytest.mark.parametrize(
@@ -197,8 +198,9 @@ def test_the_page_of_commands_has_every_command_option_and_built_in_name() -> No
     for command, found in commands().items():
         part = next(part for part in re.split(r"^## ", text, flags=re.MULTILINE) if part.startswith(f"layerscout {command}\n"))
         common = text.partition("## ")[0]
-        for option in (parameter.opts[0] for parameter in found.params if parameter.opts[0].startswith("--")):
-            assert f"`{option}" in part + common, f"layerscout {command} {option}"
+        settings = section(DOCS / "reference" / "settings.md", f"{command.capitalize()}Config") if command in STAGES else ""
+        for option, setting in ((parameter.opts[0], parameter.name) for parameter in found.params if parameter.opts[0].startswith("--")):
+            assert f"`{option}" in part + common or f"| `{setting}` |" in settings, f"layerscout {command} {option}"
     for kind in registry.REGISTRY.values():
         assert all(f"`{built_in}`" in text for built_in in kind)
 

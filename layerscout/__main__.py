@@ -1,0 +1,5 @@
+"""``python -m layerscout`` is ``layerscout``."""
+
+from layerscout.cli import main
+
+main()

@@ -1,0 +1,28 @@
+"""Settings in, a file of episodes out: the ``collect`` command."""
+
+from __future__ import annotations
+
+from layerscout.commands.console import Call
+from layerscout.commands.words import command
+from layerscout.errors import shell
+from layerscout.worlds.config import CollectConfig
+
+
+@command("layerscout collect layerscout/Intercept-v0 --steps 30000 --policy random:4", dry_run=True)
+def collect(config: CollectConfig, call: Call) -> None:
+    """Play with an exploratory policy and keep the episodes.
+
+    Options of the environment are a table: --set options.observation=planes.
+    """
+    from layerscout.worlds import collect as stage
+
+    planned = stage.plan(config)
+    if call.dry_run:
+        call.emit(planned.describe())
+        return
+    path = stage.run(planned, call.reporter())
+    from layerscout.cache.dataset.trajectories import Trajectories
+
+    with Trajectories(path) as data:
+        facts = {"data": str(path), "episodes": len(data.lengths), "steps": int(data.lengths.sum()), "bytes": path.stat().st_size}
+    call.emit(facts | {"next": shell("extract", "tiny", path)})

@@ -1,0 +1,33 @@
+"""Settings in, a store of every layer's activations out: the ``extract`` command."""
+
+from __future__ import annotations
+
+from layerscout.commands.console import Call
+from layerscout.commands.words import command
+from layerscout.errors import shell
+from layerscout.extract.config import ExtractConfig
+
+
+@command("layerscout extract tiny outputs/data.h5", dry_run=True)
+def extract(config: ExtractConfig, call: Call) -> None:
+    """Run a frozen video model over a dataset, store every layer.
+
+    The model runs once. The same command continues after a kill, and finds a store that is there already.
+    """
+    from layerscout.extract import run as stage
+
+    planned = stage.plan(config)
+    if call.dry_run:
+        call.emit(planned.describe())
+        return
+    store = stage.run(planned, call.reporter())
+    facts = {
+        "store": store.id,
+        "name": config.name,
+        "path": str(store.path),
+        "rows": store.rows,
+        "layers": list(store.specs),
+        "bytes": planned.bytes,
+    }
+    root = () if config.root is None else ("--root", config.root)
+    call.emit(facts | {"next": shell("probe", config.name or store.id, *root)})

@@ -1,0 +1,37 @@
+"""Folders of results in, pages out: the ``report`` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from layerscout.commands.console import Call
+from layerscout.commands.words import USER_PATH, command
+from layerscout.paths import expand
+
+Folders = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="FOLDER", parser=expand, help="Results of probe and train (default: outputs); several are tasks of a study."),
+]
+Out = Annotated[Path | None, typer.Option("--out", **USER_PATH, help="Where a study goes (several folders: outputs/study).")]
+
+
+@command("layerscout report outputs")
+def report(call: Call, folder: Folders = None, out: Out = None) -> None:
+    """Write the pages of a run, or a study of several tasks.
+
+    Of one folder: report.html, which needs nothing else, and paper.md. Of several: does the score foretell the return?
+    """
+    folders = folder or [Path("outputs")]
+    if out is not None or len(folders) > 1:
+        from layerscout.report.study.page import write_study
+
+        page = write_study(folders, out or Path("outputs/study"))
+        call.emit({"page": str(page), **{name: str(page.with_name(f"study.{name}")) for name in ("json", "csv", "md")}})
+        return
+    from layerscout.report.report import write_report
+
+    page = write_report(folders[0])
+    call.emit({"page": str(page), "paper": str(page.with_name("paper.md"))})

@@ -1,0 +1,89 @@
+"""Stores in, what is known about them out: ``store ls``, ``info`` and ``verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from layerscout.commands.console import Call
+from layerscout.commands.stores.roots import OneStore, existing_root
+from layerscout.commands.words import Root, command
+from layerscout.errors import DataError, UsageError, shell
+
+
+@command("layerscout store ls --sort size:desc")
+def ls(
+    call: Call,
+    where: Annotated[str | None, typer.Argument(metavar="ROOT", help="Folder of all stores, or a URL.")] = None,
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", metavar="CONDITION", help="size>1GB, backbone=tiny, age>30d, ... (repeat).")
+    ] = None,
+    sort: Annotated[str, typer.Option(metavar="KEY", help="KEY, KEY:asc or KEY:desc.")] = "created:desc",
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Show so many stores at most.")] = None,
+    root: Root = None,
+) -> None:
+    """List stores: what they hold, how large they are, what keeps them."""
+    from layerscout.cache.catalog.entries import entries, remote_entries
+    from layerscout.cache.catalog.prune import beside
+    from layerscout.cache.catalog.query import select
+    from layerscout.commands.stores import text
+
+    if where and root:
+        raise UsageError(f"two folders: '{where}' and --root {root}", hint="give one of them")
+    remote = where is not None and "://" in where
+    folder = None if remote else existing_root(Path(where) if where else root)
+    found = select(remote_entries(str(where)) if folder is None else entries(folder), filters or (), sort)
+    shown = found[:limit]
+    facts: dict[str, Any] = {"root": str(folder or where), "stores": [entry.describe() for entry in shown], "count": len(found)}
+    facts |= {"bytes": sum(entry.bytes for entry in found)} | (beside(folder) if folder else {})
+    call.emit(facts, text.listing(found, shown))
+    if not call.as_json:
+        for line in text.hints(facts):
+            call.reporter().say(line)
+
+
+@command("layerscout store info STORE")
+def info(call: Call, store: OneStore, root: Root = None) -> None:
+    """Show everything known about a store.
+
+    Layers, identity, provenance, names and pin; no data is read.
+    """
+    from layerscout.cache.catalog.details import details
+    from layerscout.cache.catalog.entries import find
+    from layerscout.commands.stores import text
+
+    folder = existing_root(root, needed=not Path(store).is_dir())
+    facts = details(folder, find(folder, store))
+    call.emit(facts, text.information(facts))
+
+
+@command("layerscout store verify --all")
+def verify(
+    call: Call,
+    stores: Annotated[list[str] | None, typer.Argument(metavar="STORE", help="Ids, names or folders.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every store.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Also sha256 (slower); else size and crc32c of every file.")] = False,
+    root: Root = None,
+) -> None:
+    """Read every file of a store and compare it with the manifest.
+
+    Exit code 4 when anything is missing, damaged, of another size, or in no manifest.
+    """
+    from layerscout.cache.catalog.entries import find
+    from layerscout.cache.catalog.verification import verify as check
+    from layerscout.cache.root import STORES, store_folders
+    from layerscout.commands.stores import text
+
+    if every == bool(stores):
+        raise UsageError("which stores?", hint="layerscout store verify STORE, or layerscout store verify --all")
+    folder = existing_root(root, needed=every or not all(Path(word).is_dir() for word in stores or ()))
+    paths = list(store_folders(folder / STORES)) if every else [find(folder, word) for word in stores or ()]
+    checked = [check(path, full, call.reporter()) for path in paths]
+    damaged = [one for one in checked if one.problems]
+    call.emit({"stores": [one.describe() for one in checked], "damaged": len(damaged)}, text.problems(checked))
+    if damaged:
+        count = sum(len(one.problems) for one in damaged)
+        hint = f"{shell('store', 'rm', damaged[0].store_id)}, then extract it or pull it again"
+        raise DataError(f"{count} problem(s) in {len(damaged)} of {len(checked)} store(s)", hint=hint)

@@ -1,0 +1,59 @@
+"""A store and a place in, the store there or here out: ``store push`` and ``pull``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from layerscout.commands.console import Call
+from layerscout.commands.stores.roots import OneStore, existing_root
+from layerscout.commands.words import Root, command
+from layerscout.errors import DataError, shell
+
+Workers = Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Files on their way at once.")]
+
+
+@command("layerscout store push STORE s3://bucket/layerscout", dry_run=True)
+def push(
+    call: Call,
+    store: OneStore,
+    url: Annotated[str, typer.Argument(metavar="URL", help="s3://bucket/prefix, gs://..., az://... or a folder.")],
+    workers: Workers = 8,
+    root: Root = None,
+) -> None:
+    """Publish a store for others; the same command continues."""
+    from layerscout.cache.catalog.entries import find
+    from layerscout.cache.remote import transfer as remote
+    from layerscout.cache.store import Store
+
+    opened = Store.open(find(existing_root(root, needed=not Path(store).is_dir()), store))
+    done = remote.plan_push(opened, url, workers) if call.dry_run else remote.push(opened, url, call.reporter(), workers)
+    call.emit(done.describe())
+    if done.outcome == "another":
+        message = f"{done.target} holds the same store as somebody else computed it first; this one was not published"
+        raise DataError(
+            message, hint=f"{shell('store', 'pull', done.target)} brings that one, after: {shell('store', 'rm', done.store_id)}"
+        )
+
+
+@command("layerscout store pull s3://bucket/layerscout/STORE --layer blocks.3", dry_run=True)
+def pull(
+    call: Call,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where it was pushed to; ends in the store's id when there are several.")],
+    layer: Annotated[list[str] | None, typer.Option("--layer", metavar="NAME", help="Only these layers (repeat).")] = None,
+    workers: Workers = 8,
+    root: Root = None,
+) -> None:
+    """Bring a published store here; the same command continues."""
+    from layerscout.cache.remote import transfer as remote
+
+    planned = remote.plan_pull(url, root, layer or None)
+    if call.dry_run:
+        call.emit(planned.describe())
+        return
+    store = remote.pull(url, root, layer or None, call.reporter(), workers)
+    facts = {"store": store.id, "path": str(store.path), "layers": layer or list(store.specs), "bytes": planned.bytes}
+    facts |= {"present_bytes": planned.present_bytes, "present_objects": planned.present_objects, "objects": planned.objects}
+    call.emit(facts | {"next": shell("probe", store.id, *(() if root is None else ("--root", root)))})

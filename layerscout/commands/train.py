@@ -1,0 +1,24 @@
+"""Settings in, agents' returns out: the ``train`` command."""
+
+from __future__ import annotations
+
+from layerscout.commands.console import Call, table
+from layerscout.commands.words import command
+from layerscout.rl.config import TrainConfig
+
+
+@command("layerscout train layerscout/Intercept-v0 --selection outputs/probe/selection.json --seeds 10", dry_run=True)
+def train(config: TrainConfig, call: Call) -> None:
+    """Train agents on selected layers and controls, under one budget.
+
+    The settings of the learners are tables: --set dqn.lr=0.001, --set sac.batch=64, --set iql.expectile=0.9.
+    """
+    from layerscout.report import tables
+    from layerscout.rl import run as stage
+
+    planned = stage.plan(config)
+    if call.dry_run:
+        call.emit(planned.describe())
+        return
+    record = stage.run(planned, call.reporter(events=config.out / "events.jsonl"))
+    call.emit(record.model_dump(), table(tables.PAPER_COLUMNS, tables.summary_cells(record)))

@@ -1,0 +1,24 @@
+"""A path as somebody wrote it in, the path that is meant out: ``~`` is the home folder wherever a path comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from layerscout.errors import UsageError
+
+
+def expand(path: Path | str) -> Path:
+    """Return a path with a leading ``~`` or ``~user`` replaced by that home folder.
+
+    Flags, settings files, ``--set`` and environment variables all go through here, because a shell expands ``~`` only where
+    it stands at the beginning of a word.
+
+    Raises
+    ------
+    UsageError
+        There is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # neither HOME nor an entry in the list of users
+        raise UsageError(f"{path}: there is no such home folder", hint="write the whole path instead of ~") from None
