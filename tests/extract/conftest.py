@@ -1,10 +1,11 @@
-"""Tiny CogVideoX checkpoints as diffusers itself saves them."""
+"""Tiny CogVideoX checkpoints as diffusers itself saves them; a hub of our own to get checkpoints from; no network at all."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
 
+import hub_by_hand
 import pytest
 
 TRANSFORMER = {
@@ -48,3 +49,28 @@ def checkpoints(tmp_path_factory):
         two=save_checkpoint(folder / "two"),
         five=save_checkpoint(folder / "five", "60KB", use_rotary_positional_embeddings=True),
     )
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub of our own, and an empty cache of the hub's library; ``hub.cache`` is its folder."""
+    from huggingface_hub import constants
+
+    with hub_by_hand.serve() as running:
+        running.cache = tmp_path / "hub-cache"
+        monkeypatch.setattr(constants, "ENDPOINT", running.url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(running.cache))
+        yield running
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Every connection fails, as it does without a network."""
+    import socket
+
+    def refused(*arguments, **named):
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(socket, "create_connection", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)

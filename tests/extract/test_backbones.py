@@ -18,15 +18,15 @@ from layerscout import registry
 from layerscout.errors import UsageError
 from layerscout.extract.backbones import synthetic, tiny
 from layerscout.extract.backbones.base import Backbone
-from layerscout.extract.backbones.denoisers import family as denoiser_family
-from layerscout.extract.backbones.encoders import encoders
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.loaded import fixed_noise
 from layerscout.extract.backbones.networks import cogvideox
+from layerscout.extract.backbones.networks import encoder as encoder_network
 from layerscout.extract.backbones.networks import synthetic as synthetic_network
 from layerscout.extract.backbones.networks import tiny as tiny_network
 from layerscout.extract.backbones.networks import transnet as transnet_network
-from layerscout.extract.checkpoints import transformers_folder as transformers_checkpoint
+from layerscout.extract.checkpoints import tensor_values
+from layerscout.extract.checkpoints.checkpoint_weights import CheckpointWeights
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.pooling import parse, width
 
@@ -97,9 +97,9 @@ def test_it_describes_itself_without_weights(family, monkeypatch):
         (tiny_network, "new_model"),
         (synthetic_network, "new_modules"),
         (cogvideox, "load_model"),
-        (denoiser_family, "weights_digest"),
-        (transformers_checkpoint, "load"),
-        (encoders, "weights_digest"),
+        (CheckpointWeights, "digest"),
+        (encoder_network, "load"),
+        (tensor_values, "read_tensor"),
         (transnet_network, "transnet_weights"),
     ]:
         monkeypatch.setattr(target, name, poisoned)

@@ -11,6 +11,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import hub_by_hand
 import passport_families as families
 import pytest
 import torch
@@ -19,7 +20,7 @@ from layerscout.cache.remote.bucket import ObjectPlace
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.checkpoints import byte_ranges, checkpoint_source
 from layerscout.extract.checkpoints.block_file import plan_block, read_block
-from layerscout.extract.checkpoints.checkpoint_source import HubSource, open_source
+from layerscout.extract.checkpoints.checkpoint_source import open_source
 from layerscout.extract.checkpoints.skeleton import skeleton
 
 SAVED = [name for name, family in families.FAMILIES.items() if family.save]
@@ -204,37 +205,25 @@ def test_a_secret_goes_to_its_own_server_alone(wan, serve):
     assert {secret for _, _, secret in back.asked} == {None}
 
 
-def test_a_hub_id_is_read_at_one_commit(wan, serve, tmp_path, monkeypatch):
-    from huggingface_hub import constants
-
-    folder = tmp_path / "org" / "wan" / "resolve"
-    folder.mkdir(parents=True)
-    shutil.copytree(wan.folder, folder / "c0ffee")
-    server = serve(tmp_path)
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    source = open_source("org/wan", "transformer/config.json")
-    assert isinstance(source, HubSource)
+def test_a_hub_id_is_read_at_one_commit_and_nothing_is_downloaded(wan, hub):
+    hub.add("org/wan", wan.folder)
     read = read_block("org/wan", "blocks.1", "transformer")
     same_weights(read.block, wan.loaded.module.get_submodule("blocks.1"))
-    asked = {path for method, path, _ in server.asked if method == "GET"}
-    assert {path for path in asked if path.startswith("/org/") and "/resolve/c0ffee/" not in path} == set()
+    commit = hub_by_hand.commit_of(wan.folder)
+    assert {path for path in hub.bodies() if f"/resolve/{commit}/" not in path} == set()
+    assert hub.sent < read.bytes_read + 20_000
+    assert not hub.cache.exists()
 
 
-def test_files_of_the_hub_that_are_here_already_are_not_asked_for(wan, serve, tmp_path, monkeypatch):
-    from huggingface_hub import constants, file_download
-
-    cache = tmp_path / "cache" / "models--org--wan"
+def test_files_of_the_hub_that_are_here_already_are_not_asked_for(wan, hub):
+    hub.add("org/wan", wan.folder)
+    commit = hub_by_hand.commit_of(wan.folder)
+    cache = hub.cache / "models--org--wan"
     (cache / "refs").mkdir(parents=True)
-    (cache / "refs" / "main").write_text("c0ffee")
-    shutil.copytree(wan.folder, cache / "snapshots" / "c0ffee")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(file_download, "HF_HUB_CACHE", str(tmp_path / "cache"), raising=False)
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    held = HubSource("org/wan", "transformer/config.json")
-    assert held.size("transformer/config.json") == (wan.folder / "transformer" / "config.json").stat().st_size
-    assert held.read("transformer/config.json", 0, 5) == (wan.folder / "transformer" / "config.json").read_bytes()[:5]
+    (cache / "refs" / "main").write_text(commit)
+    shutil.copytree(wan.folder, cache / "snapshots" / commit)
+    same_weights(read_block("org/wan", "blocks.1", "transformer").block, wan.loaded.module.get_submodule("blocks.1"))
+    assert hub.bodies() == []
 
 
 def test_a_bucket_is_read_by_ranges(wan, monkeypatch):
@@ -249,7 +238,7 @@ def test_a_bucket_is_read_by_ranges(wan, monkeypatch):
     same_weights(read.block, wan.loaded.module.get_submodule("blocks.1"))
     assert read.bytes_read == read_block(wan.folder, "blocks.1", "transformer").bytes_read
     obstore.delete(held, read.files[0])
-    with pytest.raises(DataError, match="is missing"):
+    with pytest.raises(DataError, match="misses diffusion_pytorch_model"):
         read_block("s3://bucket/wan", "blocks.1", "transformer")
 
 
@@ -351,7 +340,7 @@ def test_missing_shards_and_weights_are_named(copied):
     file, name = shard(copied)
     content = file.read_bytes()
     file.unlink()
-    with pytest.raises(DataError, match=f"{re.escape(file.name)} is missing"):
+    with pytest.raises(DataError, match=f"misses {re.escape(file.name)}"):
         read_block(copied.parent, "blocks.1", "transformer")
     file.write_bytes(content)
     index = copied / f"{byte_name()}.index.json"
@@ -361,7 +350,7 @@ def test_missing_shards_and_weights_are_named(copied):
     with pytest.raises(DataError, match=f"lacks {re.escape(name)}, which the index lists there"):
         read_block(copied.parent, "blocks.1", "transformer")
     index.write_text(json.dumps({"weight_map": {key: held for key, held in listed["weight_map"].items() if key != name}}))
-    with pytest.raises(DataError, match=rf"lacks 1 weights of blocks\.1, first {re.escape(name)}"):
+    with pytest.raises(DataError, match=rf"holds {re.escape(name)}, which the index does not list"):
         read_block(copied.parent, "blocks.1", "transformer")
 
 
@@ -387,7 +376,7 @@ def test_pickled_weights_are_refused(copied):
 def test_weights_that_are_not_those_of_the_configuration_are_refused(copied):
     config = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps(config | {"ffn_dim": 16}))
-    with pytest.raises(DataError, match=r"of shape .* its configuration says"):
+    with pytest.raises(DataError, match=r"another shape than the configuration says: blocks\.1.*ffn"):
         read_block(copied.parent, "blocks.1", "transformer")
     (copied / "config.json").write_text(json.dumps(config | {"_class_name": "Nothing"}))
     with pytest.raises(DataError, match="of no model that can be built"):

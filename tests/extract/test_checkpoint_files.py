@@ -17,7 +17,9 @@ from torch import nn
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.networks.text import load_text
-from layerscout.extract.checkpoints.folder import WEIGHTS, fetch, weight_files, weights_digest
+from layerscout.extract.checkpoints.byte_ranges import FolderSource
+from layerscout.extract.checkpoints.checkpoint import CheckpointFolder, open_checkpoint
+from layerscout.extract.checkpoints.checkpoint_weights import CheckpointWeights
 from layerscout.extract.checkpoints.loading import load_model
 from layerscout.extract.checkpoints.without_memory import without_memory
 
@@ -48,6 +50,14 @@ def transformer(folder, dtype=torch.float32):
     from diffusers import WanTransformer3DModel
 
     return load_model(WanTransformer3DModel, folder / "transformer", dtype)
+
+
+INDEX = "diffusion_pytorch_model.safetensors.index.json"
+
+
+def weight_files(folder):
+    """The files that are loaded."""
+    return [folder / name for name in CheckpointFolder(FolderSource(folder)).weights().files]
 
 
 # --- loading
@@ -133,9 +143,9 @@ def test_a_model_in_memory_does_not_change_with_its_file(broken):
 
 
 def test_a_pickled_shard_is_refused(broken):
-    index = broken / "transformer" / f"{WEIGHTS}.index.json"
+    index = broken / "transformer" / INDEX
     index.write_text(index.read_text().replace(".safetensors", ".bin"))
-    with pytest.raises(DataError, match="is not safetensors"):
+    with pytest.raises(DataError, match="is not the name of a safetensors file"):
         weight_files(broken / "transformer")
 
 
@@ -146,7 +156,7 @@ def test_a_missing_shard_is_named(broken):
         find_backbone(f"wan:{broken}", SMALL).load(laws.CPU)
 
 
-def test_a_digest_is_remembered_until_a_file_changes(broken):
+def test_a_digest_is_of_the_files_that_are_there(broken):
     backbone = find_backbone(f"wan:{broken}", SMALL)
     before = backbone.weights_digest()
     assert backbone.weights_digest() == before
@@ -154,12 +164,12 @@ def test_a_digest_is_remembered_until_a_file_changes(broken):
     weights = load_file(file)
     name = next(iter(weights))
     save_file(weights | {name: weights[name] + 1}, file, metadata={"format": "pt"})
-    assert backbone.weights_digest() != before
+    assert find_backbone(f"wan:{broken}", SMALL).weights_digest() != before
 
 
 def test_both_libraries_names_are_known(wan):
     assert [file.name for file in weight_files(wan / "text_encoder")] == ["model.safetensors"]
-    assert weights_digest([wan / "text_encoder"]).startswith("sha256:")
+    assert CheckpointWeights(open_checkpoint(str(wan)), ("text_encoder",)).known_digest().startswith("sha256:")
 
 
 def test_an_encoder_that_lacks_weights_is_refused(broken):
@@ -169,14 +179,6 @@ def test_an_encoder_that_lacks_weights_is_refused(broken):
     save_file(weights, file, metadata={"format": "pt"})
     with pytest.raises(DataError, match=r"lacks 1 weights .*block\.1\.layer\.0\.SelfAttention\.q\.weight"):
         load_text("empty", broken, 4, tiny.TEXT_WIDTH)
-
-
-def test_a_hub_id_is_asked_for_files_and_folders(monkeypatch, wan):
-    asked = []
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda source, **how: asked.append(how["allow_patterns"]) or str(wan))
-    fetch("someone/something", ("model_index.json", "transformer"), weights=False)
-    fetch("someone/something", ("model_index.json", "transformer"), weights=True)
-    assert asked == [["model_index.json", "transformer/*.json"], ["model_index.json", "transformer/*"]]
 
 
 # --- text

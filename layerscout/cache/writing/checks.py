@@ -95,10 +95,12 @@ def check_fit(identity: identities.Identity, layout: StoreLayout) -> None:
             raise DataError(message, hint="use one dtype in both")
 
 
-def check_space(root: Path, needed: int) -> None:
-    """Raise BudgetError unless ``needed`` bytes are free on the disk where ``root`` is or will be."""
+def check_space(
+    root: Path, needed: int, what: str = "the store", hint: str = "choose another --root, fewer layers, or free some space"
+) -> None:
+    """Raise BudgetError unless ``needed`` bytes for ``what`` are free on the disk where ``root`` is or will be."""
     existing = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
-        message = f"the store needs {needed / 1e9:,.3f} GB under {root}, only {free / 1e9:,.3f} GB are free; nothing was written"
-        raise BudgetError(message, hint="choose another --root, fewer layers, or free some space")
+        message = f"{what} needs {needed / 1e9:,.3f} GB under {root}, only {free / 1e9:,.3f} GB are free; nothing was written"
+        raise BudgetError(message, hint=hint)

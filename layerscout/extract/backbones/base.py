@@ -14,6 +14,7 @@ from layerscout.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from layerscout.extract.backbones.loaded import LoadedBackbone
+    from layerscout.extract.checkpoints.checkpoint_weights import CheckpointWeights
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class Backbone:
     the model with weights, computing in ``dtype`` except where the family keeps modules in float32. ``class_token`` says
     whether the layers carry one beside the video tokens. ``latent_shape`` is the shape of one clip's latents, for models
     that can start from them (``LatentBackbone``). ``seen`` names, for every time slot that holds the clip, the newest
-    environment step in it, relative to the row's step: needed to align rewards with slots.
+    environment step in it, relative to the row's step: needed to align rewards with slots. ``weights`` is what the model takes from
+    a checkpoint, None where its weights lie in none.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Backbone:
     class_token: bool = False
     latent_shape: tuple[int, ...] | None = None
     seen: tuple[int, ...] | None = None
+    weights: CheckpointWeights | None = field(default=None, repr=False)
 
     def grid_of(self, layer: LayerInfo) -> TokenGrid:
         """Return the token grid of one layer's output."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layerscout.errors import DataError
+from layerscout.extract.checkpoints.checkpoint import CheckpointFolder, as_checkpoint
 from layerscout.extract.checkpoints.folder import AGAIN, read_config
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class PixelScaling:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
-def read_scaling(folder: Path, mean: Sequence[float], std: Sequence[float]) -> PixelScaling:
+def read_scaling(folder: CheckpointFolder | Path, mean: Sequence[float], std: Sequence[float]) -> PixelScaling:
     """Return what the checkpoint's preprocessor does to pixel values; ``mean`` and ``std`` are the family's, where it has none.
 
     Its resizing and cropping are not followed: a clip's frames are brought to the model's size as a whole.
@@ -47,12 +48,13 @@ def read_scaling(folder: Path, mean: Sequence[float], std: Sequence[float]) -> P
     DataError
         The preprocessor's mean or std is not one number a channel.
     """
-    file = next((name for name in FILES if (folder / name).is_file()), None)
+    folder = as_checkpoint(folder)
+    file = next((name for name in FILES if folder.document(name) is not None), None)
     told = read_config(folder, name=file) if file else {}
     normalise = told.get("do_normalize", True)
     mean, std = (told.get(key) or default for key, default in (("image_mean", mean), ("image_std", std)))
     if len(mean) != 3 or len(std) != 3 or not all(std):
-        raise DataError(f"{folder / str(file)} has image_mean {mean} and image_std {std}, expected 3 numbers each", hint=AGAIN)
+        raise DataError(f"{folder}/{file} has image_mean {mean} and image_std {std}, expected 3 numbers each", hint=AGAIN)
     return PixelScaling(
         factor=float(told.get("rescale_factor") or 1 / 255) if told.get("do_rescale", True) else 1.0,
         offset=1.0 if told.get("offset") else 0.0,

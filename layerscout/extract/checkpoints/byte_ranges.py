@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import http.client
+import os
 import re
 import time
 import urllib.error
@@ -21,7 +24,24 @@ TIMEOUT = 60.0  # seconds without a byte
 CONNECTION = "check the address and the connection, then run the same command again"
 
 
-class Source(Protocol):
+@dataclass(frozen=True)
+class FileState:
+    """What tells a file from another that takes its place or its content: no program can set the time of its last change."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+    @staticmethod
+    def of(descriptor: int) -> FileState:
+        """Look at an open file."""
+        state = os.fstat(descriptor)
+        return FileState(state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+class ByteSource(Protocol):
     """Where a checkpoint's files lie; ``path`` is relative to it, with "/" between folders."""
 
     @property
@@ -31,15 +51,22 @@ class Source(Protocol):
     def size(self, path: str) -> int | None:
         """Return the bytes of a file, None when there is no such file."""
 
+    def names(self, folder: str) -> list[str] | None:
+        """Return the names of the files in a folder ("" for the place itself), None where a place cannot tell."""
+
     def read(self, path: str, start: int, stop: int) -> bytes:
         """Return the bytes ``[start, stop)`` of a file; DataError when they cannot all be had."""
+
+    def read_into(self, path: str, start: int, target: memoryview) -> None:
+        """Fill ``target`` with the bytes of a file from ``start`` on; DataError when they cannot all be had."""
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """A folder of this machine."""
+    """A folder of this machine. A file that was hashed must still be the same file when it is read (see `digest`)."""
 
     folder: Path
+    hashed: dict[str, FileState] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def address(self) -> str:
@@ -49,13 +76,48 @@ class FolderSource:
         file = self.folder / path
         return file.stat().st_size if file.is_file() else None
 
+    def names(self, folder: str) -> list[str] | None:
+        place = self.folder / folder
+        return sorted(item.name for item in place.iterdir() if item.is_file()) if place.is_dir() else []
+
+    def broken_links(self, folder: str) -> list[str]:
+        """Return the names of links that lead nowhere."""
+        place = self.folder / folder
+        return sorted(item.name for item in place.iterdir() if item.is_symlink() and not item.exists()) if place.is_dir() else []
+
     def read(self, path: str, start: int, stop: int) -> bytes:
+        data = bytearray(stop - start)
+        self.read_into(path, start, memoryview(data))
+        return bytes(data)
+
+    def read_into(self, path: str, start: int, target: memoryview) -> None:
         with (self.folder / path).open("rb", buffering=0) as file:
             file.seek(start)
-            pieces = bytearray()
-            while len(pieces) < stop - start and (piece := file.read(stop - start - len(pieces))):
-                pieces += piece
-        return checked(bytes(pieces), f"{self.folder}/{path}", start, stop)
+            done = 0
+            while done < len(target) and (count := file.readinto(target[done:])):
+                done += count
+            self._check(path, file.fileno())
+        if done < len(target):
+            raise _short(f"{self.folder}/{path}", start, start + len(target))
+
+    def digest(self, path: str) -> bytes:
+        """Return the sha256 of a whole file, and remember which file it was of: from now on no other is read in its place.
+
+        Raises
+        ------
+        DataError
+            The file was changed while it was read, or since it was hashed before.
+        """
+        with (self.folder / path).open("rb", buffering=0) as file:
+            state = FileState.of(file.fileno())
+            found = _digest(self.folder / path, state)
+            self.hashed.setdefault(path, state)
+            self._check(path, file.fileno())
+        return found
+
+    def _check(self, path: str, descriptor: int) -> None:
+        if path in self.hashed and FileState.of(descriptor) != self.hashed[path]:
+            raise DataError(f"{self.folder}/{path} was changed since its digest was taken", hint="run the same command again")
 
 
 @dataclass(frozen=True)
@@ -77,6 +139,13 @@ class BucketSource:
         except FileNotFoundError:
             return None
 
+    def names(self, folder: str) -> list[str] | None:
+        import obstore
+
+        with explained(self.place.url):
+            listed = obstore.list_with_delimiter(self.place.handle, folder or None)["objects"]
+        return sorted(str(item["path"]).rpartition("/")[2] for item in listed)
+
     def read(self, path: str, start: int, stop: int) -> bytes:
         import obstore
 
@@ -85,6 +154,9 @@ class BucketSource:
         with explained(self.place.url):
             data = bytes(obstore.get_range(self.place.handle, path, start=start, end=stop))
         return checked(data, f"{self.address}/{path}", start, stop)
+
+    def read_into(self, path: str, start: int, target: memoryview) -> None:
+        target[:] = self.read(path, start, start + len(target))
 
 
 @dataclass(frozen=True)
@@ -100,6 +172,9 @@ class WebSource:
             return None
         return int(answer[0].rpartition("/")[2])
 
+    def names(self, folder: str) -> list[str] | None:
+        return None
+
     def read(self, path: str, start: int, stop: int) -> bytes:
         if start == stop:
             return b""
@@ -107,6 +182,9 @@ class WebSource:
         if answer is None:
             raise DataError(f"{self.address}/{path} is missing", hint=CONNECTION)
         return checked(answer[1], f"{self.address}/{path}", start, stop)
+
+    def read_into(self, path: str, start: int, target: memoryview) -> None:
+        target[:] = self.read(path, start, start + len(target))
 
     def _ask(self, path: str, start: int, stop: int) -> tuple[str, bytes] | None:
         """Return the range that the server states and its bytes, None when there is no such file; tries again what may pass."""
@@ -140,7 +218,7 @@ class WebSource:
         return stated, data
 
 
-def document(source: Source, path: str) -> bytes | None:
+def document(source: ByteSource, path: str) -> bytes | None:
     """Return a whole small file, None when there is no such file.
 
     Raises
@@ -159,5 +237,18 @@ def document(source: Source, path: str) -> bytes | None:
 def checked(data: bytes, where: str, start: int, stop: int) -> bytes:
     """Return the bytes, if they are as many as were asked for."""
     if len(data) != stop - start:
-        raise DataError(f"{where} ends early: bytes {start:,} to {stop:,} are not all there", hint="download the checkpoint again")
+        raise _short(where, start, stop)
     return data
+
+
+def _short(where: str, start: int, stop: int) -> DataError:
+    return DataError(f"{where} ends early: bytes {start:,} to {stop:,} are not all there", hint="download the checkpoint again")
+
+
+@functools.lru_cache(maxsize=1024)  # a plan, its run and an agent ask for the same tens of gigabytes
+def _digest(file: Path, state: FileState) -> bytes:
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").digest()
+        if FileState.of(stream.fileno()) != state:
+            raise DataError(f"{file} was changed while it was read", hint="run the same command again")
+    return found

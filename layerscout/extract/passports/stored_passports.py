@@ -120,7 +120,7 @@ def block_plan(store: Store, passport: Passport) -> BlockPlan | None:
     expert = store.identity["backbone"].get("expert")
     for part in PARTS if expert is None else (str(expert),):
         config = f"{part}/config.json" if part else "config.json"
-        if open_source(source, probe=config).size(config) is not None:
+        if open_source(source).size(config) is not None:
             return plan_block(source, passport.layer.module, part, passport.model_config)
     return None
 
@@ -180,5 +180,5 @@ def describe(store: Store, passport: Passport, weights: bool = True) -> dict[str
         planned = block_plan(store, passport)
     except LayerscoutError:  # to be told when the block is wanted
         planned = None
-    read = (None, None, None) if planned is None else (planned.bytes_read, planned.bytes_total, sorted(planned.headers))
+    read = (None, None, None) if planned is None else (planned.bytes_read, planned.bytes_total, sorted(planned.by_file))
     return facts | dict(zip(("read_bytes", "checkpoint_bytes", "files"), read, strict=True))

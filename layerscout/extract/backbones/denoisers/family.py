@@ -16,7 +16,9 @@ from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
 from layerscout.extract.backbones.denoisers import prompts
 from layerscout.extract.backbones.denoisers.options import DenoiserOptions, Reading, Training, checked_reading, newest_steps
-from layerscout.extract.checkpoints.folder import config_digest, fetch, read_config, weights_digest
+from layerscout.extract.checkpoints.checkpoint import CheckpointFolder, open_checkpoint
+from layerscout.extract.checkpoints.checkpoint_weights import CheckpointWeights
+from layerscout.extract.checkpoints.folder import config_digest, read_config
 from layerscout.settings import build as build_settings
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class Configurations:
     """What a checkpoint says of itself: the configurations that its family asks for, by the part of the checkpoint."""
 
     source: str
-    folder: Path
+    folder: CheckpointFolder
     parts: dict[str, dict[str, Any]]
     model: dict[str, Any]
 
@@ -127,7 +129,7 @@ class DenoiserFamily:
         return self._described(found, chosen, training, reading, self.details(found, chosen, reading))
 
     def _configurations(self, source: str, parts: Sequence[str]) -> Configurations:
-        folder = fetch(source, parts, weights=False)
+        folder = open_checkpoint(source, parts)
         classes = {self.part: self.model, "vae": self.vae}
         read = {
             part: read_config(folder, name=part)
@@ -143,25 +145,21 @@ class DenoiserFamily:
         prompt = prompts.parts(chosen.text)
         part = details.part or self.part
         schedule = [name for name in self.parts if name == SCHEDULER]
-        checkpoint = CheckpointSource(
-            found.source,
-            (part, "vae", *schedule, *prompt, *details.parts),
-            (part, "vae", *(name for name in prompt if name == prompts.ENCODER), *details.weighed),
-        )
+        weighed = (part, "vae", *(name for name in prompt if name == prompts.ENCODER), *details.weighed)
+        others = tuple(name for name in (*schedule, *prompt, *details.parts) if name not in weighed)
+        weights = CheckpointWeights(found.folder, weighed, others).inspect()
         text = {} if details.text is None else {"text": prompts.describe(chosen.text, *details.text)}
         time, past = details.time or reading.slots, details.past or reading.past
         configs = [details.model or found.model, found.vae, *(found.parts[name] for name in schedule)]
-        if details.configs or prompt:
-            folder = checkpoint.described()
-            configs += [read_config(folder / file.parent, name=file.name) for file in details.configs]
-            configs += [read_config(folder / prompts.ENCODER)] if prompt else []
+        configs += [read_config(found.folder / str(file.parent), name=file.name) for file in details.configs]
+        configs += [read_config(found.folder / prompts.ENCODER)] if prompt else []
 
         def load(device: Any, dtype: Any = None) -> LoadedBackbone:
             import torch
 
             module, _, name = self.network.partition(":")
             network = getattr(importlib.import_module(f"{NETWORKS}.{module}"), name)
-            return network(checkpoint.complete(), reading, chosen.text, device, dtype or torch.float32, **details.network)
+            return network(weights.fetch(), reading, chosen.text, device, dtype or torch.float32, **details.network)
 
         return Backbone(
             name=self.name,
@@ -174,28 +172,12 @@ class DenoiserFamily:
             | {"vae": "mode"}
             | text
             | details.identity,
-            weights_digest=lambda: weights_digest([checkpoint.complete() / part for part in checkpoint.weighed]),
+            weights_digest=weights.known_digest,
             load=load,
+            weights=weights,
             latent_shape=details.latent_shape,
             seen=newest_steps(reading.frames, training.step, details.group),
         )
-
-
-@dataclass(frozen=True)
-class CheckpointSource:
-    """A checkpoint as it was asked for; ``parts`` are its folders, ``weighed`` those whose weights decide the numbers."""
-
-    name: str
-    parts: tuple[str, ...]
-    weighed: tuple[str, ...]
-
-    def described(self) -> Path:
-        """Fetch what a description needs: no weights."""
-        return fetch(self.name, self.parts, weights=False)
-
-    def complete(self) -> Path:
-        """Fetch it with its weights."""
-        return fetch(self.name, self.parts, weights=True)
 
 
 def block_layers(lists: dict[str, Sequence[int]], width: int) -> tuple[LayerInfo, ...]:

@@ -17,7 +17,9 @@ from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, Tok
 from layerscout.extract.backbones.counting import attention, feed_forward
 from layerscout.extract.backbones.pixels import read_scaling
 from layerscout.extract.checkpoints import transformers_folder as checkpoint
-from layerscout.extract.checkpoints.folder import AGAIN, config_digest, weights_digest
+from layerscout.extract.checkpoints.checkpoint import open_checkpoint
+from layerscout.extract.checkpoints.checkpoint_weights import CheckpointWeights
+from layerscout.extract.checkpoints.folder import AGAIN, config_digest
 from layerscout.settings import Config
 from layerscout.settings import build as build_settings
 
@@ -99,18 +101,19 @@ class EncoderFamily:
             raise MissingExtraError(
                 "this backbone needs transformers, which is not installed", hint="pip install 'layerscout[transformers]'"
             )
-        folder = checkpoint.fetch(source, weights=False)
+        folder = open_checkpoint(source, ("config.json",))
         written = checkpoint.configuration(folder, self.model_type)
         geometry = self.geometry(self.completed(written, str(folder)), chosen)
         written |= self.configure(geometry)
         config = self.completed(written, str(folder))
         scaling = read_scaling(folder, *self.normalised)
         parameters = self.parameters(config)
+        weights = CheckpointWeights(folder, ("",), kinds={"": self.model}).inspect()
 
         def load(device: Any, dtype: Any = None) -> LoadedBackbone:
             from layerscout.extract.backbones.networks.encoder import load_encoder
 
-            return load_encoder(self, checkpoint.fetch(source, weights=True), written, geometry, scaling, device, dtype)
+            return load_encoder(self, weights.fetch(), written, geometry, scaling, device, dtype)
 
         paths = [f"{self.blocks}.{i}" for i in range(config["num_hidden_layers"])]
         return Backbone(
@@ -122,8 +125,9 @@ class EncoderFamily:
             layers=tuple(LayerInfo(path, path, i, config["hidden_size"], parameters) for i, path in enumerate(paths)),
             default_pooling="all/mean",
             identity={"class": self.model, "config_digest": config_digest(written), "regime": "clean", "pixels": scaling.described()},
-            weights_digest=lambda: weights_digest([checkpoint.fetch(source, weights=True)]),
+            weights_digest=weights.known_digest,
             load=load,
+            weights=weights,
             class_token=self.class_token,
             seen=tuple(chosen.stride * geometry.tubelet * (slot + 1 - geometry.grid.time) for slot in range(geometry.grid.time)),
         )

@@ -11,16 +11,17 @@ from torch import Tensor
 
 from layerscout.errors import DataError
 from layerscout.extract.backbones.denoisers.wan import IMAGE_ENCODER, IMAGE_PROCESSOR
-from layerscout.extract.checkpoints import transformers_folder as transformers_checkpoint
+from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.folder import AGAIN, read_config
+from layerscout.extract.checkpoints.transformers_loading import load
 
 
 class ClipImage:
     """The encoder with its preprocessing: shorter side to size (bicubic), centre crop, mean and standard deviation."""
 
-    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, folder: CheckpointFolder | Path, device: torch.device, dtype: torch.dtype) -> None:
         config = read_config(folder / IMAGE_ENCODER)
-        self._model: Any = transformers_checkpoint.load("CLIPVisionModel", folder / IMAGE_ENCODER, config, {}, (), dtype).to(device)
+        self._model: Any = load("CLIPVisionModel", folder / IMAGE_ENCODER, config, {}, (), dtype).to(device)
         self._dtype = dtype
         said = read_config(
             folder / IMAGE_PROCESSOR, name="preprocessor_config.json", needed=("size", "crop_size", "image_mean", "image_std")

@@ -12,6 +12,7 @@ from torch import Tensor
 from layerscout.extract.backbones.denoisers.options import Reading
 from layerscout.extract.backbones.networks.latent_backbone import LatentBackbone, video, vp_level
 from layerscout.extract.backbones.networks.text import load_text
+from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.loading import load_model
 
 OFFSET = 2.0  # the constant that 1.5 image-to-video was trained with
@@ -20,7 +21,9 @@ OFFSET = 2.0  # the constant that 1.5 image-to-video was trained with
 class CogVideoX(LatentBackbone):
     """A CogVideoX checkpoint in memory."""
 
-    def __init__(self, folder: Path, reading: Reading, text: str, device: torch.device, dtype: torch.dtype, *, image: bool) -> None:
+    def __init__(
+        self, folder: CheckpointFolder | Path, reading: Reading, text: str, device: torch.device, dtype: torch.dtype, *, image: bool
+    ) -> None:
         from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 
         super().__init__(

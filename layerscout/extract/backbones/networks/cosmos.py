@@ -16,6 +16,7 @@ from layerscout.extract.backbones.denoisers.cosmos import FRAMES_A_SECOND, TEXT_
 from layerscout.extract.backbones.denoisers.options import Reading
 from layerscout.extract.backbones.networks.latent_backbone import LatentBackbone, video
 from layerscout.extract.backbones.networks.text import load_text
+from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.loading import load_model
 
 Latents = Float[Tensor, "clip channel slot row column"]
@@ -26,7 +27,7 @@ class Cosmos(LatentBackbone):
 
     def __init__(
         self,
-        folder: Path,
+        folder: CheckpointFolder | Path,
         reading: Reading,
         text: str,
         device: torch.device,

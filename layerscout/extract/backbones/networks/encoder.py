@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +13,14 @@ from layerscout.extract.backbones.base import LayerInfo
 from layerscout.extract.backbones.encoders.encoders import EncoderFamily, Geometry
 from layerscout.extract.backbones.loaded import LoadedBackbone
 from layerscout.extract.backbones.pixels import PixelScaling
-from layerscout.extract.checkpoints import transformers_folder as checkpoint
+from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
+from layerscout.extract.checkpoints.transformers_folder import completed
+from layerscout.extract.checkpoints.transformers_loading import load
 
 
 def load_encoder(
     family: EncoderFamily,
-    folder: Path,
+    folder: CheckpointFolder,
     written: dict[str, Any],
     geometry: Geometry,
     scaling: PixelScaling,
@@ -35,7 +36,7 @@ def load_encoder(
     dtype
         What it computes in (default: float32).
     """
-    model = checkpoint.load(family.model, folder, checkpoint.completed(written), family.construct, family.idle, dtype or torch.float32)
+    model = load(family.model, folder, completed(written), family.construct, family.idle, dtype or torch.float32)
     return LoadedEncoder(family, geometry, scaling, model.to(device), device, dtype or torch.float32)
 
 

@@ -13,6 +13,7 @@ from layerscout.extract.backbones.denoisers.hunyuan import GUIDANCE, TEXT_LENGTH
 from layerscout.extract.backbones.denoisers.options import Reading
 from layerscout.extract.backbones.networks.latent_backbone import TRAIN_STEPS, LatentBackbone, flow_noise, video
 from layerscout.extract.backbones.networks.text import load_text
+from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.loading import load_model
 
 Latents = Float[Tensor, "clip channel slot row column"]
@@ -57,7 +58,7 @@ class Hunyuan(ImageLatents):
 
     lists = ("transformer_blocks", "single_transformer_blocks")
 
-    def __init__(self, folder: Path, reading: Reading, text: str, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, folder: CheckpointFolder | Path, reading: Reading, text: str, device: torch.device, dtype: torch.dtype) -> None:
         from diffusers import AutoencoderKLHunyuanVideo, HunyuanVideoTransformer3DModel
 
         module = load_model(HunyuanVideoTransformer3DModel, folder / "transformer", dtype, device)

@@ -13,13 +13,14 @@ from layerscout.extract.backbones.denoisers.options import Reading
 from layerscout.extract.backbones.networks.hunyuan import ImageLatents, Latents
 from layerscout.extract.backbones.networks.latent_backbone import TRAIN_STEPS
 from layerscout.extract.backbones.networks.text import load_text
+from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.loading import load_model
 
 
 class Hunyuan15(ImageLatents):
     """HunyuanVideo 1.5 in memory."""
 
-    def __init__(self, folder: Path, reading: Reading, text: str, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, folder: CheckpointFolder | Path, reading: Reading, text: str, device: torch.device, dtype: torch.dtype) -> None:
         from diffusers import AutoencoderKLHunyuanVideo15, HunyuanVideo15Transformer3DModel
 
         module = load_model(HunyuanVideo15Transformer3DModel, folder / "transformer", dtype, device)

@@ -13,6 +13,7 @@ from layerscout.extract.backbones.denoisers.ltx import TEXT_LENGTH, compression
 from layerscout.extract.backbones.denoisers.options import Reading
 from layerscout.extract.backbones.networks.latent_backbone import TRAIN_STEPS, LatentBackbone, flow_noise, video
 from layerscout.extract.backbones.networks.text import load_text
+from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.loading import load_model
 
 STATISTICS = ("latents_mean", "latents_std")  # buffers of the VAE, used in float32
@@ -23,7 +24,7 @@ class Ltx(LatentBackbone):
 
     def __init__(
         self,
-        folder: Path,
+        folder: CheckpointFolder | Path,
         reading: Reading,
         text: str,
         device: torch.device,

@@ -14,6 +14,7 @@ from layerscout.extract.backbones.denoisers.mochi import PIXELS
 from layerscout.extract.backbones.denoisers.options import Reading
 from layerscout.extract.backbones.networks.latent_backbone import TRAIN_STEPS, LatentBackbone, flow_noise, video
 from layerscout.extract.backbones.networks.text import load_text
+from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.loading import load_model
 
 Latents = Float[Tensor, "clip channel slot row column"]
@@ -33,7 +34,7 @@ class Fixed(nn.Module):
 class Mochi(LatentBackbone):
     """Mochi 1 in memory."""
 
-    def __init__(self, folder: Path, reading: Reading, text: str, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, folder: CheckpointFolder | Path, reading: Reading, text: str, device: torch.device, dtype: torch.dtype) -> None:
         from diffusers import AutoencoderKLMochi, MochiTransformer3DModel
 
         super().__init__(

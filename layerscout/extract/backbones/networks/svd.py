@@ -15,6 +15,7 @@ from layerscout.extract.backbones.denoisers.options import NOISE_SEED, Reading
 from layerscout.extract.backbones.denoisers.svd import AUGMENTATION, FRAMES_A_SECOND, MOTION
 from layerscout.extract.backbones.loaded import fixed_noise, scale_pixels
 from layerscout.extract.backbones.networks.latent_backbone import LatentBackbone
+from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.loading import load_model
 
 IMAGE_NOISE_SEED = NOISE_SEED + 1  # of the image's pixels: not the noise of the latents again
@@ -34,7 +35,9 @@ class Svd(LatentBackbone):
 
     lists = ("down_blocks", "up_blocks")
 
-    def __init__(self, folder: Path, reading: Reading, text: str, device: torch.device, dtype: torch.dtype, *, loudest: float) -> None:
+    def __init__(
+        self, folder: CheckpointFolder | Path, reading: Reading, text: str, device: torch.device, dtype: torch.dtype, *, loudest: float
+    ) -> None:
         from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
 
         super().__init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from layerscout.errors import DataError
 from layerscout.extract.backbones.denoisers.prompts import EMBEDDING, ENCODER, MASK, TOKENIZER, embedding_file
-from layerscout.extract.checkpoints import transformers_folder as transformers_checkpoint
+from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.folder import AGAIN, read_config
+from layerscout.extract.checkpoints.transformers_folder import transformers_package
+from layerscout.extract.checkpoints.transformers_loading import load
 
 ENCODERS = ("T5EncoderModel", "UMT5EncoderModel")
 
@@ -25,7 +28,7 @@ class Text:
     mask: Float[Tensor, "1 token"]
 
 
-def load_text(text: str, folder: Path, length: int, width: int, *, zero_padding: bool = False) -> Text:
+def load_text(text: str, folder: CheckpointFolder | Path, length: int, width: int, *, zero_padding: bool = False) -> Text:
     """Return the embedding that ``text`` asks for.
 
     Parameters
@@ -49,10 +52,10 @@ def load_text(text: str, folder: Path, length: int, width: int, *, zero_padding:
     return Text(embedding * mask[..., None] if zero_padding else embedding, mask)
 
 
-def _tokens(folder: Path, length: int) -> tuple[Tensor, Float[Tensor, "1 token"]]:
-    library = transformers_checkpoint.transformers_package()
+def _tokens(folder: CheckpointFolder | Path, length: int) -> tuple[Tensor, Float[Tensor, "1 token"]]:
+    library = transformers_package()
     try:
-        tokens = library.AutoTokenizer.from_pretrained(folder, local_files_only=True)(
+        tokens = library.AutoTokenizer.from_pretrained(os.fspath(folder), local_files_only=True)(
             [""], padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         )
     except Exception as error:  # what tokenizers throw at a damaged or missing folder has no common class
@@ -61,12 +64,12 @@ def _tokens(folder: Path, length: int) -> tuple[Tensor, Float[Tensor, "1 token"]
 
 
 @torch.no_grad()
-def _encode(folder: Path, ids: Tensor, mask: Float[Tensor, "1 token"] | None) -> Float[Tensor, "1 token feature"]:
+def _encode(folder: CheckpointFolder | Path, ids: Tensor, mask: Float[Tensor, "1 token"] | None) -> Float[Tensor, "1 token feature"]:
     config = read_config(folder)
     kind = next(iter(config.get("architectures") or ["nothing"]))
     if kind not in ENCODERS:
         raise DataError(f"{folder} holds {kind}, expected {' or '.join(ENCODERS)}", hint="--set extract.backbone_options.text=zeros")
-    model = transformers_checkpoint.load(kind, folder, config, {}, (), "auto")
+    model = load(kind, folder, config, {}, (), "auto")
     return model(ids, attention_mask=mask).last_hidden_state.to(torch.float32)
 
 

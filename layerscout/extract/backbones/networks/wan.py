@@ -14,6 +14,7 @@ from layerscout.extract.backbones.denoisers.wan import TEXT_LENGTH, TIME_RATIO, 
 from layerscout.extract.backbones.networks.clip_image import ClipImage
 from layerscout.extract.backbones.networks.latent_backbone import TRAIN_STEPS, LatentBackbone, flow_noise, video
 from layerscout.extract.backbones.networks.text import load_text
+from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.loading import load_model
 
 
@@ -24,7 +25,7 @@ class Wan(LatentBackbone):
 
     def __init__(
         self,
-        folder: Path,
+        folder: CheckpointFolder | Path,
         reading: Reading,
         text: str,
         device: torch.device,

@@ -1,0 +1,306 @@
+"""A repository of the Hugging Face hub in; its files at one commit out: their sizes and digests without a download, and the download.
+
+Nothing is written before `HubSource.download`: documents are read into memory, sizes and sha256 come from the hub's own listing.
+What lies in the local cache already is read there. Without a connection the cache alone answers.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from layerscout.cache.root import tree_bytes
+from layerscout.cache.writing.checks import check_space
+from layerscout.errors import DataError
+from layerscout.extract.checkpoints.byte_ranges import ByteSource, FolderSource, WebSource
+from layerscout.progress import SILENT, Reporter
+
+HUB_ID = re.compile(r"([\w-][\w.-]*/[\w.-]+)(?:@([\w./+-]+))?")  # ORGANISATION/NAME or ORGANISATION/NAME@REVISION
+COMMIT = re.compile(r"[0-9a-f]{40}")
+MAIN = "main"
+TIMEOUT = 10.0  # seconds without an answer
+LOOK = 0.5  # seconds between two looks at how much has come
+NETWORK = "check the id and the network, or give a local folder"
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file as the hub lists it; ``sha256`` is None for small files, which are kept in git itself."""
+
+    path: str
+    size: int
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All files of a repository at one commit."""
+
+    commit: str
+    files: dict[str, HubFile]
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A repository at one commit: that of ``revision`` (a branch, a tag, a commit; None is ``main``) when it was first asked for."""
+
+    repository: str
+    revision: str | None = None
+
+    @property
+    def address(self) -> str:
+        at = f"@{self.revision}" if self.revision else ""
+        return f"{self.repository}{at} of the hub"
+
+    @cached_property
+    def commit(self) -> str:
+        """The commit that is read.
+
+        Raises
+        ------
+        DataError
+            The hub does not give it, and the cache does not know it either.
+        """
+        if COMMIT.fullmatch(self._wanted):
+            return self._wanted
+        listing, failure = self._asked
+        if listing:
+            return listing.commit
+        reference = self._cache / "refs" / self._wanted
+        if reference.is_file():
+            return reference.read_text(encoding="utf-8").strip()
+        raise failure or self._not_here()
+
+    @property
+    def unreachable(self) -> DataError | None:
+        """What to say of a file that is missing here, where the hub could not be asked for it."""
+        return None if self._listing else self._not_here()
+
+    def size(self, path: str) -> int | None:
+        here = self._local.size(path)
+        if here is not None:
+            return here
+        listing = self._listing
+        return listing.files[path].size if listing and path in listing.files else None
+
+    def names(self, folder: str) -> list[str] | None:
+        here = set(self._local.names(folder) or ())
+        listed = self._listing.files if self._listing else ()
+        return sorted(here | {path.rpartition("/")[2] for path in listed if path.rpartition("/")[0] == folder})
+
+    def read(self, path: str, start: int, stop: int) -> bytes:
+        return self._holder(path).read(path, start, stop)
+
+    def read_into(self, path: str, start: int, target: memoryview) -> None:
+        self._holder(path).read_into(path, start, target)
+
+    def digest(self, path: str) -> bytes | None:
+        """Return the sha256 of a file: hashed where it is here, as the hub states it where it is not; None where nobody knows it yet.
+
+        Raises
+        ------
+        DataError
+            The file here is not the one that the hub lists.
+        """
+        stated = self._asked[0].files.get(path) if self._asked[0] else None
+        known = bytes.fromhex(stated.sha256) if stated and stated.sha256 else None
+        if self._local.size(path) is None:
+            return known
+        found = self._local.digest(path)
+        if known is not None and found != known:
+            raise DataError(
+                f"{self._local.folder / path} is not the file that the hub lists: sha256 {found.hex()}, expected {known.hex()}",
+                hint="delete that file and run the same command again",
+            )
+        return found
+
+    @property
+    def folder(self) -> Path:
+        """The folder in the cache where this commit's files lie, or will lie."""
+        return self._cache / "snapshots" / self.commit
+
+    def missing(self, paths: Sequence[str]) -> list[HubFile]:
+        """Return those of some files that must be downloaded.
+
+        Raises
+        ------
+        DataError
+            One is not here, and the hub does not list it or cannot be asked.
+        """
+        absent = [path for path in paths if self._local.size(path) is None]
+        if not absent:
+            return []
+        if self._listing is None:
+            raise self._not_here()
+        for path in absent:
+            if path not in self._listing.files:
+                raise DataError(f"{self.address} has no {path}", hint="check the id and its revision")
+        return [self._listing.files[path] for path in absent]
+
+    def download(self, paths: Sequence[str], reporter: Reporter = SILENT) -> None:
+        """Bring files into the local cache of the hub; what a killed download left is continued.
+
+        Raises
+        ------
+        BudgetError
+            The disk of the cache has no room for them; nothing was written.
+        DataError
+            The hub does not give them, or the revision moved on since it was first asked for.
+        """
+        absent = self.missing(paths)
+        if not absent:
+            return
+        import huggingface_hub
+        from huggingface_hub import constants
+
+        total = sum(file.size for file in absent)
+        check_space(Path(constants.HF_HUB_CACHE), total, what=f"{self.repository}", hint="free some space, or set HF_HUB_CACHE")
+        with reporter.task(f"download {self.repository}", total, "bytes") as task, _watched(self._cache / "blobs", total, task.advance):
+            try:
+                got = huggingface_hub.snapshot_download(
+                    self.repository,
+                    revision=self._wanted,
+                    allow_patterns=[re.sub(r"([*?\[])", r"[\1]", file.path) for file in absent],
+                    endpoint=constants.ENDPOINT,
+                    cache_dir=constants.HF_HUB_CACHE,
+                    tqdm_class=_silent_bar(),
+                )
+            except Exception as error:  # what the hub's library throws has no common class
+                raise self._explained(error) from None
+        if Path(got).name != self.commit:
+            raise DataError(f"{self.address} moved from {self.commit} to {Path(got).name} meanwhile", hint="run the same command again")
+        if left := self.missing(paths):
+            raise DataError(f"{self.address} did not give {left[0].path}", hint="run the same command again")
+
+    @property
+    def _wanted(self) -> str:
+        return self.revision or MAIN
+
+    @cached_property
+    def _cache(self) -> Path:
+        """The repository's folder in the local cache, as the hub's library lays it out."""
+        from huggingface_hub import constants
+
+        return Path(constants.HF_HUB_CACHE).expanduser() / f"models--{self.repository.replace('/', '--')}"
+
+    @cached_property
+    def _local(self) -> FolderSource:
+        return FolderSource(self.folder)
+
+    @property
+    def _listing(self) -> Listing | None:
+        """What the hub lists, None where it cannot be asked."""
+        return self._asked[0]
+
+    @cached_property
+    def _asked(self) -> tuple[Listing | None, DataError | None]:
+        """Ask the hub, once: its listing, or why there is none."""
+        from huggingface_hub import HfApi, constants
+
+        try:
+            told = HfApi(endpoint=constants.ENDPOINT).model_info(
+                self.repository, revision=self._wanted, files_metadata=True, timeout=TIMEOUT
+            )
+        except Exception as error:  # what the hub's library throws has no common class
+            return None, self._explained(error)
+        files = {item.rfilename: HubFile(item.rfilename, int(item.size or 0), _sha256(item.lfs)) for item in told.siblings or ()}
+        return Listing(str(told.sha), files), None
+
+    @cached_property
+    def _web(self) -> WebSource:
+        from huggingface_hub import constants
+        from huggingface_hub.utils import build_hf_headers
+
+        headers = {name: value for name, value in build_hf_headers().items() if name.lower() == "authorization"}
+        return WebSource(f"{constants.ENDPOINT}/{self.repository}/resolve/{self.commit}", headers)
+
+    def _holder(self, path: str) -> ByteSource:
+        return self._local if self._local.size(path) is not None else self._web
+
+    def _not_here(self) -> DataError:
+        failure = self._asked[1]
+        if failure is not None and not isinstance(failure, Unreachable):
+            return failure
+        if COMMIT.fullmatch(self._wanted) or (self._cache / "refs" / self._wanted).is_file():
+            return Unreachable(f"the weights of {self.repository} are not in the cache, and the hub is not reachable", hint=NETWORK)
+        here = f"revision {self.revision} of {self.repository}" if self.revision else self.repository
+        return Unreachable(f"{here} is not in the cache, and the hub is not reachable", hint=NETWORK)
+
+    def _explained(self, error: Exception) -> DataError:
+        """Say in one line why the hub did not answer as it should."""
+        from huggingface_hub import errors
+
+        if isinstance(error, errors.GatedRepoError):
+            hint = f"accept its terms on its page ({self.repository}), then: hf auth login"
+            return DataError(f"{self.repository} asks for its terms to be accepted before it is read", hint=hint)
+        if isinstance(error, errors.RevisionNotFoundError):
+            return DataError(
+                f"{self.repository} has no revision '{self._wanted}' on the hub", hint="a branch, a tag or a commit: ID@REVISION"
+            )
+        if isinstance(error, errors.RepositoryNotFoundError):
+            return DataError(
+                f"the hub has no model {self.repository}, or it is private", hint="check the id; for private ones: hf auth login"
+            )
+        if isinstance(error, errors.HFValidationError):
+            return DataError(f"{self.repository} is no hub id: {' '.join(str(error).split())[:120]}", hint=NETWORK)
+        if isinstance(error, errors.HfHubHTTPError) and getattr(error.response, "status_code", 500) < 500:
+            return DataError(f"the hub does not give {self.repository}: {error.response.status_code}", hint=NETWORK)
+        return Unreachable(f"could not get {self.repository} from the hub: {type(error).__name__}", hint=NETWORK)
+
+
+class Unreachable(DataError):
+    """The hub does not answer."""
+
+
+def split_hub_id(text: str) -> HubSource | None:
+    """Read ORGANISATION/NAME or ORGANISATION/NAME@REVISION; None when the text is neither."""
+    match = HUB_ID.fullmatch(text)
+    return HubSource(match[1], match[2]) if match else None
+
+
+def _sha256(lfs: Any) -> str | None:
+    """The digest of a large file; the library gives it as a table or as an object."""
+    found = lfs.get("sha256") if isinstance(lfs, dict) else getattr(lfs, "sha256", None)
+    return found if isinstance(found, str) and re.fullmatch("[0-9a-f]{64}", found) else None
+
+
+@contextmanager
+def _watched(folder: Path, total: int, advance: Any) -> Iterator[None]:
+    """Tell how many bytes have come, by looking at the files: every version of the hub's library writes there."""
+    before, told, done = tree_bytes(folder), 0, threading.Event()
+
+    def look() -> None:
+        nonlocal told
+        come = min(total, max(told, tree_bytes(folder) - before))
+        advance(come - told)
+        told = come
+
+    def watch() -> None:
+        while not done.wait(LOOK):
+            look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        look()
+
+
+def _silent_bar() -> Any:
+    """Return a bar of the hub's library that draws nothing."""
+    from huggingface_hub.utils import tqdm
+
+    class Silent(tqdm):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options | {"disable": True})
+
+    return Silent
