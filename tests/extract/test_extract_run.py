@@ -173,7 +173,7 @@ def test_a_killed_process_is_continued_bit_equal(unbroken, data, tmp_path, monke
         f"""
         import os, signal
         from pathlib import Path
-        from layerscout.cache.writer import StoreWriter
+        from layerscout.cache.writing.writer import StoreWriter
         from layerscout.extract.config import ExtractConfig
         from layerscout.extract.run import plan, run
 
