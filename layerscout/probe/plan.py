@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.cache import records
-from layerscout.cache.records import Ranking
+from layerscout.cache.records import Ranking, Selection
 from layerscout.cache.root import default_root
 from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError
 from layerscout.memory import available_memory
 from layerscout.probe.config import RANKING_ONLY, RUN_ONLY, ProbeConfig
 from layerscout.probe.evidence.evidence import LayerEvidence
+from layerscout.probe.evidence.kept import EvidenceKey, load_evidence_of
 from layerscout.probe.moments.moments import moment_bytes
 from layerscout.probe.moments.partials import PartialsFolder, span_bytes
 from layerscout.probe.moments.rows import READ_ROWS
@@ -236,25 +237,21 @@ def ranking_key(config: ProbeConfig, stores: Sequence[Store], twin: Store | None
     return _digest(names | {"settings": config.model_dump(mode="json", exclude=set(RUN_ONLY))})
 
 
-def evidence_path(config: ProbeConfig, job: Job, store: Store) -> Path:
-    """Where a layer's evidence is kept, named by everything that its numbers depend on; ``store`` gives the index columns."""
-    settings = config.model_dump(mode="json", exclude=set(RUN_ONLY | RANKING_ONLY))
-    columns = sorted(needed_columns(store.columns, config))
-    digest = _digest(
-        {
-            "stores": [job.store.manifest.digest, store.manifest.digest],
-            "layer": job.spec.name,
-            "role": job.role,
-            "columns": columns,
-            "settings": settings,
-        }
+def evidence_key(config: ProbeConfig, job: Job, store: Store) -> EvidenceKey:
+    """Return everything that a layer's evidence depends on; ``store`` gives the index columns."""
+    return EvidenceKey(
+        algorithm=ALGORITHM,
+        stores=(job.store.manifest.digest, store.manifest.digest),
+        layer=job.spec.name,
+        role=job.role,
+        columns=tuple(sorted(needed_columns(store.columns, config))),
+        settings=config.model_dump(mode="json", exclude=set(RUN_ONLY | RANKING_ONLY)),
     )
-    return config.out / EVIDENCE_FOLDER / f"{digest[:32]}.json"
 
 
 def _measured(config: ProbeConfig, job: Job, store: Store) -> LayerEvidence | None:
     try:
-        return records.load(LayerEvidence, evidence_path(config, job, store))
+        return load_evidence_of(config.out / EVIDENCE_FOLDER, evidence_key(config, job, store))
     except DataError:  # missing or unreadable: measuring again gives the same numbers
         return None
 
@@ -263,7 +260,9 @@ def _existing(config: ProbeConfig, stores: Sequence[Store], twin: Store | None) 
     if any(not (config.out / name).exists() for name in (*OUTPUTS, KEY_NAME)):
         return None
     try:
-        found = json.loads((config.out / KEY_NAME).read_text())["key"]
-        return records.load(Ranking, config.out / RANKING_NAME) if found == ranking_key(config, stores, twin) else None
-    except (ValueError, KeyError, TypeError, DataError):  # unreadable: writing everything again gives the same files
+        if records.load_object(config.out / KEY_NAME).get("key") != ranking_key(config, stores, twin):
+            return None
+        records.load(Selection, config.out / SELECTION_NAME)
+        return records.load(Ranking, config.out / RANKING_NAME)
+    except DataError:  # unreadable: writing everything again gives the same files
         return None

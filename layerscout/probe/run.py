@@ -10,7 +10,9 @@ from typing import Any
 
 from layerscout import progress
 from layerscout.cache import records
+from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import COST_NAME, Cost, RankedStore, Ranking, Selection
+from layerscout.cache.sealing import seal
 from layerscout.memory import hold_freed
 from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.moments.moments import ReusableSums
@@ -187,7 +189,7 @@ def _conclude(plan: ProbePlan, evidence: Sequence[LayerEvidence], reporter: prog
     draw(ranking, [out / name for name in FIGURE_NAMES])
     records.save(ranking, out / RANKING_NAME)
     answers = {"key": ranking_key(config, plan.stores, plan.twin), "settings": config.model_dump(mode="json")}
-    records.write_atomic(out / KEY_NAME, json.dumps(answers, indent=1).encode() + b"\n")
+    write_atomic(out / KEY_NAME, seal(json.dumps(answers, indent=1).encode() + b"\n"))
     reporter.say(f"best layer: {ranking.candidates[0].name} ({out / RANKING_NAME})")
     return ranking
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from layerscout.cache import records
 from layerscout.probe.evidence.evidence import LayerEvidence, measure
+from layerscout.probe.evidence.kept import load_evidence_of, save_evidence
 from layerscout.probe.moments import partials
 from layerscout.probe.moments.moments import ReusableSums, accumulate, empty_sums, split_views
 from layerscout.probe.moments.rows import pilot_mean
 from layerscout.probe.moments.spans import add_up
-from layerscout.probe.plan import Job, ProbePlan, evidence_path
+from layerscout.probe.plan import EVIDENCE_FOLDER, Job, ProbePlan, evidence_key
 from layerscout.probe.solve.accuracy import LARGEST_ROUNDING_EFFECT, RoundingExceeded
 from layerscout.probe.solve.ridge import NotPositiveDefinite
 from layerscout.probe.wide.wide import measure_wide
@@ -57,9 +57,10 @@ def measure_layer(
     None; or, when float32 products would move an R² by more than ``LARGEST_ROUNDING_EFFECT``, by how much (infinity when they gave no fit at
     all), and no evidence was kept.
     """
-    reader, path = job.store.layer(job.spec.name), evidence_path(plan.config, job, plan.store)
+    reader, folder, key = job.store.layer(job.spec.name), plan.config.out / EVIDENCE_FOLDER, evidence_key(plan.config, job, plan.store)
     if plan.wide(job):
-        records.save(measure_wide(job.spec.name, job.role, job.spec.depth, reader, plan.transitions, plan.split, plan.config), path)
+        found = measure_wide(job.spec.name, job.role, job.spec.depth, reader, plan.transitions, plan.split, plan.config)
+        save_evidence(folder, key, found)
         advance()
         return None
     moments = accumulate(
@@ -79,17 +80,17 @@ def measure_layer(
     allowed = LARGEST_ROUNDING_EFFECT if precision == "float32" else np.inf
     try:
         evidence = measure(job.spec.name, job.role, job.spec.depth, moments, plan.transitions, plan.split, config, allowed)
-    except RoundingExceeded as found:
-        return found.amount
+    except RoundingExceeded as exceeded:
+        return exceeded.amount
     except NotPositiveDefinite:
         if precision != "float32":
             raise
         return np.inf
     evidence = evidence.model_copy(update={"precision": precision, "float32_error": None if float32_effect == np.inf else float32_effect})
-    records.save(evidence, path)
+    save_evidence(folder, key, evidence)
     return None
 
 
 def load_evidence(plan: ProbePlan, job: Job) -> LayerEvidence:
     """Read the evidence that ``measure_layer`` kept."""
-    return records.load(LayerEvidence, evidence_path(plan.config, job, plan.store))
+    return load_evidence_of(plan.config.out / EVIDENCE_FOLDER, evidence_key(plan.config, job, plan.store))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import random
 import re
 import subprocess
 import sys
@@ -17,16 +17,18 @@ from committed import commit
 from synthetic_layers import MemoryStore, columns_of, controllable_state, with_reward
 
 from layerscout.cache import records
-from layerscout.cache.records import Ranking, Selection
+from layerscout.cache.records import Cost, Ranking, Selection
 from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError
 from layerscout.probe import plan as plan_module
 from layerscout.probe.config import ProbeConfig
+from layerscout.probe.evidence.kept import KeptEvidence
 from layerscout.probe.page.report import as_text
 from layerscout.probe.plan import OUTPUTS, plan_stores
 from layerscout.probe.questions.sources import store_labels
 from layerscout.probe.run import plan, run
 from layerscout.probe.solve import ridge
+from layerscout.probe.work import load_evidence
 
 
 def world(seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -124,6 +126,46 @@ def test_layers_measured_before_are_not_measured_again(tmp_path: Path) -> None:
     assert sorted(store.reads) == ["blocks.1", "blocks.3"]
 
 
+def test_evidence_that_was_damaged_or_exchanged_is_measured_again(tmp_path: Path) -> None:
+    """Files of evidence that change places are whole, and each answers another job than its name says."""
+    store, twin = stores()
+    first = run(plan_stores(config(tmp_path), store, twin))
+    kept = sorted((tmp_path / "evidence").iterdir())
+    whole = {path: path.read_bytes() for path in kept}
+    for one, other in zip(kept, kept[1:] + kept[:1], strict=True):
+        one.write_bytes(whole[other])
+    (tmp_path / "probe.json").unlink()
+    again = plan_stores(config(tmp_path), store, twin)
+    assert len(again.pending) == len(again.jobs)
+    with pytest.raises(DataError, match="is the evidence of another job"):
+        load_evidence(again, again.jobs[0])
+    assert run(again) == first
+    assert {path: path.read_bytes() for path in kept} == whole
+
+
+def test_no_bit_of_what_a_probe_left_changes_in_silence(tmp_path: Path) -> None:
+    """A damaged record is refused by whoever reads it, and the same command writes what was there before."""
+    store, twin = stores()
+    first = run(plan_stores(config(tmp_path), store, twin))
+    models = {"ranking.json": Ranking, "selection.json": Selection, "cost.json": Cost}
+    rng, flips = random.Random(0), 25
+    for path in [tmp_path / name for name in models] + sorted((tmp_path / "evidence").iterdir()):
+        whole = path.read_bytes()
+        for bit in rng.sample(range(8 * len(whole)), flips):
+            changed = bytearray(whole)
+            changed[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(changed)
+            with pytest.raises(DataError, match=path.name):
+                records.load(models.get(path.name, KeptEvidence), path)
+        path.write_bytes(whole if path.name == "cost.json" else changed)
+    again = plan_stores(config(tmp_path), store, twin)
+    assert again.existing is None
+    assert len(again.pending) == len(again.jobs)
+    assert run(again) == first
+    (tmp_path / "selection.json").write_bytes(b"{}")
+    assert plan_stores(config(tmp_path), store, twin).existing is None
+
+
 def test_another_run_of_the_same_identity_is_measured_anew(tmp_path: Path) -> None:
     """Its id is the same, its bytes are not: what was measured of the first says nothing about it."""
     memory, _ = stores()
@@ -201,7 +243,7 @@ def test_a_committed_store_gives_what_the_same_arrays_in_memory_give(tmp_path: P
     expected = run(plan_stores(config(tmp_path / "memory"), memory, untrained))
     for one, other in zip(found.layers, expected.layers, strict=True):
         assert one == other.model_copy(update={"store_id": one.store_id})
-    assert json.loads((tmp_path / "out" / "probe.json").read_text())["settings"]["shifts"] == 10
+    assert records.load_object(tmp_path / "out" / "probe.json")["settings"]["shifts"] == 10
     assert not (tmp_path / "partials").exists()  # sums of few rows are larger than the rows
 
 
