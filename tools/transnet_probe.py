@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from layerscout.cache.dataset.trajectories import Episode, TrajectoryWriter
-from layerscout.cache.importers.decoding import pictures
+from layerscout.cache.importers.video.decoding import pictures
 from layerscout.cache.records import LayerScore, Ranking
 from layerscout.extract import run as extraction
 from layerscout.extract.backbones.finding import find_backbone
@@ -49,7 +49,7 @@ def record(videos: Sequence[Path], out: Path, limit: int | None = None) -> Path:
         return out
     clip = find_backbone("transnet").clip
     for video in videos:
-        frames = np.concatenate([fit(picture[None], clip) for _, picture in itertools.islice(pictures(video), limit)])
+        frames = np.concatenate([fit(picture.values[None], clip) for picture in itertools.islice(pictures(video), limit)])
         change = np.abs(np.diff(frames.astype(np.float32), axis=0)).mean(axis=(1, 2, 3))  # entry i is what frame i + 1 brought
         for first in range(1, len(frames) - SEGMENT + 1, SEGMENT):
             steps = SEGMENT - 1

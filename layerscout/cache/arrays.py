@@ -17,6 +17,7 @@ from layerscout.errors import DataError
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 LAYER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,199}")  # "@" parts a layer from how it was pooled
 LAYER_DTYPES = ("float16", "float32", "bfloat16")
+COLUMN_DTYPES = ("int16", "int32", "int64", "float32", "float64", "bool")
 ZSTD_LEVEL = 1
 LARGEST_CHUNK = 2**30  # bytes of a decoded chunk: what a store from a stranger may make a reader allocate at once
 
@@ -53,13 +54,13 @@ class ColumnSpec:
     """One index column of a store: ``[row]``, or ``[row, value]`` when it has a width."""
 
     name: str
-    dtype: Literal["int16", "int32", "float32", "bool"]
+    dtype: Literal["int16", "int32", "int64", "float32", "float64", "bool"]
     width: int | None = None
 
     def __post_init__(self) -> None:
         _check_name("index column", self.name)
-        if self.dtype not in ("int16", "int32", "float32", "bool"):
-            raise DataError(f"index column '{self.name}' has dtype '{self.dtype}'", hint="int16, int32, float32 or bool")
+        if self.dtype not in COLUMN_DTYPES:
+            raise DataError(f"index column '{self.name}' has dtype '{self.dtype}'", hint=f"one of {', '.join(COLUMN_DTYPES)}")
         if self.width is not None and self.width < 1:
             raise DataError(f"index column '{self.name}' has width {self.width}, expected at least 1", hint="leave empty columns out")
 

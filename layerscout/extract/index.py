@@ -14,7 +14,8 @@ from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.layout import STANDARD_COLUMNS
 from layerscout.extract.clips import RowTable, padding_of
 
-NONE = {"int32": -1, "float32": np.nan, "bool": False, "int16": 0}  # what a row has where the dataset says nothing
+# what a row has where the dataset says nothing
+NONE = {"int32": -1, "int64": np.iinfo(np.int64).min, "float32": np.nan, "float64": np.nan, "bool": False, "int16": 0}
 
 
 class RowIndex:
@@ -28,8 +29,8 @@ class RowIndex:
         """Return the columns: the standard seven, then ``state`` and every extra field that the dataset has."""
         data = self._data
         action = ColumnSpec("action", "float32", data.action_dimensions) if data.action_dimensions else ColumnSpec("action", "int32")
-        state = (ColumnSpec("state", "float32", data.state_width),) if data.has_state else ()
-        extra = (ColumnSpec(name, "float32", width) for name, (width, _) in data.extra.items())
+        state = (ColumnSpec("state", data.types["state"], data.state_width),) if data.has_state else ()
+        extra = (ColumnSpec(name, data.types[name], width) for name, (width, _) in data.extra.items())
         return (*(action if column.name == "action" else column for column in STANDARD_COLUMNS), *state, *extra)
 
     def columns(self, start: int, stop: int, offsets: tuple[int, ...]) -> dict[str, Shaped[np.ndarray, "row ..."]]:

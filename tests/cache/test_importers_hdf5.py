@@ -11,7 +11,7 @@ import pytest
 
 from layerscout.cache.dataset.trajectories import Episode, Trajectories
 from layerscout.cache.importers import run as importing
-from layerscout.cache.importers.base import Options
+from layerscout.cache.importers.config import ImportConfig
 from layerscout.errors import BudgetError, DataError, UsageError
 
 LENGTHS = (4, 2, 11)
@@ -19,7 +19,7 @@ SHAPE = (12, 10, 3)
 
 
 def imported(source: Path, out: Path, **options) -> tuple[list[Episode], dict]:
-    importing.run(importing.plan(source, out, Options(**options)))
+    importing.run(importing.plan(ImportConfig(source=source, out=out, **options)))
     with Trajectories(out) as data:
         return [data.episode(number) for number in range(len(data))], data.attributes
 
@@ -37,7 +37,7 @@ def demos(next_obs: bool) -> list[dict]:
         demo = {"obs": {name: values[:-1] for name, values in whole.items()}, "whole": whole}
         demo |= {"next_obs": {name: values[1:] for name, values in whole.items()}} if next_obs else {}
         demo |= {"actions": random.normal(size=(steps, 7)), "states": random.normal(size=(steps, 5))}
-        demo |= {"rewards": random.normal(size=steps), "dones": (np.arange(steps) == steps - 1).astype(np.int64)}
+        demo |= {"rewards": random.normal(size=steps), "dones": ((np.arange(steps) == steps - 1) & (number != 1)).astype(np.int64)}
         found.append(demo)
     return found
 
@@ -66,21 +66,24 @@ def robomimic(tmp_path):
 
 @pytest.mark.parametrize("next_obs", [True, False])
 def test_robomimic_comes_back_exactly(robomimic, tmp_path, next_obs):
-    """Without next_obs nobody knows what the last action led to: it goes with its reward, and nothing is made up."""
+    """Without next_obs nobody knows what the last action led to: it goes with its reward, unless the task ended with it."""
     path, found = robomimic(next_obs)
     episodes, attributes = imported(path, tmp_path / "x.h5", camera="robot0_eye_in_hand_image")
     assert (attributes["imported"], attributes["source_environment"]) == ("robomimic", "Lift")
-    assert attributes.get("dropped_last_actions", 0) == (0 if next_obs else 3)
+    counts = [attributes.get(name, 0) for name in ("dropped_last_actions", "dropped_rewards_other_than_0", "repeated_last_frames")]
+    assert counts == ([0, 0, 0] if next_obs else [1, 1, 2])
     for episode, demo in zip(episodes, found, strict=True):
-        steps = len(demo["actions"]) - (not next_obs)
-        np.testing.assert_array_equal(episode.frames, demo["whole"]["robot0_eye_in_hand_image"][: steps + 1])
+        ended = bool(demo["dones"][-1])
+        steps = len(demo["actions"]) - (not next_obs and not ended)
+        place = np.arange(steps + 1) if next_obs or not ended else np.minimum(np.arange(steps + 1), steps - 1)  # the last frame twice
+        np.testing.assert_array_equal(episode.frames, demo["whole"]["robot0_eye_in_hand_image"][place])
         np.testing.assert_array_equal(episode.actions, demo["actions"][:steps].astype(np.float32))
         np.testing.assert_array_equal(episode.rewards, demo["rewards"][:steps].astype(np.float32))
-        np.testing.assert_array_equal(episode.extra["robot0_eef_pos"], demo["whole"]["robot0_eef_pos"][: steps + 1].astype(np.float32))
+        np.testing.assert_array_equal(episode.extra["robot0_eef_pos"], demo["whole"]["robot0_eef_pos"][place].astype(np.float32))
         np.testing.assert_array_equal(episode.terminated, demo["dones"][:steps] > 0)
-        np.testing.assert_array_equal(episode.truncated, (np.arange(steps) == steps - 1) & (not next_obs))
+        np.testing.assert_array_equal(episode.truncated, (np.arange(steps) == steps - 1) & (not ended))
         states = episode.extra["observation.state"] if next_obs else episode.state  # of every step, or of every frame
-        np.testing.assert_array_equal(states, demo["states"].astype(np.float32))
+        np.testing.assert_array_equal(states, demo["states"][slice(None) if next_obs else place].astype(np.float32))
 
 
 def test_robomimic_needs_images_and_a_choice_of_them(robomimic, tmp_path):
@@ -154,18 +157,19 @@ def test_flat_files_come_back_exactly(tmp_path, form, following, shards):
     lost = form == "d4rl" and not following
     assert attributes["imported"] == "d4rl"
     assert attributes["layout"] == form
-    assert attributes.get("dropped_last_actions", 0) == (len(expected) if lost else 0)
+    assert attributes.get("dropped_last_actions", 0) == (2 * len(expected) // 3 if lost else 0)
     for number, (episode, one) in enumerate(zip(episodes, expected, strict=True)):
-        steps = len(one["actions"]) - lost
-        np.testing.assert_array_equal(episode.frames, one["frames"][: steps + 1])
+        ended = number % 3 == 0
+        steps = len(one["actions"]) - (lost and not ended)
+        place = np.minimum(np.arange(steps + 1), steps - 1) if lost and ended else np.arange(steps + 1)  # the last frame twice
+        np.testing.assert_array_equal(episode.frames, one["frames"][place])
         np.testing.assert_array_equal(episode.actions, one["actions"][:steps])
         np.testing.assert_array_equal(episode.rewards, one["rewards"][:steps])
-        ended = number % 3 == 0 and not lost  # the terminal belongs to the action whose result nobody saw
         np.testing.assert_array_equal(episode.terminated, (np.arange(steps) == steps - 1) & ended)
         np.testing.assert_array_equal(episode.truncated, (np.arange(steps) == steps - 1) & (not ended))
         if form == "d4rl":
-            kept = one["qpos"][: len(one["actions"])]
-            np.testing.assert_array_equal(episode.extra["infos.qpos"], kept.astype(np.float32))
+            place = place if lost else np.arange(len(one["actions"]))
+            np.testing.assert_array_equal(episode.extra["infos.qpos"], one["qpos"][place].astype(np.float32))
 
 
 def test_states_alone_are_refused_with_what_to_do(tmp_path):

@@ -12,7 +12,7 @@ from foreign_videos import CAMERAS, FPS, lerobot_episodes, pictures, write_lerob
 
 from layerscout.cache.dataset.trajectories import Episode, Trajectories
 from layerscout.cache.importers import run as importing
-from layerscout.cache.importers.base import Options
+from layerscout.cache.importers.config import ImportConfig
 from layerscout.errors import DataError, UsageError
 
 pytest.importorskip("av", reason="videos are decoded by PyAV; installed with layerscout[import]")
@@ -22,7 +22,7 @@ TOP = CAMERAS[0]
 
 
 def imported(source: Path, out: Path, **options) -> tuple[list[Episode], dict]:
-    importing.run(importing.plan(source, out, Options(**options)))
+    importing.run(importing.plan(ImportConfig(source=source, out=out, **options)))
     with Trajectories(out) as data:
         return [data.episode(number) for number in range(len(data))], data.attributes
 
@@ -52,8 +52,9 @@ def test_frames_actions_and_numbers_come_back_exactly(tmp_path, version, image, 
 def test_rewards_are_taken_where_there_are_some(tmp_path, version):
     source = write_lerobot(tmp_path / "set", version, lerobot_episodes(), rewards=True)
     episodes, _ = imported(source, tmp_path / "x.h5", camera=TOP)
-    np.testing.assert_array_equal(episodes[0].rewards, [0, 1, 2, 3])
-    assert not episodes[0].terminated.any()  # the end belongs to the action that was dropped
+    np.testing.assert_array_equal(episodes[0].rewards, [0, 1, 2, 3, 4])
+    assert episodes[0].terminated.tolist() == [False, False, False, False, True]  # so that nobody needs what it led to
+    np.testing.assert_array_equal(episodes[0].frames[-1], episodes[0].frames[-2])
     without, _ = imported(source, tmp_path / "y.h5", camera=TOP, leave_out=("next.reward", "action"))
     assert (without[0].rewards, without[0].actions) == (None, None)
 
@@ -123,7 +124,7 @@ def test_paths_that_lead_out_are_refused(tmp_path, version, template, path, mess
         ({"fps": 0}, "expected a number above 0"),
         ({"fps": "ten"}, "expected a number above 0"),
         ({"fps": 25}, "not 25 a second apart"),
-        ({"codebase_version": "v1.6"}, "expected v2.1 or v3"),
+        ({"codebase_version": "v1.6"}, "expected v2.0, v2.1 or v3"),
         ({"features": []}, "does not describe its features"),
         (
             {"features": {TOP: {"dtype": "video", "shape": [16, 24, 3]}, "action": {"dtype": "float32", "shape": [10**9]}}},

@@ -14,7 +14,7 @@ import pytest
 
 from layerscout.cache.dataset.trajectories import Episode, Trajectories
 from layerscout.cache.importers import run as importing
-from layerscout.cache.importers.base import Options
+from layerscout.cache.importers.config import ImportConfig
 from layerscout.errors import DataError, UsageError
 
 minari = pytest.importorskip("minari", reason="the importer is proved on files that Minari writes; installed with layerscout[test]")
@@ -77,7 +77,7 @@ def write(tmp_path: Path, monkeypatch, form: str, observation_space, action_spac
 
 
 def imported(source: Path, out: Path, **options) -> tuple[list[Episode], dict]:
-    importing.run(importing.plan(source, out, Options(**options)))
+    importing.run(importing.plan(ImportConfig(source=source, out=out, **options)))
     with Trajectories(out) as data:
         return [data.episode(number) for number in range(len(data))], data.attributes
 

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.importers import run as importing
-from layerscout.cache.importers import video
-from layerscout.cache.importers.assemble import Fields, assemble, column_name
-from layerscout.cache.importers.base import Options
-from layerscout.cache.importers.frames import as_frames, resize
+from layerscout.cache.importers.formats import video
+from layerscout.cache.importers.assemble import ForeignFields, assemble
+from layerscout.cache.importers.columns import column_name
+from layerscout.cache.importers.config import ImportConfig
+from layerscout.cache.importers.pictures.frames import as_frames, resize
 from layerscout.cli import app
 from layerscout.errors import BudgetError, DataError, MissingExtraError, UsageError
 
@@ -94,16 +95,16 @@ def test_the_command_tells_of_dropped_actions_and_takes_so_many_episodes(tmp_pat
     assert "2 last actions were dropped" in done.stderr
     with Trajectories(tmp_path / "x.h5") as data:
         assert data.frame_shape == (8, 12, 3)
-        assert data.attributes["options"] == {"camera": CAMERAS[1], "size": [8, 12]}
+        assert data.attributes["options"] == {"camera": CAMERAS[1], "size": "8x12"}
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--size", "big"], 2, "--size is 'big'"),
-        (["--size", "0"], 2, "--size is '0'"),
+        (["--size", "big"], 2, "not 'big'"),
+        (["--size", "0"], 2, "not '0'"),
         (["--format", "vidoe"], 2, "unknown importer 'vidoe'; did you mean 'video'?"),
-        (["--episodes", "0"], 2, "--episodes is 0"),
+        (["--episodes", "0"], 2, "'import.episodes'"),
         (["--format", "lerobot"], 4, "has no file 'meta/info.json'"),
     ],
 )
@@ -117,7 +118,7 @@ def test_mistakes_are_told_in_one_line(folder, tmp_path, words, code, message):
 def test_a_missing_package_names_the_extra(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingExtraError, match="needs the package 'av'") as caught:
-        importing.plan(folder[0], tmp_path / "x.h5", Options())
+        importing.plan(ImportConfig(source=folder[0], out=tmp_path / "x.h5"))
     assert caught.value.hint == "pip install 'layerscout[import]'"
 
 
@@ -128,9 +129,9 @@ def test_a_missing_package_names_the_extra(folder, tmp_path, monkeypatch):
 def test_a_killed_import_continues_to_the_same_file(folder, tmp_path, monkeypatch, killed_after):
     source, frames = folder
     monkeypatch.setattr(importing, "PART_BYTES", 0)  # every episode is made safe at once
-    whole = importing.plan(source, tmp_path / "whole.h5", Options())
+    whole = importing.plan(ImportConfig(source=source, out=tmp_path / "whole.h5"))
     importing.run(whole)
-    planned = importing.plan(source, tmp_path / "x.h5", Options())
+    planned = importing.plan(ImportConfig(source=source, out=tmp_path / "x.h5"))
     read, seen = video.Video.episode, []
 
     def dying(self, item):
@@ -146,7 +147,7 @@ def test_a_killed_import_continues_to_the_same_file(folder, tmp_path, monkeypatc
                 importing.run(planned)
     seen.clear()
     monkeypatch.setattr(video.Video, "episode", lambda self, item: (seen.append(item.name), read(self, item))[1])
-    again = importing.plan(source, tmp_path / "x.h5", Options())
+    again = importing.plan(ImportConfig(source=source, out=tmp_path / "x.h5"))
     seen.clear()
     importing.run(again)
     if killed_after < 5:
@@ -158,26 +159,30 @@ def test_a_killed_import_continues_to_the_same_file(folder, tmp_path, monkeypatc
 
 
 def test_an_import_with_other_options_is_not_mixed_into_it(folder, tmp_path):
-    importing.run(importing.plan(folder[0], tmp_path / "x.h5", Options()))
+    importing.run(importing.plan(ImportConfig(source=folder[0], out=tmp_path / "x.h5")))
     with pytest.raises(UsageError, match="recorded with other settings"):
-        importing.plan(folder[0], tmp_path / "x.h5", Options(stride=2))
+        importing.plan(ImportConfig(source=folder[0], out=tmp_path / "x.h5", stride=2))
 
 
 def test_a_disk_without_room_is_told_before_anything_is_written(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(importing, "_free_bytes", lambda path: 1000)
+    monkeypatch.setattr(importing, "free_bytes", lambda path: 1000)
     with pytest.raises(BudgetError, match=r"0\.0 MB are free"):
-        importing.run(importing.plan(folder[0], tmp_path / "x.h5", Options()))
+        importing.run(importing.plan(ImportConfig(source=folder[0], out=tmp_path / "x.h5")))
     assert not list(tmp_path.glob("x.h5*"))
 
 
 # what every importer shares
 
 
+CONFIG = ImportConfig(source="set")
+
+
 def test_as_many_frames_as_actions_lose_the_last_action_and_invent_nothing():
     frames = pictures(4, 0)
-    actions, rewards = np.arange(4), np.arange(4.0)
+    actions, rewards = [("action", np.arange(4))], ("reward", np.arange(4.0))
     per_row = {"angle": np.arange(4.0), "joints": np.zeros((4, 2))}
-    episode = assemble(frames, Fields(4, actions, rewards, np.array([0, 1, 0, 1]), None, np.ones((4, 3)), per_row), "here")
+    fields = ForeignFields(4, actions, rewards, np.array([0, 1, 0, 0]), None, ("states", np.ones((4, 3))), per_row)
+    episode = assemble(frames, fields, "here", CONFIG)
     assert (episode.steps, len(episode.frames)) == (3, 4)
     assert episode.actions.tolist() == [0, 1, 2]
     assert episode.rewards.tolist() == [0, 1, 2]
@@ -185,9 +190,21 @@ def test_as_many_frames_as_actions_lose_the_last_action_and_invent_nothing():
     assert episode.truncated.tolist() == [False, False, True]
     assert (episode.state.shape, episode.extra["angle"].shape, episode.extra["joints"].shape) == ((4, 3), (4, 1), (4, 2))
     with pytest.raises(DataError, match="here has 4 frames and 6 steps, expected 6 or 7 frames"):
-        assemble(frames, Fields(6), "here")
-    with pytest.raises(DataError, match="'rewards' has 3 rows, expected 4"):
-        assemble(frames, Fields(4, rewards=np.zeros(3)), "here")
+        assemble(frames, ForeignFields(6), "here", CONFIG)
+    with pytest.raises(DataError, match="'reward' has 3 rows, expected 4") as caught:
+        assemble(frames, ForeignFields(4, rewards=("reward", np.zeros(3))), "here", CONFIG)
+    assert caught.value.hint == "layerscout import set --leave-out rewards"
+
+
+def test_an_action_that_ended_the_task_is_kept_with_its_reward():
+    """Its next frame is of no use to a value; everything of a frame is there once more, and the frame is the one before."""
+    frames = pictures(4, 0)
+    fields = ForeignFields(4, [("action", np.arange(4))], ("reward", np.arange(4.0)), np.array([0, 0, 0, 1]), numbers={"x": np.arange(4)})
+    episode = assemble(frames, fields, "here", CONFIG)
+    np.testing.assert_array_equal(episode.frames, frames[[0, 1, 2, 3, 3]])
+    assert (episode.actions.tolist(), episode.rewards.tolist()) == ([0, 1, 2, 3], [0, 1, 2, 3])
+    assert (episode.terminated.tolist(), episode.truncated.any()) == ([False, False, False, True], False)
+    assert episode.extra["x"][:, 0].tolist() == [0, 1, 2, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -201,7 +218,7 @@ def test_as_many_frames_as_actions_lose_the_last_action_and_invent_nothing():
     ],
 )
 def test_whole_numbered_single_actions_are_discrete_and_all_others_vectors(values, expected):
-    actions = assemble(pictures(3, 0), Fields(2, values), "here").actions
+    actions = assemble(pictures(3, 0), ForeignFields(2, [("action", values)]), "here", CONFIG).actions
     assert (actions.dtype.name, actions.shape) == expected
 
 
@@ -219,13 +236,13 @@ def test_names_become_names_of_columns():
 
 def test_pictures_of_any_layout_become_frames_in_colour():
     last = pictures(3, 0, shape=(6, 7, 3))
-    np.testing.assert_array_equal(as_frames(last.transpose(0, 3, 1, 2), "here"), last)
+    np.testing.assert_array_equal(as_frames(last.transpose(0, 3, 1, 2), "here", CONFIG), last)
     grey = last[..., 0]
     for values in (grey, grey[..., None], grey[:, None]):
-        np.testing.assert_array_equal(as_frames(values, "here"), np.repeat(grey[..., None], 3, axis=3))
-    for values in (last.astype(np.float32), np.zeros((3, 6, 7, 9), np.uint8), np.zeros((3, 6), np.uint8)):
+        np.testing.assert_array_equal(as_frames(values, "here", CONFIG), np.repeat(grey[..., None], 3, axis=3))
+    for values in (last.astype(complex), np.zeros((3, 33, 34, 35), np.uint8), np.zeros((3, 6), np.uint8)):
         with pytest.raises(DataError, match="here: pictures"):
-            as_frames(values, "here")
+            as_frames(values, "here", CONFIG)
     np.testing.assert_array_equal(resize(last, (6, 7)), last)
     alpha = pictures(2, 1, shape=(4, 4, 4))
     np.testing.assert_array_equal(resize(alpha, (2, 2))[..., :3], resize(alpha[..., :3], (2, 2)))  # alpha blends into nothing
@@ -241,7 +258,7 @@ def probe(tmp_path, source, **options):
     from layerscout.probe.config import ProbeConfig
 
     data = tmp_path / "data.h5"
-    importing.run(importing.plan(source, data, Options(size=(64, 64), **options)))
+    importing.run(importing.plan(ImportConfig(source=source, out=data, size=(64, 64), **options)))
     store = run(plan(ExtractConfig(backbone="tiny", data=data, root=tmp_path / "root", layers=("blocks.2",), pooling="last/mean")))
     return store, probing.run(probing.plan(ProbeConfig(store=store.id, root=tmp_path / "root", out=tmp_path / "out", shifts=20)))
 

@@ -329,7 +329,7 @@ def test_digest_changes_with_every_array_and_with_the_order(tmp_path, path, epis
         ("actions", np.full((3, 2), np.nan, dtype=np.float32), "'actions' is not finite at index 0"),
         ("extra", {"speed": np.zeros(3, np.float32)}, "'extra/speed' has shape"),
         ("extra", {"speed": np.zeros((2, 1), np.float32)}, r"'extra/speed' has shape \(2, 1\), .* length 3 or 4"),
-        ("extra", {"speed": np.zeros((3, 1))}, "'extra/speed' is float64, expected float32"),
+        ("extra", {"speed": np.zeros((3, 1), np.float16)}, "'extra/speed' is float16, expected float32 or int64 or float64"),
         ("extra", {"speed": np.full((3, 1), np.inf, np.float32)}, "'extra/speed' is not finite"),
         ("extra", {"../speed": np.zeros((3, 1), np.float32)}, "'../speed' cannot name an extra field"),
         ("extra", {"reward": np.zeros((3, 1), np.float32)}, "'reward' cannot name an extra field"),

@@ -78,7 +78,8 @@ def check_group(group: h5py.Group, where: str) -> tuple[int, Fields]:
         check_field(where, name, field.dtype, field.shape, steps)
     if DIGEST not in group.attrs:
         raise DataError(f"{where} misses its attribute '{DIGEST}'", hint=AGAIN)
-    return steps, Fields.of({name: field.shape for name, field in fields.items()}, steps)
+    shapes, types = ({name: getattr(field, what) for name, field in fields.items()} for what in ("shape", "dtype"))
+    return steps, Fields.of(shapes, steps, types)
 
 
 def read_episode(group: h5py.Group, where: str) -> Episode:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float32, Float64, Int64, Shaped, UInt8
 
 from layerscout.cache.arrays import NAME
 from layerscout.cache.layout import REQUIRED_COLUMNS
@@ -21,8 +21,9 @@ FIELDS = {  # name → what it may be: dtype → number of dimensions. The order
     "rewards": {"float32": 1},
     "terminated": {"bool": 1},
     "truncated": {"bool": 1},
-    "state": {"float32": 2},
+    "state": {"float32": 2, "float64": 2},
 }
+EXTRA_TYPES = {"float32": 2, "int64": 2, "float64": 2}  # the wider ones for numbers that float32 would change
 PER_FRAME = ("frames", "state")  # one more than the steps: the last frame has no action
 EXTRA = "extra/"  # before the name of an array that the format has no field for
 RESERVED = REQUIRED_COLUMNS | {"state", "zarr.json"}  # names that a store gives to other columns
@@ -44,9 +45,10 @@ class Episode:
     terminated, truncated
         The task ended with this step; the recording was cut off after it.
     state
-        The true state behind every frame, where the environment tells it.
+        The true state behind every frame, where the environment tells it; float64 where float32 would change its numbers.
     extra
         Any other numbers by name, one row a step or one row a frame: what an expert would have done, joint angles, ...
+        float32, or int64 or float64 where float32 would change them: times in nanoseconds, say.
     """
 
     frames: UInt8[np.ndarray, "frame height width channel"]
@@ -54,8 +56,8 @@ class Episode:
     rewards: Float32[np.ndarray, " step"] | None
     terminated: Bool[np.ndarray, " step"]
     truncated: Bool[np.ndarray, " step"]
-    state: Float32[np.ndarray, "frame feature"] | None
-    extra: Mapping[str, Float32[np.ndarray, "row value"]] = field(default_factory=dict)
+    state: Float32[np.ndarray, "frame feature"] | Float64[np.ndarray, "frame feature"] | None
+    extra: Mapping[str, Shaped[np.ndarray, "row value"]] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -73,14 +75,17 @@ class Episode:
 
     def fields(self) -> Fields:
         """Return what other episodes of the same file must have in common with this one."""
-        return Fields.of({name: values.shape for name, values in self.arrays()}, self.steps)
+        arrays = dict(self.arrays())
+        shapes, types = ({name: getattr(values, what) for name, values in arrays.items()} for what in ("shape", "dtype"))
+        return Fields.of(shapes, self.steps, types)
 
     def digest(self) -> bytes:
         """Return the sha256 over every array's name, type, shape and bytes."""
         total = hashlib.sha256()
         for name, values in self.arrays():
             allowed = rules(name)
-            dtype = next((known for known in allowed if np.dtype(known).kind == values.dtype.kind), next(iter(allowed)))
+            alike = (known for known in allowed if np.dtype(known).kind == values.dtype.kind)
+            dtype = values.dtype.name if values.dtype.name in allowed else next(alike, next(iter(allowed)))
             total.update(json.dumps([name, dtype, list(values.shape)]).encode())
             total.update(np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<")).data)
         return total.digest()
@@ -95,11 +100,12 @@ class Fields:
     action_dimensions: int | None  # None when actions are discrete or absent
     has_rewards: bool
     state_width: int | None
-    extra: tuple[tuple[str, int, bool], ...]  # name, width, one row a frame (else a step)
+    extra: tuple[tuple[str, int, bool, str], ...]  # name, width, one row a frame (else a step), type
+    state_type: str = "float32"
 
     @staticmethod
-    def of(shapes: Mapping[str, tuple[int, ...]], steps: int) -> Fields:
-        """Read them off the shapes of a checked episode's arrays."""
+    def of(shapes: Mapping[str, tuple[int, ...]], steps: int, types: Mapping[str, np.dtype[Any]]) -> Fields:
+        """Read them off the shapes and types of a checked episode's arrays."""
         actions = shapes.get("actions")
         return Fields(
             frame_shape=tuple(shapes["frames"][1:]),
@@ -108,23 +114,33 @@ class Fields:
             has_rewards="rewards" in shapes,
             state_width=shapes["state"][1] if "state" in shapes else None,
             extra=tuple(
-                (name.removeprefix(EXTRA), shape[1], shape[0] != steps) for name, shape in sorted(shapes.items()) if name.startswith(EXTRA)
+                (name.removeprefix(EXTRA), shape[1], shape[0] != steps, types[name].name)
+                for name, shape in sorted(shapes.items())
+                if name.startswith(EXTRA)
             ),
+            state_type=types["state"].name if "state" in shapes else "float32",
         )
 
     def __str__(self) -> str:
         present = [
             "actions" * self.has_actions + (f"[{self.action_dimensions}]" if self.action_dimensions else ""),
             "rewards" * self.has_rewards,
-            f"state[{self.state_width}]" if self.state_width else "",
-            *(f"{EXTRA}{name}[{width}] a {'frame' if per_frame else 'step'}" for name, width, per_frame in self.extra),
+            f"state[{self.state_width}]" + _unusual(self.state_type) if self.state_width else "",
+            *(
+                f"{EXTRA}{name}[{width}]{_unusual(kind)} a {'frame' if per_frame else 'step'}"
+                for name, width, per_frame, kind in self.extra
+            ),
         ]
         return f"frames {self.frame_shape} and fields {', '.join(filter(None, present)) or 'none'}"
 
 
 def rules(name: str) -> dict[str, int]:
     """Return which types an array may have, each with its number of dimensions."""
-    return {"float32": 2} if name.startswith(EXTRA) else FIELDS[name]
+    return EXTRA_TYPES if name.startswith(EXTRA) else FIELDS[name]
+
+
+def _unusual(kind: str) -> str:
+    return "" if kind == "float32" else f" {kind}"
 
 
 def check_episode(episode: Episode, where: str) -> None:

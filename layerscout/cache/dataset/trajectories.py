@@ -59,6 +59,8 @@ class Trajectories:
         Which fields there are.
     extra
         Name of every further array → its width, and whether it has one row a frame (else one a step).
+    types
+        Type of the numbers of ``state`` and of every further array: float32, or a wider one where float32 would change them.
 
     Raises
     ------
@@ -201,7 +203,8 @@ class Trajectories:
         self.has_actions, self.action_dimensions = first.has_actions, first.action_dimensions
         self.has_rewards = first.has_rewards
         self.has_state, self.state_width = first.state_width is not None, first.state_width
-        self.extra = {name: (width, per_frame) for name, width, per_frame in first.extra}
+        self.extra = {name: (width, per_frame) for name, width, per_frame, _ in first.extra}
+        self.types: dict[str, Any] = {"state": first.state_type} | {name: kind for name, _, _, kind in first.extra}
 
 
 def _open(path: Path) -> tuple[h5py.File, FileState]:

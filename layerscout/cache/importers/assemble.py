@@ -2,109 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from layerscout.cache.arrays import NAME
-from layerscout.cache.dataset.episodes import RESERVED, Episode
+from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers.base import Array
+from layerscout.cache.importers.columns import as_actions, as_columns, as_flags, as_rewards, column_names, exact_type
+from layerscout.cache.importers.config import ImportConfig
 from layerscout.errors import DataError
+
+STATE = "state"
 
 
 @dataclass
-class Fields:
+class ForeignFields:
     """The numbers of one foreign episode as they lie in the file: N rows each, beside N or N + 1 frames.
 
-    ``steps`` tells N. ``numbers`` are taken whatever they are called; names that the format keeps for itself are changed.
+    ``steps`` tells N. Actions, rewards and state come with the name that the source has for them; ``numbers`` are taken
+    whatever they are called, and may have a row a step or a row a frame.
     """
 
     steps: int
-    actions: Array | None = None
-    rewards: Array | None = None
+    actions: Sequence[tuple[str, Array]] = ()
+    rewards: tuple[str, Array] | None = None
     terminated: Array | None = None
     truncated: Array | None = None
-    state: Array | None = None
+    state: tuple[str, Array] | None = None
     numbers: Mapping[str, Array] = field(default_factory=dict)
 
 
-def assemble(frames: Shaped[np.ndarray, "frame height width channel"], fields: Fields, where: str) -> Episode:
+def ending_of(frames: int, steps: int, terminated: bool) -> tuple[int, Literal["whole", "dropped", "repeated"]]:
+    """Return the steps T of an episode with so many frames and recorded steps, and what becomes of its last step.
+
+    With as many frames as steps nobody recorded what the last action led to. When the task ended with it, that frame is never
+    needed for a value, and the step carries the reward that the task is about: it is kept, with the last frame twice.
+    """
+    if frames != steps:
+        return steps, "whole"
+    return (steps, "repeated") if terminated else (steps - 1, "dropped")
+
+
+def assemble(
+    frames: Shaped[np.ndarray, "frame height width channel"],
+    fields: ForeignFields,
+    where: str,
+    config: ImportConfig,
+    exact: dict[str, str] | None = None,
+) -> Episode:
     """Make an episode of what a foreign one has.
 
-    With as many frames as actions, nobody saw what the last action led to: it is dropped with its reward, and what is
-    left is cut off (truncated) at its end. Fields with N rows then have one row a frame.
+    With as many frames as steps the last step is dropped with its reward, and what is left is cut off (truncated) at its
+    end; or kept, see ``ending_of``. Fields with N rows then have one row a frame.
+
+    Parameters
+    ----------
+    exact
+        Field → type that keeps its values: float32, or a wider one beyond 2²⁴. A field that is not there yet is added, so
+        that the episodes after the first have its types.
 
     Raises
     ------
     DataError
-        The lengths do not go together.
+        The lengths do not go together, or a field is not what its place can hold; the message names the way out.
     """
-    steps = len(frames) - 1
-    if fields.steps not in (steps, steps + 1):
-        message = f"{where} has {len(frames)} frames and {fields.steps} steps, expected {fields.steps} or {fields.steps + 1} frames"
+    count, recorded = len(frames), fields.steps
+    if recorded not in (count - 1, count):
+        message = f"{where} has {count} frames and {recorded} steps, expected {recorded} or {recorded + 1} frames"
         raise DataError(message, hint="the source is incomplete; fetch or record it again")
-
-    def of_steps(values: Array | None, name: str) -> Array | None:
-        if values is not None and len(values) != fields.steps:
-            raise DataError(f"{where}: '{name}' has {len(values)} rows, expected {fields.steps}", hint="the source is incomplete")
-        return None if values is None else values[:steps]
-
-    def flags(values: Array | None, name: str) -> Array:
-        kept = of_steps(values, name)
-        return np.zeros(steps, dtype=bool) if kept is None else as_flags(kept)
-
-    terminated, truncated = flags(fields.terminated, "terminated"), flags(fields.truncated, "truncated")
+    flags = None if fields.terminated is None else as_flags(fields.terminated)
+    steps, ending = ending_of(count, recorded, flags is not None and bool(flags[-1:].any()))
+    lines = _Lines(where, config, count, recorded, steps, ending == "repeated", {} if exact is None else exact)
+    terminated, truncated = lines.flags(fields.terminated), lines.flags(fields.truncated)
     truncated[-1:] |= ~terminated[-1:]  # whatever ends without the task's end was cut off
-    extra = dict(fields.numbers)
-    state = fields.state
-    if state is not None and len(state) != len(frames):  # known for every step, not for the last frame
-        extra["state"], state = state, None
-    rewards, actions = of_steps(fields.rewards, "rewards"), of_steps(fields.actions, "actions")
+    actions = [(name, lines.of_steps(values, name, "actions")) for name, values in fields.actions]
+    rewards = None if fields.rewards is None else lines.of_steps(fields.rewards[1], fields.rewards[0], "rewards")
     return Episode(
-        frames=frames,
-        actions=None if actions is None else as_actions(actions),
-        rewards=None if rewards is None else np.asarray(rewards, dtype=np.float32).reshape(steps),
+        frames=np.concatenate([frames, frames[-1:]]) if lines.repeats else frames,
+        actions=as_actions(actions, where, config) if actions else None,
+        rewards=None if fields.rewards is None or rewards is None else as_rewards(rewards, fields.rewards[0], where, config),
         terminated=terminated,
         truncated=truncated,
-        state=None if state is None else as_columns(state),
-        extra={column_name(name): as_columns(values) for name, values in extra.items()},
+        **lines.state_and_extra(fields),
     )
 
 
-def as_actions(values: Array) -> Array:
-    """Return whole-numbered single actions as int64 [step], all others as float32 [step, dimension]."""
-    columns = values.reshape(len(values), -1)
-    return columns[:, 0].astype(np.int64) if values.dtype.kind in "iub" and columns.shape[1] == 1 else as_columns(values)
+@dataclass(frozen=True)
+class _Lines:
+    """How the rows of one episode's fields go together."""
 
+    where: str
+    config: ImportConfig
+    frames: int
+    recorded: int  # steps in the source
+    steps: int  # of them, those that are kept
+    repeats: bool  # the last frame stands for the one after it too
+    exact: dict[str, str]
 
-def as_flags(values: Array) -> Bool[np.ndarray, " row"]:
-    """Return what is not zero."""
-    return (values.reshape(len(values), -1) != 0).any(axis=-1)
+    def of_steps(self, values: Array, name: str, role: str) -> Array:
+        """Values of the steps that are kept; another length may mean another row for every step, so it is not guessed."""
+        rows = len(values) if values.ndim else 0
+        if rows != self.recorded:
+            hint = self.config.again("--leave-out", role)
+            raise DataError(f"{self.where}: '{name}' has {rows} rows, expected {self.recorded}", hint=hint)
+        return values[: self.steps]
 
+    def flags(self, values: Array | None) -> Bool[np.ndarray, " row"]:
+        """Flags of the steps that are kept; none is set where the source has none."""
+        return np.zeros(self.steps, dtype=bool) if values is None else as_flags(self.of_steps(values, "ends", "ends"))
 
-def as_columns(values: Array) -> Array:
-    """Return numbers as float32 [row, value]."""
-    return np.ascontiguousarray(values.reshape(len(values), -1), dtype=np.float32)
+    def aligned(self, values: Array, name: str) -> Array:
+        """Values of every frame or of every step. One row more than frames tells what came after the last one, and is cut."""
+        rows = len(values) if values.ndim else 0
+        if rows in (self.frames, self.frames + 1):
+            values = values[: self.frames]
+            return np.concatenate([values, values[-1:]]) if self.repeats else values
+        if rows != self.steps:
+            message = f"{self.where}: '{name}' has {rows} rows, expected {self.steps} or {self.frames}"
+            raise DataError(message, hint=self.config.again("--leave-out", name))
+        return values
 
+    def state_and_extra(self, fields: ForeignFields) -> dict[str, Any]:
+        """The state of every frame, and every other field by the name of its column; a state of every step is such a field."""
+        extra = [(name, self.aligned(values, name)) for name, values in fields.numbers.items()]
+        state = None
+        if fields.state is not None:
+            name, values = fields.state[0], self.aligned(fields.state[1], fields.state[0])
+            if len(values) == self.frames + self.repeats:
+                # a state is real numbers: whole ones beyond float32 are exact in float64 up to 2⁵³
+                wide = self.exact.setdefault(name, exact_type(values)) != "float32"
+                state = self.columns(name, values, "float64" if wide else "float32")
+            else:
+                extra.append((STATE, values))
+        names = column_names([name for name, _ in extra], self.config, self.where)
+        kinds = [self.exact.setdefault(name, exact_type(values)) for name, values in extra]
+        return {
+            "state": state,
+            "extra": {names[name]: self.columns(name, values, kind) for (name, values), kind in zip(extra, kinds, strict=True)},
+        }
 
-def is_numeric(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
-    """Tell whether a field is one number or one row of numbers a step: no images, no text."""
-    return dtype.kind in "fiub" and len(shape) in (1, 2) and 0 not in shape
-
-
-def column_name(name: str) -> str:
-    """Return a foreign field's name as a column of a store can bear it.
-
-    Raises
-    ------
-    DataError
-        Nothing readable is left of it.
-    """
-    plain = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "." for letter in name)
-    plain = f"observation.{plain}" if plain in RESERVED else plain.lstrip("._-")
-    if not NAME.fullmatch(plain):
-        raise DataError(f"the field '{name}' cannot be named in a store", hint=f"--leave-out '{name}'")
-    return plain
+    def columns(self, name: str, values: Array, kind: str) -> Array:
+        """Numbers as rows of the type ``kind``."""
+        return as_columns(values, name, self.where, self.config.again("--leave-out", name), kind)

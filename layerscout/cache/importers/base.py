@@ -1,79 +1,100 @@
-"""What every importer is given and gives: options in, a list of foreign episodes and one of ours at a time out."""
+"""What every importer is given and gives: settings in, a list of foreign episodes and one of ours at a time out."""
 
 from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Shaped
 
 from layerscout.cache.dataset.episodes import Episode
+from layerscout.cache.importers.config import ImportConfig
+from layerscout.cache.importers.pictures.scaling import PictureScale
 from layerscout.errors import BudgetError, DataError, MissingExtraError, UsageError, suggest
 from layerscout.memory import available_memory
 
 Array = Shaped[np.ndarray, "row ..."]  # as a foreign file has it: any type and shape
+ROLES = ("actions", "rewards", "ends", "state")  # what a trajectory file has a place for, beside frames and other numbers
+PARTICULAR = ("fps", "stride", "stack", "filter_key", "episode_length")  # settings that only some formats have a use for
 
 
 @dataclass(frozen=True)
-class Options:
-    """What to take of a foreign dataset.
+class ForeignEpisode:
+    """One foreign episode, before it is read.
 
     Attributes
     ----------
-    camera
-        Which images, when the dataset has several.
-    size
-        Height and width of the frames; None keeps theirs.
-    leave_out
-        Names of numeric fields that are not taken.
-    rate, stride
-        Of videos: frames a second, or every so many-th frame.
+    name
+        What it is called within the source.
+    steps
+        The steps T that it will have.
+    ending
+        Whether the frame after its last action was recorded (``whole``); if not, whether that action is dropped with its
+        reward (``dropped``), or kept because the task ended with it, with the last frame twice (``repeated``).
+    lost_reward
+        Whether a reward other than 0 goes with a dropped action.
     """
-
-    camera: str | None = None
-    size: tuple[int, int] | None = None
-    leave_out: tuple[str, ...] = ()
-    rate: float | None = None
-    stride: int = 1
-
-
-@dataclass(frozen=True)
-class Item:
-    """One foreign episode: its name within the source, and the steps T that it should have."""
 
     name: str
     steps: int
+    ending: Literal["whole", "dropped", "repeated"] = "whole"
+    lost_reward: bool = False
 
 
-class Skipped(DataError):
+class SkippedEpisode(DataError):
     """One episode cannot be read, and the others can do without it."""
 
 
 class Importer(ABC):
-    """A foreign dataset, open for reading.
+    """A foreign dataset, looked through and ready to be read episode by episode; no file stays open in between.
 
-    ``facts`` tell what the dataset says of itself; they become attributes of the trajectory file. ``fields`` are the names
-    that ``Options.leave_out`` may have.
+    Attributes
+    ----------
+    path, config
+        Where the dataset is, and what is to be taken of it.
+    episodes
+        What it has, in order, without episodes that have no step; ``too_short`` counts those.
+    facts
+        What the dataset says of itself; they become attributes of the trajectory file.
+    fields
+        Names of the numbers beside the roles, which ``leave_out`` may have too.
+    roles
+        Actions, rewards, ends and state → the source's own names of what is taken as such; absent where it has none.
+    candidates
+        Fields that look like actions and were not taken as such: for the way out.
+    not_taken
+        Fields that cannot come over → why.
+    notes
+        What the user must know: sentences.
+    scale
+        How numbers of pictures become brightness.
+    exact
+        Fields beyond what float32 holds exactly → the type that keeps their values.
     """
 
-    takes_rate = False  # whether Options.rate and Options.stride mean something
+    takes: frozenset[str] = frozenset()  # which of the particular settings mean something here
 
-    def __init__(self, path: Path, options: Options) -> None:
-        self.path, self.options = path, options
+    def __init__(self, config: ImportConfig) -> None:
+        self.config, self.path = config, config.source
         self.facts: dict[str, Any] = {}
-        self.items: Sequence[Item] = ()
+        self.episodes: Sequence[ForeignEpisode] = ()
+        self.too_short = 0
         self.fields: Sequence[str] = ()
-        if options.stride < 1 or (options.rate is not None and not 0 < options.rate < 1e4):
-            raise UsageError(
-                f"--stride is {options.stride}, --fps {options.rate}", hint="a stride of at least 1, more than 0 frames a second"
-            )
-        if not self.takes_rate and (options.rate is not None or options.stride != 1):
-            raise UsageError("--fps and --stride are for videos", hint="every step of a recorded episode is taken")
+        self.roles: dict[str, tuple[str, ...]] = {}
+        self.candidates: Sequence[str] = ()
+        self.not_taken: dict[str, str] = {}
+        self.notes: list[str] = []
+        self.exact: dict[str, str] = {}
+        self.scale = PictureScale()
+        for name in PARTICULAR:
+            if name not in self.takes and getattr(config, name) != type(config).model_fields[name].default:
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{flag} means nothing for {type(self).__name__.lower()}: {self.path}", hint=f"leave {flag} out")
 
     @staticmethod
     @abstractmethod
@@ -81,16 +102,106 @@ class Importer(ABC):
         """Tell whether a file or folder looks like this format; reads little."""
 
     @abstractmethod
-    def episode(self, item: Item) -> Episode:
+    def episode(self, item: ForeignEpisode) -> Episode:
         """Read one episode.
 
         Raises
         ------
-        Skipped
+        SkippedEpisode
             It is unreadable, and the format is one whose episodes lie in files of their own.
         DataError
             It does not keep to the format.
         """
+
+    def files(self) -> Sequence[str]:
+        """Return the names of all files that are read, relative to ``root``: what the source's identity is made of."""
+        if self.path.is_file():
+            return [self.path.name]
+        return sorted(found.relative_to(self.path).as_posix() for found in self.path.rglob("*") if found.is_file())
+
+    def files_of(self, item: ForeignEpisode) -> Sequence[str]:
+        """Return the names of the files that one episode is read from."""
+        return self.files()
+
+    @property
+    def root(self) -> Path:
+        """The folder that the names of files are relative to."""
+        return self.path.parent if self.path.is_file() else self.path
+
+    def largest(self, name: str) -> float | None:
+        """Return the largest magnitude of a field in the whole dataset, or None when the first episode has to speak for all."""
+        return None
+
+    def told(self) -> list[str]:
+        """Return what the user must know, after an episode was read."""
+        return [*self.notes, *([self.scale.told] if self.scale.told else [])]
+
+    def wants(self, name: str) -> bool:
+        """Tell whether a field or role was not left out."""
+        left = set(self.config.leave_out)
+        return name not in left and not any(name in own and role in left for role, own in self.roles.items())
+
+    def check_names(self) -> None:
+        """Refuse a name in ``leave_out`` that is no field and no role, and actions both asked for and left out."""
+        known = list(dict.fromkeys([*ROLES, *(name for own in self.roles.values() for name in own), *self.fields]))
+        for name in self.config.leave_out:
+            if name not in known:
+                message = f"{self.path} has no field '{name}' to leave out{suggest(name, known)}"
+                raise UsageError(message, hint=f"fields: {', '.join(known)}")
+        both = [name for name in self.config.action if name in self.config.leave_out or "actions" in self.config.leave_out]
+        if both:
+            raise UsageError(f"--action {both[0]} is left out by --leave-out", hint="one of the two")
+
+    def resolve_actions(self, usual: Sequence[str], found: Iterable[str]) -> tuple[str, ...]:
+        """Return which fields are taken as actions: those asked for, else the usual one, else the only one that looks like it.
+
+        Parameters
+        ----------
+        usual
+            The names that the format has for actions.
+        found
+            Every field that could be asked for.
+
+        Raises
+        ------
+        UsageError
+            One that was asked for is not there.
+        """
+        there = list(found)
+        for name in self.config.action:
+            if name not in there:
+                raise UsageError(f"{self.path} has no field '{name}'{suggest(name, there)}", hint=f"--action takes: {', '.join(there)}")
+        if self.config.action:
+            return self.config.action
+        named = [name for name in usual if name in there]
+        if named:
+            return (named[0],)
+        alike = [name for name in there if name.replace("/", ".").split(".")[0] in ("action", "actions")]
+        self.candidates = alike if len(alike) > 1 else ()
+        return tuple(alike) if len(alike) == 1 else ()
+
+    def resolve_reward(self, usual: str, found: Iterable[str]) -> tuple[str, ...]:
+        """Return the field that rewards are read from, as a tuple of one name, or none; ``--reward`` may name a column of it.
+
+        Raises
+        ------
+        UsageError
+            The one that was asked for is not there.
+        """
+        there = list(found)
+        asked = self.config.reward
+        if asked is None:
+            return (usual,) if usual in there else ()
+        name = reward_column(asked)[0] if asked not in there else asked
+        if name not in there:
+            raise UsageError(f"{self.path} has no field '{name}'{suggest(name, there)}", hint=f"--reward takes: {', '.join(there)}")
+        return (name,)
+
+
+def reward_column(asked: str) -> tuple[str, int | None]:
+    """Part NAME:COLUMN into both; no column where none is named."""
+    name, colon, column = asked.rpartition(":")
+    return (name, int(column)) if colon and column.isdecimal() else (asked, None)
 
 
 def need(module: str) -> Any:
@@ -106,27 +217,6 @@ def need(module: str) -> Any:
     except ImportError:
         hint = "pip install 'layerscout[import]'"
         raise MissingExtraError(f"this format needs the package '{module.partition('.')[0]}'", hint=hint) from None
-
-
-def choose_camera(asked: str | None, found: Sequence[str], where: Path, otherwise: str) -> str:
-    """Return which of the image fields to read.
-
-    Raises
-    ------
-    DataError
-        There is none; ``otherwise`` says what there is instead.
-    UsageError
-        There are several and none was asked for, or the one asked for is not there.
-    """
-    hint = f"--camera takes one of: {', '.join(sorted(found))}"
-    if not found:
-        render = "layerscout looks at pixels: record the dataset with rendered frames, or choose a version that has images"
-        raise DataError(f"{where} has no images, {otherwise}", hint=render)
-    if asked is None and len(found) > 1:
-        raise UsageError(f"{where} has images from {len(found)} cameras and none was chosen", hint=hint)
-    if asked is not None and asked not in found:
-        raise UsageError(f"{where} has no camera '{asked}'{suggest(asked, found)}", hint=hint)
-    return asked or found[0]
 
 
 def require_memory(count: int, what: str) -> None:

@@ -1,20 +1,16 @@
-"""Names and shapes from a stranger's files in, paths and arrays that do no harm out."""
+"""Names and paths from a stranger's files in, paths and documents that do no harm out."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
 
-import h5py
-
-from layerscout.cache.dataset.hdf5 import require_numbers
-from layerscout.cache.importers.base import Array, require_memory
 from layerscout.errors import DataError
 
 PLACE = re.compile(r"\{(\w+)(?::0?(\d{1,2})d?)?\}")
+NUMBER = re.compile(r"(\d+)")
 LARGEST_JSON = 2**26  # bytes; the metadata of real datasets has kilobytes
 STRANGE = "the source does not look like it was written by its format's own tools; do not trust it"
 
@@ -81,62 +77,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def open_hdf5(path: Path) -> h5py.File:
-    """Open an HDF5 file for reading.
-
-    Raises
-    ------
-    DataError
-        It is truncated or not an HDF5 file.
-    """
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise DataError(f"{path} is truncated or not an HDF5 file: {error}", hint="fetch or record it again") from None
+def natural_order(name: str) -> tuple[tuple[str, int], ...]:
+    """Key that sorts frame_2 before frame_10."""
+    parts = NUMBER.split(name)
+    return tuple((parts[index], int(parts[index + 1]) if index + 1 < len(parts) else -1) for index in range(0, len(parts), 2))
 
 
-def member(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Dataset | None:
-    """Return a member of a group by its path, or None; it must lie in this very file, and all of it must have been written.
-
-    Raises
-    ------
-    DataError
-        It is a link to another file, its numbers lie in another file, or chunks of it are missing (HDF5 reads those as zeros).
-    """
-    found: Any = group
-    for part in name.split("/"):
-        link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
-        if link is None:
-            return None
-        if isinstance(link, h5py.ExternalLink):
-            raise DataError(f"{where}: '{name}' is a link to the file '{link.filename}'", hint=STRANGE)
-        found = found.get(part)
-    if found is not None and found.file.filename != group.file.filename:  # by way of another link
-        raise DataError(f"{where}: '{name}' is a link to the file '{found.file.filename}'", hint=STRANGE)
-    if isinstance(found, h5py.Dataset):
-        require_numbers(found, name, where, "the source is incomplete or strange; fetch or record it again")
-    return found
-
-
-def array(group: h5py.Group, name: str, where: str) -> h5py.Dataset | None:
-    """Return a member that is an array, or None when there is no such array."""
-    found = member(group, name, where)
-    return found if isinstance(found, h5py.Dataset) else None
-
-
-def rows_of(dataset: h5py.Dataset, rows: slice, where: str) -> Array:
-    """Read rows of an array, if they fit into memory.
-
-    Raises
-    ------
-    DataError
-        They cannot be decompressed.
-    BudgetError
-        They would not fit.
-    """
-    start, stop, _ = rows.indices(dataset.shape[0])
-    require_memory((stop - start) * math.prod(dataset.shape[1:]) * dataset.dtype.itemsize, f"{where}: '{dataset.name}'")
-    try:
-        return dataset[rows]
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
-        raise DataError(f"{where}: '{dataset.name}' is damaged: {error}", hint="fetch or record the source again") from None
+def incomplete(message: str) -> DataError:
+    """Return the error of a source that lacks something it says it has."""
+    return DataError(message, hint="the source is incomplete; fetch it again")

@@ -15,8 +15,8 @@ from layerscout.errors import DataError
 AGAIN = "the source is incomplete or damaged; fetch it again"
 
 
-def read(paths: Sequence[Path], where: str, columns: Sequence[str] | None = None, filters: Any = None) -> Any:
-    """Read the rows of Arrow (IPC) or Parquet files as one ``pyarrow.Table``.
+def read(paths: Sequence[Path], where: str, columns: Sequence[str] | None = None) -> Any:
+    """Read Arrow (IPC) or Parquet files whole, as one ``pyarrow.Table``.
 
     Raises
     ------
@@ -31,11 +31,7 @@ def read(paths: Sequence[Path], where: str, columns: Sequence[str] | None = None
         parts = []
         for path in paths:
             if path.suffix == ".parquet":
-                parts.append(
-                    pyarrow.parquet.ParquetFile(path).read(columns)
-                    if filters is None
-                    else pyarrow.parquet.read_table(path, columns=columns, filters=filters, partitioning=None)
-                )
+                parts.append(pyarrow.parquet.ParquetFile(path).read(columns))
             else:
                 with pyarrow.memory_map(str(path)) as source:
                     parts.append(pyarrow.ipc.open_file(source).read_all())
@@ -46,8 +42,10 @@ def read(paths: Sequence[Path], where: str, columns: Sequence[str] | None = None
     return table
 
 
-def values(table: Any, path: Sequence[str], shape: Sequence[int], where: str) -> Array:
+def values(table: Any, path: Sequence[str], shape: Sequence[int] | None, where: str, way_out: str) -> Array:
     """Return one column, or a part of a column of structures, as an array ``[row, *shape]``; bytes come as an array of objects.
+
+    ``way_out`` is what to do about a field that cannot be read. Without a shape, the values say how many a row has.
 
     Raises
     ------
@@ -68,17 +66,17 @@ def values(table: Any, path: Sequence[str], shape: Sequence[int], where: str) ->
     rows = len(found)
     require_memory(found.nbytes, f"{where}: '{name}'")
     if found.null_count:
-        raise DataError(f"{where}: '{name}' has no value in {found.null_count} of {rows} rows", hint=f"--leave-out {name}")
+        raise DataError(f"{where}: '{name}' has no value in {found.null_count} of {rows} rows", hint=way_out)
     if pyarrow.types.is_binary(found.type) or pyarrow.types.is_large_binary(found.type):
         return np.array(found.to_pylist(), dtype=object)
     inner = found
     while pyarrow.types.is_list(inner.type) or pyarrow.types.is_large_list(inner.type) or pyarrow.types.is_fixed_size_list(inner.type):
         inner = inner.flatten()
+    if shape is None:
+        shape = () if inner is found or len(inner) == rows else (max(1, len(inner) // max(1, rows)),)
     expected = rows * math.prod(shape)
     if len(inner) != expected or inner.null_count or not _is_number(inner.type):
-        raise DataError(
-            f"{where}: '{name}' holds {len(inner)} values of {inner.type}, expected {expected} numbers", hint=f"--leave-out {name}"
-        )
+        raise DataError(f"{where}: '{name}' holds {len(inner)} values of {inner.type}, expected {expected} numbers", hint=way_out)
     return inner.to_numpy(zero_copy_only=False).reshape(rows, *shape)
 
 

@@ -1,0 +1,131 @@
+"""A folder of video files in, one episode a file out: frames alone, without actions and rewards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from layerscout.cache.dataset.episodes import Episode
+from layerscout.cache.importers import safety
+from layerscout.cache.importers.assemble import ForeignFields, assemble
+from layerscout.cache.importers.base import ForeignEpisode, Importer, SkippedEpisode, require_memory
+from layerscout.cache.importers.config import ImportConfig
+from layerscout.cache.importers.pictures.frames import Frame, resize
+from layerscout.cache.importers.video.decoding import VideoHeader, pictures, read_video_header
+from layerscout.errors import DataError, UsageError
+
+SUFFIXES = {
+    ".3gp",
+    ".asf",
+    ".avi",
+    ".flv",
+    ".gif",
+    ".m2ts",
+    ".m4v",
+    ".mkv",
+    ".mov",
+    ".mp4",
+    ".mpeg",
+    ".mpg",
+    ".mts",
+    ".ts",
+    ".webm",
+    ".wmv",
+}
+
+
+class Video(Importer):
+    """A video file, or a folder with video files at any depth.
+
+    Files that do not open, do not decode or are not whole are skipped: a shortened episode would look like a whole one.
+    """
+
+    takes = frozenset({"fps", "stride"})
+
+    def __init__(self, config: ImportConfig) -> None:
+        super().__init__(config)
+        if config.camera is not None:
+            raise UsageError("--camera chooses among cameras, and a video file has one", hint="import the folder with the wanted videos")
+        if config.fps is not None and config.stride != 1:
+            raise UsageError("both --fps and --stride were given", hint="one of them")
+        self._names = _files(self.path)
+        if not self._names:
+            raise DataError(f"{self.path} has no video files ({', '.join(sorted(SUFFIXES))})", hint="give a folder with videos")
+        self._headers = {name: self._header(name) for name in self._names}
+        headers = [found for found in self._headers.values() if isinstance(found, VideoHeader)]
+        sizes = Counter((found.height, found.width) for found in headers)
+        if len(sizes) > 1 and config.size is None:
+            seen = ", ".join(f"{height}x{width} ({count})" for (height, width), count in sizes.most_common(5))
+            (height, width), _ = sizes.most_common(1)[0]
+            raise UsageError(f"{self.path} has videos of {len(sizes)} sizes: {seen}", hint=config.again("--size", f"{height}x{width}"))
+        self.episodes = [ForeignEpisode(name, self._steps(name)) for name in self._names]
+        self.facts = {"source_frames_per_second": sorted({round(found.rate, 3) for found in headers})}
+
+    @staticmethod
+    def recognises(path: Path) -> bool:
+        return bool(_files(path))
+
+    def files(self) -> Sequence[str]:
+        return self._names
+
+    def files_of(self, item: ForeignEpisode) -> Sequence[str]:
+        return [item.name]
+
+    def episode(self, item: ForeignEpisode) -> Episode:
+        found = self._headers[item.name]
+        if isinstance(found, DataError):
+            raise SkippedEpisode(str(found), hint=found.hint)
+        frames: list[Frame] = []
+        try:
+            for frame in self._chosen(self.root / item.name, found):
+                if len(frames) % 256 == 0:  # again and again: the header may have lied
+                    require_memory(2 * (len(frames) + 256) * frame.size, item.name)
+                frames.append(resize(frame[None], self.config.frame_size)[0])
+        except DataError as error:
+            raise SkippedEpisode(str(error), hint=error.hint) from None
+        if len(frames) < 2:
+            hint = "a smaller --stride or a larger --fps"
+            raise SkippedEpisode(f"{item.name} gives {len(frames)} frames, expected at least 2", hint=hint)
+        return assemble(np.stack(frames), ForeignFields(len(frames) - 1), item.name, self.config)
+
+    def _header(self, name: str) -> VideoHeader | DataError:
+        try:
+            return read_video_header(safety.inside(self.root, name))
+        except DataError as error:
+            return error
+
+    def _steps(self, name: str) -> int:
+        found = self._headers[name]
+        if isinstance(found, DataError):
+            return 0
+        frames = found.frames / found.rate * self.config.fps if self.config.fps else found.frames / self.config.stride
+        return max(0, round(frames) - 1)
+
+    def _chosen(self, path: Path, header: VideoHeader) -> Iterator[Frame]:
+        """Every stride-th picture, or the one that is shown at every tick."""
+        if self.config.fps is None:
+            yield from (picture.values for number, picture in enumerate(pictures(path)) if number % self.config.stride == 0)
+            return
+        first = end = 0.0
+        shown: Frame | None = None
+        taken = 0
+        for picture in pictures(path):
+            first = picture.time if shown is None else first
+            while shown is not None and picture.time > first + taken / self.config.fps + 1e-6:
+                yield shown
+                taken += 1
+            shown, end = picture.values, picture.time + (picture.seconds or 1 / header.rate)
+        while shown is not None and first + taken / self.config.fps < end - 1e-6:
+            yield shown
+            taken += 1
+
+
+def _files(path: Path) -> list[str]:
+    """Names of the video files, relative to the folder, in order."""
+    if path.is_file():
+        return [path.name] if path.suffix.lower() in SUFFIXES else []
+    found = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file())
+    return sorted(file.relative_to(path).as_posix() for file in found) if path.is_dir() else []

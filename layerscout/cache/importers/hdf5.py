@@ -1,0 +1,120 @@
+"""A stranger's HDF5 file in, its groups and arrays out: in this very file, all written, and never more than fits into memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from layerscout.cache.dataset.hdf5 import require_numbers
+from layerscout.cache.importers.base import Array, require_memory
+from layerscout.cache.importers.columns import magnitude
+from layerscout.cache.importers.safety import STRANGE
+from layerscout.errors import DataError
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading.
+
+    Raises
+    ------
+    DataError
+        It is truncated or not an HDF5 file.
+    """
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"{path} is truncated or not an HDF5 file: {error}", hint="fetch or record it again") from None
+
+
+def member(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Dataset | None:
+    """Return a member of a group by its path, or None; it must lie in this very file, and all of it must have been written.
+
+    Raises
+    ------
+    DataError
+        It is a link to another file, its numbers lie in another file, or chunks of it are missing (HDF5 reads those as zeros).
+    """
+    found: Any = group
+    for part in name.split("/"):
+        link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
+        if link is None:
+            return None
+        if isinstance(link, h5py.ExternalLink):
+            raise DataError(f"{where}: '{name}' is a link to the file '{link.filename}'", hint=STRANGE)
+        found = found.get(part)
+    if found is not None and found.file.filename != group.file.filename:  # by way of another link
+        raise DataError(f"{where}: '{name}' is a link to the file '{found.file.filename}'", hint=STRANGE)
+    if isinstance(found, h5py.Dataset):
+        require_numbers(found, name, where, "the source is incomplete or strange; fetch or record it again")
+    return found
+
+
+def array(group: h5py.Group, name: str, where: str) -> h5py.Dataset | None:
+    """Return a member that is an array, or None when there is no such array."""
+    found = member(group, name, where)
+    return found if isinstance(found, h5py.Dataset) else None
+
+
+def rows_of(dataset: h5py.Dataset, rows: slice, where: str) -> Array:
+    """Read rows of an array, if they fit into memory.
+
+    Raises
+    ------
+    DataError
+        They cannot be decompressed.
+    BudgetError
+        They would not fit.
+    """
+    start, stop, _ = rows.indices(dataset.shape[0])
+    require_memory((stop - start) * math.prod(dataset.shape[1:]) * dataset.dtype.itemsize, f"{where}: '{dataset.name}'")
+    try:
+        return dataset[rows]
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise DataError(f"{where}: '{dataset.name}' is damaged: {error}", hint="fetch or record the source again") from None
+
+
+def read_rows(group: h5py.Group, name: str, where: str, way_out: str, rows: slice = slice(None)) -> Array:
+    """Read rows of an array that must be there, and have all of them.
+
+    Raises
+    ------
+    DataError
+        There is no such array, or it has fewer rows.
+    """
+    found = array(group, name, where)
+    if found is None or not found.ndim or (rows.stop is not None and found.shape[0] < rows.stop):
+        raise DataError(f"{where} has no '{name}' there", hint=way_out)
+    return rows_of(found, rows, where)
+
+
+def largest_whole(group: h5py.Group, names: Iterable[str], where: str) -> float | None:
+    """Return the largest magnitude in arrays of whole numbers, None when one of them is something else."""
+    reach = 0.0
+    for name in names:
+        found = array(group, name, where)
+        if found is None or found.dtype.kind not in "iu" or not found.ndim:
+            return None
+        reach = max(reach, magnitude(rows_of(found, slice(None), where)))
+    return reach
+
+
+def leaves(group: h5py.Group, where: str, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yield every array in a group and the groups in it, by its path in it; links that lead back to a group are not followed again."""
+    yield from _leaves(group, where, prefix, frozenset())
+
+
+def _leaves(group: h5py.Group, where: str, prefix: str, above: frozenset[Any]) -> Iterator[tuple[str, h5py.Dataset]]:
+    here = h5py.h5o.get_info(group.id)
+    key = (here.fileno, here.addr)
+    if key in above:
+        return
+    for name in group:
+        found = member(group, name, where)
+        if isinstance(found, h5py.Dataset):
+            yield prefix + name, found
+        elif found is not None:
+            yield from _leaves(found, where, f"{prefix}{name}/", above | {key})
