@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.importers import run as importing
-from layerscout.cache.importers.formats import video
 from layerscout.cache.importers.assemble import ForeignFields, assemble
 from layerscout.cache.importers.columns import column_name
 from layerscout.cache.importers.config import ImportConfig
+from layerscout.cache.importers.formats import video
 from layerscout.cache.importers.pictures.frames import as_frames, resize
 from layerscout.cli import app
 from layerscout.errors import BudgetError, DataError, MissingExtraError, UsageError

@@ -33,9 +33,10 @@ def sentence(importer: Importer, sample: Episode) -> str:
     parts = [f"came over: frames{''.join(f', {one}' for one in came)}"]
     parts += [f"{len(sample.extra)} other fields ({_listed(found['other'])})"] if sample.extra else []
     told = "; ".join(parts) + "."
-    if lack:
-        why = {role: "left out" if not _allowed(importer, role) else "the source has none" for role in lack}
-        told += " Did not: " + ", ".join(f"{role} ({why[role]})" for role in lack) + "."
+    left = [role for role in lack if not _allowed(importer, role)]
+    absent = [role for role in lack if role not in left]
+    told += f" Left out: {', '.join(left)}." if left else ""
+    told += f" Not in the source: {', '.join(absent)}." if absent else ""
     if "actions" in lack and importer.candidates and _allowed(importer, "actions"):
         words = [word for name in importer.candidates for word in ("--action", name)]
         told += f" Actions may be in {_listed(list(importer.candidates))}: {importer.config.again(*words)}"

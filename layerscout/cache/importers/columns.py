@@ -16,8 +16,7 @@ from layerscout.cache.importers.base import Array, reward_column
 from layerscout.cache.importers.config import ImportConfig
 from layerscout.errors import DataError
 
-EXACT_IN_FLOAT32 = 2**24  # whole numbers up to this one are all float32 numbers
-EXACT_IN_FLOAT64 = 2**53
+EXACT_IN = {"float32": 2**24, "float64": 2**53, "int64": 2**63 - 1}  # whole numbers up to these are all numbers of the type
 
 
 def as_actions(parts: Sequence[tuple[str, Array]], where: str, config: ImportConfig) -> Array:
@@ -92,17 +91,18 @@ def as_columns(values: Array, name: str, where: str, way_out: str, kind: str = "
         row = int(np.argwhere(~np.isfinite(columns))[0][0])
         raise DataError(f"{where}: '{name}' is {columns[row][~np.isfinite(columns[row])][0]} at row {row}", hint=way_out)
     reach = magnitude(columns)
-    whole = values.dtype.kind in "iu"
-    limit = {"float32": EXACT_IN_FLOAT32, "float64": EXACT_IN_FLOAT64, "int64": np.iinfo(np.int64).max}[kind]
-    if (whole and reach > limit) or (not whole and reach > np.finfo(kind if kind != "int64" else "float64").max):
-        message = f"{where}: '{name}' reaches {reach:g}, and {kind} holds numbers exactly up to {limit:,}"
-        raise DataError(message if whole else f"{where}: '{name}' reaches {reach:g}, more than {kind} holds", hint=way_out)
+    if values.dtype.kind in "iu" and reach > EXACT_IN[kind]:
+        message = f"{where}: '{name}' reaches {reach:g}, and {kind} holds whole numbers exactly up to {EXACT_IN[kind]:,}"
+        raise DataError(message, hint=way_out)
+    if values.dtype.kind == "f" and reach > float(np.finfo("float32" if kind == "float32" else "float64").max):
+        raise DataError(f"{where}: '{name}' reaches {reach:g}, more than {kind} holds", hint=way_out)
     return np.ascontiguousarray(columns, dtype=kind)
 
 
 def magnitude(values: Array) -> float:
     """Return the largest magnitude of finite numbers, 0 when there are none; whole numbers do not overflow."""
-    return max(float(values.max()), -float(values.min())) if values.size else 0.0
+    kind = float if values.dtype.kind == "f" else int
+    return max(kind(values.max()), -kind(values.min())) if values.size else 0.0
 
 
 def exact_type(values: Array, reach: float | None = None) -> str:
@@ -117,7 +117,7 @@ def exact_type(values: Array, reach: float | None = None) -> str:
         return "float32"
     with np.errstate(invalid="ignore"):
         reach = magnitude(values[np.isfinite(values)] if values.dtype.kind == "f" else values) if reach is None else reach
-    wide = reach > EXACT_IN_FLOAT32 and values.dtype.itemsize > 2 and values.dtype != np.float32
+    wide = reach > EXACT_IN["float32"] and values.dtype.itemsize > 2 and values.dtype != np.float32
     return "float32" if not wide else "float64" if values.dtype.kind == "f" else "int64"
 
 

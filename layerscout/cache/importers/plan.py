@@ -14,7 +14,7 @@ from layerscout.cache.dataset.recording import TrajectoryWriter
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.importers.account import sentence, what_came_over
 from layerscout.cache.importers.base import ForeignEpisode, Importer, SkippedEpisode
-from layerscout.cache.importers.columns import EXACT_IN_FLOAT32
+from layerscout.cache.importers.columns import EXACT_IN
 from layerscout.cache.importers.config import ImportConfig
 from layerscout.cache.importers.fingerprint import SourceFiles
 from layerscout.errors import DataError
@@ -129,7 +129,7 @@ def plan(config: ImportConfig) -> ImportPlan:
     source = SourceFiles.find(importer.root, importer.files())
     episodes = tuple(importer.episodes)[: config.episodes]
     for name in importer.fields:
-        if importer.wants(name) and (importer.largest(name) or 0) > EXACT_IN_FLOAT32:
+        if importer.wants(name) and (importer.largest(name) or 0) > EXACT_IN["float32"]:
             importer.exact[name] = "int64"
     sample = _first(importer, episodes)
     attributes = _attributes(importer, form, episodes, sample)
