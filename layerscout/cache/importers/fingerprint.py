@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from layerscout.cache.file_state import FileState
 from layerscout.cache.importers import safety
 from layerscout.errors import DataError
 from layerscout.progress import SILENT, Reporter
-
-State = tuple[int, ...]  # of a file: size, times of change, and place on the disk; the second time cannot be set by a program
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,7 @@ class SourceFiles:
     """What an import reads: files by name, relative to ``root``, with the state in which they were found."""
 
     root: Path
-    states: dict[str, State]
+    states: dict[str, FileState | None]
 
     @staticmethod
     def find(root: Path, names: Iterable[str]) -> SourceFiles:
@@ -53,20 +50,19 @@ class SourceFiles:
         total = hashlib.sha256()
         with reporter.task("read the source", len(self.states), "files") as task:
             for name, state in self.states.items():
-                total.update(json.dumps([name, state[:1], _content(self.root / name) if state else None]).encode())
+                total.update(json.dumps([name, state.size, _content(self.root / name)] if state else [name]).encode())
                 task.advance()
         self.require_unchanged()
         return "sha256:" + total.hexdigest()
 
 
-def _state(root: Path, name: str) -> State:
-    """Size, times of last change of the content and of the file, inode and device; empty when nothing there may be read."""
+def _state(root: Path, name: str) -> FileState | None:
+    """The state of a file of the source; None when nothing there may be read."""
     try:
-        found = os.stat(safety.inside(root, name))
+        path = safety.inside(root, name)
+        return FileState.of(path) if path.is_file() else None
     except (OSError, DataError):
-        return ()
-    regular = stat.S_ISREG(found.st_mode)
-    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev) if regular else ()
+        return None
 
 
 def _content(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import h5py
 
-from layerscout.cache.dataset.hdf5 import require_numbers
+from layerscout.cache.dataset.hdf5 import guarded_open, require_numbers
 from layerscout.cache.importers.base import Array, require_memory
 from layerscout.cache.importers.columns import magnitude
 from layerscout.cache.importers.safety import STRANGE
@@ -17,17 +17,14 @@ from layerscout.errors import DataError
 
 
 def open_hdf5(path: Path) -> h5py.File:
-    """Open an HDF5 file for reading.
+    """Open an HDF5 file for reading, after another process has looked through it.
 
     Raises
     ------
     DataError
-        It is truncated or not an HDF5 file.
+        It is truncated, damaged or not an HDF5 file.
     """
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise DataError(f"{path} is truncated or not an HDF5 file: {error}", hint="fetch or record it again") from None
+    return guarded_open(path, "fetch or record it again")
 
 
 def member(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Dataset | None:

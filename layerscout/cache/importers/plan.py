@@ -86,7 +86,7 @@ class ImportPlan:
                 "came_over": what_came_over(self.importer, sample),
                 "account": sentence(self.importer, sample),
                 "notes": self.importer.told(),
-                "source_bytes": sum(state[0] for state in self.source.states.values() if state),
+                "source_bytes": sum(state.size for state in self.source.states.values() if state),
                 "bytes": 0 if self.complete else self.bytes,
                 "disk_bytes_at_peak": 0 if self.complete else 2 * self.bytes,  # parts and the file made of them
                 "free_bytes": free_bytes(self.config.out),
