@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from layerscout.settings import Config
+from layerscout.settings import Config, Positional
 
 SIZE = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?")
 
@@ -32,7 +32,7 @@ class ImportConfig(Config):
     where ``importing`` is ``layerscout.cache.importers.run``. Settings that a format has no use for are refused.
     """
 
-    source: Path = Field(description="The file or folder of the dataset.")
+    source: Annotated[Path, Positional("SOURCE")] = Field(description="The file or folder of the dataset.")
     out: Path = Field(default=Path("outputs/data.h5"), description="The HDF5 file that receives the episodes.")
     format: str | None = Field(default=None, description="Name of the dataset's format; left out: found out.")
     camera: str | None = Field(default=None, description="Which images, when there are several.")
