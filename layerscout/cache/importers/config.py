@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from layerscout.errors import shell
 from layerscout.settings import Config, Positional
 
 SIZE = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?")
@@ -71,11 +71,11 @@ class ImportConfig(Config):
 
     def again(self, *words: str) -> str:
         """Return the command that makes the same import with ``words`` added, as a shell takes it; hints of errors end in it."""
-        said = ["layerscout", "import", str(self.source)]
+        said: list[object] = ["import", self.source]
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if name == "source" or value == field.default:
                 continue
             for one in value if isinstance(value, tuple) else (value,):
-                said += [f"--{name.replace('_', '-')}", f"{one:g}" if isinstance(one, float) else str(one)]
-        return shlex.join([*said, *words])
+                said += [f"--{name.replace('_', '-')}", f"{one:g}" if isinstance(one, float) else one]
+        return shell(*said, *words)
