@@ -18,9 +18,9 @@ import torch
 
 from layerscout.cache.remote.bucket import ObjectPlace
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.checkpoints import byte_ranges, checkpoint_source
 from layerscout.extract.checkpoints.block_file import plan_block, read_block
-from layerscout.extract.checkpoints.checkpoint_source import open_source
+from layerscout.extract.checkpoints.places import byte_ranges, opening
+from layerscout.extract.checkpoints.places.opening import open_source
 from layerscout.extract.checkpoints.skeleton import skeleton
 
 SAVED = [name for name, family in families.FAMILIES.items() if family.save]
@@ -233,7 +233,7 @@ def test_a_bucket_is_read_by_ranges(wan, monkeypatch):
     held = MemoryStore()
     for file in (wan.folder / "transformer").iterdir():
         obstore.put(held, f"transformer/{file.name}", file)
-    monkeypatch.setattr(checkpoint_source, "open_place", lambda url: ObjectPlace(url, held))
+    monkeypatch.setattr(opening, "open_place", lambda url: ObjectPlace(url, held))
     read = read_block("s3://bucket/wan", "blocks.1", "transformer")
     same_weights(read.block, wan.loaded.module.get_submodule("blocks.1"))
     assert read.bytes_read == read_block(wan.folder, "blocks.1", "transformer").bytes_read

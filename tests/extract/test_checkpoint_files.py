@@ -17,10 +17,10 @@ from torch import nn
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.networks.text import load_text
-from layerscout.extract.checkpoints.byte_ranges import FolderSource
 from layerscout.extract.checkpoints.checkpoint import CheckpointFolder, open_checkpoint
 from layerscout.extract.checkpoints.checkpoint_weights import CheckpointWeights
 from layerscout.extract.checkpoints.loading import load_model
+from layerscout.extract.checkpoints.places.byte_ranges import FolderSource
 from layerscout.extract.checkpoints.without_memory import without_memory
 
 SMALL = {"size": [32, 32], "frames": 5}

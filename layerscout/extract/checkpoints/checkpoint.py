@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.errors import DataError
-from layerscout.extract.checkpoints.byte_ranges import FolderSource, document
-from layerscout.extract.checkpoints.hub import HubSource, split_hub_id
+from layerscout.extract.checkpoints.places.byte_ranges import FolderSource, document
+from layerscout.extract.checkpoints.places.hub import HubSource, split_hub_id
 from layerscout.extract.checkpoints.stored import StoredTensors, open_stored
 from layerscout.extract.checkpoints.weight_set import WeightSet, find_weights
 
@@ -76,12 +76,13 @@ class CheckpointFolder:
             There is no complete set, a file is damaged, or the numbers are in a format that is not read.
         """
         if self.path not in self._known.stored:
+            weights = self.weights()
             if self.document(ADAPTER_NOTE) is not None:
                 raise DataError(
                     f"{self} holds an adapter beside the model ({ADAPTER_NOTE})",
                     hint="merge it with its own library and save the whole, or move its files away",
                 )
-            self._known.stored[self.path] = open_stored(self.source, self.path, self.weights(), config)
+            self._known.stored[self.path] = open_stored(self.source, self.path, weights, config)
         return self._known.stored[self.path]
 
     def notes(self) -> list[str]:

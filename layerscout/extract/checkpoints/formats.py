@@ -25,22 +25,22 @@ DEQUANTISE = (
     "save the model in bfloat16 (load it with its own library, dequantize(), save_pretrained), or take the checkpoint that is not quantised"
 )
 PLAIN_METHODS = {"compressed-tensors": ("float-quantized", "int-quantized", "naive-quantized")}  # whose layout is the plain one
-FORMATS = {  # what the last part of a name looks like → the format that names tensors so
+FORMATS = {  # what the last part of a name looks like → the format that names tensors so; the particular ones first
     r"SCB|CB|weight_format|(nested_)?(absmax|quant_map)|quant_state\..*": "bitsandbytes",
-    r"qweight|qzeros|g_idx|scales": "GPTQ or AWQ",
     r"wscales|wcscales|wtscale|smooth_factor(_orig)?": "SVDQuant (nunchaku)",
-    r"weight_(packed|shape|zero_point|g_idx|global_scale)|input_(zero_point|global_scale)": "compressed-tensors",
-    r"weight_scale_2": "NVFP4 (ModelOpt)",
-    r"weight_scale_inv": "block-wise float8",
-    r"_(data|scale|shift|packed)|qtype": "quanto",
-    r"_?weight_qdata|_weight_scale|.*:(qdata|scale|zero_point)|tensor_impl\..*": "torchao",
-    r"W_q|W_s|W_z": "HQQ",
     r"svd_(up|down)": "SDNQ",
     r"codebooks|codes": "AQLM",
-    r"centroids|indices|res_centroids": "VPTQ",
-    r"(weight_)?blocks": "MXFP4",
+    r"centroids|res_centroids": "VPTQ",
+    r"(weight_|proj_)?blocks": "MXFP4",
+    r"weight_scale_2": "NVFP4 (ModelOpt)",
+    r"weight_(packed|shape|zero_point|g_idx|global_scale)|input_(zero_point|global_scale)": "compressed-tensors",
+    r"weight_scale_inv": "block-wise float8",
+    r"_?weight_qdata|_weight_scale|.*:(qdata|scale|zero_point)|tensor_impl\..*": "torchao",
+    r"_(data|scale|shift|packed)|qtype": "quanto",
+    r"W_q|W_s|W_z": "HQQ",
     r"weight_scales": "EETQ",
     r"ggml_type|gguf_.*": "GGUF",
+    r"qweight|qzeros|g_idx|scales": "GPTQ or AWQ",
 }
 # activation scales: they only say how to compute in 8 bits, which is not done here
 PASSING = ("input_scale", "scale_input", "output_scale", "scale_output")
@@ -125,10 +125,10 @@ def read_layout(
     modules = {weight.rpartition(".")[0] for weight in scales}
     notes = {name for name in held if _leaf(name) in NOTES}
     passing = {name for name in held - beside if _leaf(name) in MARKERS or (_leaf(name) in PASSING and name.rpartition(".")[0] in modules)}
-    for name in sorted(held - beside - passing - notes):
-        for pattern, kind in FORMATS.items():
-            if re.search(rf"(^|\.)({pattern})$", name):
-                raise _refused(where, kind, name)
+    for pattern, kind in FORMATS.items():
+        ending = re.compile(rf"(^|\.)({pattern})$")
+        if found := sorted(name for name in held - beside - passing - notes if ending.search(name)):
+            raise _refused(where, kind, found[0])
     if adapters := sorted(name for name in held if ADAPTER.search(name)):
         raise DataError(f"{where} holds {_counted(adapters)} of an adapter that is not merged", hint=MERGE)
     _check_types(scales, passing | notes, known, where)

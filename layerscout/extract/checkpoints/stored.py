@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from layerscout.errors import DataError
-from layerscout.extract.checkpoints.byte_ranges import ByteSource
 from layerscout.extract.checkpoints.formats import NumberLayout, check_configuration, check_note, notes_of, read_layout
+from layerscout.extract.checkpoints.places.byte_ranges import ByteSource
 from layerscout.extract.checkpoints.tensor_header import TensorHeader, TensorRange, read_header
 from layerscout.extract.checkpoints.weight_set import AGAIN, WeightSet
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from layerscout.errors import DataError
-from layerscout.extract.checkpoints.byte_ranges import ByteSource
+from layerscout.extract.checkpoints.places.byte_ranges import ByteSource
 
 LARGEST_HEADER = 100_000_000  # bytes, the format's own limit
 LENGTH_BYTES = 8

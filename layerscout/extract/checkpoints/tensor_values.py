@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from layerscout.errors import DataError
-from layerscout.extract.checkpoints.byte_ranges import ByteSource
 from layerscout.extract.checkpoints.formats import check_scale
+from layerscout.extract.checkpoints.places.byte_ranges import ByteSource
 from layerscout.extract.checkpoints.stored import StoredTensors
 from layerscout.extract.checkpoints.tensor_header import TensorHeader, TensorRange
 

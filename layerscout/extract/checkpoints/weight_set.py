@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from layerscout.errors import DataError
-from layerscout.extract.checkpoints.byte_ranges import ByteSource, FolderSource, document
+from layerscout.extract.checkpoints.places.byte_ranges import ByteSource, FolderSource, document
 
 AGAIN = "download the checkpoint again"
 STEMS = ("diffusion_pytorch_model", "model")  # as diffusers and as transformers name their files

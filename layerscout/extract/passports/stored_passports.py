@@ -20,7 +20,7 @@ from layerscout.errors import LayerscoutError
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.loaded import LoadedBackbone
 from layerscout.extract.checkpoints.block_file import BlockPlan, plan_block, read_planned
-from layerscout.extract.checkpoints.checkpoint_source import open_source
+from layerscout.extract.checkpoints.places.opening import open_source
 from layerscout.extract.clips import RowTable, clips_of
 from layerscout.extract.passports.context import NoPassport
 from layerscout.extract.passports.harvest import harvest_layers

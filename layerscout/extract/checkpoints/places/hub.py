@@ -18,7 +18,7 @@ from typing import Any
 from layerscout.cache.root import tree_bytes
 from layerscout.cache.writing.checks import check_space
 from layerscout.errors import DataError
-from layerscout.extract.checkpoints.byte_ranges import ByteSource, FolderSource, WebSource
+from layerscout.extract.checkpoints.places.byte_ranges import ByteSource, FolderSource, WebSource
 from layerscout.progress import SILENT, Reporter
 
 HUB_ID = re.compile(r"([\w-][\w.-]*/[\w.-]+)(?:@([\w./+-]+))?")  # ORGANISATION/NAME or ORGANISATION/NAME@REVISION

@@ -8,8 +8,8 @@ from typing import Any
 from layerscout.cache.remote.bucket import ObjectPlace
 from layerscout.cache.remote.place import open_place
 from layerscout.errors import UsageError
-from layerscout.extract.checkpoints.byte_ranges import BucketSource, ByteSource, FolderSource, WebSource
-from layerscout.extract.checkpoints.hub import split_hub_id
+from layerscout.extract.checkpoints.places.byte_ranges import BucketSource, ByteSource, FolderSource, WebSource
+from layerscout.extract.checkpoints.places.hub import split_hub_id
 
 FORMS = "a folder, a hub id such as zai-org/CogVideoX-2b, https://…, s3://…, gs://… or az://…"
 
