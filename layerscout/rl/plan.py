@@ -20,6 +20,8 @@ from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, UsageError
 from layerscout.extract.device import check_device, cores, torch_threads
 from layerscout.memory import available_memory
+from layerscout.rl.agents.base import Agent
+from layerscout.rl.agents.divided import divided
 from layerscout.rl.arms import CLIPS, ArmSpec, arms_of, check_environment, in_loop_arms
 from layerscout.rl.comparison.learners import ActionSpace, Algorithm, algorithm_of, head_learner, settings_of
 from layerscout.rl.config import TrainConfig
@@ -82,12 +84,16 @@ class TrainPlan:
         arms = [arm for arm in self.arms if arm.layer != CLIPS]
         for head, hidden in dict.fromkeys((arm.head, arm.hidden) for arm in arms):
             widths = [arm.width for arm in arms if (arm.head, arm.hidden) == (head, hidden)]
-            with torch_threads(cores(config.threads)):
+            with torch_threads(1):
                 seconds += updates * self._one_update(head, hidden, max(widths), len(widths) * config.seeds)
         return seconds
 
     def _one_update(self, head: str, hidden: tuple[int, ...], width: int, runs: int) -> float:
-        agent = head_learner(self.config, self.actions, range(runs), width, [width] * runs, head, hidden)
+        def learner(own: slice) -> Agent:
+            seeds = range(runs)[own]
+            return head_learner(self.config, self.actions, seeds, width, [width] * len(seeds), head, hidden)
+
+        agent = divided(learner, runs, cores(self.config.threads) if self.config.device == "cpu" else 1)
         shape = (runs, agent.config.batch)
         blank = np.zeros(shape, np.float32)
         action = np.zeros((*shape, self.actions.dimensions), np.float32) if self.actions.continuous else blank.astype(np.int64)

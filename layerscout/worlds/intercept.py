@@ -24,6 +24,8 @@ PADDLE_SPEED = 0.8  # pixels a step
 LANDING = SIZE - 4.0  # row at which the ball is judged
 WALLS = (2.0, SIZE - 3.0)  # the ball's centre bounces between these columns
 PADDLE_RANGE = (3.0, SIZE - 4.0)
+PADDLE_ROW = SIZE - 3  # the first of the rows that the paddle fills
+BALL_LIGHT, PADDLE_LIGHT = 235.0, 20.0  # of 255
 WAVES = 3  # plane waves that make the background
 
 
@@ -73,18 +75,40 @@ class Intercept:
         return StepOutcome(reward, landed, np.zeros(self.copies, dtype=bool))
 
     def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
-        rows, columns = self._rows, self._columns
-        chosen: slice | NDArray[np.intp] = slice(None) if which is None else which
+        chosen = np.arange(self.copies) if which is None else np.asarray(which, dtype=np.intp)
+        scenes, shown = self._scenes(chosen)
+        background, ball = self._background(scenes), self._ball(scenes)
+        frames = _with(background, ball, BALL_LIGHT).astype(np.uint8)[shown]
+        floor = background[shown, PADDLE_ROW:]  # only here copies of one scene differ; the ball flies before the paddle
+        floor = _with(floor, np.broadcast_to(self._paddle(chosen)[:, None, :, None], (*floor.shape[:3], 1)), PADDLE_LIGHT)
+        frames[:, PADDLE_ROW:] = _with(floor, ball[shown, PADDLE_ROW:], BALL_LIGHT).astype(np.uint8)
+        return frames
+
+    def _scenes(self, chosen: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Find copies that show different things apart from the paddle, and which of them each chosen one looks like.
+
+        Agents that are compared play the same episodes, so most of what they see needs to be drawn only once.
+        """
+        parts = (self.wave[chosen].reshape(len(chosen), -1), self.colour[chosen].reshape(len(chosen), -1))
+        looks = np.concatenate([*parts, self.clock[chosen, None], self.ball[chosen]], axis=1)
+        keys = looks.view(np.dtype((np.void, looks.itemsize * looks.shape[1]))).ravel()
+        _, first, shown = np.unique(keys, return_index=True, return_inverse=True)
+        return chosen[first], shown.ravel()
+
+    def _background(self, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
         row_frequency, column_frequency, drift, phase = (self.wave[chosen, :, i, None, None] for i in range(4))
-        angle = row_frequency * rows + column_frequency * columns + phase + drift * self.clock[chosen, None, None, None]
+        angle = row_frequency * self._rows + column_frequency * self._columns + phase + drift * self.clock[chosen, None, None, None]
         light = 0.5 * np.sin(angle) + 0.5  # [copy, wave, height, width]
-        picture = 60.0 + 110.0 / WAVES * np.einsum("nwij,nwc->nijc", light, self.colour[chosen])
-        paddle = (rows >= SIZE - 3) * np.clip(PADDLE_HALF + 0.5 - np.abs(columns - self.paddle[chosen, None, None]), 0.0, 1.0)
-        picture += paddle[..., None] * (20.0 - picture)
-        distance = np.hypot(rows - self.ball[chosen, 0, None, None], columns - self.ball[chosen, 1, None, None])
-        ball = np.clip(BALL_RADIUS + 0.5 - distance, 0.0, 1.0)[..., None]  # antialiased: sub-pixel motion is visible
-        picture += ball * (235.0 - picture)
-        return picture.astype(np.uint8)
+        return 60.0 + 110.0 / WAVES * np.einsum("nwij,nwc->nijc", light, self.colour[chosen])
+
+    def _ball(self, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Share of each pixel that the ball covers; antialiased, so that motion of less than a pixel is visible."""
+        distance = np.hypot(self._rows - self.ball[chosen, 0, None, None], self._columns - self.ball[chosen, 1, None, None])
+        return np.clip(BALL_RADIUS + 0.5 - distance, 0.0, 1.0)[..., None]
+
+    def _paddle(self, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Share of each column that the paddle covers."""
+        return np.clip(PADDLE_HALF + 0.5 - np.abs(self._columns[0] - self.paddle[chosen, None]), 0.0, 1.0)
 
     def pictures(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
         return self.frames(which)
@@ -108,3 +132,8 @@ def _reflect(column: NDArray[np.float64]) -> NDArray[np.float64]:
     span = high - low
     folded = np.mod(column - low, 2 * span)
     return low + np.where(folded > span, 2 * span - folded, folded)
+
+
+def _with(picture: NDArray[np.float64], cover: NDArray[np.float64], light: float) -> NDArray[np.float64]:
+    """Paint something of one brightness over a picture, where and as far as it covers it."""
+    return picture + cover * (light - picture)

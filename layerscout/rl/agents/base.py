@@ -38,15 +38,17 @@ class Agent(Protocol):
     ----------
     seeds
         One a run.
-    updates
-        Gradient steps that every run has taken.
-    reasons
-        Run → one sentence, for the runs that stopped learning.
     """
 
     seeds: tuple[int, ...]
-    updates: int
-    reasons: dict[int, str]
+
+    @property
+    def updates(self) -> int:
+        """Gradient steps that every run has taken."""
+
+    @property
+    def reasons(self) -> dict[int, str]:
+        """Run → one sentence, for the runs that stopped learning."""
 
     @property
     def config(self) -> AgentConfig:

@@ -12,8 +12,10 @@ import numpy as np
 from jaxtyping import Int
 
 from layerscout.extract.backbones.base import ClipSpec
+from layerscout.extract.device import cores, torch_threads
 from layerscout.progress import Task
 from layerscout.rl.agents.base import Agent
+from layerscout.rl.agents.divided import divided
 from layerscout.rl.arms import CLIPS, ArmSpec
 from layerscout.rl.comparison.learners import ActionSpace, algorithm_of, head_learner, network_learner
 from layerscout.rl.config import TrainConfig
@@ -94,17 +96,26 @@ def _learn_on_features(arms: Sequence[ArmSpec], setting: ComparisonSetting, save
     arm_of_run = np.repeat(np.arange(len(arms)), len(seeds))
     representations = [Representation.of(arm, config.standardise) for arm in arms]
     width, live = max(arm.width for arm in arms), [arms[arm].width for arm in arm_of_run.tolist()]
-    agent = head_learner(config, setting.actions, seeds * len(arms), width, live, arms[0].head, arms[0].hidden)
-    encoders = encoders_of(arms, config.device)
-    stage = setting.stage(len(arm_of_run), lambda copy_run: FeatureObserver(arms, representations, arm_of_run[copy_run], encoders))
-    if config.mode == "offline":
-        tables = [representation.table(arm.store.layer(arm.layer)) for arm, representation in zip(arms, representations, strict=True)]
-        rows = _rows(arms[0], tables, arm_of_run.tolist(), setting)
-        return TrainedGroup(agent, learn_offline(agent, rows, stage, config, saved, log, task), stage)
-    with closing(setting.make_world(len(arm_of_run))) as world:
-        games = Games(world, FeatureObserver(arms, representations, arm_of_run, encoders), agent.seeds)
-        history = learn_from_games(agent, games, setting.replay(agent, (width,)), stage, config, saved, log, task)
-        return TrainedGroup(agent, history, stage)
+    encoders, workers = encoders_of(arms, config.device), cores(config.threads)
+
+    def learner(runs: slice) -> Agent:
+        own_seeds = (seeds * len(arms))[runs]
+        return head_learner(config, setting.actions, own_seeds, width, live[runs], arms[0].head, arms[0].hidden)
+
+    def observer(runs: Int[np.ndarray, " copy"]) -> FeatureObserver:
+        return FeatureObserver(arms, representations, arm_of_run[runs], encoders, workers)
+
+    stage = setting.stage(len(arm_of_run), observer)
+    with torch_threads(1):  # the cores are for parts of the runs and for batches of clips, not for threads within small products
+        agent = divided(learner, len(arm_of_run), workers if config.device == "cpu" else 1)
+        if config.mode == "offline":
+            tables = [representation.table(arm.store.layer(arm.layer)) for arm, representation in zip(arms, representations, strict=True)]
+            rows = _rows(arms[0], tables, arm_of_run.tolist(), setting)
+            return TrainedGroup(agent, learn_offline(agent, rows, stage, config, saved, log, task), stage)
+        with closing(setting.make_world(len(arm_of_run))) as world:
+            games = Games(world, observer(np.arange(len(arm_of_run))), agent.seeds)
+            history = learn_from_games(agent, games, setting.replay(agent, (width,)), stage, config, saved, log, task)
+            return TrainedGroup(agent, history, stage)
 
 
 def _learn_on_clips(arm: ArmSpec, setting: ComparisonSetting, saved: GroupCheckpoint, log: Log, task: Task) -> TrainedGroup:

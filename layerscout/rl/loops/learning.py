@@ -21,6 +21,7 @@ from layerscout.rl.seeing.games import Games
 from layerscout.rl.seeing.rollouts import Stage
 
 SAMPLING, EXPLORING = 1, 2  # purposes of a run's random streams
+MOST_AT_ONCE = 50  # updates between two signs of progress
 SPARING = 20  # a checkpoint waits until this many times its own cost has passed
 
 
@@ -96,6 +97,10 @@ class Evaluations:
         """Note one update's losses."""
         self._losses.append(losses)
 
+    def next_due(self, at: int) -> int:
+        """Return when the next evaluation after ``at`` is due; the last one is due at the end."""
+        return min(due for due in self._due if due > at)
+
     def look(self, at: int) -> None:
         """Evaluate if it is due."""
         if at not in self._due:
@@ -121,12 +126,15 @@ def learn_offline(
         restore_generators(generators, state["generators"])
     evaluations.begin(state["evaluations"] if state else [])
     task.resume(agent.updates * len(agent.seeds))
-    while agent.updates < config.updates:
-        evaluations.count(agent.update(table.sample(agent.config.batch, generators)))
+    while (done := agent.updates) < config.updates:
+        rest_of_checkpoint = config.checkpoint_updates - done % config.checkpoint_updates
+        count = min(MOST_AT_ONCE, rest_of_checkpoint, evaluations.next_due(done) - done)
+        for losses in agent.update_from(lambda runs: table.sample(agent.config.batch, generators, runs), count):
+            evaluations.count(losses)
         evaluations.look(agent.updates)
         if saved.due(agent.updates, config, config.updates):
             saved.save({"agent": agent.state_dict(), "generators": generator_states(generators), "evaluations": evaluations.made})
-        task.advance(len(agent.seeds))
+        task.advance(count * len(agent.seeds))
     return LearningHistory(evaluations.made, [list(returns) for returns in evaluations.made[-1][1]], len(table.transitions), 0)
 
 

@@ -234,22 +234,23 @@ class ReplayRows:
         """Each run's own number of features, for networks of the common width."""
         return [int(self.tables[arm].shape[-1]) for arm in self.arms]
 
-    def sample(self, batch: int, generators: Sequence[np.random.Generator]) -> Batch:
-        """Draw ``batch`` transitions for every run uniformly, with replacement."""
-        size = np.full(len(self.arms), len(self.transitions))
-        rows = self.transitions[draw_indices(size, batch, generators)]
+    def sample(self, batch: int, generators: Sequence[np.random.Generator], runs: slice = slice(None)) -> Batch:
+        """Draw ``batch`` transitions for every run, or for those of ``runs``, uniformly, with replacement."""
+        arms = self.arms[runs]
+        rows = self.transitions[draw_indices(np.full(len(arms), len(self.transitions)), batch, generators[runs])]
         last = self.last.take(rows)
-        states = self._features(np.concatenate([rows, last + 1], axis=1))
+        states = self._features(arms, np.concatenate([rows, last + 1], axis=1))
         discount = None if self.discount is None else self.discount.take(rows)
         return Batch(states, take(self.action, 1, rows), self.reward.take(rows), self.terminated.take(last), discount)
 
-    def _features(self, rows: Int64[np.ndarray, "run batch"]) -> Shaped[np.ndarray, "run batch *feature"]:
+    def _features(self, arms: Int64[np.ndarray, " run"], rows: Int64[np.ndarray, "run batch"]) -> Shaped[np.ndarray, "run batch *feature"]:
         out = aligned((*rows.shape, *self.shape), self.dtype)
-        for arm, table in enumerate(self.tables):
-            runs = np.flatnonzero(self.arms == arm)
-            if table.shape[1:] == self.shape:
-                out[runs] = table[rows[runs]]
-            else:
-                out[runs, :, : table.shape[1]] = table[rows[runs]]
-                out[runs, :, table.shape[1] :] = 0
+        for run, arm in enumerate(arms.tolist()):
+            table = self.tables[arm]
+            if table.shape[1:] == self.shape and table.dtype == self.dtype:
+                np.take(table, rows[run], axis=0, out=out[run], mode="clip")  # "raise" would buffer the output; the rows are in range
+                continue
+            width = table.shape[1]
+            out[run, :, :width] = table[rows[run]]
+            out[run, :, width:] = 0
         return out

@@ -27,6 +27,17 @@ class FeatureObserver:
     One model in memory for each store that an arm needs, whatever the number of arms and runs; a clip runs no deeper
     than its own arm's layer. What comes out for a clip equals the stored row of that clip (to float rounding, because
     batches differ), so a policy learned from the store sees the same when it acts.
+
+    Parameters
+    ----------
+    arms, representations
+        What there is to see, and how each arm's head sees it.
+    arm_of_copy
+        Which arm each game plays for.
+    encoders
+        One a store, see `encoders_of`.
+    workers
+        Batches of clips that are encoded at the same time (default: as many as torch may use threads).
     """
 
     def __init__(
@@ -35,12 +46,13 @@ class FeatureObserver:
         representations: Sequence[Representation],
         arm_of_copy: Int[np.ndarray, " copy"],
         encoders: dict[str, Encoder],
+        workers: int | None = None,
     ) -> None:
         self._arms, self._representations, self._encoders = arms, representations, encoders
         self._arm_of_copy = np.asarray(arm_of_copy)
         self.width = max(arm.width for arm in arms)
         self.shape: tuple[int, ...] = (self.width,)
-        self._workers = cores()
+        self._workers = cores(workers)
         self._windows = {store: ClipWindow(len(self._arm_of_copy), encoder.clip) for store, encoder in encoders.items()}
 
     def start(self, which: Int[np.ndarray, " started"], frames: Frames) -> None:
@@ -59,13 +71,16 @@ class FeatureObserver:
         for number, (arm, representation) in enumerate(zip(self._arms, self._representations, strict=True)):
             copies = np.flatnonzero((self._arm_of_copy == number) & live)
             batches = [copies[low : low + BATCH] for low in range(0, len(copies), BATCH)]
-            for batch, features in zip(batches, batches_in_threads(partial(self._encode, arm), batches, self._workers), strict=True):
-                seen[batch, : arm.width] = representation(features)
+            encode = partial(self._encode, arm, representation)
+            for batch, features in zip(batches, batches_in_threads(encode, batches, self._workers), strict=True):
+                seen[batch, : arm.width] = features
         return seen
 
-    def _encode(self, arm: ArmSpec, copies: Int[np.ndarray, " copy"]) -> Float32[np.ndarray, "copy feature"]:
+    def _encode(
+        self, arm: ArmSpec, representation: Representation, copies: Int[np.ndarray, " copy"]
+    ) -> Float32[np.ndarray, "copy feature"]:
         clips = torch.from_numpy(self._windows[arm.store.id].clips(copies))
-        return self._encoders[arm.store.id](clips, arm.layer).cpu().numpy()
+        return representation(self._encoders[arm.store.id](clips, arm.layer).cpu().numpy())
 
 
 class ClipObserver:
