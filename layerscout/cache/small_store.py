@@ -35,12 +35,19 @@ class SmallStore:
 
     def write(self, root: Path) -> Store:
         """Write and commit it under a root."""
-        rows = len(self.index["step"])
-        writer = StoreWriter.open(root, self.identity, self.specs, rows, self.rows_per_chunk, self.columns, self.codec)
+        writer = self.open(root)
         for unit in writer.pending():
-            part = slice(*writer.span(unit))
-            writer.write_unit(unit, {k: v[part] for k, v in self.layers.items()}, {k: v[part] for k, v in self.index.items()})
+            writer.write_unit(unit, *self.of_span(*writer.span(unit)))
         return writer.commit({"command": "contract"})
+
+    def open(self, root: Path) -> StoreWriter:
+        """Begin or continue it under a root."""
+        rows = len(self.index["step"])
+        return StoreWriter.open(root, self.identity, self.specs, rows, self.rows_per_chunk, self.columns, self.codec)
+
+    def of_span(self, start: int, stop: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return the layers and the index columns of the rows ``[start, stop)``."""
+        return {name: rows[start:stop] for name, rows in self.layers.items()}, {name: rows[start:stop] for name, rows in self.index.items()}
 
     def of_another_run(self) -> SmallStore:
         """The same identity with other numbers in the last bits, as another GPU would have computed them."""

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from layerscout.cache.provenance import backbone_source
 from layerscout.cache.store import Store
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import Backbone
@@ -25,14 +26,14 @@ def backbone_of(store: Store) -> Backbone:
     DataError
         The weights or the recipe on this machine are not those of the store.
     """
-    provenance, expected = store.manifest.provenance, store.identity["backbone"]
-    backbone = find_backbone(provenance["backbone"], provenance["backbone_options"])
+    (name, options), expected = backbone_source(store), store.identity["backbone"]
+    backbone = find_backbone(name, options)
     here = {"name": backbone.name, "weights_digest": backbone.weights_digest(), **backbone.identity}
     for key in expected:
         if here.get(key) != expected[key]:
             raise DataError(
-                f"backbone '{provenance['backbone']}' is not the one that filled {store.id}: {key} is {here.get(key)}, stored {expected[key]}",
-                hint=f"extract again: layerscout extract {provenance['backbone']} DATA",
+                f"backbone '{name}' is not the one that filled {store.id}: {key} is {here.get(key)}, stored {expected[key]}",
+                hint=f"extract again: layerscout extract {name} DATA",
             )
     return backbone
 

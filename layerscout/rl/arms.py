@@ -10,6 +10,7 @@ from typing import Literal
 
 from layerscout.cache import records
 from layerscout.cache.opening import open_store
+from layerscout.cache.provenance import played_attributes
 from layerscout.cache.records import Choice, Ranking, Selection
 from layerscout.cache.store import Store
 from layerscout.errors import DataError, LayerscoutError, UsageError
@@ -159,7 +160,7 @@ def in_loop_arms(arms: Sequence[ArmSpec], config: TrainConfig) -> list[ArmSpec]:
 
 def check_environment(config: TrainConfig, store: Store, path: Path) -> None:
     """Refuse to train on another environment than the one that the layers were ranked on."""
-    recorded = store.manifest.provenance["dataset_attributes"].get("environment")
+    recorded = played_attributes(store).get("environment")
     if recorded is None:
         raise UsageError(
             f"{path} was made from an imported dataset, which names no environment to play", hint="collect one with layerscout collect"

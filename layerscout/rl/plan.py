@@ -15,6 +15,7 @@ import numpy as np
 import layerscout
 from layerscout.cache import records
 from layerscout.cache.opening import open_store
+from layerscout.cache.provenance import played_attributes
 from layerscout.cache.records import Selection
 from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, UsageError
@@ -127,7 +128,7 @@ def plan(config: TrainConfig) -> TrainPlan:
     selection = records.load(Selection, config.selection)
     home = open_store(config.root, selection.store_id)
     check_environment(config, home, config.selection)
-    actions = _actions(home.manifest.provenance["dataset_attributes"])
+    actions = _actions(played_attributes(home))
     arms = arms_of(selection, config, settings_of(config, algorithm_of(config, actions)).hidden)
     if config.mode == "offline":
         _check_recorded_actions(config, actions, home)
@@ -183,6 +184,9 @@ def _check_recorded_actions(config: TrainConfig, actions: ActionSpace, store: St
     known = np.isfinite(values).all(axis=1) if column.width is not None else values >= 0
     if not known.any():
         raise UsageError(f"store {store.id} has no actions, and learning offline needs them", hint=hint)
+    if column.width is None and not actions.continuous and values.max() >= actions.count:
+        message = f"store {store.id} has the action {int(values.max())}, and {config.environment} takes 0 to {actions.count - 1}"
+        raise DataError(message, hint="the store was not made from this environment; collect, extract and probe again")
     if (column.width or 0) != actions.dimensions:
         here = f"continuous actions ({column.width} dimensions)" if column.width else "discrete actions"
         takes = f"continuous ones ({actions.dimensions} dimensions)" if actions.continuous else f"one of {actions.count}"

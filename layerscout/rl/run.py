@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.cache import records
+from layerscout.cache.provenance import played_attributes
 from layerscout.cache.records import Arm, Budget, Run, RunRecord
 from layerscout.extract.device import cores, torch_threads
 from layerscout.progress import SILENT, Reporter
@@ -30,7 +31,7 @@ __all__ = ["TrainPlan", "plan", "run"]
 def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     """Train every group that is not finished, then write runs.json and the tables; the same command continues after a kill."""
     config = plan.config
-    attributes = plan.arms[0].store.manifest.provenance["dataset_attributes"]
+    attributes = played_attributes(plan.arms[0].store)
 
     def make_world(copies: int) -> Any:
         return world_of(attributes, copies)

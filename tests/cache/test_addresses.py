@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from layerscout.cache.catalog.entries import find, remote_entries
+from layerscout.cache.durable import write_atomic
+from layerscout.cache.opening import open_store
+from layerscout.cache.records import encode
 from layerscout.cache.remote import place
-from layerscout.cache.remote.place import split_url
-from layerscout.cache.remote.transfer import pull, push
+from layerscout.cache.remote.address import check_address, check_environment
+from layerscout.cache.remote.bucket import explained
+from layerscout.cache.remote.mirror import Origin
+from layerscout.cache.remote.place import open_place, split_url
+from layerscout.cache.remote.published import list_remote
+from layerscout.cache.remote.transfer import plan_push, pull, push
 from layerscout.cache.store import Store
 from layerscout.cache.testing import made_up
 from layerscout.errors import DataError, MissingExtraError, UsageError
@@ -42,6 +50,107 @@ def test_an_address_that_is_none_is_a_usage_error(store, bad):
     with pytest.raises(UsageError, match="not the URL of a place") as raised:
         push(store, bad)
     assert "s3://bucket" in raised.value.hint
+
+
+SECRETS = [
+    "s3://KEY:SECRET@bucket/x",
+    "s3://KEY:SE/CRET@bucket/x",
+    "s3://KEY@bucket",
+    "s3://bucket/x?X-Amz-Signature=SECRET",
+    "gs://bucket/x#SECRET",
+    "az://SECRET:1@container",
+    "file:///folder?SECRET",
+    "s3://bucket:SECRET/x",
+    "https://KEY:SECRET@host/x",
+]
+
+
+@pytest.mark.parametrize("url", SECRETS)
+def test_an_address_with_a_secret_is_refused_before_it_is_printed_or_kept(store, tmp_path, url):
+    root = tmp_path / "root"
+    for call in (
+        lambda: push(store, url),
+        lambda: plan_push(store, url),
+        lambda: pull(url, root),
+        lambda: list_remote(url),
+        lambda: open_store(root, url),
+        lambda: open_store(root, f"{url}/{OTHER_ID}"),
+        lambda: find(root, url),
+        lambda: remote_entries(url),
+        lambda: open_place(url),
+    ):
+        with pytest.raises(UsageError) as raised:
+            call()
+        assert "SECRET" not in str(raised.value) + raised.value.hint
+        assert "KEY" not in str(raised.value) + raised.value.hint
+    assert not root.exists()
+
+
+def test_a_mirror_whose_origin_has_a_secret_is_not_asked(store, url, tmp_path):
+    """Such as an older version kept it."""
+    push(store, url)
+    mirror = open_store(tmp_path / "root", f"{url}/{store.id}")
+    write_atomic(mirror.path / "origin.json", encode(Origin(url="s3://KEY:SECRET@bucket/x")))
+    with pytest.raises(UsageError) as raised:
+        open_store(tmp_path / "root", store.id).layer("blocks.0")
+    assert "SECRET" not in str(raised.value)
+
+
+@pytest.mark.parametrize("word", ["folder/a@b", "a?b", "C:/x", "ls1-0"])
+def test_what_is_no_url_may_hold_any_letter(word):
+    check_address(word)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "name", "value"),
+    [
+        ("s3", "AWS_ENDPOINT_URL", "localhost:9000"),
+        ("s3", "AWS_ENDPOINT_URL", "http://"),
+        ("s3", "AWS_ENDPOINT_URL_S3", "http://host:port"),
+        ("s3", "AWS_ENDPOINT", "http://[host"),
+        ("s3", "AWS_ENDPOINT_URL", "http://host\n"),
+        ("s3", "AWS_ACCESS_KEY_ID", "SECRET\n"),
+        ("s3", "AWS_SECRET_ACCESS_KEY", "SEC RET"),
+        ("s3", "AWS_SESSION_TOKEN", "SECRETü"),
+        ("s3", "AWS_REGION", "eu west"),
+        ("s3", "AWS_DEFAULT_REGION", "eu/west"),
+        ("az", "AZURE_STORAGE_ACCOUNT_NAME", "a\nb"),
+        ("az", "AZURE_STORAGE_ENDPOINT", "host"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named_and_its_value_is_not(monkeypatch, scheme, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=f"^{name} ") as raised:
+        open_place(f"{scheme}://bucket/x")
+    assert value == "http://" or value not in str(raised.value)
+
+
+def test_variables_that_make_sense_are_let_through():
+    sound = {
+        "AWS_ENDPOINT_URL": "https://minio.example:9000/",
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "AKIA",
+        "AWS_PROFILE": "my own profile",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials",
+        "AWS_ENDPOINT_URL_S3": "",
+        "AZURE_STORAGE_ACCOUNT_KEY": "not\nasked for",
+    }
+    check_environment("s3", sound)
+    check_environment("gs", {"GOOGLE_SERVICE_ACCOUNT_KEY": '{\n "a": 1}'})
+    check_environment("file", {"AWS_REGION": "\n"})
+
+
+def test_a_panic_of_the_library_is_one_line_that_names_the_variables(monkeypatch):
+    class PanicException(BaseException):
+        """What pyo3 raises; it is no Exception."""
+
+    monkeypatch.setenv("AWS_SOMETHING", "odd")
+    with pytest.raises(DataError, match="InvalidUri") as raised, explained("s3://bucket"):
+        raise PanicException("called `Result::unwrap()`: InvalidUri\n  at src/lib.rs")
+    assert "\n" not in str(raised.value)
+    assert "AWS_SOMETHING" in raised.value.hint
+    with pytest.raises(KeyboardInterrupt), explained("s3://bucket"):
+        raise KeyboardInterrupt
 
 
 def test_mistakes_are_told_in_one_line_with_the_next_step(server, url, store, tmp_path, monkeypatch):

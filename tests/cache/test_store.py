@@ -348,3 +348,17 @@ def test_importing_the_cache_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
+
+
+def test_without_a_home_the_folder_of_stores_must_be_named(monkeypatch, tmp_path):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("LAYERSCOUT_ROOT", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(UsageError, match="HOME is not set") as raised:
+        default_root()
+    assert "LAYERSCOUT_ROOT" in raised.value.hint
+    monkeypatch.setenv("LAYERSCOUT_ROOT", str(tmp_path))
+    assert default_root() == tmp_path

@@ -13,6 +13,7 @@ from layerscout.cache import manifest as manifests
 from layerscout.cache.catalog.references import References, references
 from layerscout.cache.files import read_document
 from layerscout.cache.naming import named_store
+from layerscout.cache.remote.address import check_address
 from layerscout.cache.root import MIRRORS, STORES, store_folders, tree_bytes
 from layerscout.errors import DataError, UsageError, raise_shortage, suggest
 
@@ -113,6 +114,7 @@ def find(root: Path, word: str) -> Path:
     UsageError
         It is a URL.
     """
+    check_address(word)
     if "://" in word:
         hint = f"layerscout store ls {word} tells of it; layerscout store pull {word} brings it here"
         raise UsageError(f"{word} is elsewhere; this command is for stores that are here", hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from layerscout.cache.remote.address import VARIABLES
 from layerscout.errors import DataError, LayerscoutError
 
 BLOCK_BYTES = 2**20
 PART_BYTES = 32 * 2**20  # a larger file is sent in parts of this size, so that memory holds one part a worker
 DIGEST_ATTRIBUTE = "sha256"  # metadata of every object that push sends
+PANIC = "PanicException"  # of Rust code; each library has a type of its own by this name
 ACCESS_HINT = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, away from Amazon, AWS_ENDPOINT_URL tell how to get in",
     "gs": "GOOGLE_SERVICE_ACCOUNT or GOOGLE_APPLICATION_CREDENTIALS names the file with the key",
@@ -109,7 +112,10 @@ class ObjectPlace:
 
 @contextmanager
 def explained(url: str) -> Iterator[None]:
-    """Turn what obstore says into one line and a hint; "no such object" and "exists already" are for the caller to judge."""
+    """Turn what obstore says into one line and a hint; "no such object" and "exists already" are for the caller to judge.
+
+    A panic of its library is no ``Exception``; it is told as one line too.
+    """
     from obstore.exceptions import AlreadyExistsError
 
     try:
@@ -121,6 +127,13 @@ def explained(url: str) -> Iterator[None]:
         if told is None:
             raise
         raise told from None
+    except BaseException as error:
+        if type(error).__name__ != PANIC:
+            raise
+        scheme = url.partition(":")[0]
+        named = ", ".join(sorted(name for name in os.environ if name.startswith(VARIABLES.get(scheme, ())))) or "the variables of its kind"
+        cause = str(error).partition("\n")[0][:200]
+        raise DataError(f"{url}: the library for object stores failed on what it was told: {cause}", hint=f"check {named}") from None
 
 
 def _told(error: Exception, url: str) -> LayerscoutError | None:

@@ -11,11 +11,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from layerscout.cache.identity import STORE_PREFIX
+from layerscout.cache.remote.address import FORMS, SCHEMES, check_address, check_environment
 from layerscout.cache.remote.bucket import BLOCK_BYTES, ObjectPlace, explained, missing, too_large
 from layerscout.errors import DataError, MissingExtraError, UsageError
 
-SCHEMES = ("s3", "gs", "az", "file")
-FORMS = "s3://bucket/…, gs://bucket/…, az://container/…, file:///folder or a folder"
 RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 TIMEOUTS = {"connect_timeout": "5s", "timeout": "5m"}  # the second is for one request, that is for one part
 
@@ -63,7 +62,14 @@ Place = FolderPlace | ObjectPlace
 
 
 def split_url(url: str | Path) -> tuple[str, str | None]:
-    """Cut the address of a store into the place and the store id; the id is None when the place alone is meant."""
+    """Cut the address of a store into the place and the store id; the id is None when the place alone is meant.
+
+    Raises
+    ------
+    UsageError
+        The address holds a name and password, a query or a fragment.
+    """
+    check_address(str(url))
     scheme, mark, rest = str(url).partition("://")
     bucket, _, path = rest.partition("/")
     parts = [part for part in path.split("/") if part] if mark else list(Path(url).parts)
@@ -79,13 +85,15 @@ def open_place(url: str | Path) -> Place:
     Raises
     ------
     UsageError
-        The URL is not one of s3://bucket/…, gs://bucket/…, az://container/…, file:///folder.
+        The URL is not one of s3://bucket/…, gs://bucket/…, az://container/…, file:///folder; it holds more than a place; or a
+        variable of the environment that tells how to get in makes no sense.
     MissingExtraError
         It is not a folder, and the package ``obstore`` is not installed.
     """
     text = str(url)
     if "://" not in text:
         return FolderPlace(str(Path(text).absolute()), Path(text).absolute())
+    check_address(text)
     parts = urlsplit(text)
     if parts.scheme not in SCHEMES or bool(parts.netloc) == (parts.scheme == "file"):
         raise UsageError(f"'{text}' is not the URL of a place", hint=FORMS)
@@ -95,6 +103,7 @@ def open_place(url: str | Path) -> Place:
         from obstore.store import from_url
     except ImportError:
         raise MissingExtraError(f"{text} needs the package obstore", hint="pip install 'layerscout[remote]'") from None
+    check_environment(parts.scheme)
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
     plain = {"allow_http": True} if parts.scheme == "s3" and endpoint.startswith("http://") else {}
     options: dict[str, Any] = {"client_options": TIMEOUTS | plain, "retry_config": RETRIES}

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from layerscout.cache.dataset.trajectories import Trajectories
+from layerscout.cache.provenance import backbone_source
 from layerscout.cache.store import Store
 from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import LayerscoutError
@@ -114,7 +115,7 @@ def open_passport(store: Store, layer: str, device: str = "cpu") -> OpenedPasspo
 
 def block_plan(store: Store, passport: Passport) -> BlockPlan | None:
     """Find the weights of a passport's block, reading headers only; None when they lie in no checkpoint of their own."""
-    source = str(store.manifest.provenance["backbone"]).partition(":")[2]
+    source = backbone_source(store)[0].partition(":")[2]
     if not source:
         return None
     expert = store.identity["backbone"].get("expert")
@@ -133,8 +134,7 @@ def compute_dtype(store: Store) -> torch.dtype:
 
 
 def _of_whole_model(store: Store, passport: Passport, device: str) -> nn.Module:
-    provenance = store.manifest.provenance
-    backbone = find_backbone(provenance["backbone"], provenance["backbone_options"])
+    backbone = find_backbone(*backbone_source(store))
     return backbone.load(torch.device(device), compute_dtype(store)).module.get_submodule(passport.layer.module)
 
 

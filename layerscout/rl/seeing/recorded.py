@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from jaxtyping import UInt8
 
 from layerscout.cache.dataset.trajectories import Trajectories
+from layerscout.cache.provenance import dataset_path
 from layerscout.cache.store import Store
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import ClipSpec
@@ -27,7 +26,7 @@ def recorded_clips(store: Store, rows: int | None = None) -> UInt8[np.ndarray, "
     DataError
         The dataset is gone, or is another one now.
     """
-    path = Path(store.manifest.provenance["data"])
+    path = dataset_path(store)
     if not path.exists():
         raise DataError(f"the dataset {path} of {store.id} is gone, and its clips are needed", hint="put it back or collect it again")
     with Trajectories(path) as data:

@@ -1,0 +1,121 @@
+"""A store in, what its manifest freely says of how it was made out, checked: nobody has to believe a stranger's provenance.
+
+The identity of a store pins its numbers down; its provenance is only told. It names where the backbone and the dataset came from
+and what was played, and a store that was written by another program may say nothing, or nonsense.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from layerscout.cache.store import Store
+from layerscout.errors import DataError
+
+MOST_ACTIONS, LARGEST_SIDE = 10**6, 2**14
+EXTRACT = "extract the store again with layerscout extract"
+
+Word = Annotated[str, Field(min_length=1, max_length=4096)]
+Side = Annotated[int, Field(strict=True, ge=1, le=LARGEST_SIDE)]
+Count = Annotated[int, Field(strict=True, ge=0, le=MOST_ACTIONS)]
+
+
+class Told(BaseModel):
+    """Base of what is told: what is not known here is let through, because later versions may tell more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class DatasetAttributes(Told):
+    """What a dataset says of how it was recorded. An imported one names no environment.
+
+    Attributes
+    ----------
+    environment, options, size
+        What was played, with which settings, in pictures of how many pixels a side.
+    frame_shape
+        Height, width, channels of a frame.
+    action_count, action_dimensions
+        How many discrete actions there were, or how many numbers a continuous one has.
+    """
+
+    environment: Word | None = None
+    options: dict[Word, Any] = {}
+    size: Side | None = None
+    frame_shape: tuple[Side, Side, Side] | None = None
+    action_count: Count | None = None
+    action_dimensions: Count | None = None
+
+
+class Provenance(Told):
+    """What a store says of how it was made."""
+
+    backbone: Word | None = None
+    backbone_options: dict[Word, Any] = {}
+    data: Word | None = None
+    dataset_attributes: DatasetAttributes = DatasetAttributes()
+
+    def told(self, field: str, store_id: str) -> Any:
+        """Return one field.
+
+        Raises
+        ------
+        DataError
+            The store does not tell it.
+        """
+        value = getattr(self, field)
+        if value is None:
+            raise DataError(f"store {store_id} does not say its {field}", hint=EXTRACT)
+        return value
+
+
+def provenance_of(store: Store) -> Provenance:
+    """Return what a store says of how it was made.
+
+    Raises
+    ------
+    DataError
+        Something in it is not of the kind that it must be; the message names it.
+    """
+    try:
+        return Provenance.model_validate(store.manifest.provenance)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"the provenance of store {store.id} makes no sense: {where}: {first['msg']}", hint=EXTRACT) from None
+
+
+def played_attributes(store: Store) -> dict[str, Any]:
+    """Return what a store says of the environment that its dataset was recorded in; what it does not say is left out.
+
+    Raises
+    ------
+    DataError
+        It tells nonsense.
+    """
+    return provenance_of(store).dataset_attributes.model_dump(exclude_none=True)
+
+
+def backbone_source(store: Store) -> tuple[str, dict[str, Any]]:
+    """Return which backbone filled a store, as ``layerscout extract`` takes it, and its options.
+
+    Raises
+    ------
+    DataError
+        The store does not tell, or tells nonsense.
+    """
+    found = provenance_of(store)
+    return str(found.told("backbone", store.id)), dict(found.backbone_options)
+
+
+def dataset_path(store: Store) -> Path:
+    """Return where the dataset lay that a store was made from.
+
+    Raises
+    ------
+    DataError
+        The store does not tell, or tells nonsense.
+    """
+    return Path(str(provenance_of(store).told("data", store.id)))
