@@ -18,7 +18,7 @@ from layerscout.cache.opening import open_store
 from layerscout.cache.provenance import played_attributes
 from layerscout.cache.records import Selection
 from layerscout.cache.store import Store
-from layerscout.errors import BudgetError, UsageError
+from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.extract.device import check_device, cores, torch_threads
 from layerscout.memory import available_memory
 from layerscout.rl.agents.base import Agent
