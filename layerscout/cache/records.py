@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import stdev
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from layerscout.cache.durable import write_atomic as write_atomic
 from layerscout.cache.sealing import seal, unseal
 from layerscout.errors import DataError, UnsealedFile
+from layerscout.showing import Shown, flat_record, mean
 
 AGAIN = "run the stage that writes it again"
 
@@ -93,7 +96,7 @@ class RankedStore(Record):
     label: str
 
 
-class Ranking(Record):
+class Ranking(Record, Shown):
     """All layers of one or more stores in order, best candidate first, with what was measured and how."""
 
     format: Literal["layerscout-ranking/1"] = "layerscout-ranking/1"
@@ -118,6 +121,21 @@ class Ranking(Record):
     def candidates(self) -> tuple[LayerScore, ...]:
         """The layers that compete, best score first."""
         return tuple(layer for layer in self.layers if layer.role == "layer")
+
+    def frame_rows(self) -> list[dict[str, Any]]:
+        """Return one row a layer: its place among the candidates, then every figure of its `LayerScore`, an interval in three columns."""
+        places = {layer: place for place, layer in enumerate(self.candidates, 1)}
+        return [{"rank": places.get(layer)} | flat_record(layer) for layer in self.layers]
+
+    def summary(self) -> tuple[str, Sequence[str], list[Sequence[object]]]:
+        """Return the order of the layers, with what decided it."""
+        columns = ("rank", "layer", "store", "score", "reward R²", "transition R²", "gain", "effective rank", "flags")
+        rows: list[Sequence[object]] = []
+        for row, layer in zip(self.frame_rows(), self.layers, strict=True):
+            estimates = (layer.score, layer.reward_r2, layer.transition_r2, layer.transition_gain, layer.effective_rank)
+            place, which = row["rank"] or layer.role, layer.label or layer.store_id[:12]
+            rows.append((place, layer.name, which, *map(as_table_value, estimates), " ".join(layer.flags)))
+        return f"layers of {self.backbone}: {self.rows:,} transitions of {self.episodes:,} episodes, {self.score_kind}", columns, rows
 
 
 COST_NAME = "cost.json"  # beside ranking.json
@@ -198,7 +216,7 @@ class Arm(Record):
     budget: Budget
 
 
-class RunRecord(Record):
+class RunRecord(Record, Shown):
     """One comparison: every arm and every run under one budget."""
 
     format: Literal["layerscout-runs/1"] = "layerscout-runs/1"
@@ -209,6 +227,28 @@ class RunRecord(Record):
     best_possible: float | None = None  # return that no policy can beat on average, where it is known
     arms: tuple[Arm, ...]
     runs: tuple[Run, ...]
+
+    def frame_rows(self) -> list[dict[str, Any]]:
+        """Return one row a run: its arm and that arm's budget, its seed, how it ended, and its mean return at the last evaluation."""
+        arms = {arm.name: flat_record(arm, leave_out=("name",)) for arm in self.arms}
+        return [
+            flat_record(run, leave_out=("returns", "evaluations"))
+            | {"evaluation": mean(run.evaluations[-1][1]) if run.evaluations else None}
+            | arms[run.arm]
+            for run in self.runs
+        ]
+
+    def summary(self) -> tuple[str, Sequence[str], list[Sequence[object]]]:
+        """Return the mean final return of every arm over its seeds; the report has the intervals and the tests."""
+        rows: list[Sequence[object]] = []
+        for arm in self.arms:
+            runs = [run for run in self.runs if run.arm == arm.name]
+            finals = [run.final for run in runs if run.final is not None]
+            spread = stdev(finals) if len(finals) > 1 else None
+            failed = sum(run.status == "failed" for run in runs)
+            rows.append((arm.name, arm.kind, as_table_value(mean(finals)), as_table_value(spread), len(runs), failed, as_table_value(arm.score)))
+        columns = ("arm", "kind", "mean return", "std across seeds", "seeds", "failed", "score")
+        return f"agents of {self.environment}, {self.mode}", columns, rows
 
 
 RecordType = TypeVar("RecordType", bound=Record)

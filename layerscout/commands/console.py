@@ -17,6 +17,8 @@ from typing import Any
 
 from layerscout.errors import BudgetError, DataError, LayerscoutError, UnsealedFile, shortage
 from layerscout.progress import Reporter
+from layerscout.showing import readable
+from layerscout.showing import size as size
 from layerscout.text import visible, visible_lines
 
 
@@ -153,24 +155,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         ).rstrip()
 
     return "\n".join([line(columns), "  ".join("-" * width for width in widths), *map(line, cells)])
-
-
-def size(count: float) -> str:
-    """Bytes for people: 512 B, 1.4 MB, 3.2 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def readable(key: str, value: Any) -> str:
-    """Return one value for people: bytes with their unit, thousands apart, lists joined."""
-    if "bytes" in key and isinstance(value, int | float):
-        return size(value)
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "none"
-    return "none" if value is None else f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _is_number(cell: str) -> bool:
