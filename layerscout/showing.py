@@ -77,8 +77,8 @@ def flat_record(record: Any, prefix: str = "", leave_out: Sequence[str] = ()) ->
             continue
         if isinstance(value, dict):
             row |= {key: part for item, inner in value.items() for key, part in _columns(f"{name.removesuffix('s')}_{item}", inner).items()}
-        elif value is None and "Estimate" in str(field.annotation):
-            row |= _three(prefix + name, None)
+        elif value is None and "layerscout." in str(field.annotation):  # an estimate or a record that is not there
+            row |= _three(prefix + name, None) if "Estimate" in str(field.annotation) else {}
         elif isinstance(value, tuple):
             row[prefix + name] = " ".join(map(str, value))
         else:
@@ -92,9 +92,10 @@ def mean(values: Sequence[float]) -> float | None:
 
 
 def _columns(name: str, value: Any) -> dict[str, Any]:
-    if hasattr(value, "model_fields") and {"value", "low", "high"} == set(type(value).model_fields):
+    fields = set(getattr(type(value), "model_fields", ()))
+    if fields == {"value", "low", "high"}:
         return _three(name, value)
-    if hasattr(type(value), "model_fields"):
+    if fields:
         return flat_record(value, "" if name == "budget" else f"{name}_")
     return {name: value}
 

@@ -79,6 +79,26 @@ class LayerReader:
             self._fill(chunk, low - first, out[low - start : high - start])
         return self.layout.give(out)
 
+    def __len__(self) -> int:
+        return self.layout.rows
+
+    def __getitem__(self, key: int | slice | Int[np.ndarray, " row"]) -> Rows:
+        """Return rows as a numpy array would: one row, a slice, or the rows of an array of indices.
+
+        Raises
+        ------
+        DataError
+            A row is outside the store, or a chunk is missing, torn, changed, or another chunk's.
+        """
+        if isinstance(key, slice):
+            start, stop, step = key.indices(len(self))
+            if step == 1:
+                return self.read(start, max(start, stop))
+            return self.rows(np.arange(start, stop, step))
+        if isinstance(key, int | np.integer):
+            return self.rows(np.array([key + len(self) if key < 0 else key]))[0]
+        return self.rows(np.asarray(key))
+
     def rows(self, indices: Int[np.ndarray, " row"]) -> Rows:
         """Return the given rows in the given order.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -18,11 +19,12 @@ from layerscout.cache.files import StoredObject, first_damaged_document, first_m
 from layerscout.cache.reader import REPAIR, LayerReader
 from layerscout.cache.root import ORIGIN_NAME
 from layerscout.errors import DataError, raise_shortage, suggest
+from layerscout.showing import Shown, size
 
 __all__ = ["ColumnSpec", "LayerReader", "LayerSpec", "Store"]
 
 
-class Store:
+class Store(Shown):
     """The activations of one backbone on one dataset, immutable. Open it with ``Store.open`` or ``open_store``."""
 
     def __init__(self, path: Path, manifest: manifests.Manifest, identity: identities.Identity) -> None:
@@ -61,6 +63,14 @@ class Store:
             message = f"layer '{name}' is not in store {self.id} ({len(self.specs)} layers){suggest(name, self.specs)}"
             raise DataError(message, hint=f"layers: {', '.join(self.specs)}")
         return self._reader(name, self._layers[name])
+
+    def __getitem__(self, name: str) -> LayerReader:
+        """Return the reader of one layer, as ``layer`` does: ``store["blocks.3"][0:5]``."""
+        return self.layer(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the layers."""
+        return iter(self.specs)
 
     def index(self, column: str) -> Shaped[np.ndarray, "row ..."]:
         """Return one index column, ``[row]`` or ``[row, value]``: episode, step, action, reward, terminated, truncated, padding,
@@ -110,6 +120,22 @@ class Store:
             objects = tuple(self._objects[layout.path(chunk)] for chunk in range(layout.chunks))
             self._readers[layout.folder] = LayerReader(self.path, name, layout, objects)
         return self._readers[layout.folder]
+
+    def frame_rows(self) -> list[dict[str, Any]]:
+        """Return one row a layer: its place in the model, its width, and how its numbers are stored."""
+        bytes_of = {
+            spec.name: sum(item.size for item in self._reader(spec.name, self._layers[spec.name]).objects) for spec in self.specs.values()
+        }
+        facts = ("name", "role", "depth", "module", "width", "dtype")
+        return [{fact: getattr(spec, fact) for fact in facts} | {"bytes": bytes_of[spec.name]} for spec in self.specs.values()]
+
+    def summary(self) -> tuple[str, Sequence[str], list[Sequence[object]]]:
+        """Return what every layer is."""
+        backbone = self.identity["backbone"]["name"]
+        rows: list[Sequence[object]] = [
+            (row["name"], row["role"], row["depth"], row["width"], row["dtype"], size(row["bytes"])) for row in self.frame_rows()
+        ]
+        return f"store {self.id}: {self.rows:,} rows of {backbone}", ("layer", "role", "depth", "width", "type", "size"), rows
 
     def __repr__(self) -> str:
         return f"Store({self.id}, {self.rows} rows, {len(self.specs)} layers)"

@@ -29,6 +29,7 @@ from layerscout.extract.device import check_device, cores, torch_threads
 from layerscout.extract.index import RowIndex, unusual
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.pooling import array_name, pixel_features, width
+from layerscout.showing import ShownPlan
 
 PILOT_CLIPS = 8
 PIXELS = "pixels"  # the control layer that every store carries
@@ -40,7 +41,7 @@ NOT_OF_LATENTS = ("sigma", "noise", "future_slots", "text")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(ShownPlan):
     """What an extraction will do; ``existing`` is the store that already answers it, if any.
 
     ``latents`` is the plan of the store that must be filled first, when latents are kept; ``of_latents`` says that this is it.

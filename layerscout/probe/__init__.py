@@ -1,1 +1,1 @@
-"""Stage 2: one committed store in, a ranking of its layers and a selection for RL out. Needs no GPU and no torch."""
+"""Stage 2: committed stores in, a ranking of their layers and a selection for RL out. ``layerscout.probe(store)`` runs it. No GPU, no torch."""

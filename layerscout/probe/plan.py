@@ -30,6 +30,7 @@ from layerscout.probe.questions.sources import Job, jobs_of, open_sources, store
 from layerscout.probe.questions.splits import Split, split_episodes
 from layerscout.probe.questions.targets import Transitions, find_transitions, needed_columns
 from layerscout.probe.wide.wide import is_wide, wide_bytes
+from layerscout.showing import ShownPlan
 
 __all__ = ["Job", "ProbePlan", "plan", "plan_stores"]
 
@@ -40,7 +41,7 @@ MEMORY_SHARE = 0.7  # of what is free: the estimate leaves out what the system d
 
 
 @dataclass(frozen=True)
-class ProbePlan:
+class ProbePlan(ShownPlan):
     """What a probe will do. ``existing`` is the ranking that already answers it; ``done`` lists evidence already measured."""
 
     config: ProbeConfig

@@ -12,7 +12,7 @@ from layerscout import progress
 from layerscout.cache import records
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import COST_NAME, Cost, RankedStore, Ranking, Selection
-from layerscout.cache.sealing import seal
+from layerscout.cache.records.sealing import seal
 from layerscout.memory import hold_freed
 from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.moments.moments import ReusableSums

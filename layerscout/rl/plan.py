@@ -27,6 +27,7 @@ from layerscout.rl.arms import CLIPS, ArmSpec, arms_of, check_environment, in_lo
 from layerscout.rl.comparison.learners import ActionSpace, Algorithm, algorithm_of, head_learner, settings_of
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.memory.replay import Batch
+from layerscout.showing import ShownPlan
 from layerscout.worlds.pixels import world_of
 
 KEY = "settings.key"  # the digest of the settings that a group's folder belongs to
@@ -34,7 +35,7 @@ PILOT_UPDATES = 3
 
 
 @dataclass(frozen=True)
-class TrainPlan:
+class TrainPlan(ShownPlan):
     """What a comparison will do. ``key`` names everything that decides its numbers."""
 
     config: TrainConfig

@@ -16,6 +16,7 @@ import numpy as np
 from layerscout.cache.dataset.trajectories import Trajectories, TrajectoryWriter
 from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.progress import SILENT, Reporter
+from layerscout.showing import ShownPlan
 from layerscout.worlds.config import CollectConfig
 from layerscout.worlds.core import World, random_actions
 from layerscout.worlds.exploring import ExploratoryPolicy, parse_policy
@@ -27,7 +28,7 @@ FRAME_OVERHEAD = 200  # bytes that the file spends on a frame beside its pixels:
 
 
 @dataclass(frozen=True)
-class CollectPlan:
+class CollectPlan(ShownPlan):
     """What ``run`` will do. ``bytes`` and ``seconds`` are estimates from the first steps of the first episodes."""
 
     config: CollectConfig

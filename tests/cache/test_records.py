@@ -10,8 +10,8 @@ import pytest
 
 from layerscout.cache import records
 from layerscout.cache.records import Choice, Cost, Estimate, LayerScore, RankedStore, Ranking, RunRecord, Selection
-from layerscout.cache.sealing import seal, unseal
-from layerscout.cache.study_records import StudyRecord
+from layerscout.cache.records.sealing import seal, unseal
+from layerscout.cache.records.study import StudyRecord
 from layerscout.errors import DataError, UnsealedFile
 
 LAYER = LayerScore(

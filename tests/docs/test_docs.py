@@ -19,7 +19,8 @@ from pydantic_core import PydanticUndefined
 
 import layerscout
 from layerscout import registry
-from layerscout.cache import records, study_records
+from layerscout.cache import records
+from layerscout.cache.records import study as study_records
 from layerscout.cli import application
 from layerscout.extract.config import ExtractConfig
 from layerscout.probe.config import ProbeConfig

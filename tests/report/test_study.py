@@ -11,7 +11,7 @@ from simulated_study import PROBING, TASKS, TRAINING, simulate
 from test_report import experiment
 
 from layerscout.cache.records import COST_NAME, RunRecord, load, save
-from layerscout.cache.study_records import StudyAnalysis
+from layerscout.cache.records.study import StudyAnalysis
 from layerscout.report.experiment import gather
 from layerscout.report.study.study import study
 

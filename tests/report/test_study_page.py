@@ -15,7 +15,7 @@ from test_report import Links, experiment
 from typer.testing import CliRunner
 
 from layerscout.cache.records import load
-from layerscout.cache.study_records import StudyRecord
+from layerscout.cache.records.study import StudyRecord
 from layerscout.cli import app
 from layerscout.errors import DataError
 from layerscout.report.study.page import write_study

@@ -14,7 +14,7 @@ from layerscout.cache import records
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import RunRecord, Selection
-from layerscout.cache.sealing import seal
+from layerscout.cache.records.sealing import seal
 from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.extract.clips import RowTable

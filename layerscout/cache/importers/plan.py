@@ -18,6 +18,7 @@ from layerscout.cache.importers.columns import EXACT_IN
 from layerscout.cache.importers.config import ImportConfig
 from layerscout.cache.importers.fingerprint import SourceFiles
 from layerscout.errors import DataError
+from layerscout.showing import ShownPlan
 
 ORDER = ("lerobot", "minari", "maniskill", "robomimic", "aloha", "d4rl", "npz", "video", "images")  # the more particular first
 PILOT_FRAMES = 16  # from which the file's size is estimated
@@ -28,7 +29,7 @@ DIGEST = "source_digest"
 
 
 @dataclass(frozen=True)
-class ImportPlan:
+class ImportPlan(ShownPlan):
     """What ``run`` will do.
 
     Attributes

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from layerscout.cache.records import Estimate
-from layerscout.cache.study_records import StudyAnalysis, StudyLayer
+from layerscout.cache.records.study import StudyAnalysis, StudyLayer
 from layerscout.report.figures.drawing import as_svg, span
 from layerscout.report.figures.palette import BLACK, BLUE, GREEN, GREY, ORANGE, RED, STYLE
 from layerscout.report.study.tables import ceiling, mean_of

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from layerscout.cache.records import save, write_atomic
-from layerscout.cache.study_records import StudyAnalysis, StudyRecord
+from layerscout.cache.records.study import StudyAnalysis, StudyRecord
 from layerscout.errors import DataError
 from layerscout.report.exhibits import Table, versions_table
 from layerscout.report.experiment import gather

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from layerscout.cache.records import Estimate, none_if_nan
-from layerscout.cache.study_records import Finding, StudyAnalysis, StudyMeasure, StudyRecord, StudyTask
+from layerscout.cache.records.study import Finding, StudyAnalysis, StudyMeasure, StudyRecord, StudyTask
 from layerscout.report.experiment import Evidence
 from layerscout.report.numbers import decisions
 from layerscout.report.numbers.association import around

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from layerscout.cache.records import Estimate, as_table_value
-from layerscout.cache.study_records import StudyAnalysis, StudyLayer, StudyRecord
+from layerscout.cache.records.study import StudyAnalysis, StudyLayer, StudyRecord
 from layerscout.report.exhibits import Table
 from layerscout.report.numbers.statistics import mean_interval
 from layerscout.report.study.units import MEASURES, MIDDLE

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from layerscout.cache.records import none_if_nan
-from layerscout.cache.study_records import StudyLayer, StudyPair
+from layerscout.cache.records.study import StudyLayer, StudyPair
 from layerscout.report.numbers.statistics import holm, mean_interval, sign_flip_p
 from layerscout.report.study.units import MEASURES, Unit
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from layerscout.cache.records import Estimate
-from layerscout.cache.study_records import StudyAnalysis, StudyMeasure
+from layerscout.cache.records.study import StudyAnalysis, StudyMeasure
 from layerscout.report.numbers import decisions
 from layerscout.report.numbers.pooled import Task
 from layerscout.report.numbers.statistics import seed_warning

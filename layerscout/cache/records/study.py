@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from layerscout.cache.records import Estimate, Record
+from layerscout.cache.records.base import Estimate, Record, as_table_value
+from layerscout.showing import Shown, flat_record
 
 Finding = Literal["goes with return", "misleads", "undecided", "cannot be tested", "n/a"]
 
@@ -106,8 +108,26 @@ class StudyAnalysis(Record):
     layers: tuple[StudyLayer, ...]
 
 
-class StudyRecord(Record):
+class StudyRecord(Record, Shown):
     """Every analysis that the experiments allow; the first is the one to read."""
 
     format: Literal["layerscout-study/1"] = "layerscout-study/1"
     analyses: tuple[StudyAnalysis, ...]
+
+    def frame_rows(self) -> list[dict[str, Any]]:
+        """Return one row a layer of a task of the first analysis: its measures, and the return of every seed."""
+        rows = []
+        for layer in self.analyses[0].layers:
+            row = flat_record(layer, leave_out=("returns", "evaluations", "untrained_returns", "measures"))
+            rows.append(row | layer.measures | {f"return_{seed}": value for seed, value in enumerate(layer.returns)})
+        return rows
+
+    def summary(self) -> tuple[str, Sequence[str], list[Sequence[object]]]:
+        """Return how far every score and component foretells the return, in the first analysis, and its verdict."""
+        first = self.analyses[0]
+        columns = ("measure", "tasks", "layers", "Spearman", "Kendall", "p", "regret", "finding")
+        rows: list[Sequence[object]] = [
+            (one.name, one.tasks, one.layers, *map(as_table_value, (one.spearman, one.kendall, one.p, one.regret_1)), one.finding)
+            for one in first.measures
+        ]
+        return first.sentence, columns, rows

@@ -1,0 +1,45 @@
+"""The files by which stages speak: Ranking, Selection, RunRecord. JSON in, frozen models out, and back."""
+
+from layerscout.cache.durable import write_atomic
+from layerscout.cache.records.base import (
+    Estimate,
+    Record,
+    as_table_value,
+    encode,
+    load,
+    load_object,
+    none_if_nan,
+    parse,
+    save,
+    save_settings,
+    validate,
+)
+from layerscout.cache.records.ranking import COST_NAME, Choice, Confirmation, Cost, LayerScore, RankedStore, Ranking, Selection
+from layerscout.cache.records.runs import Arm, Budget, Run, RunRecord
+
+__all__ = [
+    "COST_NAME",
+    "Arm",
+    "Budget",
+    "Choice",
+    "Confirmation",
+    "Cost",
+    "Estimate",
+    "LayerScore",
+    "RankedStore",
+    "Ranking",
+    "Record",
+    "Run",
+    "RunRecord",
+    "Selection",
+    "as_table_value",
+    "encode",
+    "load",
+    "load_object",
+    "none_if_nan",
+    "parse",
+    "save",
+    "save_settings",
+    "validate",
+    "write_atomic",
+]
