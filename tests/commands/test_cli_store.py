@@ -177,6 +177,23 @@ def test_verify_tells_and_its_exit_code_too(stores, root):
     assert "damaged" in call("verify", stores[1].id, "--root", root).stdout
 
 
+def test_verify_against_another_store_of_the_same_id(stores, root, tmp_path):
+    other = tmp_path / "elsewhere"
+    shutil.copytree(root, other)
+    same = told("verify", stores[0].id, "--against", other, "--root", root)
+    assert (same["equal"], same["unequal_columns"]) == (True, [])
+    shown = call("verify", stores[0].id, "--against", other / "stores" / stores[0].id, "--root", root)
+    assert "equal to the last bit" in shown.stdout
+    for words, code, expected in (
+        ((stores[0].id, "--against", other / "stores" / stores[1].id), 4, "computed from different things"),
+        ((stores[0].id, "--against", tmp_path / "nowhere"), 4, "does not exist"),
+        ((stores[0].id, "--against", "s3://bucket/x"), 2, "is elsewhere"),
+        (("--all", "--against", other), 2, "which store?"),
+        ((stores[0].id, stores[1].id, "--against", other), 2, "which store?"),
+    ):
+        refused(call("verify", *words, "--root", root), code, expected)
+
+
 # --- rm and prune
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,17 +66,24 @@ def verify(
     stores: Annotated[list[str] | None, typer.Argument(metavar="STORE", help="Ids, names or folders.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every store.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Also sha256 (slower); else size and crc32c of every file.")] = False,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="OTHER", help="Compare with another machine's store of the same id: a folder.")
+    ] = None,
     root: Root = None,
 ) -> None:
     """Read every file of a store and compare it with the manifest.
 
-    Exit code 4 when anything is missing, damaged, of another size, or in no manifest.
+    Exit code 4 when anything is missing, damaged, of another size, or in no manifest. With --against, read two stores of one id and
+    tell how many values of every layer differ, and by how much; exit code 4 when their index columns differ.
     """
     from layerscout.cache.catalog.entries import find
     from layerscout.cache.catalog.verification import verify as check
     from layerscout.cache.root import STORES, store_folders
     from layerscout.commands.stores import text
 
+    if against is not None:
+        _compare(call, stores or (), against, root)
+        return
     if every == bool(stores):
         raise UsageError("which stores?", hint="layerscout store verify STORE, or layerscout store verify --all")
     folder = existing_root(root, needed=every or not all(Path(word).is_dir() for word in stores or ()))
@@ -87,3 +95,20 @@ def verify(
         count = sum(len(one.problems) for one in damaged)
         hint = f"{shell('store', 'rm', damaged[0].store_id)}, then extract it or pull it again"
         raise DataError(f"{count} problem(s) in {len(damaged)} of {len(checked)} store(s)", hint=hint)
+
+
+def _compare(call: Call, stores: Sequence[str], against: str, root: Path | None) -> None:
+    from layerscout.cache.catalog.comparison import compare, open_against
+    from layerscout.cache.catalog.entries import find
+    from layerscout.cache.store import Store
+    from layerscout.commands.stores import text
+
+    if len(stores) != 1:
+        raise UsageError("which store?", hint="one STORE goes with --against: layerscout store verify STORE --against FOLDER")
+    folder = existing_root(root, needed=not Path(stores[0]).is_dir())
+    store = Store.open(find(folder, stores[0]))
+    found = compare(store, open_against(store.id, against), call.reporter())
+    call.emit(found.describe(), text.differences(found))
+    if found.unequal_columns:
+        message = f"index columns differ: {', '.join(found.unequal_columns)}; {found.path} and {found.other_path} are not of the same rows"
+        raise DataError(message, hint="verify both: layerscout store verify --full")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from layerscout.cache.catalog.comparison import Comparison
 from layerscout.cache.catalog.entries import Entry
 from layerscout.cache.catalog.prune import Deletion
 from layerscout.cache.catalog.verification import Verification
@@ -101,6 +102,25 @@ def problems(checked: Sequence[Verification]) -> str:
         f"{counted(len(checked), 'store')}, {counted(files, 'file')}, {size(count)}: {counted(len(rows), 'problem') if rows else 'whole'}"
     )
     return f"{table(('store', 'file', 'problem', 'detail'), rows)}\n{footer}" if rows else footer
+
+
+def differences(found: Comparison) -> str:
+    """Return how far every layer of two stores lies apart, and one line about all."""
+    columns = ("layer", "values", "differ", "share", "largest absolute", "largest relative", "root mean square")
+    rows = [
+        (
+            layer.name,
+            f"{layer.values:,}",
+            f"{layer.different:,}",
+            f"{layer.different / layer.values:.2%}",
+            f"{layer.largest_absolute:.3g}",
+            f"{layer.largest_relative:.3g}",
+            f"{layer.root_mean_square:.3g}",
+        )
+        for layer in found.layers
+    ]
+    index = f"index columns differ: {', '.join(found.unequal_columns)}" if found.unequal_columns else "index columns equal"
+    return f"{table(columns, rows)}\n{'equal to the last bit' if found.equal else index}"
 
 
 def deletion(planned: Deletion) -> str:
