@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from layerscout.cache.records import Ranking, RunRecord, as_table_value, write_atomic
+from layerscout.cache.durable import write_atomic
+from layerscout.cache.records import Ranking, RunRecord, as_table_value
 from layerscout.report import exhibits
 from layerscout.report.chapters import Chapter
 from layerscout.report.experiment import Evidence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from layerscout.cache.records import write_atomic
+from layerscout.cache.durable import write_atomic
 from layerscout.report.chapters import chapters
 from layerscout.report.experiment import gather
 from layerscout.report.figures import figures

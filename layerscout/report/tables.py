@@ -7,7 +7,8 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from layerscout.cache.records import Arm, Estimate, RunRecord, write_atomic
+from layerscout.cache.durable import write_atomic
+from layerscout.cache.records import Arm, Estimate, RunRecord
 from layerscout.report.numbers.statistics import seed_warning
 from layerscout.report.numbers.summaries import Summary, episodes, most_seeds, summaries
 

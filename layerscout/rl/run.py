@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.cache import records
+from layerscout.cache.durable import write_atomic
 from layerscout.cache.provenance import played_attributes
 from layerscout.cache.records import Arm, Budget, Run, RunRecord
 from layerscout.extract.device import cores, torch_threads
@@ -70,7 +71,7 @@ def _train(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporte
     config = plan.config
     folder = config.out / group.name
     folder.mkdir(parents=True, exist_ok=True)
-    records.write_atomic(folder / KEY, plan.key.encode())
+    write_atomic(folder / KEY, plan.key.encode())
     saved = GroupCheckpoint(folder / "checkpoint.npz", plan.key)
     runs = len(group.arms) * config.seeds
     total = (config.updates if config.mode == "offline" else config.steps) * runs

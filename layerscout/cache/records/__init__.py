@@ -1,6 +1,5 @@
 """The files by which stages speak: Ranking, Selection, RunRecord. JSON in, frozen models out, and back."""
 
-from layerscout.cache.durable import write_atomic
 from layerscout.cache.records.base import (
     Estimate,
     Record,
@@ -41,5 +40,4 @@ __all__ = [
     "save",
     "save_settings",
     "validate",
-    "write_atomic",
 ]

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from layerscout.cache.records import Estimate, LayerScore, Ranking, write_atomic
+from layerscout.cache.durable import write_atomic
+from layerscout.cache.records import Estimate, LayerScore, Ranking
 from layerscout.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
 from layerscout.probe.page.wording import formula, ordering, short_kind, store_label, title
 

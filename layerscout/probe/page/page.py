@@ -7,7 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from layerscout.cache.records import LayerScore, Ranking, Selection, write_atomic
+from layerscout.cache.durable import write_atomic
+from layerscout.cache.records import LayerScore, Ranking, Selection
 from layerscout.probe.config import RUN_ONLY, ProbeConfig
 from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.page import diagnostics

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from layerscout.cache.records import Estimate, LayerScore, Ranking, Selection, as_table_value, write_atomic
+from layerscout.cache.durable import write_atomic
+from layerscout.cache.records import Estimate, LayerScore, Ranking, Selection, as_table_value
 from layerscout.probe.page.svg import shorten
 from layerscout.probe.page.wording import UNTRAINED, formula, ordering, short_kind, title, why
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from layerscout.cache.records import save, write_atomic
+from layerscout.cache.durable import write_atomic
+from layerscout.cache.records import save
 from layerscout.cache.records.study import StudyAnalysis, StudyRecord
 from layerscout.errors import DataError
 from layerscout.report.exhibits import Table, versions_table

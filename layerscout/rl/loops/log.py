@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from layerscout.cache.records import write_atomic
+from layerscout.cache.durable import write_atomic
 from layerscout.errors import MissingExtraError
 
 FILE = "log.jsonl"
