@@ -59,6 +59,7 @@ def hub(tmp_path, monkeypatch):
     with hub_by_hand.serve() as running:
         running.cache = tmp_path / "hub-cache"
         monkeypatch.setattr(constants, "ENDPOINT", running.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.url + "/{repo_id}/resolve/{revision}/{filename}")
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(running.cache))
         yield running
 

@@ -35,7 +35,7 @@ class Repository:
 
 @dataclass
 class Hub:
-    """What is served, what was asked for, and how the next downloads are to fail: ``cut`` closes after so many bytes of a file."""
+    """What is served, what was asked for, and how the next downloads are to fail: ``cut`` closes after so many bytes of weights."""
 
     url: str
     repositories: dict[str, Repository] = field(default_factory=dict)
@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not body:
             return
         part = content[start:stop]
-        if self.server.hub.cut and len(part) > self.server.hub.cut[0]:
+        if self.server.hub.cut and len(part) > self.server.hub.cut[0] and file.suffix == ".safetensors":
             part = part[: self.server.hub.cut.pop(0)]
             self.close_connection = True
         self.server.hub.sent += len(part)

@@ -61,6 +61,10 @@ class CheckpointFolder:
             self._known.documents[path] = document(self.source, path)
         return self._known.documents[path]
 
+    def read(self) -> list[str]:
+        """Return the paths of all documents of the checkpoint that were read so far."""
+        return sorted(path for path, content in self._known.documents.items() if content is not None)
+
     def weights(self) -> WeightSet:
         """Return the one complete set of weight files; DataError where there is none (see `find_weights`)."""
         if self.path not in self._known.weights:

@@ -128,7 +128,7 @@ class CheckpointWeights:
         needed = [*self.files, *(part.inside(index) for part, index in indices if index)]
         for name in (*self.weighed, *self.others):
             needed += [name] if "." in name else self.part(name).notes()
-        return list(dict.fromkeys(needed))
+        return list(dict.fromkeys([*needed, *self.checkpoint.read()]))  # without what describes it, it could not be found offline
 
 
 def _has_weights(part: CheckpointFolder) -> bool:

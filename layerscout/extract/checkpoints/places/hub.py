@@ -7,25 +7,22 @@ What lies in the local cache already is read there. Without a connection the cac
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from layerscout.cache.root import tree_bytes
 from layerscout.cache.writing.checks import check_space
 from layerscout.errors import DataError
 from layerscout.extract.checkpoints.places.byte_ranges import ByteSource, FolderSource, WebSource
+from layerscout.extract.checkpoints.places.downloading import Wanted, download
 from layerscout.progress import SILENT, Reporter
 
 HUB_ID = re.compile(r"([\w-][\w.-]*/[\w.-]+)(?:@([\w./+-]+))?")  # ORGANISATION/NAME or ORGANISATION/NAME@REVISION
 COMMIT = re.compile(r"[0-9a-f]{40}")
 MAIN = "main"
 TIMEOUT = 10.0  # seconds without an answer
-LOOK = 0.5  # seconds between two looks at how much has come
 NETWORK = "check the id and the network, or give a local folder"
 
 
@@ -159,9 +156,12 @@ class HubSource:
         import huggingface_hub
         from huggingface_hub import constants
 
-        total = sum(file.size for file in absent)
-        check_space(Path(constants.HF_HUB_CACHE), total, what=f"{self.repository}", hint="free some space, or set HF_HUB_CACHE")
-        with reporter.task(f"download {self.repository}", total, "bytes") as task, _watched(self._cache / "blobs", total, task.advance):
+        total, blobs = sum(file.size for file in absent), self._cache / "blobs"
+        check_space(Path(constants.HF_HUB_CACHE), total, what=self.repository, hint="free some space, or set HF_HUB_CACHE")
+        # the library begins a file anew when it is called again: large ones are brought here, under the name that it gives them
+        large = [Wanted(file.path, file.size, file.sha256, blobs / file.sha256) for file in absent if file.sha256]
+        with reporter.task(f"download {self.repository}", total, "bytes") as task:
+            download(self._web, [file for file in large if not file.target.exists()], task.advance)
             try:
                 got = huggingface_hub.snapshot_download(
                     self.repository,
@@ -172,7 +172,8 @@ class HubSource:
                     tqdm_class=_silent_bar(),
                 )
             except Exception as error:  # what the hub's library throws has no common class
-                raise self._explained(error) from None
+                raise self._explained(error) from error
+            task.advance(total - task.done)
         if Path(got).name != self.commit:
             raise DataError(f"{self.address} moved from {self.commit} to {Path(got).name} meanwhile", hint="run the same command again")
         if left := self.missing(paths):
@@ -268,31 +269,6 @@ def _sha256(lfs: Any) -> str | None:
     """The digest of a large file; the library gives it as a table or as an object."""
     found = lfs.get("sha256") if isinstance(lfs, dict) else getattr(lfs, "sha256", None)
     return found if isinstance(found, str) and re.fullmatch("[0-9a-f]{64}", found) else None
-
-
-@contextmanager
-def _watched(folder: Path, total: int, advance: Any) -> Iterator[None]:
-    """Tell how many bytes have come, by looking at the files: every version of the hub's library writes there."""
-    before, told, done = tree_bytes(folder), 0, threading.Event()
-
-    def look() -> None:
-        nonlocal told
-        come = min(total, max(told, tree_bytes(folder) - before))
-        advance(come - told)
-        told = come
-
-    def watch() -> None:
-        while not done.wait(LOOK):
-            look()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-        look()
 
 
 def _silent_bar() -> Any:
