@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import time
@@ -128,9 +129,14 @@ class Reporter:
 
     def _record(self, kind: str, **fields: Any) -> None:
         if self.events is not None:
-            self.events.parent.mkdir(parents=True, exist_ok=True)
-            with self.events.open("a") as file:
-                file.write(json.dumps({"time": round(time.time(), 3), "event": kind} | fields, default=str) + "\n")
+            line = json.dumps({"time": round(time.time(), 3), "event": kind} | fields, default=str) + "\n"
+            try:
+                self.events.parent.mkdir(parents=True, exist_ok=True)
+                with self.events.open("a", encoding="utf-8") as file:
+                    file.write(line)
+            except OSError as error:  # a finished command may be repeated where nothing can be written any more
+                if error.errno not in (errno.EROFS, errno.EACCES):
+                    raise
 
 
 SILENT = Reporter(quiet=True)

@@ -67,7 +67,12 @@ def whole_file(target: Path, *, alone: bool = True) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a whole durable file or nothing; see ``whole_file``."""
+    """Write a whole durable file or nothing; see ``whole_file``.
+
+    A file that holds these very bytes is left as it is, so a finished command can be repeated on a disk that is read-only now.
+    """
+    if _holds(path, data):
+        return
     with whole_file(path) as file:
         file.write(data)
 
@@ -120,6 +125,13 @@ def runs(process: int) -> bool:
     except PermissionError:  # under another user
         return True
     return True
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def _discard(temporary: Path) -> None:

@@ -7,8 +7,7 @@ from typing import Literal
 
 from layerscout.cache import records
 from layerscout.cache.arrays import NAME
-from layerscout.cache.durable import sync_folders
-from layerscout.cache.files import write_file
+from layerscout.cache.durable import sync_folders, write_atomic
 from layerscout.cache.identity import STORE_ID
 from layerscout.cache.records import Record
 from layerscout.cache.root import NAMES, default_root
@@ -24,7 +23,7 @@ class Reference(Record):
 
 
 def name_store(root: Path | str | None, name: str, store: Store) -> Path:
-    """Give a store a human name in ``refs/``; a name already taken moves to this store.
+    """Give a store a human name in ``refs/``; a name already taken moves to this store, one that it has is left as it is.
 
     Raises
     ------
@@ -33,9 +32,10 @@ def name_store(root: Path | str | None, name: str, store: Store) -> Path:
     """
     check_name(name)
     folder = (Path(root) if root is not None else default_root()) / NAMES
-    write_file(folder, f"{name}.json", records.encode(Reference(store_id=store.id)))
-    sync_folders(folder)
-    return folder / f"{name}.json"
+    path = folder / f"{name}.json"
+    if not _names(path, store):
+        write_atomic(path, records.encode(Reference(store_id=store.id)))
+    return path
 
 
 def check_name(name: str) -> None:
@@ -76,6 +76,13 @@ def read_reference(path: Path) -> str:
     if not STORE_ID.fullmatch(store_id):
         raise DataError(f"{path} names {store_id!r}, which is not a store id", hint="delete it and name the store again")
     return store_id
+
+
+def _names(path: Path, store: Store) -> bool:
+    try:
+        return path.is_file() and read_reference(path) == store.id
+    except DataError:
+        return False
 
 
 def remove_file(path: Path) -> bool:

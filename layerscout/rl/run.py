@@ -11,6 +11,7 @@ from layerscout.cache import records
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.provenance import played_attributes
 from layerscout.cache.records import Arm, Budget, Run, RunRecord
+from layerscout.errors import DataError
 from layerscout.extract.device import cores, torch_threads
 from layerscout.progress import SILENT, Reporter
 from layerscout.report import tables
@@ -28,6 +29,8 @@ from layerscout.worlds.pixels import side_by_side, world_of
 
 __all__ = ["TrainPlan", "plan", "run"]
 
+RUNS_NAME, RESULT_NAME = "runs.json", "result.json"
+
 
 def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     """Train every group that is not finished, then write runs.json and the tables; the same command continues after a kill."""
@@ -43,6 +46,8 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     runs: list[Run] = []
     with torch_threads(cores(config.threads)):
         groups = (in_loop_groups if config.mode == "in-loop" else feature_groups)(plan.arms, setting)
+        if (config.out / RUNS_NAME).exists() and all((config.out / group.name / RESULT_NAME).exists() for group in groups):
+            reporter.say(f"{config.out / RUNS_NAME} is already there for these settings")
         for group in groups:
             part = _finished(config.out / group.name) or _train(group, setting, plan, reporter)
             arms.extend(part.arms)
@@ -56,7 +61,7 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
         arms=tuple(arms),
         runs=tuple(runs),
     )
-    records.save(record, config.out / "runs.json")
+    records.save(record, config.out / RUNS_NAME)
     tables.write_tables(record, config.out)
     if warning := tables.warning(record):
         reporter.say(warning)
@@ -64,7 +69,11 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
 
 
 def _finished(folder: Path) -> RunRecord | None:
-    return records.load(RunRecord, folder / "result.json") if (folder / "result.json").exists() else None
+    path = folder / RESULT_NAME
+    try:
+        return records.load(RunRecord, path) if path.exists() else None
+    except DataError as error:
+        raise DataError(str(error), hint=f"delete {path}, then run the same command again: it trains this group anew") from None
 
 
 def _train(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporter: Reporter) -> RunRecord:
@@ -92,7 +101,7 @@ def _train(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporte
         arms=tuple(_arm(arm, number * config.seeds, agent, history, spent) for number, arm in enumerate(group.arms)),
         runs=tuple(_runs(group.arms, setting.seeds, agent, history)),
     )
-    records.save(part, folder / "result.json")
+    records.save(part, folder / RESULT_NAME)
     saved.path.unlink(missing_ok=True)
     return part
 

@@ -143,3 +143,22 @@ def test_every_folder_between_the_root_and_a_file_is_forced_to_disk(tmp_path, ca
     (tmp_path / "layers" / "z" / "c").mkdir(parents=True)
     sync_folders(tmp_path, ["layers/z/c/0", "layers/z/zarr.json"])
     assert sorted(name for _, name in calls) == sorted([tmp_path.name, "layers", "z", "c"])
+
+
+def test_a_file_that_holds_the_very_bytes_is_left_as_it_is(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    write_atomic(path, b"same")
+    before = path.stat()
+
+    def read_only(*arguments, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", read_only)
+        write_atomic(path, b"same")
+        for other in (b"sane", b"same ", b""):
+            with pytest.raises(OSError, match="Read-only"):
+                write_atomic(path, other)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    write_atomic(path, b"other")
+    assert path.read_bytes() == b"other"

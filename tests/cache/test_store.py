@@ -296,6 +296,17 @@ def test_open_by_id_name_and_folder(example, store, tmp_path, monkeypatch):
             name_store(root, name, store)
 
 
+def test_a_name_that_a_store_has_is_not_given_again(store, tmp_path):
+    """So a finished extraction can be repeated where nothing can be written any more."""
+    root = tmp_path / "root"
+    path = name_store(root, "best", store)
+    before = path.stat().st_ino
+    assert name_store(root, "best", store).stat().st_ino == before
+    for content in (b"{", path.read_bytes().replace(store.id[:8].encode(), b"ls1-0000")):
+        path.write_bytes(content)
+        assert open_store(root, name_store(root, "best", store).stem).id == store.id
+
+
 def test_find_store_by_identity(example, store, tmp_path):
     root = tmp_path / "root"
     found = find_store(root, example.identity)

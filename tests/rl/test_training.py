@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from by_hand import GRID, INTERCEPT, select, settings, without_times
 
-from layerscout.cache import records
+from layerscout.cache import durable, records
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import RunRecord, Selection
@@ -326,13 +327,26 @@ def test_the_time_of_all_processes_is_counted(chosen, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("mode", ["offline", "in-loop"])
 def test_the_same_command_again_trains_nothing(unbroken, mode, monkeypatch):
+    """And writes nothing, as on a disk that is read-only now."""
     config, record = unbroken(mode)
+    monkeypatch.setattr(durable, "whole_file", lambda *a: pytest.fail("written again"))
     results = {path: path.stat().st_mtime_ns for path in config.out.rglob("result.json")}
     monkeypatch.setattr(DQN, "update", lambda *a: pytest.fail("trained again"))
     monkeypatch.setattr(DQN, "act", lambda *a: pytest.fail("played again"))
     assert plan(config).describe()["exists"]
     assert train(config) == record
     assert {path: path.stat().st_mtime_ns for path in config.out.rglob("result.json")} == results
+
+
+def test_a_damaged_result_of_a_group_is_refused_and_says_what_to_do(unbroken, tmp_path):
+    config, _ = unbroken("offline")
+    moved = config.model_copy(update={"out": tmp_path / "copy"})
+    shutil.copytree(config.out, moved.out)
+    path = next(moved.out.rglob("result.json"))
+    path.write_bytes(path.read_bytes().replace(b'"final"', b'"fynal"', 1))
+    with pytest.raises(DataError, match=r"result\.json") as raised:
+        train(moved)
+    assert f"delete {path}" in raised.value.hint
 
 
 def test_where_and_how_fast_do_not_matter_to_a_continuation(unbroken):
