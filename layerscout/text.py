@@ -49,7 +49,7 @@ def html_lines(value: object) -> str:
 
 
 def markdown_text(value: object) -> str:
-    r"""Return a value for a sentence or a table cell of Markdown: no HTML, no links, no code, no emphasis, no column of its own.
+    r"""Return a value for a sentence of Markdown: no HTML, no links, no code, no emphasis, no formula.
 
     Characters that mark nothing where they stand stay: the ``<`` of ``p < 0.05``, the brackets of ``0.4 [0.3, 0.5]``, the
     underscore of ``blocks_5``.
@@ -58,7 +58,12 @@ def markdown_text(value: object) -> str:
     text = re.sub(r"&(?=#|\w+;)", "&amp;", text)
     text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
     text = text.replace("](", "]\\(").replace("][", "]\\[")
-    return re.sub(r"[`*$|]|~(?=~)|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
+    return re.sub(r"[`*$]|~(?=~)|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
+
+
+def markdown_cell(value: object) -> str:
+    """Return a value for a cell of a Markdown table: as `markdown_text`, and a bar begins no column."""
+    return markdown_text(value).replace("|", "\\|")
 
 
 def markdown_code(value: object) -> str:

@@ -6,25 +6,12 @@ import io
 from pathlib import Path
 
 import pytest
+from hostile import HOSTILE, unharmed
 
 from layerscout.cache.catalog.entries import Entry
 from layerscout.cache.catalog.prune import Deletion, Victim
 from layerscout.commands import console, store_text
 from layerscout.progress import Reporter
-
-HOSTILE = [
-    "\x1b]0;title\x07\x1b[2J",  # sets the terminal's title and clears it
-    "first\nerror: forged\rline",
-    "<script>alert(1)</script><img src=x onerror=alert(1)>",
-    "=cmd|' /C calc'!A0",
-    "![x](http://evil/x.png)`**|$_",
-    "\u202egpj.exe\u2028\udc80\ufffe",
-]
-
-
-def unharmed(text: str) -> bool:
-    """Is there no character that a terminal obeys, but for line breaks of our own?"""
-    return all(letter.isprintable() for letter in text.replace("\n", ""))
 
 
 def entry(name: str) -> Entry:

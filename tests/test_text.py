@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerscout.text import csv_cell, html_lines, html_text, markdown_code, markdown_text, visible, visible_lines
+from layerscout.text import csv_cell, html_lines, html_text, markdown_cell, markdown_code, markdown_text, visible, visible_lines
 
 ORDINARY = [
     "blocks.5",
@@ -34,13 +34,13 @@ def harmless(text: str) -> bool:
 
 @pytest.mark.parametrize("text", ORDINARY)
 def test_ordinary_text_passes_unchanged(text: str) -> None:
-    assert visible(text) == visible_lines(text) == markdown_text(text) == csv_cell(text) == text
+    assert visible(text) == visible_lines(text) == markdown_text(text) == markdown_cell(text) == csv_cell(text) == text
     assert markdown_code(text) == f"`{text}`"
 
 
 @given(st.text(st.characters(codec=None)))
 def test_no_control_character_survives(text: str) -> None:
-    for made in (visible, html_text, markdown_text, markdown_code, csv_cell):
+    for made in (visible, html_text, markdown_text, markdown_cell, markdown_code, csv_cell):
         told = made(text)
         assert isinstance(told, str)
         assert harmless(told)
@@ -85,7 +85,8 @@ def test_control_characters_are_written_out(text: object, shown: str) -> None:
     ],
 )
 def test_markdown_marks_nothing_up(text: str, shown: str) -> None:
-    assert markdown_text(text) == shown
+    assert markdown_cell(text) == shown
+    assert markdown_text(text) == shown.replace("\\|", "|")
 
 
 def test_a_code_span_ends_where_it_should() -> None:

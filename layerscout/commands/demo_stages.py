@@ -16,10 +16,10 @@ from layerscout.extract.config import ExtractConfig
 from layerscout.memory import give_back
 from layerscout.probe import run as probing
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.page import report as probe_report
+from layerscout.probe.page import tables as ranking_tables
 from layerscout.progress import Reporter
 from layerscout.report import tables
-from layerscout.report.report import verdict, write_report
+from layerscout.report.report import judge_record, write_report
 from layerscout.rl import run as training
 from layerscout.rl.config import TrainConfig
 from layerscout.worlds import collect as collecting
@@ -121,13 +121,13 @@ def run(chosen: DemoSettings, reporter: Reporter) -> DemoResult:
     give_back()
     record = training.run(training.plan(chosen.train), reporter)
     page = write_report(chosen.out)
-    judged = verdict(record, ranking)
+    judged = judge_record(record, ranking)
     seconds = time.monotonic() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     text = "\n\n".join(
         [
             f"Layers of {ranking.backbone}, ranked on {ranking.rows:,} transitions of {ranking.episodes} episodes",
-            probe_report.as_text(ranking),
+            ranking_tables.as_text(ranking),
             f"Agents: {record.mode} double DQN, {chosen.train.seeds} seeds an arm, {chosen.train.final_episodes} evaluation episodes a run",
             table(tables.PAPER_COLUMNS, tables.summary_cells(record)),
             judged.sentence,

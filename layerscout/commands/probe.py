@@ -14,7 +14,7 @@ def probe(config: ProbeConfig, call: Call) -> None:
     Writes the ranking, the selection for agents, tables, and the page probe.html. Needs no torch.
     """
     from layerscout.probe import run as stage
-    from layerscout.probe.page import report
+    from layerscout.probe.page import tables as ranking_tables
 
     planned = stage.plan(config)
     if call.dry_run:
@@ -23,4 +23,4 @@ def probe(config: ProbeConfig, call: Call) -> None:
         call.emit(stage.run_shard(planned, call.reporter()))
     else:
         ranking = stage.run(planned, call.reporter())
-        call.emit(ranking.model_dump(), report.as_text(ranking))
+        call.emit(ranking.model_dump(), ranking_tables.as_text(ranking))

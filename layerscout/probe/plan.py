@@ -25,7 +25,7 @@ from layerscout.probe.moments.moments import moment_bytes
 from layerscout.probe.moments.partials import PartialsFolder, span_bytes
 from layerscout.probe.moments.rows import READ_ROWS
 from layerscout.probe.moments.spans import SpanTransitions, spans, transitions_in_span
-from layerscout.probe.page.report import CSV_NAME, FIGURE_NAMES, PAGE_NAME, SELECTED_NAME, TABLE_NAME
+from layerscout.probe.page.tables import CSV_NAME, FIGURE_NAMES, PAGE_NAME, SELECTED_NAME, TABLE_NAME
 from layerscout.probe.questions.sources import Job, jobs_of, open_sources, store_labels
 from layerscout.probe.questions.splits import Split, split_episodes
 from layerscout.probe.questions.targets import Transitions, find_transitions, needed_columns

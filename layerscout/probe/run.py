@@ -16,9 +16,9 @@ from layerscout.cache.records.sealing import seal
 from layerscout.memory import hold_freed
 from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.moments.moments import ReusableSums
-from layerscout.probe.page.figure import draw
+from layerscout.probe.page.figure import write_figures
 from layerscout.probe.page.page import write_page
-from layerscout.probe.page.report import FIGURE_NAMES, write_tables
+from layerscout.probe.page.tables import FIGURE_NAMES, write_ranking_tables
 from layerscout.probe.plan import KEY_NAME, RANKING_NAME, SELECTION_NAME, ProbePlan, plan, ranking_key, require_room
 from layerscout.probe.questions.sources import Job, backbone_name, dataset_digest, store_labels
 from layerscout.probe.questions.targets import REWARD
@@ -181,12 +181,12 @@ def _conclude(plan: ProbePlan, evidence: Sequence[LayerEvidence], reporter: prog
     out.mkdir(parents=True, exist_ok=True)
     (out / KEY_NAME).unlink(missing_ok=True)  # until the last file is there, nothing answers for these settings
     records.save(selection, out / SELECTION_NAME)
-    write_tables(ranking, selection, out)
+    write_ranking_tables(ranking, selection, out)
     by_layer: dict[tuple[str, str, str], LayerEvidence] = {
         (job.store.id, job.role, job.spec.name): item for job, item in zip(plan.jobs, evidence, strict=True)
     }
     write_page(ranking, by_layer, selection, config, {job.store.id: job.store.identity for job in plan.jobs}, out)
-    draw(ranking, [out / name for name in FIGURE_NAMES])
+    write_figures(ranking, [out / name for name in FIGURE_NAMES])
     records.save(ranking, out / RANKING_NAME)
     answers = {"key": ranking_key(config, plan.stores, plan.twin), "settings": config.model_dump(mode="json")}
     write_atomic(out / KEY_NAME, seal(json.dumps(answers, indent=1).encode() + b"\n"))

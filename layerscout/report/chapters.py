@@ -5,58 +5,56 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layerscout.cache.records import Arm, Ranking, RunRecord
-from layerscout.report.claims import CANDIDATES, Claim, candidate_arms, claims, score_and_return
-from layerscout.report.experiment import Evidence
-from layerscout.report.figures import figures
+from layerscout.pages.page import Draw
+from layerscout.report.claims import CANDIDATES, Claim, candidate_arms, claims_of, score_and_return
+from layerscout.report.experiment import Experiment
+from layerscout.report.figures import arms as arm_figures
 from layerscout.report.numbers.curves import learning_curves
-from layerscout.report.verdict import OWN_NETWORK, Verdict, best_arm, final_returns, heads, verdict
+from layerscout.report.verdict import OWN_NETWORK, Verdict, best_arm, final_returns, judge_record, post_adapters
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """One comparison with one post-adapter. ``figures`` maps a file name without suffix to an SVG element."""
+    """One comparison with one post-adapter. ``figures`` maps a file name without suffix to a figure of any width."""
 
     path: str
     title: str
     record: RunRecord
     verdict: Verdict
     claims: tuple[Claim, ...]
-    figures: dict[str, str]
+    figures: dict[str, Draw]
 
 
-def chapters(evidence: Evidence) -> tuple[Chapter, ...]:
+def chapters_of(experiment: Experiment) -> tuple[Chapter, ...]:
     """Return a chapter for every record and post-adapter, in the order of the files."""
-    pairs = [(path, record, head) for path, record in evidence.records for head in heads(record)]
+    pairs = [(path, record, head) for path, record in experiment.records for head in post_adapters(record)]
     alone = len(pairs) == 1
     return tuple(
-        chapter(path, record, head, evidence.ranking, "" if alone else f"-{place}")
+        make_chapter(path, record, head, experiment.ranking, "" if alone else f"-{place}")
         for place, (path, record, head) in enumerate(pairs, start=1)
     )
 
 
-def chapter(path: str, record: RunRecord, head: str, ranking: Ranking, suffix: str) -> Chapter:
-    """Work one comparison out."""
-    part = restrict(record, head)
-    judged = verdict(part, ranking)
+def make_chapter(path: str, record: RunRecord, head: str, ranking: Ranking, suffix: str) -> Chapter:
+    """Work one comparison out; ``suffix`` tells its figures' files from those of other chapters."""
+    part = restrict_to_head(record, head)
+    judged = judge_record(part, ranking)
     best = best_arm(part, ranking)
     name = best.name if best else None
-    drawn = {f"final-returns{suffix}": figures.final_points(part, name, f"final-returns{suffix}")}
-    curves = learning_curves(part)
-    if curves:
-        drawn[f"learning-curves{suffix}"] = figures.learning_curves(
-            curves, part.arms, name, record.random_policy_return, f"learning-curves{suffix}"
-        )
+    drawn = {f"final-returns{suffix}": arm_figures.final_points(part, name)}
+    if curves := learning_curves(part):
+        curve_name = f"learning-curves{suffix}"
+        drawn[curve_name] = arm_figures.learning_curves(curves, part.arms, name, record.random_policy_return, curve_name)
     if any(run.final is not None for run in part.runs):
-        drawn[f"profiles{suffix}"] = figures.profiles(part, name, f"profiles{suffix}")
-    scored = scored_arms(part, head)
-    if scored:
+        drawn[f"profiles{suffix}"] = arm_figures.profiles(part, name, f"profiles{suffix}")
+    if scored := scored_arms(part, head):
         returns = [final_returns(part, arm.name) for arm in scored]
-        drawn[f"score-return{suffix}"] = figures.scatter(scored, returns, name, score_and_return(part, head), f"score-return{suffix}")
+        drawn[f"score-return{suffix}"] = arm_figures.score_and_return(scored, returns, name, score_and_return(part, head))
     title = f"{record.environment}, {record.mode} mode, {head} post-adapter"
-    return Chapter(path, title, part, judged, claims(part, ranking, judged, head), drawn)
+    return Chapter(path, title, part, judged, claims_of(part, ranking, judged, head), drawn)
 
 
-def restrict(record: RunRecord, head: str) -> RunRecord:
+def restrict_to_head(record: RunRecord, head: str) -> RunRecord:
     """Return the part of a record with one post-adapter, and the arms that are a whole network."""
     arms = tuple(arm for arm in record.arms if arm.head == head or arm.kind in OWN_NETWORK)
     kept = {arm.name for arm in arms}

@@ -9,9 +9,9 @@ from jaxtyping import Float
 
 from layerscout.cache.records import Arm, Ranking, RunRecord
 from layerscout.report.numbers.association import FEWEST_LAYERS, Association, associate
-from layerscout.report.numbers.speed import area
-from layerscout.report.tables import figure, number
-from layerscout.report.verdict import LEVEL, Verdict, final_returns
+from layerscout.report.numbers.speed import area_under_curve
+from layerscout.report.tables import format_estimate, format_number
+from layerscout.report.verdict import SIGNIFICANCE, Verdict, final_returns
 
 CANDIDATES = ("ranked", "layer", "middle", "worst")  # kinds of arms that are layers of the ranked backbone
 
@@ -41,16 +41,18 @@ def transition_and_speed(record: RunRecord, ranking: Ranking, head: str) -> Asso
     """Say how transition R² goes with learning speed: the area under a run's learning curve."""
     transition = {layer.name: layer.transition_r2.value for layer in ranking.candidates if layer.transition_r2 is not None}
     arms = [arm for arm in candidate_arms(record, head) if arm.layer in transition]
-    return associate(np.array([transition[arm.layer] for arm in arms], dtype=np.float64), [speeds(record, arm.name) for arm in arms])
+    return associate(
+        np.array([transition[arm.layer] for arm in arms], dtype=np.float64), [learning_speeds(record, arm.name) for arm in arms]
+    )
 
 
-def speeds(record: RunRecord, arm: str) -> Float[np.ndarray, " seed"]:
+def learning_speeds(record: RunRecord, arm: str) -> Float[np.ndarray, " seed"]:
     """Return the area under each finished run's learning curve."""
-    areas = [area(run) for run in record.runs if run.arm == arm and run.final is not None]
+    areas = [area_under_curve(run) for run in record.runs if run.arm == arm and run.final is not None]
     return np.array([value for value in areas if value is not None], dtype=np.float64)
 
 
-def describe(association: Association | None, layers: int) -> str:
+def describe_association(association: Association | None, layers: int) -> str:
     """Put a rank correlation into words, with what this number of layers could show at all."""
     if association is None:
         return f"n/a: a rank correlation needs at least {FEWEST_LAYERS} layers that differ, and {layers} were trained."
@@ -60,38 +62,38 @@ def describe(association: Association | None, layers: int) -> str:
         else f"with {association.layers} layers only |ρ| ≥ {association.needed:.2f} can be significant at 5 %"
     )
     return (
-        f"Spearman ρ = {figure(association.spearman, 2)}, Kendall τ = {figure(association.kendall, 2)} over {association.layers} layers, "
+        f"Spearman ρ = {format_estimate(association.spearman, 2)}, Kendall τ = {format_estimate(association.kendall, 2)} over {association.layers} layers, "
         f"permutation p = {association.p:.3f}; {power}."
     )
 
 
-def holds(association: Association | None) -> bool:
-    """Is the correlation positive and significant?"""
-    return association is not None and association.p < LEVEL and association.spearman.value > 0
+def is_positive_and_significant(association: Association | None) -> bool:
+    """Return whether the correlation is positive and significant at 5 %."""
+    return association is not None and association.p < SIGNIFICANCE and association.spearman.value > 0
 
 
-def claims(record: RunRecord, ranking: Ranking, verdict: Verdict, head: str) -> tuple[Claim, ...]:
+def claims_of(record: RunRecord, ranking: Ranking, verdict: Verdict, head: str) -> tuple[Claim, ...]:
     """Return the experiment's claims in the order in which the paper takes them up."""
     score, speed = score_and_return(record, head), transition_and_speed(record, ranking, head)
     count = len(candidate_arms(record, head))
     regret = "" if score is None else f" Taking the best-scored layer cost {score.regret:.3f} in return against the best layer trained."
     return (
         Claim("The ranked-best layer beats every control.", verdict.outcome == "supported", verdict.sentence),
-        Claim("A higher score means a higher return.", holds(score), describe(score, count) + regret),
-        Claim("A higher transition R² means faster learning.", holds(speed), describe(speed, count)),
-        *single(verdict),
+        Claim("A higher score means a higher return.", is_positive_and_significant(score), describe_association(score, count) + regret),
+        Claim("A higher transition R² means faster learning.", is_positive_and_significant(speed), describe_association(speed, count)),
+        *claims_on_controls(verdict),
     )
 
 
-def single(verdict: Verdict) -> tuple[Claim, ...]:
+def claims_on_controls(verdict: Verdict) -> tuple[Claim, ...]:
     """Return one claim a control; each follows from the claim about all of them when that holds."""
     whole = verdict.outcome == "supported"
     return tuple(
         Claim(
             f"The ranked-best layer beats {one.control}.",
-            whole or (one.shown and one.gain > 0),
-            f"{one.what.capitalize()} {figure(one.difference, sign='+')} over {one.seeds} seeds, p = {number(one.p)}, after Holm "
-            f"{number(one.p_holm)}{'; part of the first claim, which holds' if whole else ''}.",
+            whole or (one.significant and one.mean_difference > 0),
+            f"{one.difference_name.capitalize()} {format_estimate(one.difference, sign='+')} over {one.seeds} seeds, p = {format_number(one.p)}, after Holm "
+            f"{format_number(one.p_holm)}{'; part of the first claim, which holds' if whole else ''}.",
         )
         for one in verdict.comparisons
     )

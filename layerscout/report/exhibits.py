@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from layerscout import __version__
 from layerscout.cache.records import LayerScore, Ranking, RunRecord, as_table_value
-from layerscout.flags import explain
-from layerscout.report.experiment import Evidence
+from layerscout.pages.flags import explain_flag
+from layerscout.pages.tables import UNDEFINED, Table, flatten_settings
+from layerscout.report.experiment import Experiment
 from layerscout.report.tables import (
     PAPER_COLUMNS,
     SPEED_COLUMNS,
     SPENT,
-    UNDEFINED,
-    as_markdown,
-    number,
+    format_number,
     speed_cells,
     spent_cells,
     summary_cells,
 )
 from layerscout.report.verdict import Verdict
-
-PACKAGES = ("torch", "diffusers", "numpy", "scipy", "scikit-learn", "gymnasium", "zarr", "matplotlib")
-
-
-@dataclass(frozen=True)
-class Table:
-    """Column names and rows of text; the first column names the row. ``words``: the cells are prose, not figures."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    words: bool = False
-
-    def markdown(self) -> str:
-        """Return it as Markdown."""
-        return as_markdown(self.columns, self.rows, self.words)
 
 
 def ranking_table(ranking: Ranking) -> Table:
@@ -83,7 +64,7 @@ def analysis_table(ranking: Ranking) -> Table:
 
 def flags_seen(ranking: Ranking) -> dict[str, str]:
     """Return every flag that some layer carries, with its explanation."""
-    return {flag: explain(flag) for flag in sorted({flag for layer in ranking.layers for flag in layer.flags})}
+    return {flag: explain_flag(flag) for flag in sorted({flag for layer in ranking.layers for flag in layer.flags})}
 
 
 def returns_table(record: RunRecord) -> Table:
@@ -116,8 +97,8 @@ def comparison_table(verdict: Verdict, record: RunRecord) -> Table:
                 str(one.seeds),
                 "sign flip" if one.paired else "Welch",
                 as_table_value(one.difference),
-                number(one.p),
-                number(one.p_holm),
+                format_number(one.p),
+                format_number(one.p_holm),
                 as_table_value(one.improvement, 2),
                 *spent_cells(arms[one.control]),
             )
@@ -126,7 +107,7 @@ def comparison_table(verdict: Verdict, record: RunRecord) -> Table:
     )
 
 
-def failures(record: RunRecord) -> Table:
+def failed_runs_table(record: RunRecord) -> Table:
     """Return the runs that failed and why."""
     rows = tuple((run.arm, str(run.seed), run.reason or "no reason given") for run in record.runs if run.status == "failed")
     return Table(("Arm", "Seed", "Reason"), rows, words=True)
@@ -134,24 +115,13 @@ def failures(record: RunRecord) -> Table:
 
 def settings_table(values: Mapping[str, Any]) -> Table:
     """Return resolved settings as dotted names with their values."""
-    return Table(("Setting", "Value"), tuple(flatten(values)), words=True)
+    rows = tuple((key, UNDEFINED if value is None else str(value)) for key, value in flatten_settings(values))
+    return Table(("Setting", "Value"), rows, words=True)
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return nested settings as ``a.b`` rows."""
-    rows: list[tuple[str, str]] = []
-    for key, value in values.items():
-        rows += (
-            flatten(value, f"{prefix}{key}.")
-            if isinstance(value, dict) and value
-            else [(f"{prefix}{key}", UNDEFINED if value is None else str(value))]
-        )
-    return rows
-
-
-def provenance_table(evidence: Evidence) -> Table:
+def provenance_table(experiment: Experiment) -> Table:
     """Return what was measured on what, by identity."""
-    ranking = evidence.ranking
+    ranking = experiment.ranking
     weights = " + ".join(f"{weight:g} {part}" for weight, part in zip(ranking.weights, ("reward R²", "transition R²", "rank"), strict=True))
     rows = [
         ("backbone", ranking.backbone),
@@ -163,27 +133,16 @@ def provenance_table(evidence: Evidence) -> Table:
     ]
     rows += [
         (path, f"{record.environment}, {record.mode}, {len(record.arms)} arms, {len(record.runs)} runs")
-        for path, record in evidence.records
+        for path, record in experiment.records
     ]
     return Table(("What", "Which"), tuple(rows), words=True)
 
 
-def versions_table() -> Table:
-    """Return the versions on the machine that writes the report."""
-    rows = [("layerscout", __version__), ("Python", platform.python_version()), ("system", platform.platform())]
-    for package in PACKAGES:
-        try:
-            rows.append((package, importlib.metadata.version(package)))
-        except importlib.metadata.PackageNotFoundError:
-            rows.append((package, "not installed"))
-    return Table(("Package", "Version"), tuple(rows), words=True)
-
-
-def commands(evidence: Evidence) -> tuple[str, ...]:
+def stage_commands(experiment: Experiment) -> tuple[str, ...]:
     """Return the commands of the stages on these identities; settings that differ from the defaults are in the settings files."""
-    ranking, out = evidence.ranking, evidence.folder.name or "."
+    ranking, out = experiment.ranking, experiment.folder.name or "."
     trained = tuple(
-        f"layerscout train {record.environment} --mode {record.mode} --selection {record.selection or 'selection.json'}"
-        for _, record in evidence.records
+        shlex.join(("layerscout", "train", record.environment, "--mode", record.mode, "--selection", record.selection or "selection.json"))
+        for _, record in experiment.records
     )
-    return (f"layerscout probe {ranking.store_id}", *trained, f"layerscout report {out}")
+    return (shlex.join(("layerscout", "probe", ranking.store_id)), *trained, shlex.join(("layerscout", "report", out)))

@@ -13,7 +13,7 @@ SETTINGS = ("*settings*.json", "*config*.json", "collect.json", "extract.json", 
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Experiment:
     """Everything found under one folder. Paths are relative to it; ``records`` is empty when nothing was trained."""
 
     folder: Path
@@ -24,7 +24,7 @@ class Evidence:
     cost: Cost | None  # of the probe, where it was measured in one go
 
 
-def gather(folder: Path) -> Evidence:
+def gather_experiment(folder: Path) -> Experiment:
     """Read the ranking, the selection, every run record and the saved settings of an experiment.
 
     The ranking may lie in the folder or in ``probe/``; run records are ``runs*.json`` in the folder, in ``train*/`` or one
@@ -37,13 +37,13 @@ def gather(folder: Path) -> Evidence:
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder}", hint="give the folder that layerscout probe and layerscout train wrote to")
-    ranking = first(folder, "ranking.json")
+    ranking = find_stage_file(folder, "ranking.json")
     if ranking is None:
         raise DataError(f"no ranking.json in {folder} or {folder / 'probe'}", hint=f"layerscout probe STORE --out {folder}")
-    selection, cost = first(folder, "selection.json"), ranking.parent / COST_NAME
+    selection, cost = find_stage_file(folder, "selection.json"), ranking.parent / COST_NAME
     patterns = ("runs*.json", "train*/runs*.json", "train*/*/runs*.json")
     runs = sorted({path for pattern in patterns for path in folder.glob(pattern)})
-    return Evidence(
+    return Experiment(
         folder=folder,
         ranking=load(Ranking, ranking),
         selection=load(Selection, selection) if selection else None,
@@ -53,7 +53,7 @@ def gather(folder: Path) -> Evidence:
     )
 
 
-def first(folder: Path, name: str) -> Path | None:
+def find_stage_file(folder: Path, name: str) -> Path | None:
     """Return where a stage's file lies, the stage's own folder first."""
     return next((path for path in (folder / "probe" / name, folder / name) if path.is_file()), None)
 

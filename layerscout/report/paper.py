@@ -1,4 +1,4 @@
-"""An experiment's evidence in, a paper with every table, figure and claim filled from it out."""
+"""An experiment in, a paper with every table, figure and claim filled from it out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from pathlib import Path
 
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import Ranking, RunRecord, as_table_value
+from layerscout.pages.flags import explain_flag
+from layerscout.pages.page import versions_table
+from layerscout.pages.template import fill_template
 from layerscout.report import exhibits
 from layerscout.report.chapters import Chapter
-from layerscout.report.experiment import Evidence
+from layerscout.report.experiment import Experiment
 from layerscout.report.page import METRICS
-from layerscout.report.tables import warning
-from layerscout.report.template import fill
-from layerscout.report.verdict import verdict
+from layerscout.report.tables import seed_caution
+from layerscout.report.verdict import judge_record
+from layerscout.text import markdown_code, markdown_text, visible
 
 MODES = {
     "offline": "Here the activations were computed once and kept; agents learned from them without acting, and only $h_\\phi$ was trained.",
@@ -22,57 +25,60 @@ MODES = {
 }
 
 
-def write_paper(evidence: Evidence, parts: Sequence[Chapter], path: Path, association: str = "") -> Path:
+def write_paper(experiment: Experiment, parts: Sequence[Chapter], path: Path, association: str = "") -> Path:
     """Write the paper; figures are expected in ``figures/`` beside it."""
-    write_atomic(path, paper(evidence, parts, association).encode())
+    write_atomic(path, paper(experiment, parts, association).encode())
     return path
 
 
-def paper(evidence: Evidence, parts: Sequence[Chapter], association: str = "") -> str:
+def paper(experiment: Experiment, parts: Sequence[Chapter], association: str = "") -> str:
     """Return the paper as Markdown; every figure in it comes from the records. ``association``: its section on score against return."""
-    ranking = evidence.ranking
+    ranking = experiment.ranking
     reward, transition, rank = (f"{weight:.2f}" for weight in ranking.weights)
-    sentences = [part.verdict.sentence for part in parts] or [verdict(None).sentence]
-    modes = [MODES[mode] for mode in dict.fromkeys(record.mode for _, record in evidence.records)]
-    return fill(
+    sentences = [part.verdict.sentence for part in parts] or [judge_record(None).sentence]
+    modes = [MODES[mode] for mode in dict.fromkeys(record.mode for _, record in experiment.records)]
+    return fill_template(
+        "layerscout.report",
         "paper.md",
-        backbone=ranking.backbone,
+        backbone=markdown_text(ranking.backbone),
         candidates=str(len(ranking.candidates)),
         rows=f"{ranking.rows:,}",
         episodes=f"{ranking.episodes:,}",
-        best_layer=f"`{ranking.candidates[0].name}`" if ranking.candidates else "no layer",
-        abstract_result=" ".join(sentences),
+        best_layer=markdown_code(ranking.candidates[0].name) if ranking.candidates else "no layer",
+        abstract_result=markdown_text(" ".join(sentences)),
         mode_sentence=" ".join(modes) or "No agent has been trained yet.",
         weight_reward=reward,
         weight_transition=transition,
         weight_rank=rank,
-        normalisation=ranking.normalisation,
-        setup=setup(evidence),
+        normalisation=markdown_text(ranking.normalisation),
+        setup=describe_setup(experiment),
         analysis_table=exhibits.analysis_table(ranking).markdown(),
         ranking_sentences=ranking_sentences(ranking),
         agents="".join(agents(part) for part in parts) or "Not run yet.\n",
         association=association or "n/a: no agents on at least three layers of the ranking.\n",
         interpretation=interpretation(parts),
-        limitations=limitations(evidence, parts),
+        limitations=limitations(experiment, parts),
         conclusion=conclusion(ranking, parts),
-        reproducibility=reproducibility(evidence),
+        reproducibility=reproducibility(experiment),
     )
 
 
-def setup(evidence: Evidence) -> str:
+def describe_setup(experiment: Experiment) -> str:
     """Say what was run on what."""
-    ranking = evidence.ranking
+    ranking = experiment.ranking
     lines = [
-        f"- Video model: {ranking.backbone}",
-        f"- Candidate layers: {', '.join(f'`{layer.name}`' for layer in sorted(ranking.candidates, key=lambda layer: layer.depth))}",
+        f"- Video model: {markdown_text(ranking.backbone)}",
+        f"- Candidate layers: {', '.join(markdown_code(layer.name) for layer in sorted(ranking.candidates, key=lambda layer: layer.depth))}",
         f"- Probing data: {ranking.rows:,} clips of {ranking.episodes:,} episodes, {ranking.folds} folds by episode",
     ]
-    lines += [f"- Environment: {describe_record(record)}" for _, record in evidence.records] or ["- Environment: not run yet"]
+    lines += [f"- Environment: {markdown_text(describe_record(record))}" for _, record in experiment.records] or [
+        "- Environment: not run yet"
+    ]
     return "\n".join(lines)
 
 
 def describe_record(record: RunRecord) -> str:
-    """Return one comparison in a line."""
+    """Return what one comparison was, in a line."""
     seeds = len({run.seed for run in record.runs})
     steps = sorted({arm.budget.environment_steps for arm in record.arms})
     updates = sorted({arm.budget.updates for arm in record.arms})
@@ -87,15 +93,21 @@ def ranking_sentences(ranking: Ranking) -> str:
     if not ranking.candidates:
         return "No candidate layer was ranked."
     best = ranking.candidates[0]
-    sentences = [f"`{best.name}` is ranked first with a score of {as_table_value(best.score)}."]
+    sentences = [f"{markdown_code(best.name)} is ranked first with a score of {as_table_value(best.score)}."]
     twins = {layer.depth: layer for layer in ranking.layers if layer.role == "twin"}
     if best.depth in twins:
         sentences.append(f"The same block with random weights scores {as_table_value(twins[best.depth].score)}.")
-    sentences += [f"The control {layer.name} scores {as_table_value(layer.score)}." for layer in ranking.layers if layer.role == "control"]
+    sentences += [
+        f"The control {markdown_text(layer.name)} scores {as_table_value(layer.score)}."
+        for layer in ranking.layers
+        if layer.role == "control"
+    ]
     if best.reward_r2 is None:
         sentences.append("Reward R² is undefined on these data, so the order rests on less than the method asks for.")
     if best.flags:
-        sentences.append("The probe flags this layer: " + "; ".join(f"{flag}, {exhibits.explain(flag)}" for flag in best.flags) + ".")
+        sentences.append(
+            "The probe flags this layer: " + "; ".join(f"{markdown_text(flag)}, {explain_flag(flag)}" for flag in best.flags) + "."
+        )
     return " ".join(sentences)
 
 
@@ -103,8 +115,8 @@ def agents(part: Chapter) -> str:
     """Return one comparison's tables and figures."""
     pictures = "\n\n".join(f"![{name.replace('-', ' ')}](figures/{name}.svg)" for name in part.figures)
     compared = exhibits.comparison_table(part.verdict, part.record)
-    failed = exhibits.failures(part.record)
-    blocks = [f"#### {part.title}", METRICS[part.record.mode == "offline"], warning(part.record) or ""]
+    failed = exhibits.failed_runs_table(part.record)
+    blocks = [f"#### {markdown_text(part.title)}", METRICS[part.record.mode == "offline"], seed_caution(part.record) or ""]
     blocks += [exhibits.returns_table(part.record).markdown(), exhibits.speed_table(part.record).markdown()]
     blocks += [compared.markdown() if compared.rows else ""]
     blocks += [f"Failed runs:\n\n{failed.markdown()}" if failed.rows else "", pictures, exhibits.budget_table(part.record).markdown()]
@@ -117,38 +129,39 @@ def interpretation(parts: Sequence[Chapter]) -> str:
         return "Not run yet: none of the claims about agents has been tested."
     lines = []
     for part in parts:
-        lines += [f"*{part.title}*", ""] if len(parts) > 1 else []
+        lines += [f"*{markdown_text(part.title)}*", ""] if len(parts) > 1 else []
         lines += [
-            f"- **{claim.statement}** {'Supported' if claim.supported else 'Not supported'}. {claim.sentence}" for claim in part.claims
+            f"- **{markdown_text(claim.statement)}** {'Supported' if claim.supported else 'Not supported'}. {markdown_text(claim.sentence)}"
+            for claim in part.claims
         ]
         lines.append("")
     return "\n".join(lines).strip()
 
 
-def limitations(evidence: Evidence, parts: Sequence[Chapter]) -> str:
+def limitations(experiment: Experiment, parts: Sequence[Chapter]) -> str:
     """Say what these data cannot show."""
     lines = ["- Linear probes show what can be read out, not what an agent will use or why."]
     environments = sorted({part.record.environment for part in parts})
     if environments:
-        lines.append(f"- Only {', '.join(environments)}: nothing here says how the ranking carries over to other tasks.")
+        lines.append(f"- Only {markdown_text(', '.join(environments))}: nothing here says how the ranking carries over to other tasks.")
     if parts:
         lines.append(
             "- Arms were chosen by score, so a correlation between score and return holds for the chosen layers only and flatters the score."
         )
     if len({part.verdict.outcome for part in parts} & {"too few seeds"}):
         lines.append("- There are too few seeds for the main test to come out significant, whatever the effect.")
-    broken = sum(run.status == "failed" for _, record in evidence.records for run in record.runs)
+    broken = sum(run.status == "failed" for _, record in experiment.records for run in record.runs)
     if broken:
         lines.append(f"- Failed runs: {broken}. They are missing from the means; comparisons use the seeds that both sides finished.")
-    if evidence.ranking.twin_store_id is None:
+    if experiment.ranking.twin_store_id is None:
         lines.append("- No store of the untrained twin was probed, so it is open what pretraining adds to the score.")
-    lines += [f"- {note[:1].upper()}{note[1:].rstrip('.')}." for note in evidence.ranking.notes]
+    lines += [f"- {markdown_text(note[:1].upper() + note[1:].rstrip('.'))}." for note in experiment.ranking.notes]
     return "\n".join(lines)
 
 
 def conclusion(ranking: Ranking, parts: Sequence[Chapter]) -> str:
     """Draw only the conclusion that the tests allow."""
-    best = f"`{ranking.candidates[0].name}`" if ranking.candidates else "the first layer"
+    best = markdown_code(ranking.candidates[0].name) if ranking.candidates else "the first layer"
     outcomes = [part.verdict.outcome for part in parts]
     if not outcomes:
         return f"The probes put {best} first. Whether that serves an agent has not been tested."
@@ -161,10 +174,12 @@ def conclusion(ranking: Ranking, parts: Sequence[Chapter]) -> str:
     return f"The data do not support that {best} serves an agent better than the controls. Until they do, the ranking is a suggestion."
 
 
-def reproducibility(evidence: Evidence) -> str:
+def reproducibility(experiment: Experiment) -> str:
     """Return identities, seeds, settings, versions and files."""
-    seeds = sorted({run.seed for _, record in evidence.records for run in record.runs})
-    blocks = [exhibits.provenance_table(evidence).markdown(), f"Seeds: {', '.join(map(str, seeds)) or 'n/a'}"]
-    blocks += [f"Settings in `{path}`:\n\n{exhibits.settings_table(values).markdown()}" for path, values in evidence.settings]
-    blocks += [exhibits.versions_table().markdown(), "```\n" + "\n".join(exhibits.commands(evidence)) + "\n```"]
+    seeds = sorted({run.seed for _, record in experiment.records for run in record.runs})
+    blocks = [exhibits.provenance_table(experiment).markdown(), f"Seeds: {', '.join(map(str, seeds)) or 'n/a'}"]
+    blocks += [
+        f"Settings in {markdown_code(path)}:\n\n{exhibits.settings_table(values).markdown()}" for path, values in experiment.settings
+    ]
+    blocks += [versions_table().markdown(), "```\n" + "\n".join(map(visible, exhibits.stage_commands(experiment))) + "\n```"]
     return "\n\n".join(block.strip() for block in blocks)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from layerscout.cache.durable import write_atomic
-from layerscout.report.chapters import chapters
-from layerscout.report.experiment import gather
-from layerscout.report.figures import figures
-from layerscout.report.page import render
+from layerscout.pages.page import WIDE, Draw
+from layerscout.pages.ranking import draw_score_and_parts
+from layerscout.pages.svg import file
+from layerscout.report.chapters import chapters_of
+from layerscout.report.experiment import gather_experiment
+from layerscout.report.page import render_report
 from layerscout.report.paper import write_paper
-from layerscout.report.study.page import markdown, one_task, sections
-from layerscout.report.study.study import study
-from layerscout.report.study.units import METRICS
-from layerscout.report.tables import write_tables
-from layerscout.report.verdict import verdict
+from layerscout.report.study.page import analysis_markdown, analysis_sections, one_task
+from layerscout.report.study.study import study_experiments
+from layerscout.report.study.tasks import METRICS
+from layerscout.report.tables import write_experiment_tables
+from layerscout.report.verdict import judge_record
 
-__all__ = ["verdict", "write_report"]
+__all__ = ["judge_record", "write_figures", "write_report"]
 
 
 def write_report(out: Path) -> Path:
@@ -35,21 +38,26 @@ def write_report(out: Path) -> Path:
     DataError
         There is no ranking in ``out``, or one of its files cannot be read.
     """
-    evidence = gather(out)
-    parts = chapters(evidence)
-    studied = sections(study([evidence], METRICS[:1]), scattered=False)
-    curve = figures.layer_curve(evidence.ranking)
-    drawn = {"layer-curve": curve} | {name: svg for part in parts for name, svg in part.figures.items()}
-    drawn |= {name: svg for part in studied for name, svg in part.figures.items()}
-    (out / "figures").mkdir(exist_ok=True)
-    for name, svg in drawn.items():
-        write_atomic(out / "figures" / f"{name}.svg", svg.encode())
-    for path, record in evidence.records:
-        write_tables(record, tables_folder(path, [other for other, _ in evidence.records], out))
-    write_paper(evidence, parts, out / "paper.md", "".join(markdown(part, 4) for part in studied))
+    experiment = gather_experiment(out)
+    parts = chapters_of(experiment)
+    studied = analysis_sections(study_experiments([experiment], METRICS[:1]), scattered=False)
+    drawn: dict[str, Draw] = {"layer-curve": partial(draw_score_and_parts, experiment.ranking)}
+    for part in (*parts, *studied):
+        drawn |= part.figures
+    write_figures(drawn, out / "figures")
+    for path, record in experiment.records:
+        write_experiment_tables(record, tables_folder(path, [other for other, _ in experiment.records], out))
+    write_paper(experiment, parts, out / "paper.md", "".join(analysis_markdown(part, 4) for part in studied))
     page = out / "report.html"
-    write_atomic(page, render(evidence, parts, curve, "".join(map(one_task, studied))).encode())
+    write_atomic(page, render_report(experiment, parts, [one_task(part) for part in studied]).encode())
     return page
+
+
+def write_figures(drawn: dict[str, Draw], folder: Path) -> None:
+    """Write figures as SVG files under their names, at the width of a page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, draw in drawn.items():
+        write_atomic(folder / f"{name}.svg", file(draw(WIDE)).encode())
 
 
 def tables_folder(path: str, paths: Sequence[str], out: Path) -> Path:

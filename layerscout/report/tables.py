@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import Arm, Estimate, RunRecord
+from layerscout.pages.tables import UNDEFINED, as_csv, as_markdown
 from layerscout.report.numbers.statistics import seed_warning
-from layerscout.report.numbers.summaries import Summary, episodes, most_seeds, summaries
+from layerscout.report.numbers.summaries import ArmSummary, arm_summaries, episodes_of, most_seeds
 
-UNDEFINED = "n/a"
 PRIMARY = "mean return of the last 50 training episodes"  # decides every claim; fixed before anybody looks at the numbers
 RETURNS_COLUMNS = ("arm", "layer", "seed", "episode", "return", "phase", "at")
 BUDGET_COLUMNS = ("environment_steps", "updates", "trainable_parameters", "flops", "backbone_clips", "wall_seconds", "cpu_seconds")
@@ -31,58 +29,43 @@ PAPER_COLUMNS = (
 )
 SPEED_COLUMNS = ("Arm", "AUC", "Work to threshold", "Reached", "Optimality gap", *SPENT)
 
-Cell = str | int | float | None
+Value = str | int | float | None
 
 
-def returns_rows(record: RunRecord) -> Iterable[tuple[Cell, ...]]:
-    """Yield one row an episode; episodes are counted from 0 inside their phase."""
+def returns_rows(record: RunRecord) -> Iterable[tuple[Value, ...]]:
+    """Yield one row an episode under ``RETURNS_COLUMNS``; episodes are counted from 0 inside their phase."""
     layers = {arm.name: arm.layer for arm in record.arms}
     for run in record.runs:
         counts = {"train": 0, "eval": 0}
-        for value, phase, at in episodes(run):
+        for value, phase, at in episodes_of(run):
             yield run.arm, layers.get(run.arm, run.arm), run.seed, counts[phase], value, phase, at
             counts[phase] += 1
 
 
-def summary_row(summary: Summary) -> tuple[Cell, ...]:
-    """Lay one summary out in the order of ``SUMMARY_COLUMNS``."""
+def summary_row(summary: ArmSummary) -> tuple[Value, ...]:
+    """Return one arm's summary in the order of ``SUMMARY_COLUMNS``."""
     arm, arrival = summary.arm, summary.arrival
     owner = (arm.name, arm.layer, summary.last, summary.spread, summary.overall)
     spent = tuple(getattr(arm.budget, name) for name in BUDGET_COLUMNS)
     learned = (summary.level, arrival.median if arrival else None, arrival.reached if arrival else None)
     return (
-        *(*owner, *ends(summary.iqm), summary.seeds, summary.failed, arm.score, arm.kind, arm.head, *spent),
-        *(summary.evaluation, *ends(summary.evaluation_iqm), *ends(summary.auc), *learned, *ends(summary.gap)),
+        *(*owner, *estimate_cells(summary.iqm), summary.seeds, summary.failed, arm.score, arm.kind, arm.head, *spent),
+        *(summary.evaluation, *estimate_cells(summary.evaluation_iqm), *estimate_cells(summary.auc)),
+        *(*learned, *estimate_cells(summary.gap)),
     )
 
 
-def ends(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
+def estimate_cells(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
     """Return an estimate as three cells: value, low, high."""
     return (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
 
 
-def as_csv(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """Return CSV text; a missing figure is written as n/a and floats keep every digit."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([UNDEFINED if cell is None else cell for cell in row] for row in rows)
-    return text.getvalue()
-
-
-def as_markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], words: bool = False) -> str:
-    """Return a Markdown table: the first column to the left, figures to the right, ``words`` to the left."""
-    clean = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    head = f"| {' | '.join(columns)} |\n|---|{('---|' if words else '---:|') * (len(columns) - 1)}\n"
-    return head + "".join(f"| {' | '.join(row)} |\n" for row in clean)
-
-
-def number(value: float | None, digits: int = 3) -> str:
+def format_number(value: float | None, digits: int = 3) -> str:
     """Format a figure for people, n/a when there is none."""
     return UNDEFINED if value is None else f"{value:,.{digits}f}"
 
 
-def figure(estimate: Estimate | None, digits: int = 3, sign: str = "") -> str:
+def format_estimate(estimate: Estimate | None, digits: int = 3, sign: str = "") -> str:
     """Format an estimate for a sentence: ``0.412 [0.380, 0.440]``."""
     if estimate is None:
         return UNDEFINED
@@ -91,7 +74,7 @@ def figure(estimate: Estimate | None, digits: int = 3, sign: str = "") -> str:
     return f"{estimate.value:{sign}.{digits}f} [{estimate.low:{sign}.{digits}f}, {estimate.high:{sign}.{digits}f}]"
 
 
-def interval(estimate: Estimate | None, digits: int = 3) -> str:
+def format_interval(estimate: Estimate | None, digits: int = 3) -> str:
     """Format the interval alone, for a column of its own beside the value."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return UNDEFINED
@@ -102,43 +85,43 @@ def spent_cells(arm: Arm) -> tuple[str, ...]:
     """Return an arm's budget under ``SPENT``: counts of one run, times as in `Budget`."""
     budget = arm.budget
     counts = (f"{budget.environment_steps:,}", f"{budget.updates:,}", f"{budget.trainable_parameters:,}")
-    return (*counts, number(budget.flops / 1e9, 2), number(budget.wall_seconds, 1), number(budget.cpu_seconds, 1))
+    times = (format_number(budget.wall_seconds, 1), format_number(budget.cpu_seconds, 1))
+    return (*counts, format_number(budget.flops / 1e9, 2), *times)
 
 
 def summary_cells(record: RunRecord) -> tuple[tuple[str, ...], ...]:
     """Return the rows of the paper's table, under ``PAPER_COLUMNS``: the figures that one reads first, then the robust ones."""
     rows = []
-    for one in summaries(record):
-        owner = (number(one.last), number(one.spread), number(one.overall))
-        robust = (number(one.iqm.value if one.iqm else None), interval(one.iqm), number(one.evaluation))
-        rows.append((one.arm.name, *owner, *robust, str(one.seeds), str(one.failed), number(one.arm.score), *spent_cells(one.arm)))
+    for one in arm_summaries(record):
+        means = (format_number(one.last), format_number(one.spread), format_number(one.overall))
+        robust = (format_number(one.iqm.value if one.iqm else None), format_interval(one.iqm), format_number(one.evaluation))
+        rows.append((one.arm.name, *means, *robust, str(one.seeds), str(one.failed), format_number(one.arm.score), *spent_cells(one.arm)))
     return tuple(rows)
 
 
 def speed_cells(record: RunRecord) -> tuple[tuple[str, ...], ...]:
     """Return how fast and how far each arm learned, under ``SPEED_COLUMNS``."""
     rows = []
-    for one in summaries(record):
-        median = number(one.arrival.median if one.arrival else None, 0)
+    for one in arm_summaries(record):
+        median = format_number(one.arrival.median if one.arrival else None, 0)
         reached = f"{one.arrival.reached} of {one.arrival.runs}" if one.arrival else UNDEFINED
-        rows.append((one.arm.name, figure(one.auc), median, reached, figure(one.gap), *spent_cells(one.arm)))
+        rows.append((one.arm.name, format_estimate(one.auc), median, reached, format_estimate(one.gap), *spent_cells(one.arm)))
     return tuple(rows)
 
 
-def warning(record: RunRecord) -> str | None:
+def seed_caution(record: RunRecord) -> str | None:
     """Return the sentence that must stand with every table of an experiment with too few seeds to show anything."""
     return seed_warning(most_seeds(record)) if record.runs else None
 
 
-def write_tables(record: RunRecord, folder: Path) -> tuple[Path, Path, Path]:
+def write_experiment_tables(record: RunRecord, folder: Path) -> tuple[Path, Path, Path]:
     """Write the two CSV files and the Markdown table, each whole or not at all; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    returns, summary, table = (
-        folder / name for name in ("experiment_returns.csv", "experiment_summary.csv", "experiment_summary_table.md")
-    )
+    names = ("experiment_returns.csv", "experiment_summary.csv", "experiment_summary_table.md")
+    returns, summary, table = (folder / name for name in names)
     write_atomic(returns, as_csv(RETURNS_COLUMNS, returns_rows(record)).encode())
-    write_atomic(summary, as_csv(SUMMARY_COLUMNS, map(summary_row, summaries(record))).encode())
-    plain = warning(record)
-    text = as_markdown(PAPER_COLUMNS, summary_cells(record)) + (f"\n{plain}\n" if plain else "")
+    write_atomic(summary, as_csv(SUMMARY_COLUMNS, map(summary_row, arm_summaries(record))).encode())
+    caution = seed_caution(record)
+    text = as_markdown(PAPER_COLUMNS, summary_cells(record)) + (f"\n{caution}\n" if caution else "")
     write_atomic(table, text.encode())
     return returns, summary, table

@@ -20,10 +20,10 @@ from jaxtyping import Float
 
 from layerscout.cache.records import Arm, Estimate, Ranking, RunRecord
 from layerscout.report.numbers.comparing import improvement, welch
-from layerscout.report.numbers.statistics import all_of, bootstrap, holm, mean_interval, seeds_needed, sign_flip_p, smallest_p
-from layerscout.report.tables import figure
+from layerscout.report.numbers.statistics import bootstrap, holm, mean_interval, p_of_all, seeds_needed, sign_flip_p, smallest_p
+from layerscout.report.tables import format_estimate
 
-LEVEL = 0.05
+SIGNIFICANCE = 0.05  # of every claim
 OWN_NETWORK = ("scratch", "cnn")  # kinds of arms that are a whole network: the head is not a factor there
 CHOICES = ("ranked", "layer")  # kinds of arms that are layers to choose from, not controls to beat
 Outcome = Literal["supported", "partly supported", "not supported", "too few seeds", "not run"]
@@ -46,19 +46,19 @@ class Comparison:
     improvement: Estimate | None  # chance that a random run of the layer beats a random run of the control
 
     @property
-    def what(self) -> str:
-        """What ``difference`` is of."""
+    def difference_name(self) -> str:
+        """What ``difference`` is the difference of, in words."""
         return "paired difference" if self.paired else "difference of means (no seed is shared)"
 
     @property
-    def gain(self) -> float:
-        """The mean paired difference; 0 when no pair finished."""
+    def mean_difference(self) -> float:
+        """The mean difference; 0 when no pair finished."""
         return self.difference.value if self.difference else 0.0
 
     @property
-    def shown(self) -> bool:
-        """Is there a difference, whichever way, that holds at 5 % as a claim of its own?"""
-        return self.p_holm is not None and self.p_holm <= LEVEL
+    def significant(self) -> bool:
+        """Whether the difference, whichever way it points, is significant at 5 % as a claim of its own."""
+        return self.p_holm is not None and self.p_holm <= SIGNIFICANCE
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,17 @@ class Verdict:
     smallest_p: float | None  # what this number of seeds could reach at best
 
 
-def finals(record: RunRecord, arm: str) -> dict[int, float]:
+def final_by_seed(record: RunRecord, arm: str) -> dict[int, float]:
     """Return the final return of every finished run of an arm by seed."""
     return {run.seed: run.final for run in record.runs if run.arm == arm and run.final is not None}
 
 
 def final_returns(record: RunRecord, arm: str) -> Float[np.ndarray, " seed"]:
     """Return the final returns of an arm's finished runs in the order of their seeds."""
-    return np.array([value for _, value in sorted(finals(record, arm).items())], dtype=np.float64)
+    return np.array([value for _, value in sorted(final_by_seed(record, arm).items())], dtype=np.float64)
 
 
-def heads(record: RunRecord) -> tuple[str, ...]:
+def post_adapters(record: RunRecord) -> tuple[str, ...]:
     """Return the post-adapters that were tried; they are compared within, never across."""
     return tuple(dict.fromkeys(arm.head for arm in record.arms if arm.kind not in OWN_NETWORK)) or tuple(
         arm.head for arm in record.arms[:1]
@@ -102,7 +102,7 @@ def best_arm(record: RunRecord, ranking: Ranking | None = None, head: str | None
     return min(ranked, key=lambda arm: (-arm.score if arm.score is not None else np.inf, place.get(arm.layer, len(place))), default=None)
 
 
-def controls(record: RunRecord, best: Arm) -> tuple[Arm, ...]:
+def controls_of(record: RunRecord, best: Arm) -> tuple[Arm, ...]:
     """Return what the best layer must beat: every arm with its head, or with a network of its own, that is not itself a layer to choose."""
     rivals = [arm for arm in record.arms if arm.kind in OWN_NETWORK or (arm.kind not in CHOICES and arm.head == best.head)]
     same = [arm for arm in rivals if arm.kind in ("middle", "worst") and (arm.store_id, arm.layer) == (best.store_id, best.layer)]
@@ -111,16 +111,16 @@ def controls(record: RunRecord, best: Arm) -> tuple[Arm, ...]:
     return tuple(arm for arm in rivals if arm not in same and (arm.kind != "twin" or not twins or arm in twins))
 
 
-def compare(record: RunRecord, best: Arm, others: Sequence[Arm]) -> tuple[Comparison, ...]:
+def compare_with_controls(record: RunRecord, best: Arm, others: Sequence[Arm]) -> tuple[Comparison, ...]:
     """Compare ``best`` with each control on the seeds that both finished, and correct the p values after Holm."""
-    rows = [compare_one(record, best, arm) for arm in others]
+    rows = [compare_arms(record, best, arm) for arm in others]
     adjusted = iter(holm([row.p for row in rows if row.p is not None]))
     return tuple(replace(row, p_holm=next(adjusted)) if row.p is not None else row for row in rows)
 
 
-def compare_one(record: RunRecord, best: Arm, control: Arm) -> Comparison:
+def compare_arms(record: RunRecord, best: Arm, control: Arm) -> Comparison:
     """Compare two arms; ``p_holm`` is left open, because it depends on the other comparisons."""
-    ours, theirs = finals(record, best.name), finals(record, control.name)
+    ours, theirs = final_by_seed(record, best.name), final_by_seed(record, control.name)
     first, second = final_returns(record, best.name), final_returns(record, control.name)
     seeds = sorted(ours.keys() & theirs.keys())
     chance = improvement([first], [second])
@@ -131,7 +131,7 @@ def compare_one(record: RunRecord, best: Arm, control: Arm) -> Comparison:
     return Comparison(control.name, control.kind, len(seeds), True, mean_interval(differences), sign_flip_p(differences), None, chance)
 
 
-def verdict(record: RunRecord | None, ranking: Ranking | None = None, head: str | None = None) -> Verdict:
+def judge_record(record: RunRecord | None, ranking: Ranking | None = None, head: str | None = None) -> Verdict:
     """Say whether the ranked-best layer beat the controls.
 
     Parameters
@@ -144,59 +144,66 @@ def verdict(record: RunRecord | None, ranking: Ranking | None = None, head: str 
         The post-adapter to judge; by default the best-ranked arm's own.
     """
     if record is None:
-        return nothing("Not run yet: there is a ranking, but no agent has been trained on it.")
+        return no_verdict("Not run yet: there is a ranking, but no agent has been trained on it.")
     best = best_arm(record, ranking, head)
     if best is None:
-        return nothing("Nothing to judge: no ranked layer was among the trained arms.")
-    others = controls(record, best)
+        return no_verdict("Nothing to judge: no ranked layer was among the trained arms.")
+    others = controls_of(record, best)
     returned = bootstrap([final_returns(record, best.name)])
     if returned is None:
-        return nothing(f"Nothing to judge: every run on the ranked-best layer {best.name} failed.", best.name)
+        return no_verdict(f"Nothing to judge: every run on the ranked-best layer {best.name} failed.", best.name)
     if not others:
-        return nothing(f"Nothing to judge: layer {best.name} returned {figure(returned)}, but no control ran beside it.", best.name)
-    comparisons = compare(record, best, others)
-    return judge(best, returned, comparisons)
+        return no_verdict(
+            f"Nothing to judge: layer {best.name} returned {format_estimate(returned)}, but no control ran beside it.", best.name
+        )
+    comparisons = compare_with_controls(record, best, others)
+    return judge_comparisons(best, returned, comparisons)
 
 
-def nothing(sentence: str, best: str | None = None) -> Verdict:
+def no_verdict(sentence: str, best: str | None = None) -> Verdict:
     """Return the verdict for an experiment that cannot answer."""
     return Verdict("not run", sentence, best, None, (), None, None)
 
 
-def judge(best: Arm, returned: Estimate, comparisons: tuple[Comparison, ...]) -> Verdict:
+def judge_comparisons(best: Arm, returned: Estimate, comparisons: tuple[Comparison, ...]) -> Verdict:
     """Turn the comparisons into an outcome and its sentence."""
     known = [one.p for one in comparisons if one.p is not None]
-    p = all_of(known) if len(known) == len(comparisons) else None
+    p = p_of_all(known) if len(known) == len(comparisons) else None
     fewest = min((one.seeds for one in comparisons if one.paired), default=0)
-    outcome, claim = weigh(comparisons, p)
-    sentence = f"The ranked-best layer {best.name} returned {figure(returned)} {claim}"
+    outcome, claim = outcome_of(comparisons, p)
+    sentence = f"The ranked-best layer {best.name} returned {format_estimate(returned)} {claim}"
     return Verdict(outcome, sentence, best.name, returned, comparisons, p, smallest_p(fewest) if fewest else None)
 
 
-def weigh(comparisons: Sequence[Comparison], p: float | None) -> tuple[Outcome, str]:
+def outcome_of(comparisons: Sequence[Comparison], p: float | None) -> tuple[Outcome, str]:
     """Decide between yes, in part, no, and cannot say; ``p`` is that of the whole claim."""
-    short = [one for one in comparisons if one.paired and (not one.seeds or smallest_p(one.seeds) > LEVEL)]
-    open_ends = [one for one in comparisons if one not in short and not (one.p is not None and one.p <= LEVEL and one.gain > 0)]
+    short = [one for one in comparisons if one.paired and (not one.seeds or smallest_p(one.seeds) > SIGNIFICANCE)]
+    open_ends = [
+        one for one in comparisons if one not in short and not (one.p is not None and one.p <= SIGNIFICANCE and one.mean_difference > 0)
+    ]
     if short and not open_ends:  # an enough-seeded control that was not beaten settles the claim, whatever the others could show
-        return "too few seeds", too_few(comparisons, min(short, key=lambda one: one.seeds))
+        return "too few seeds", describe_shortage(comparisons, min(short, key=lambda one: one.seeds))
     if not open_ends and p is not None:
-        return "supported", f"and beat {every(comparisons)} (nearest: {nearest(comparisons)}): supported at 5 %, p = {p:.3f}."
-    beaten = [one.control for one in comparisons if one.shown and one.gain > 0]
+        return (
+            "supported",
+            f"and beat {name_controls(comparisons)} (nearest: {describe_closest(comparisons)}): supported at 5 %, p = {p:.3f}.",
+        )
+    beaten = [one.control for one in comparisons if one.significant and one.mean_difference > 0]
     rest = ", ".join(one.control for one in comparisons if one.control not in beaten)
     if beaten:
         names = f"and beat {', '.join(beaten)} (at 5 % after Holm)"
-        return "partly supported", f"{names}, but not {rest} (nearest: {nearest(comparisons)}): only partly supported."
-    better = [one.control for one in comparisons if one.shown and one.gain < 0]
+        return "partly supported", f"{names}, but not {rest} (nearest: {describe_closest(comparisons)}): only partly supported."
+    better = [one.control for one in comparisons if one.significant and one.mean_difference < 0]
     tail = f"{', '.join(better)} did better at 5 % after Holm; " if better else ""
     end = "not supported at 5 %" + (f", p = {p:.3f}" if p is not None else "")
     ahead = [one.control for one in comparisons if one.difference and one.difference.low is not None and one.difference.low > 0]
     aside = f"; single intervals, not corrected for their number, put it above {', '.join(ahead)}" if ahead else ""
-    return "not supported", f"and did not beat {every(comparisons)} ({tail}nearest: {nearest(comparisons)}): {end}{aside}."
+    return "not supported", f"and did not beat {name_controls(comparisons)} ({tail}nearest: {describe_closest(comparisons)}): {end}{aside}."
 
 
-def too_few(comparisons: Sequence[Comparison], shortest: Comparison) -> str:
+def describe_shortage(comparisons: Sequence[Comparison], shortest: Comparison) -> str:
     """Say what the few seeds show and how many the claim needs."""
-    ahead = sum(one.gain > 0 for one in comparisons)
+    ahead = sum(one.mean_difference > 0 for one in comparisons)
     best_p = f" (p = {smallest_p(shortest.seeds):.3f} at the very best)" if shortest.seeds else ""
     pairs = f"{shortest.seeds} finished pair{'' if shortest.seeds == 1 else 's'} with {shortest.control}{best_p}"
     return (
@@ -205,12 +212,12 @@ def too_few(comparisons: Sequence[Comparison], shortest: Comparison) -> str:
     )
 
 
-def every(comparisons: Sequence[Comparison]) -> str:
+def name_controls(comparisons: Sequence[Comparison]) -> str:
     """Name the family of controls."""
     return f"its control {comparisons[0].control}" if len(comparisons) == 1 else f"every one of its {len(comparisons)} controls"
 
 
-def nearest(comparisons: Sequence[Comparison]) -> str:
+def describe_closest(comparisons: Sequence[Comparison]) -> str:
     """Name the control that came closest or was ahead, and by how much the layer differs from it."""
-    closest = min((one for one in comparisons if one.seeds), key=lambda one: one.gain)
-    return f"{closest.control}, {closest.what} {figure(closest.difference, sign='+')} over {closest.seeds} seeds"
+    closest = min((one for one in comparisons if one.seeds), key=lambda one: one.mean_difference)
+    return f"{closest.control}, {closest.difference_name} {format_estimate(closest.difference, sign='+')} over {closest.seeds} seeds"

@@ -62,8 +62,8 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
         runs=tuple(runs),
     )
     records.save(record, config.out / RUNS_NAME)
-    tables.write_tables(record, config.out)
-    if warning := tables.warning(record):
+    tables.write_experiment_tables(record, config.out)
+    if warning := tables.seed_caution(record):
         reporter.say(warning)
     return record
 

@@ -24,7 +24,7 @@ from layerscout.cache.records import study as study_records
 from layerscout.cli import application
 from layerscout.extract.config import ExtractConfig
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.page.report import COLUMNS
+from layerscout.probe.page.tables import COLUMNS
 from layerscout.report.study.tables import STUDY_COLUMNS
 from layerscout.report.tables import RETURNS_COLUMNS, SUMMARY_COLUMNS
 from layerscout.rl.agents.configs import DQNConfig, IQLConfig, SACConfig

@@ -23,7 +23,7 @@ from layerscout.errors import BudgetError, DataError
 from layerscout.probe import plan as plan_module
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.evidence.kept import KeptEvidence
-from layerscout.probe.page.report import as_text
+from layerscout.probe.page.tables import as_text
 from layerscout.probe.plan import OUTPUTS, plan_stores
 from layerscout.probe.questions.sources import store_labels
 from layerscout.probe.run import plan, run
@@ -90,7 +90,7 @@ def test_the_best_layer_is_found_and_every_output_is_there(tmp_path: Path) -> No
     assert text[1].startswith("1        blocks.2  0.")
     assert any(line.startswith("best: blocks.2, score 0.") for line in text)
     page = (tmp_path / "probe.html").read_text()
-    assert page.count("<figure>") == 2 * len(ranking.layers)  # eigenvalues and penalties of each layer
+    assert page.count("<figure><figcaption>") == 2 * len(ranking.layers)  # eigenvalues and penalties of each layer
     assert "<svg" in (tmp_path / "score_by_depth.svg").read_text()
 
 

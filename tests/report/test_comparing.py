@@ -13,7 +13,7 @@ from scipy import stats
 from layerscout.cache.records import Run
 from layerscout.report.numbers import comparing, profiles, speed
 from layerscout.report.numbers import statistics as own
-from layerscout.report.verdict import verdict
+from layerscout.report.verdict import judge_record
 
 TABLES = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed))
 
@@ -64,7 +64,7 @@ def test_welch_is_scipys(generator: np.random.Generator, count: int, other: int)
 def test_arms_that_share_no_seed_are_compared_by_welch() -> None:
     record = example_runs()
     shifted = [run.model_copy(update={"seed": run.seed + 100}) if run.arm == "scratch" else run for run in record.runs]
-    judged = verdict(record.model_copy(update={"runs": tuple(shifted)}), example_ranking())
+    judged = judge_record(record.model_copy(update={"runs": tuple(shifted)}), example_ranking())
     row = next(one for one in judged.comparisons if one.control == "scratch")
     ours, theirs = ([run.final for run in record.runs if run.arm == name] for name in ("blocks.5", "scratch"))
     assert (row.paired, row.seeds) == (False, 6)
@@ -98,30 +98,30 @@ def run(*points: tuple[int, float], returns: tuple[float, ...] = ()) -> Run:
 
 
 def test_area_under_a_straight_line_is_its_middle_however_it_is_sampled() -> None:
-    assert speed.area(run((0, 0.0), (10, 1.0))) == pytest.approx(0.5)
-    assert speed.area(run((0, 0.0), (1, 0.1), (2, 0.2), (10, 1.0))) == pytest.approx(0.5)  # the plain mean would say 0.325
-    assert speed.area(run((5, 0.7))) == pytest.approx(0.7)
-    assert speed.area(run()) is None
-    assert speed.area(run(returns=(1.0, 2.0, 3.0))) == pytest.approx(2.0)
+    assert speed.area_under_curve(run((0, 0.0), (10, 1.0))) == pytest.approx(0.5)
+    assert speed.area_under_curve(run((0, 0.0), (1, 0.1), (2, 0.2), (10, 1.0))) == pytest.approx(0.5)  # the plain mean would say 0.325
+    assert speed.area_under_curve(run((5, 0.7))) == pytest.approx(0.7)
+    assert speed.area_under_curve(run()) is None
+    assert speed.area_under_curve(run(returns=(1.0, 2.0, 3.0))) == pytest.approx(2.0)
 
 
 def test_a_run_that_never_arrives_counts_as_later_than_all_others() -> None:
     fast, slow, never = run((1, 1.0)), run((1, 0.0), (7, 1.0)), run((1, 0.0), (9, 0.5))
-    assert [speed.arrival(one, 1.0) for one in (fast, slow, never)] == [1.0, 7.0, None]
-    assert speed.arrivals([fast, slow, never], 1.0) == speed.Arrival(7.0, 2, 3)
-    assert speed.arrivals([fast, never, never], 1.0) == speed.Arrival(None, 1, 3)
-    assert speed.arrivals([fast, never], 1.0).median is None
+    assert [speed.work_to_level(one, 1.0) for one in (fast, slow, never)] == [1.0, 7.0, None]
+    assert speed.median_arrival([fast, slow, never], 1.0) == speed.Arrival(7.0, 2, 3)
+    assert speed.median_arrival([fast, never, never], 1.0) == speed.Arrival(None, 1, 3)
+    assert speed.median_arrival([fast, never], 1.0).median is None
     lucky = run(returns=(0.0,) * 60 + (9.0,) + (0.0,) * 10)
-    assert speed.arrival(lucky, 1.0) is None  # one episode is no arrival
+    assert speed.work_to_level(lucky, 1.0) is None  # one episode is no arrival
 
 
 def test_the_level_of_a_task_lies_between_chance_and_the_best() -> None:
     record = example_runs().model_copy(update={"random_policy_return": 0.0, "best_possible": 2.0})
-    assert speed.level_of(record) == pytest.approx(1.5)
+    assert speed.learned_level(record) == pytest.approx(1.5)
     best = max(float(own.interquartile_mean(np.array([one.final for one in record.runs if one.arm == arm.name]))) for arm in record.arms)
-    assert speed.level_of(record.model_copy(update={"best_possible": None})) == pytest.approx(0.75 * best)
-    assert speed.level_of(record.model_copy(update={"random_policy_return": None})) is None
-    assert speed.level_of(record.model_copy(update={"random_policy_return": 3.0})) is None
+    assert speed.learned_level(record.model_copy(update={"best_possible": None})) == pytest.approx(0.75 * best)
+    assert speed.learned_level(record.model_copy(update={"random_policy_return": None})) is None
+    assert speed.learned_level(record.model_copy(update={"random_policy_return": 3.0})) is None
 
 
 def test_too_few_seeds_are_said_so_plainly() -> None:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from layerscout.report.numbers import decisions, nested, pooled
-from layerscout.report.numbers.pooled import Task
+from layerscout.report.numbers.pooled import TaskLayers
 
 GENERATORS = st.integers(0, 2**32 - 1).map(lambda seed: np.random.default_rng(seed))
 LAYERS = st.integers(3, 9)
 
 
-def task(scores: np.ndarray, returns: np.ndarray, name: str = "task") -> Task:
-    return Task(name, np.atleast_2d(scores).astype(float), np.asarray(returns, dtype=float).reshape(len(returns), -1))
+def task(scores: np.ndarray, returns: np.ndarray, name: str = "task") -> TaskLayers:
+    return TaskLayers(name, np.atleast_2d(scores).astype(float), np.asarray(returns, dtype=float).reshape(len(returns), -1))
 
 
 @given(GENERATORS, LAYERS)
@@ -27,7 +27,7 @@ def test_one_task_is_scipys_spearman_and_kendall(generator: np.random.Generator,
     scores, returns = generator.integers(0, 5, layers), generator.integers(0, 5, layers)
     if np.ptp(scores) == 0 or np.ptp(returns) == 0:
         return
-    rho, tau = pooled.pooled([task(scores, returns)])
+    rho, tau = pooled.pooled_correlations([task(scores, returns)])
     assert rho[0] == pytest.approx(stats.spearmanr(scores, returns).statistic)
     assert tau[0] == pytest.approx(stats.kendalltau(scores, returns).statistic)
 
@@ -37,16 +37,16 @@ def test_tasks_of_equal_size_weigh_equally_and_their_units_do_not_matter(generat
     scores, returns = generator.normal(size=(2, tasks, layers))
     plain = [task(a, b) for a, b in zip(scores, returns, strict=True)]
     moved = [task(np.exp(a), 10.0**place * b + 5 * place) for place, (a, b) in enumerate(zip(scores, returns, strict=True))]
-    rho, tau = pooled.pooled(plain)
+    rho, tau = pooled.pooled_correlations(plain)
     assert rho[0] == pytest.approx(np.mean([stats.spearmanr(a, b).statistic for a, b in zip(scores, returns, strict=True)]))
     assert tau[0] == pytest.approx(np.mean([stats.kendalltau(a, b).statistic for a, b in zip(scores, returns, strict=True)]))
-    assert pooled.pooled(moved)[0][0] == pytest.approx(rho[0])
+    assert pooled.pooled_correlations(moved)[0][0] == pytest.approx(rho[0])
 
 
 def test_pooling_ranks_within_tasks_sees_through_a_difference_between_tasks() -> None:
     generator = np.random.default_rng(0)
     tasks = [task(100 * place - np.arange(6.0), 100 * place + np.arange(6.0) + 0.1 * generator.random(6)) for place in range(3)]
-    assert pooled.pooled(tasks)[0][0] == -1.0
+    assert pooled.pooled_correlations(tasks)[0][0] == -1.0
     together = stats.spearmanr(np.concatenate([one.measures[0] for one in tasks]), np.concatenate([one.means for one in tasks])).statistic
     assert together > 0.7
 
@@ -54,20 +54,24 @@ def test_pooling_ranks_within_tasks_sees_through_a_difference_between_tasks() ->
 def test_a_measure_that_a_task_does_not_know_leaves_that_task_out() -> None:
     first, second = np.array([[1.0, 2, 3, 4], [4.0, 2, 3, 1]]), np.array([[1.0, 2, 3, 4], [np.nan] * 4])
     returns = np.array([[1.0], [3], [2], [4]])
-    rho, _ = pooled.pooled([Task("a", first, returns), Task("b", second, returns)])
-    assert rho[1] == pooled.pooled([Task("a", first[1:], returns)])[0][0]
-    drawn, _ = nested.nested_bootstrap([Task("a", first, returns), Task("b", second, returns)], draws=50)
+    rho, _ = pooled.pooled_correlations([TaskLayers("a", first, returns), TaskLayers("b", second, returns)])
+    assert rho[1] == pooled.pooled_correlations([TaskLayers("a", first[1:], returns)])[0][0]
+    drawn, _ = nested.nested_bootstrap([TaskLayers("a", first, returns), TaskLayers("b", second, returns)], draws=50)
     assert np.isfinite(drawn[0]).any()
-    p = pooled.permutation_p([Task("b", second, returns)])
+    p = pooled.permutation_p([TaskLayers("b", second, returns)])
     assert math.isnan(p[1])
 
 
 def test_p_of_two_small_tasks_is_that_of_all_orders() -> None:
     scores, returns = np.arange(4.0), [np.array([0.0, 1, 3, 2]), np.array([0.0, 2, 1, 3])]
     tasks = [task(scores, one) for one in returns]
-    observed = pooled.pooled(tasks)[0][0]
+    observed = pooled.pooled_correlations(tasks)[0][0]
     orders = list(itertools.permutations(range(4)))
-    null = [pooled.pooled([task(scores, returns[0][list(a)]), task(scores, returns[1][list(b)])])[0][0] for a in orders for b in orders]
+    null = [
+        pooled.pooled_correlations([task(scores, returns[0][list(a)]), task(scores, returns[1][list(b)])])[0][0]
+        for a in orders
+        for b in orders
+    ]
     exact = np.mean(np.abs(null) >= observed - 1e-9)
     assert pooled.permutation_p(tasks)[0] == pytest.approx(exact, abs=0.01)
 
@@ -105,7 +109,9 @@ def test_the_interval_covers_the_true_correlation() -> None:
             scores = generator.normal(size=12)
             true = rho * scores + math.sqrt(1 - rho**2) * generator.normal(size=12)
             tasks.append(task(scores, true[:, None] + 0.5 * generator.normal(size=(12, 6))))
-        (estimate,) = nested.intervals(pooled.pooled(tasks)[0], nested.nested_bootstrap(tasks, draws=200, seed=number)[0])
+        (estimate,) = nested.correlation_intervals(
+            pooled.pooled_correlations(tasks)[0], nested.nested_bootstrap(tasks, draws=200, seed=number)[0]
+        )
         hits.append(estimate.low <= truth <= estimate.high)
     assert np.mean(hits) >= 0.93
 
@@ -116,7 +122,7 @@ def test_other_tasks_widen_the_interval_only_when_tasks_disagree() -> None:
     disagree = [*agree[:2], task(scores, -agree[2].returns)]
     width = []
     for tasks in (agree, disagree):
-        (estimate,) = nested.intervals(pooled.pooled(tasks)[0], nested.nested_bootstrap(tasks)[0])
+        (estimate,) = nested.correlation_intervals(pooled.pooled_correlations(tasks)[0], nested.nested_bootstrap(tasks)[0])
         width.append(estimate.high - estimate.low)
     assert width[1] > 3 * width[0]
 
@@ -150,7 +156,7 @@ def test_a_perfect_score_shows_its_noise_ceiling_and_no_more() -> None:
     for _ in range(30):
         true = [generator.normal(size=(12, 1)) for _ in range(3)]
         tasks = [task(one[:, 0], one + 1.5 * generator.normal(size=(12, 6))) for one in true]
-        shown.append(pooled.pooled(tasks)[0][0])
+        shown.append(pooled.pooled_correlations(tasks)[0][0])
         ceilings.append(math.sqrt(nested.reliability(tasks)))
     assert np.mean(ceilings) < 0.9
     assert np.mean(shown) == pytest.approx(np.mean(ceilings), abs=0.04)

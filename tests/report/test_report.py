@@ -16,8 +16,8 @@ from layerscout.cache.records import Ranking, RunRecord, save
 from layerscout.errors import DataError
 from layerscout.report.numbers.curves import learning_curves, running_mean
 from layerscout.report.numbers.statistics import interquartile_mean
-from layerscout.report.report import verdict, write_report
-from layerscout.report.tables import RETURNS_COLUMNS, SUMMARY_COLUMNS, write_tables
+from layerscout.report.report import judge_record, write_report
+from layerscout.report.tables import RETURNS_COLUMNS, SUMMARY_COLUMNS, write_experiment_tables
 
 
 def experiment(out: Path, ranking: Ranking, *records: RunRecord) -> Path:
@@ -71,7 +71,7 @@ def test_page_is_self_contained(finished: Path) -> None:
     text = (finished / "report.html").read_text()
     links = Links()
     links.feed(text)
-    assert links.scripts == 0
+    assert links.scripts == 1  # its own, which sorts tables
     assert all(address.startswith("#") for address in links.addresses)
     assert {address[1:] for address in links.addresses} <= set(links.ids)  # markers inside the drawings resolve
     assert "@import" not in text
@@ -117,26 +117,25 @@ def test_paper_keeps_the_outline_and_leaves_no_place_open(finished: Path) -> Non
     assert numbered == ["1.", "2.", "3.", "3.1", "3.2", "3.3", "4.", "4.1", "4.2", "5.", "5.1", "5.2", "5.3", "5.4", "6.", "7."]
     assert "@{" not in paper
     assert "[fill]" not in paper
-    assert verdict(example_runs(fail=(("scratch", 3),)), example_ranking()).sentence in paper
+    assert judge_record(example_runs(fail=(("scratch", 3),)), example_ranking()).sentence in paper
 
 
 def test_not_run_yet_and_undefined_scores(tmp_path: Path) -> None:
     page = write_report(experiment(tmp_path, example_ranking(rewards=False))).read_text()
     assert "Not run yet" in page
-    assert "<td>n/a</td>" in page
-    assert "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.S).lower().replace("provenance", "")
+    assert '<td class="none">n/a</td>' in page
+    assert "nan" not in re.sub(r"<(svg|script).*?</\1>", "", page, flags=re.S).lower().replace("provenance", "")
     assert "Not run yet" in (tmp_path / "paper.md").read_text()
 
 
 def test_records_of_several_modes_each_get_a_chapter(tmp_path: Path) -> None:
     page = write_report(experiment(tmp_path, example_ranking(), example_runs(), example_runs(mode="offline"))).read_text()
-    assert page.count("<h2>The agents") == 2
+    assert page.count('<h2 id="the-agents') == 2
     assert (tmp_path / "train" / "runs" / "experiment_summary.csv").exists()
     assert (tmp_path / "train" / "runs1" / "experiment_summary.csv").exists()
     links = Links()
     links.feed(page)
-    named = [name for name in links.ids if "axes_" in name or "figure_" in name]
-    assert len(named) == len(set(named))
+    assert len(links.ids) == len(set(links.ids))
 
 
 def test_heads_are_compared_within_and_scratch_with_each(tmp_path: Path) -> None:
@@ -146,12 +145,12 @@ def test_heads_are_compared_within_and_scratch_with_each(tmp_path: Path) -> None
     runs = [run.model_copy(update={"arm": linear[run.arm], "final": -run.final}) for run in record.runs if run.arm in linear]
     both = record.model_copy(update={"arms": (*record.arms, *arms), "runs": (*record.runs, *runs)})
     page = write_report(experiment(tmp_path, example_ranking(), both)).read_text()
-    assert page.count("<h2>The agents") == 2
+    assert page.count('<h2 id="the-agents') == 2
     for head in ("mlp-64", "linear"):
-        judged = verdict(both, example_ranking(), head)
+        judged = judge_record(both, example_ranking(), head)
         assert {one.kind for one in judged.comparisons} == {"middle", "worst", "twin", "pixels", "scratch"}
         assert all(one.control.endswith("linear") == (head == "linear") for one in judged.comparisons if one.kind != "scratch")
-    assert verdict(both, example_ranking(), "linear").outcome == "not supported"
+    assert judge_record(both, example_ranking(), "linear").outcome == "not supported"
 
 
 def test_strings_are_escaped(tmp_path: Path) -> None:
@@ -160,7 +159,8 @@ def test_strings_are_escaped(tmp_path: Path) -> None:
     page = write_report(experiment(tmp_path, ranking, example_runs({evil: 0.5, **{f"a{place}": 0.1 for place in range(4)}}))).read_text()
     links = Links()
     links.feed(page)
-    assert links.scripts == 0
+    assert links.scripts == 1
+    assert "<script>alert" not in page
 
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
 
 
 def test_verdict_supported() -> None:
-    judged = verdict(example_runs(), example_ranking())
+    judged = judge_record(example_runs(), example_ranking())
     assert judged.outcome == "supported"
     assert judged.best == "blocks.5"
     assert judged.sentence.startswith("The ranked-best layer blocks.5 returned 0.698 [")
@@ -186,21 +186,21 @@ def test_verdict_supported() -> None:
 
 
 def test_verdict_on_a_tie_is_not_supported() -> None:
-    judged = verdict(example_runs(dict.fromkeys(LEVELS, 0.3), noise=0.1), example_ranking())
+    judged = judge_record(example_runs(dict.fromkeys(LEVELS, 0.3), noise=0.1), example_ranking())
     assert judged.outcome == "not supported"
     assert "did not beat every one of its 5 controls" in judged.sentence
     assert judged.p > 0.05
 
 
 def test_verdict_on_a_loss_names_the_winner() -> None:
-    judged = verdict(example_runs({**LEVELS, "blocks.5": -0.2, "twin/blocks.5": 0.9}, seeds=10), example_ranking())
+    judged = judge_record(example_runs({**LEVELS, "blocks.5": -0.2, "twin/blocks.5": 0.9}, seeds=10), example_ranking())
     assert judged.outcome == "not supported"
     assert "twin/blocks.5" in judged.sentence
     assert "did better at 5 % after Holm" in judged.sentence
 
 
 def test_a_headline_that_fails_still_names_the_controls_that_lie_clearly_below() -> None:
-    judged = verdict(example_runs({**LEVELS, "scratch": 0.71}), example_ranking())
+    judged = judge_record(example_runs({**LEVELS, "scratch": 0.71}), example_ranking())
     assert judged.outcome == "not supported"
     below = judged.sentence.partition("not corrected for their number, put it above ")[2]
     assert "twin/blocks.5" in below
@@ -208,42 +208,42 @@ def test_a_headline_that_fails_still_names_the_controls_that_lie_clearly_below()
 
 
 def test_verdict_in_part() -> None:
-    judged = verdict(example_runs({**LEVELS, "scratch": 0.75}, seeds=10), example_ranking())
+    judged = judge_record(example_runs({**LEVELS, "scratch": 0.75}, seeds=10), example_ranking())
     assert judged.outcome == "partly supported"
     assert "but not scratch" in judged.sentence
 
 
 @pytest.mark.parametrize("seeds", [1, 3, 5])
 def test_verdict_with_too_few_seeds_never_claims(seeds: int) -> None:
-    judged = verdict(example_runs(seeds=seeds), example_ranking())
+    judged = judge_record(example_runs(seeds=seeds), example_ranking())
     assert judged.outcome == "too few seeds"
     assert "needs at least 6 pairs" in judged.sentence
     assert judged.smallest_p == 2 / 2**seeds
 
 
 def test_verdict_when_a_failed_run_leaves_too_few_pairs() -> None:
-    judged = verdict(example_runs(fail=(("pixels", 2),)), example_ranking())
+    judged = judge_record(example_runs(fail=(("pixels", 2),)), example_ranking())
     assert judged.outcome == "too few seeds"
     assert "5 finished pairs with pixels" in judged.sentence
-    lost = verdict(example_runs({**LEVELS, "scratch": 0.75}, fail=(("pixels", 2),)), example_ranking())
+    lost = judge_record(example_runs({**LEVELS, "scratch": 0.75}, fail=(("pixels", 2),)), example_ranking())
     assert lost.outcome == "not supported"  # another control settles it
 
 
 def test_verdict_without_anything_to_compare() -> None:
-    assert verdict(None).outcome == "not run"
-    assert verdict(example_runs({"blocks.5": 0.7}), example_ranking()).outcome == "not run"
+    assert judge_record(None).outcome == "not run"
+    assert judge_record(example_runs({"blocks.5": 0.7}), example_ranking()).outcome == "not run"
     every_run = tuple(("blocks.5", seed) for seed in range(6))
-    assert "failed" in verdict(example_runs(fail=every_run), example_ranking()).sentence
+    assert "failed" in judge_record(example_runs(fail=every_run), example_ranking()).sentence
 
 
 def test_verdict_does_not_depend_on_the_order_of_runs() -> None:
     record = example_runs()
-    assert verdict(record.model_copy(update={"runs": record.runs[::-1]})) == verdict(record)
+    assert judge_record(record.model_copy(update={"runs": record.runs[::-1]})) == judge_record(record)
 
 
 def test_tables_have_their_columns_and_figures_that_can_be_recomputed(tmp_path: Path) -> None:
     record = example_runs(fail=(("pixels", 1),))
-    returns_path, summary_path, table_path = write_tables(record, tmp_path)
+    returns_path, summary_path, table_path = write_experiment_tables(record, tmp_path)
     returns, summary = read_csv(returns_path), read_csv(summary_path)
     assert tuple(returns[0]) == RETURNS_COLUMNS == ("arm", "layer", "seed", "episode", "return", "phase", "at")
     assert tuple(summary[0]) == SUMMARY_COLUMNS
@@ -264,7 +264,7 @@ def test_tables_have_their_columns_and_figures_that_can_be_recomputed(tmp_path: 
 def test_rollouts_stand_once_in_the_returns(tmp_path: Path) -> None:
     record = example_runs(seeds=1, mode="offline")
     repeated = tuple(run.model_copy(update={"returns": run.evaluations[-1][1]}) for run in record.runs)
-    returns_path, summary_path, _ = write_tables(record.model_copy(update={"runs": repeated}), tmp_path)
+    returns_path, summary_path, _ = write_experiment_tables(record.model_copy(update={"runs": repeated}), tmp_path)
     rows = read_csv(returns_path)
     assert {row["phase"] for row in rows} == {"eval"}
     assert len(rows) == len(LEVELS) * 30
@@ -274,7 +274,7 @@ def test_rollouts_stand_once_in_the_returns(tmp_path: Path) -> None:
 
 def test_arms_without_a_finished_run_are_na(tmp_path: Path) -> None:
     record = example_runs(fail=tuple(("pixels", seed) for seed in range(6)))
-    row = next(row for row in read_csv(write_tables(record, tmp_path)[1]) if row["arm"] == "pixels")
+    row = next(row for row in read_csv(write_experiment_tables(record, tmp_path)[1]) if row["arm"] == "pixels")
     assert {row[name] for name in SUMMARY_COLUMNS[2:8]} == {"n/a"}
     assert "n/a" in write_report(experiment(tmp_path, example_ranking(), record)).read_text()
 
@@ -319,7 +319,7 @@ def test_every_layers_twin_is_trained_but_only_the_best_layers_own_is_a_control(
     runs = [run for run in record.runs if run.arm != twin.name]
     for name in ("blocks.5 (untrained)", "blocks.6 (untrained)", "blocks.3"):
         runs += [run.model_copy(update={"arm": name}) for run in record.runs if run.arm == twin.name]
-    judged = verdict(record.model_copy(update={"arms": tuple(arms), "runs": tuple(runs)}), example_ranking())
+    judged = judge_record(record.model_copy(update={"arms": tuple(arms), "runs": tuple(runs)}), example_ranking())
     assert {one.control for one in judged.comparisons} == {
         "blocks.7 (middle)",
         "blocks.0 (worst)",

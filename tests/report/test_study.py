@@ -12,12 +12,12 @@ from test_report import experiment
 
 from layerscout.cache.records import COST_NAME, RunRecord, load, save
 from layerscout.cache.records.study import StudyAnalysis
-from layerscout.report.experiment import gather
-from layerscout.report.study.study import study
+from layerscout.report.experiment import gather_experiment
+from layerscout.report.study.study import study_experiments
 
 
 def first(folders: list[Path]) -> StudyAnalysis:
-    return study([gather(folder) for folder in folders], ("final",)).analyses[0]
+    return study_experiments([gather_experiment(folder) for folder in folders], ("final",)).analyses[0]
 
 
 def measure(analysis: StudyAnalysis, name: str):
@@ -105,7 +105,7 @@ def test_heads_and_modes_are_never_pooled(tmp_path: Path) -> None:
     path = folders[1] / "train" / "runs.json"
     record = load(RunRecord, path)
     save(record.model_copy(update={"arms": tuple(arm.model_copy(update={"head": "linear"}) for arm in record.arms)}), path)
-    found = study([gather(folder) for folder in folders], ("final",))
+    found = study_experiments([gather_experiment(folder) for folder in folders], ("final",))
     assert sorted((part.head, len(part.tasks)) for part in found.analyses) == [("linear", 1), ("mlp-64", 1)]
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from layerscout.cache.records import Estimate, LayerScore, Ranking
-from layerscout.flags import explain
+from layerscout.pages.flags import explain_flag
+from layerscout.pages.page import definitions
+from layerscout.pages.ranking import layer_title, ordering
+from layerscout.pages.tables import UNDEFINED, Cell, Column, Table
 from layerscout.probe.evidence.evidence import LayerEvidence
-from layerscout.probe.page.report import UNDEFINED, method
-from layerscout.probe.page.wording import ordering, title
+from layerscout.probe.page.tables import solving_method
 
 Key = tuple[str, str, str]  # store, role, layer
 Figure = Estimate | float | int | str | None
 
 
 @dataclass(frozen=True)
-class Column:
+class LayerFigure:
     """One figure of a layer: its heading, what it is in a few words, and where it stands. ``group`` opens a group of columns."""
 
     name: str
@@ -26,96 +27,83 @@ class Column:
     group: str = ""
 
 
-COLUMNS = (
-    Column("S", "reference score", lambda layer: layer.score, "Score"),
-    Column("S-skill", "score from skill over trivial forecasts and log rank", lambda layer: layer.skill_score),
-    Column("behind best", "best score minus this one, paired by episode group", lambda layer: layer.behind_best),
-    Column("P(top k)", "chance to be among the best k, over resampled episode groups", lambda layer: layer.p_top_k),
-    Column("P(top k), weights", "share of nearby weightings that put it among the best k", lambda layer: layer.p_top_k_weights),
-    Column("R²", "out of fold, unclipped", lambda layer: layer.reward_r2, "Reward"),
-    Column("shuffled", "rewards shifted in time: mean and range", lambda layer: layer.reward_r2_shuffled),
-    Column("R²", "from latent and action, mean over features", lambda layer: layer.transition_r2, "Transition"),
-    Column("weighted", "features weighted by their variance", lambda layer: layer.transition_r2_weighted),
-    Column("no action", "from the latent alone", lambda layer: layer.transition_r2_without_action),
-    Column("persistence", "forecast: no change", lambda layer: layer.persistence_r2),
-    Column("AR(1)", "forecast: each feature from itself", lambda layer: layer.autoregression_r2),
-    Column("gain", "R² above the best trivial forecast", lambda layer: layer.transition_gain),
-    Column("skill", "share of the best trivial forecast's error that the probe removes", lambda layer: layer.transition_skill),
-    Column("bits", "what the action tells of the next latent", lambda layer: layer.bits_action, "Action"),
-    Column("by chance", "the most that independent actions give", lambda layer: layer.bits_action_by_chance),
-    Column("bits, all", "what latent and action together tell of the next latent", lambda layer: layer.bits_total),
-    Column("erank / width", "of the covariance", lambda layer: layer.effective_rank, "Rank"),
-    Column("erank, corr.", "of the correlation matrix, in dimensions", lambda layer: layer.correlation_rank),
-    Column("log rank", "ln of that / ln min(rows, width)", lambda layer: layer.log_rank),
-    Column("particip.", "participation ratio of the covariance, in dimensions", lambda layer: layer.participation_ratio),
-    Column("RankMe", "singular values, uncentred, in dimensions", lambda layer: layer.rankme),
-    Column("RankMe, centred", "singular values, centred, in dimensions", lambda layer: layer.rankme_centred),
-    Column("width", "features", lambda layer: layer.width, "Data"),
-    Column("live", "features that vary", lambda layer: layer.live_features),
-    Column("massive", "features of huge scale", lambda layer: layer.massive_features),
-    Column("rows left out", "rows with a value that is not finite", lambda layer: layer.nonfinite_rows),
-    Column("method", "exact, sketch or dual, with the largest error of an R²", method),
+FIGURES = (
+    LayerFigure("S", "reference score", lambda layer: layer.score, "Score"),
+    LayerFigure("S-skill", "score from skill over trivial forecasts and log rank", lambda layer: layer.skill_score),
+    LayerFigure("behind best", "best score minus this one, paired by episode group", lambda layer: layer.behind_best),
+    LayerFigure("P(top k)", "chance to be among the best k, over resampled episode groups", lambda layer: layer.p_top_k),
+    LayerFigure("P(top k), weights", "share of nearby weightings that put it among the best k", lambda layer: layer.p_top_k_weights),
+    LayerFigure("R²", "out of fold, unclipped", lambda layer: layer.reward_r2, "Reward"),
+    LayerFigure("shuffled", "rewards shifted in time: mean and range", lambda layer: layer.reward_r2_shuffled),
+    LayerFigure("R²", "from latent and action, mean over features", lambda layer: layer.transition_r2, "Transition"),
+    LayerFigure("weighted", "features weighted by their variance", lambda layer: layer.transition_r2_weighted),
+    LayerFigure("no action", "from the latent alone", lambda layer: layer.transition_r2_without_action),
+    LayerFigure("persistence", "forecast: no change", lambda layer: layer.persistence_r2),
+    LayerFigure("AR(1)", "forecast: each feature from itself", lambda layer: layer.autoregression_r2),
+    LayerFigure("gain", "R² above the best trivial forecast", lambda layer: layer.transition_gain),
+    LayerFigure("skill", "share of the best trivial forecast's error that the probe removes", lambda layer: layer.transition_skill),
+    LayerFigure("bits", "what the action tells of the next latent", lambda layer: layer.bits_action, "Action"),
+    LayerFigure("by chance", "the most that independent actions give", lambda layer: layer.bits_action_by_chance),
+    LayerFigure("bits, all", "what latent and action together tell of the next latent", lambda layer: layer.bits_total),
+    LayerFigure("erank / width", "of the covariance", lambda layer: layer.effective_rank, "Rank"),
+    LayerFigure("erank, corr.", "of the correlation matrix, in dimensions", lambda layer: layer.correlation_rank),
+    LayerFigure("log rank", "ln of that / ln min(rows, width)", lambda layer: layer.log_rank),
+    LayerFigure("particip.", "participation ratio of the covariance, in dimensions", lambda layer: layer.participation_ratio),
+    LayerFigure("RankMe", "singular values, uncentred, in dimensions", lambda layer: layer.rankme),
+    LayerFigure("RankMe, centred", "singular values, centred, in dimensions", lambda layer: layer.rankme_centred),
+    LayerFigure("width", "features", lambda layer: layer.width, "Data"),
+    LayerFigure("live", "features that vary", lambda layer: layer.live_features),
+    LayerFigure("massive", "features of huge scale", lambda layer: layer.massive_features),
+    LayerFigure("rows left out", "rows with a value that is not finite", lambda layer: layer.nonfinite_rows),
+    LayerFigure("method", "exact, sketch or dual, with the largest error of an R²", solving_method),
 )
 
 
-def every_figure(ranking: Ranking) -> str:
-    """Return the table of all layers and all figures; a click on a heading sorts it where scripts run."""
+def every_figure(ranking: Ranking) -> Table:
+    """Return the table of all layers and all figures; controls and twins stand back."""
     names = list(dict.fromkeys(name for layer in ranking.layers for name in layer.targets))
-    wanted = [Column(name, f"R² of {name}", _of_target(name), "" if place else "Targets") for place, name in enumerate(names)]
-    place = next(place for place, column in enumerate(COLUMNS) if column.group == "Data")
-    columns = (*COLUMNS[:place], *wanted, *COLUMNS[place:])
-    starts = [place for place, column in enumerate(columns) if column.group]
-    spans = [stop - start for start, stop in zip(starts, [*starts[1:], len(columns)], strict=True)]
-    groups = "".join(f'<th colspan="{span}">{escape(columns[start].group)}</th>' for start, span in zip(starts, spans, strict=True))
-    heads = "".join(
-        f'<th data-column="{number}" title="{escape(column.hint)}"{" class=first" if column.group else ""}>{escape(column.name)}</th>'
-        for number, column in enumerate(columns, 2)
-    )
-    head = f'<tr class="groups"><th></th><th></th>{groups}<th></th></tr>'
-    head += f'<tr><th data-column="0">Layer</th><th data-column="1">#</th>{heads}<th data-column="{len(columns) + 2}">flags</th></tr>'
-    rows = "".join(_row(ranking, layer, place, columns) for place, layer in enumerate(ranking.layers, 1))
-    return f'<div class="scroll"><table class="sortable"><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+    wanted = [LayerFigure(name, f"R² of {name}", _of_target(name), "" if place else "Targets") for place, name in enumerate(names)]
+    place = next(place for place, column in enumerate(FIGURES) if column.group == "Data")
+    figures = (*FIGURES[:place], *wanted, *FIGURES[place:])
+    columns = (Column("Layer"), Column("#"), *(Column(one.name, one.hint, one.group) for one in figures), Column("flags", group="Doubts"))
+    rows = tuple(_row(ranking, layer, place, figures) for place, layer in enumerate(ranking.layers, 1))
+    return Table(columns, rows, quiet=frozenset(place for place, layer in enumerate(ranking.layers) if layer.role != "layer"))
 
 
 def _of_target(name: str) -> Callable[[LayerScore], Figure]:
     return lambda layer: layer.targets.get(name)
 
 
-def _row(ranking: Ranking, layer: LayerScore, place: int, columns: Sequence[Column]) -> str:
-    ranked = layer.role == "layer"
-    cells = "".join(cell(column.figure(layer), first=bool(column.group)) for column in columns)
-    number = f'<td data-value="{place}">{place}</td>' if ranked else f'<td data-value="">{layer.role}</td>'
-    flags = f'<td class="flags first">{escape(" ".join(layer.flags)) or "–"}</td>'
-    return f"<tr{'' if ranked else ' class=other'}><td>{escape(title(ranking, layer))}</td>{number}{cells}{flags}</tr>"
+def _row(ranking: Ranking, layer: LayerScore, place: int, figures: Sequence[LayerFigure]) -> tuple[str | Cell, ...]:
+    number = Cell(str(place), value=place) if layer.role == "layer" else Cell(layer.role, value="")
+    cells = (figure_cell(one.figure(layer)) for one in figures)
+    return (Cell(layer_title(ranking, layer)), number, *cells, Cell(" ".join(layer.flags) or "–"))
 
 
-def cell(figure: Figure, digits: int = 3, first: bool = False) -> str:
+def figure_cell(figure: Figure, digits: int = 3) -> Cell:
     """Return a cell: the figure, its interval small below it, and the bare number for sorting; n/a sorts last."""
-    kind = ["first"] if first else []
     if figure is None:
-        return f'<td class="{" ".join(["none", *kind])}" data-value="">{UNDEFINED}</td>'
-    name = f' class="{kind[0]}"' if kind else ""
+        return Cell(UNDEFINED, value="")
     if isinstance(figure, Estimate):
-        small = "" if figure.low is None or figure.high is None else f"<small>{figure.low:z.{digits}f} … {figure.high:z.{digits}f}</small>"
-        return f'<td{name} data-value="{figure.value!r}">{figure.value:z.{digits}f}{small}</td>'
+        small = "" if figure.low is None or figure.high is None else f"{figure.low:z.{digits}f} … {figure.high:z.{digits}f}"
+        return Cell(f"{figure.value:z.{digits}f}", small, figure.value)
     if isinstance(figure, str):
-        return f"<td{name}>{escape(figure)}</td>"
-    return f'<td{name} data-value="{figure!r}">{f"{figure:,}" if isinstance(figure, int) else f"{figure:z.{digits}f}"}</td>'
+        return Cell(figure)
+    return Cell(f"{figure:,}" if isinstance(figure, int) else f"{figure:z.{digits}f}", value=figure)
 
 
 def flags_raised(ranking: Ranking, evidence: Mapping[Key, LayerEvidence]) -> str:
     """Return each flag that some layer carries: one sentence, its limit, and the figure that raised it for every such layer."""
     found = []
     for flag in dict.fromkeys(flag for layer in ranking.layers for flag in layer.flags):
-        sentence = explain(flag)
+        sentence = explain_flag(flag)
         flagged = [layer for layer in ranking.layers if flag in layer.flags]
         figures = [raised_by(flag, ranking, layer, evidence.get((layer.store_id, layer.role, layer.name))) for layer in flagged]
-        told = "; ".join(f"{title(ranking, layer)} {figure}" for layer, figure in zip(flagged, figures, strict=True))
+        owners = "; ".join(f"{layer_title(ranking, layer)} {figure}" for layer, figure in zip(flagged, figures, strict=True))
         if len(flagged) == len(ranking.layers) and len(set(figures)) == 1:
-            told = f"every layer {figures[0]}"
-        text = f"{sentence[0].upper()}{sentence[1:]}. {LIMITS.get(flag, '')}"
-        found.append(f'<dt>{escape(flag)}</dt><dd>{escape(text)}</dd><dd class="who">{escape(told)}</dd>')
-    return f"<dl>{''.join(found)}</dl>" if found else ""
+            owners = f"every layer {figures[0]}"
+        found.append((flag, (f"{sentence[0].upper()}{sentence[1:]}. {LIMITS.get(flag, '')}", owners)))
+    return definitions(found)
 
 
 LIMITS = {
@@ -150,19 +138,18 @@ def _shown(value: float | None) -> str:
     return UNDEFINED if value is None else f"{value:z.3f}"
 
 
-def confirmed(ranking: Ranking) -> str:
+def confirmed(ranking: Ranking) -> Table:
     """Return the table of the confirmed layers: each figure as ranked, and on the episodes that had no part in the ranking."""
-    layers = [layer for layer in ranking.layers if layer.confirmation is not None]
-    if not layers:
-        return ""
-    groups = "".join(f'<th colspan="2">{name}</th>' for name in ("Score", "Reward R²", "Transition R²", "Effective rank / width"))
-    heads = '<th class="first">ranking</th><th>held out</th>' * 4
-    rows = ""
-    for layer in layers:
-        held = layer.confirmation
-        assert held is not None, "only confirmed layers are listed"
-        pairs = ((ordering(ranking, layer), held.score), (layer.reward_r2, held.reward_r2), (layer.transition_r2, held.transition_r2))
-        cells = "".join(cell(ranked, first=True) + cell(again) for ranked, again in (*pairs, (layer.effective_rank, held.effective_rank)))
-        rows += f"<tr><td>{escape(title(ranking, layer))}</td>{cells}</tr>"
-    head = f'<tr class="groups"><th></th>{groups}</tr><tr><th>Layer</th>{heads}</tr>'
-    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+    groups = ("Score", "Reward R²", "Transition R²", "Effective rank / width")
+    columns = (Column("Layer"), *(column for group in groups for column in (Column("ranking", group=group), Column("held out"))))
+    rows = []
+    for layer in ranking.layers:
+        if (held := layer.confirmation) is not None:
+            pairs = (
+                (ordering(ranking, layer), held.score),
+                (layer.reward_r2, held.reward_r2),
+                (layer.transition_r2, held.transition_r2),
+                (layer.effective_rank, held.effective_rank),
+            )
+            rows.append((Cell(layer_title(ranking, layer)), *(figure_cell(one) for pair in pairs for one in pair)))
+    return Table(columns, tuple(rows))

@@ -2,37 +2,9 @@
 
 from __future__ import annotations
 
-from layerscout.cache.records import Estimate, LayerScore, Ranking, as_table_value
+from layerscout.cache.records import LayerScore, Ranking, as_table_value
+from layerscout.pages.ranking import layer_title, ordering, short_kind, twin_of
 from layerscout.probe.ranking import score
-
-UNTRAINED = " (untrained)"
-
-
-def ordering(ranking: Ranking, layer: LayerScore) -> Estimate | None:
-    """Return the score that orders this ranking."""
-    return score.ordering_score(layer, short_kind(ranking))
-
-
-def short_kind(ranking: Ranking) -> str:
-    """Return the name of the score that orders, without its version: ``S``, ``S-across`` or ``S-skill``."""
-    return ranking.score_kind.partition("/")[0]
-
-
-def twin_of(ranking: Ranking, layer: LayerScore) -> LayerScore | None:
-    """Return the same block of the untrained backbone."""
-    return next((one for one in ranking.layers if one.role == "twin" and (one.name, one.label) == (layer.name, layer.label)), None)
-
-
-def store_label(ranking: Ranking, store_id: str) -> str:
-    """Return what tells a store from the others: its label, else its backbone."""
-    found = next((store for store in ranking.stores if store.store_id == store_id), None)
-    return (found.label or found.backbone) if found else ranking.backbone
-
-
-def title(ranking: Ranking, layer: LayerScore) -> str:
-    """Return a layer's name, with its store's label when there are several, and "untrained" for a twin."""
-    name = f"{layer.label}: {layer.name}" if len(ranking.stores) > 1 and layer.label else layer.name
-    return name + UNTRAINED if layer.role == "twin" else name
 
 
 def parts_of(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, float | None], ...]:
@@ -63,12 +35,12 @@ def formula(ranking: Ranking) -> str:
     return f"{ranking.score_kind}: {total}, R² {how}"
 
 
-def why(ranking: Ranking) -> str:
-    """One line that says why the best layer is the best, how far the next one and the controls are, and how sure that is."""
+def reasons(ranking: Ranking) -> str:
+    """Return one line that says why the best layer is the best, how far the next one and the controls are, and how sure that is."""
     best, *rest = ranking.candidates
 
     def shown(layer: LayerScore) -> str:
-        return layer.name if layer.role == "twin" else title(ranking, layer)
+        return layer.name if layer.role == "twin" else layer_title(ranking, layer)
 
     text = f"score {as_table_value(ordering(ranking, best))}: reward R² {as_table_value(best.reward_r2)}, "
     if short_kind(ranking) == "S":

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from layerscout.cache.records import Estimate
-from layerscout.report.numbers.statistics import DRAWS, LEVEL
+from layerscout.report.numbers.statistics import CONFIDENCE, DRAWS
 
 FEWEST_LAYERS = 4  # below this a rank correlation is an anecdote
 EXACT_LAYERS = 8  # 8! = 40,320 orders are enumerated; beyond that, random orders
@@ -54,7 +54,7 @@ def kendall(first: Float[np.ndarray, "*draw layer"], second: Float[np.ndarray, "
         return (a * b).sum(axis=(-2, -1)) / np.sqrt((a * a).sum(axis=(-2, -1)) * (b * b).sum(axis=(-2, -1)))
 
 
-def orders(layers: int, seed: int = 0) -> Float[np.ndarray, "order layer"]:
+def rank_orders(layers: int, seed: int = 0) -> Float[np.ndarray, "order layer"]:
     """Return every order of ``layers`` ranks up to 8, otherwise 50,000 random ones with the identity first."""
     ranks = np.arange(layers, dtype=np.float64)
     if layers <= EXACT_LAYERS:
@@ -65,7 +65,7 @@ def orders(layers: int, seed: int = 0) -> Float[np.ndarray, "order layer"]:
 def spearman_p(first: Float[np.ndarray, " layer"], second: Float[np.ndarray, " layer"]) -> float:
     """Two-sided permutation p of Spearman's correlation; exact up to 8 layers, ties included."""
     observed = abs(float(spearman(first, second)))
-    shuffled = second[orders(len(second)).astype(np.int64)]
+    shuffled = second[rank_orders(len(second)).astype(np.int64)]
     null = spearman(np.broadcast_to(first, shuffled.shape), shuffled)
     return float(np.mean(np.abs(null) >= observed - 1e-9))
 
@@ -79,7 +79,7 @@ def smallest_significant_spearman(layers: int, level: float = 0.05) -> float | N
     """
     if layers < 2:
         return None
-    null = np.sort(np.abs(spearman(np.broadcast_to(np.arange(float(layers)), orders(layers).shape), orders(layers))))
+    null = np.sort(np.abs(spearman(np.broadcast_to(np.arange(float(layers)), rank_orders(layers).shape), rank_orders(layers))))
     # p of a value is the share of orders at least as correlated; values are compared after rounding away the last bits
     values, counts = np.unique(null.round(9), return_counts=True)
     p_values = counts[::-1].cumsum()[::-1] / len(null)
@@ -106,12 +106,12 @@ def nested_interval(
     drawn = generator.integers(len(scores), size=(draws, len(scores)))
     # a layer that is drawn twice keeps one draw of seeds, so that it ties with itself in score and in return
     resampled = np.take_along_axis(means, drawn, axis=1)
-    edges = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    edges = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     rho, tau = (np.nanquantile(statistic(scores[drawn], resampled), edges) for statistic in (spearman, kendall))
     return (float(rho[0]), float(rho[1])), (float(tau[0]), float(tau[1]))
 
 
-def around(value: float, interval: tuple[float, float]) -> Estimate:
+def widened_to_value(value: float, interval: tuple[float, float]) -> Estimate:
     """Return the estimate with its interval, widened where the estimate itself lies outside.
 
     Redrawn seeds add their noise a second time and pull a correlation towards zero, so that the percentiles can miss an
@@ -146,8 +146,8 @@ def associate(
     rho, tau = nested_interval(scores, returns, draws, seed)
     return Association(
         layers=len(scores),
-        spearman=around(float(spearman(scores, means)), rho),
-        kendall=around(float(kendall(scores, means)), tau),
+        spearman=widened_to_value(float(spearman(scores, means)), rho),
+        kendall=widened_to_value(float(kendall(scores, means)), tau),
         p=spearman_p(scores, means),
         needed=smallest_significant_spearman(len(scores)),
         regret=regret_at(scores, means),

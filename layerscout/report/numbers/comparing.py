@@ -16,7 +16,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from layerscout.cache.records import Estimate
-from layerscout.report.numbers.statistics import DRAWS, LEVEL
+from layerscout.report.numbers.statistics import CONFIDENCE, DRAWS
 
 Strata = Sequence[Float[np.ndarray, " seed"]]
 
@@ -58,7 +58,7 @@ def improvement(first: Strata, second: Strata, *, draws: int = DRAWS, seed: int 
     for a, b in pairs:
         ours, theirs = (side[generator.integers(len(side), size=(draws, len(side)))] for side in (a, b))
         drawn += probability_of_improvement(ours, theirs) / len(pairs)
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value=value, low=float(low), high=float(high))
 
 
@@ -82,6 +82,6 @@ def welch(first: Float[np.ndarray, " seed"], second: Float[np.ndarray, " other"]
     if error == 0:
         return Estimate(value=difference), None
     freedom = shares.sum() ** 2 / float((shares**2 / np.array([len(first) - 1, len(second) - 1])).sum())
-    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
     p = 2 * float(stats.t.sf(abs(difference) / error, freedom))
     return Estimate(value=difference, low=difference - half, high=difference + half), p

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from layerscout.cache.records import Run, RunRecord
-from layerscout.report.numbers.statistics import DRAWS, LEVEL
+from layerscout.report.numbers.statistics import CONFIDENCE, DRAWS
 
 WINDOW = 50  # training episodes in a running mean, the same as in the final return
 WORK = {"offline": "updates", "online": "environment steps", "in-loop": "environment steps"}  # what evaluations are counted in
@@ -16,7 +16,7 @@ POINTS = 200  # on a curve over episodes
 
 
 @dataclass(frozen=True)
-class Curve:
+class LearningCurve:
     """Mean return over seeds against ``axis``; the band is None with fewer than two seeds."""
 
     arm: str
@@ -28,7 +28,7 @@ class Curve:
     seeds: int
 
 
-def learning_curves(record: RunRecord) -> tuple[Curve, ...]:
+def learning_curves(record: RunRecord) -> tuple[LearningCurve, ...]:
     """Return one curve an arm: greedy evaluations over the work done where every run has them, else training returns over episodes.
 
     All arms share one kind of axis, so that they can stand in one figure; failed runs are left out.
@@ -40,7 +40,7 @@ def learning_curves(record: RunRecord) -> tuple[Curve, ...]:
         runs = [run for run in done if run.arm == arm.name and (evaluated or run.returns)]
         if runs:
             x, values = over_work(runs) if evaluated else over_episodes(runs)
-            curves.append(curve(arm.name, WORK[record.mode] if evaluated else f"episodes (running mean of {WINDOW})", x, values))
+            curves.append(average_curve(arm.name, WORK[record.mode] if evaluated else f"episodes (running mean of {WINDOW})", x, values))
     return tuple(one for one in curves if len(one.x))
 
 
@@ -67,11 +67,11 @@ def running_mean(values: Float[np.ndarray, " episode"], window: int = WINDOW) ->
     return (total[end] - total[start]) / (end - start)
 
 
-def curve(arm: str, axis: str, x: Float[np.ndarray, " point"], values: Float[np.ndarray, "seed point"]) -> Curve:
+def average_curve(arm: str, axis: str, x: Float[np.ndarray, " point"], values: Float[np.ndarray, "seed point"]) -> LearningCurve:
     """Average over seeds; the band resamples whole seeds, so a run's own history stays together."""
     centre = values.mean(axis=0) if len(x) else np.zeros(0)
     if len(values) < 2 or not len(x):
-        return Curve(arm, axis, x, centre, None, None, len(values))
+        return LearningCurve(arm, axis, x, centre, None, None, len(values))
     picks = np.random.default_rng(0).integers(len(values), size=(DRAWS // 4, len(values)))
-    low, high = np.quantile(values[picks].mean(axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return Curve(arm, axis, x, centre, low, high, len(values))
+    low, high = np.quantile(values[picks].mean(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    return LearningCurve(arm, axis, x, centre, low, high, len(values))

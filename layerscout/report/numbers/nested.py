@@ -15,13 +15,13 @@ import numpy as np
 from jaxtyping import Float
 
 from layerscout.cache.records import Estimate
-from layerscout.report.numbers.association import around
-from layerscout.report.numbers.pooled import Sums, Task, add, rank_sums, ranks, sign_sums
-from layerscout.report.numbers.statistics import LEVEL
+from layerscout.report.numbers.association import widened_to_value
+from layerscout.report.numbers.pooled import RankSums, TaskLayers, add_task, centred_ranks, rank_sums, sign_sums
+from layerscout.report.numbers.statistics import CONFIDENCE
 
 DRAWS = 1000  # nested resamples: each one ranks every task's layers anew for every measure
 SPLITS = 200  # of the seeds into halves
-EDGES = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+EDGES = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 
 def resampled_means(
@@ -36,7 +36,7 @@ def resampled_means(
 
 
 def nested_bootstrap(
-    tasks: Sequence[Task], *, draws: int = DRAWS, seed: int = 0
+    tasks: Sequence[TaskLayers], *, draws: int = DRAWS, seed: int = 0
 ) -> tuple[Float[np.ndarray, "measure draw"], Float[np.ndarray, "measure draw"]]:
     """Return ρ and τ_b in resamples of tasks, of layers inside each drawn task, and of seeds inside each drawn layer.
 
@@ -45,7 +45,7 @@ def nested_bootstrap(
     """
     generator = np.random.default_rng(seed)
     count = len(tasks[0].measures)
-    rho, tau = Sums.zeros(count, draws), Sums.zeros(count, draws)
+    rho, tau = RankSums.zeros(count, draws), RankSums.zeros(count, draws)
     chosen = generator.integers(len(tasks), size=(draws, len(tasks)))
     for slot in range(len(tasks)):
         for number, task in enumerate(tasks):
@@ -55,12 +55,12 @@ def nested_bootstrap(
             layers = generator.integers(len(task.returns), size=(len(at), len(task.returns)))
             means = np.take_along_axis(resampled_means(task.returns, len(at), generator), layers, axis=1)
             drawn = task.measures[task.known][:, layers]
-            add(rho, rank_sums(drawn, means), task.known, at)
-            add(tau, sign_sums(drawn, means), task.known, at)
+            add_task(rho, rank_sums(drawn, means), task.known, at)
+            add_task(tau, sign_sums(drawn, means), task.known, at)
     return rho.correlation(), tau.correlation()
 
 
-def intervals(values: Float[np.ndarray, " measure"], drawn: Float[np.ndarray, "measure draw"]) -> list[Estimate | None]:
+def correlation_intervals(values: Float[np.ndarray, " measure"], drawn: Float[np.ndarray, "measure draw"]) -> list[Estimate | None]:
     """Return each correlation with the percentiles of its resamples; a resample in which a side is constant is left out."""
     found: list[Estimate | None] = []
     for value, row in zip(values.tolist(), drawn, strict=True):
@@ -71,7 +71,7 @@ def intervals(values: Float[np.ndarray, " measure"], drawn: Float[np.ndarray, "m
             found.append(Estimate(value=value))
         else:
             low, high = np.quantile(finite, EDGES)
-            found.append(around(value, (float(low), float(high))))
+            found.append(widened_to_value(value, (float(low), float(high))))
     return found
 
 
@@ -86,7 +86,7 @@ def half_means(returns: Float[np.ndarray, "layer seed"], generator: np.random.Ge
     return np.stack([np.stack(half, axis=-1) for half in zip(*halves, strict=True)])
 
 
-def reliability(tasks: Sequence[Task], *, seed: int = 0) -> float | None:
+def reliability(tasks: Sequence[TaskLayers], *, seed: int = 0) -> float | None:
     """Return how well the order of mean returns would repeat with as many new seeds: their split-half ρ, stepped up to all seeds.
 
     r = 2 ρ½ / (1 + ρ½) (Spearman–Brown), 0 where the halves do not agree at all. No score can correlate with returns by more than
@@ -99,10 +99,10 @@ def reliability(tasks: Sequence[Task], *, seed: int = 0) -> float | None:
     split = [task for task in tasks if np.isfinite(task.returns).sum(axis=1).min() > 1]
     if not split:
         return None
-    generator, total = np.random.default_rng(seed), Sums.zeros(SPLITS)
+    generator, total = np.random.default_rng(seed), RankSums.zeros(SPLITS)
     for task in split:
-        a, b = ranks(half_means(task.returns, generator))
-        add(total, ((a * b).sum(axis=-1), (a * a).sum(axis=-1), (b * b).sum(axis=-1)), np.ones(SPLITS, dtype=bool))
+        a, b = centred_ranks(half_means(task.returns, generator))
+        add_task(total, ((a * b).sum(axis=-1), (a * a).sum(axis=-1), (b * b).sum(axis=-1)), np.ones(SPLITS, dtype=bool))
     halves = total.correlation()
     if not np.isfinite(halves).any():
         return None

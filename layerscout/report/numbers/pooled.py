@@ -18,13 +18,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import stats
 
-from layerscout.report.numbers.association import EXACT_LAYERS, orders, smallest_significant_spearman
+from layerscout.report.numbers.association import EXACT_LAYERS, rank_orders, smallest_significant_spearman
 
 ORDERS = 20_000  # random orders of a permutation test over several tasks
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskLayers:
     """One task's layers. A measure that is not known for every layer is NaN throughout: the task then says nothing about it.
 
     ``returns`` is NaN where a layer has no finished run of a seed; every layer has at least one.
@@ -45,14 +45,14 @@ class Task:
         return np.isfinite(self.measures).all(axis=1)
 
 
-def ranks(values: Float[np.ndarray, "*draw layer"]) -> Float[np.ndarray, "*draw layer"]:
+def centred_ranks(values: Float[np.ndarray, "*draw layer"]) -> Float[np.ndarray, "*draw layer"]:
     """Ranks along the last axis as shares of its length, ties at their mean, centred: the same scale for any number of layers."""
     ranked = stats.rankdata(values, axis=-1)
     return (ranked - ranked.mean(axis=-1, keepdims=True)) / values.shape[-1]
 
 
 @dataclass
-class Sums:
+class RankSums:
     """Products and squares added up over tasks, from which a pooled correlation follows; NaN where a side never varies."""
 
     product: Float[np.ndarray, "*shape"]
@@ -60,7 +60,7 @@ class Sums:
     second: Float[np.ndarray, "*shape"]
 
     @classmethod
-    def zeros(cls, *shape: int) -> Sums:
+    def zeros(cls, *shape: int) -> RankSums:
         """Sums over no task."""
         return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape))
 
@@ -74,7 +74,7 @@ def rank_sums(
     measures: Float[np.ndarray, "measure *draw layer"], means: Float[np.ndarray, "*draw layer"]
 ) -> tuple[Float[np.ndarray, "measure *draw"], Float[np.ndarray, "measure *draw"], Float[np.ndarray, "measure *draw"]]:
     """Return Σab, Σa², Σb² of the within-task ranks of one task, for Spearman's ρ."""
-    a, b = ranks(measures), ranks(means)
+    a, b = centred_ranks(measures), centred_ranks(means)
     return (a * b).sum(axis=-1), (a * a).sum(axis=-1), np.broadcast_to((b * b).sum(axis=-1), a.shape[:-1])
 
 
@@ -91,22 +91,25 @@ def sign_sums(
     return product, first, np.broadcast_to((b * b).sum(axis=-1), first.shape)
 
 
-def pooled(tasks: Sequence[Task]) -> tuple[Float[np.ndarray, " measure"], Float[np.ndarray, " measure"]]:
+def pooled_correlations(tasks: Sequence[TaskLayers]) -> tuple[Float[np.ndarray, " measure"], Float[np.ndarray, " measure"]]:
     """Return Spearman's ρ and Kendall's τ_b of every measure with mean return, over the layers (and pairs of layers) within tasks.
 
     With one task they are the textbook's. NaN for a measure that no task knows, or that never varies.
     """
     found = []
     for sums_of in (rank_sums, sign_sums):
-        total = Sums.zeros(len(tasks[0].measures))
+        total = RankSums.zeros(len(tasks[0].measures))
         for task in tasks:
-            add(total, sums_of(task.measures[task.known], task.means), task.known)
+            add_task(total, sums_of(task.measures[task.known], task.means), task.known)
         found.append(total.correlation())
     return found[0], found[1]
 
 
-def add(
-    total: Sums, part: tuple[Float[np.ndarray, "..."], ...], known: Bool[np.ndarray, " measure"], at: Int[np.ndarray, " draw"] | None = None
+def add_task(
+    total: RankSums,
+    part: tuple[Float[np.ndarray, "..."], ...],
+    known: Bool[np.ndarray, " measure"],
+    at: Int[np.ndarray, " draw"] | None = None,
 ) -> None:
     """Add one task's sums for the measures that it knows, in all draws or in some."""
     where = np.ix_(known, at) if at is not None else (known,)
@@ -114,28 +117,28 @@ def add(
         whole[where] += own
 
 
-def permutation_p(tasks: Sequence[Task], *, seed: int = 0) -> Float[np.ndarray, " measure"]:
+def permutation_p(tasks: Sequence[TaskLayers], *, seed: int = 0) -> Float[np.ndarray, " measure"]:
     """Two-sided p of every measure's pooled ρ: returns change places among the layers of each task, never between tasks.
 
     Exact for one task of up to eight layers, from 20,000 random orders (and the observed one) otherwise. NaN where ρ is.
     """
-    observed, _ = pooled(tasks)
+    observed, _ = pooled_correlations(tasks)
     exact = len(tasks) == 1 and len(tasks[0].returns) <= EXACT_LAYERS
     generator, null = np.random.default_rng(seed), None
     for task in tasks:
-        b = ranks(task.means)
-        shuffled = b[orders(len(b)).astype(np.int64)] if exact else shuffles(b, generator)
-        total = Sums.zeros(len(observed), len(shuffled)) if null is None else null
-        a = ranks(task.measures[task.known])
+        b = centred_ranks(task.means)
+        shuffled = b[rank_orders(len(b)).astype(np.int64)] if exact else random_orders(b, generator)
+        total = RankSums.zeros(len(observed), len(shuffled)) if null is None else null
+        a = centred_ranks(task.measures[task.known])
         parts = (a @ shuffled.T, (a * a).sum(axis=-1)[:, None], np.full((len(a), 1), (b * b).sum()))
-        add(total, parts, task.known)
+        add_task(total, parts, task.known)
         null = total
     assert null is not None
     reached = np.abs(null.correlation()) >= np.abs(observed)[:, None] - 1e-9
     return np.where(np.isfinite(observed), reached.mean(axis=1), np.nan)
 
 
-def shuffles(values: Float[np.ndarray, " layer"], generator: np.random.Generator) -> Float[np.ndarray, "order layer"]:
+def random_orders(values: Float[np.ndarray, " layer"], generator: np.random.Generator) -> Float[np.ndarray, "order layer"]:
     """Return the values as they are, then 20,000 times in a random order."""
     return np.concatenate([values[None], generator.permuted(np.tile(values, (ORDERS, 1)), axis=1)])
 
@@ -149,11 +152,11 @@ def needed_correlation(layers: Sequence[int], level: float = 0.05, *, seed: int 
         return smallest_significant_spearman(layers[0], level)
     if not layers or 2 / math.prod(math.factorial(count) for count in layers) >= level:
         return None
-    generator, total = np.random.default_rng(seed), Sums.zeros(ORDERS + 1)
+    generator, total = np.random.default_rng(seed), RankSums.zeros(ORDERS + 1)
     for count in layers:
-        a = ranks(np.arange(float(count)))
-        parts = (shuffles(a, generator) @ a, np.full(1, (a * a).sum()), np.full(1, (a * a).sum()))
-        add(total, parts, np.ones(ORDERS + 1, dtype=bool))
+        a = centred_ranks(np.arange(float(count)))
+        parts = (random_orders(a, generator) @ a, np.full(1, (a * a).sum()), np.full(1, (a * a).sum()))
+        add_task(total, parts, np.ones(ORDERS + 1, dtype=bool))
     values, counts = np.unique(np.abs(total.correlation()).round(9), return_counts=True)
     p_values = counts[::-1].cumsum()[::-1] / counts.sum()
     reached = values[p_values < level]

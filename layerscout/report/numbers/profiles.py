@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from layerscout.cache.records import Estimate
-from layerscout.report.numbers.statistics import DRAWS, LEVEL, bootstrap, resample
+from layerscout.report.numbers.statistics import CONFIDENCE, DRAWS, bootstrap, resample_seeds
 
 LEVELS = 201  # at which a profile is drawn
 
@@ -44,8 +44,8 @@ def performance_profile(
     share = share_above(np.concatenate(strata), levels)
     if min(len(stratum) for stratum in strata) < 2:
         return Profile(levels, share, None, None)
-    drawn = share_above(resample(strata, draws, np.random.default_rng(seed)), levels)
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    drawn = share_above(resample_seeds(strata, draws, np.random.default_rng(seed)), levels)
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     return Profile(levels, share, low, high)
 
 

@@ -24,7 +24,7 @@ class Arrival:
     runs: int
 
 
-def path_of(run: Run) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
+def performance_over_work(run: Run) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
     """Return where a run was looked at and how high it stood: greedy evaluations over work, else training returns over episodes."""
     points = sorted((at, float(np.mean(returns))) for at, returns in run.evaluations if returns)
     if points:
@@ -33,38 +33,38 @@ def path_of(run: Run) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " 
     return np.arange(1.0, len(run.returns) + 1), np.array(run.returns, dtype=np.float64)
 
 
-def area(run: Run) -> float | None:
+def area_under_curve(run: Run) -> float | None:
     """Return the area under a run's learning curve over its span, in units of return: early learning counts.
 
     ∫ height d(work) / ∫ d(work), by trapezoids; with a single point, its height. None without any.
     """
-    at, height = path_of(run)
+    at, height = performance_over_work(run)
     if not len(at):
         return None
     return float(np.trapezoid(height, at) / (at[-1] - at[0])) if len(at) > 1 else float(height[0])
 
 
-def arrival(run: Run, level: float) -> float | None:
+def work_to_level(run: Run, level: float) -> float | None:
     """Return the work (updates, steps or, without evaluations, episodes) at which a run first stood at ``level``; None if never.
 
     Training returns are smoothed by their running mean over 50 episodes first, so that one lucky episode is no arrival.
     """
-    at, height = path_of(run)
+    at, height = performance_over_work(run)
     if not any(returns for _, returns in run.evaluations) and len(height):
         height = running_mean(height)
     reached = np.flatnonzero(height >= level)
     return float(at[reached[0]]) if len(reached) else None
 
 
-def arrivals(runs: Sequence[Run], level: float) -> Arrival:
+def median_arrival(runs: Sequence[Run], level: float) -> Arrival:
     """Return the median arrival over runs. A run that never arrived counts as later than all others, never as absent."""
-    when = [arrival(run, level) for run in runs]
+    when = [work_to_level(run, level) for run in runs]
     known = [value for value in when if value is not None]
     median = float(np.median([np.inf if value is None else value for value in when])) if when else np.inf
     return Arrival(median if np.isfinite(median) else None, len(known), len(when))
 
 
-def level_of(record: RunRecord) -> float | None:
+def learned_level(record: RunRecord) -> float | None:
     """Return the level at which the task counts as learned: ¾ of the way from a random policy's return to the best.
 
     The best is ``best_possible`` where it is known, else the highest interquartile mean of final returns among the arms; so all

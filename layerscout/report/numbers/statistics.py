@@ -22,7 +22,7 @@ from scipy import stats
 
 from layerscout.cache.records import Estimate
 
-LEVEL = 0.95  # of every interval
+CONFIDENCE = 0.95  # of every interval
 DRAWS = 2000  # bootstrap resamples; the percentiles' own error is then about a tenth of the interval's half width
 EXACT_SEEDS = 12  # up to 2^12 = 4,096 sign patterns are enumerated
 FLIPS = 20_000  # random sign patterns when there are more seeds than that
@@ -49,7 +49,9 @@ def mean(values: Float[np.ndarray, "*draw seed"]) -> Float[np.ndarray, "*draw"]:
     return values.mean(axis=-1)
 
 
-def resample(strata: Sequence[Float[np.ndarray, " seed"]], draws: int, generator: np.random.Generator) -> Float[np.ndarray, "draw seed"]:
+def resample_seeds(
+    strata: Sequence[Float[np.ndarray, " seed"]], draws: int, generator: np.random.Generator
+) -> Float[np.ndarray, "draw seed"]:
     """Draw seeds with replacement inside each stratum; the strata are laid side by side along the last axis."""
     return np.concatenate([stratum[generator.integers(len(stratum), size=(draws, len(stratum)))] for stratum in strata], axis=1)
 
@@ -85,8 +87,8 @@ def bootstrap(
     value = float(statistic(np.concatenate(strata)[None])[0])
     if min(len(stratum) for stratum in strata) < 2:
         return Estimate(value=value)
-    drawn = statistic(resample(strata, draws, np.random.default_rng(seed)))
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    drawn = statistic(resample_seeds(strata, draws, np.random.default_rng(seed)))
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value=value, low=float(low), high=float(high))
 
 
@@ -102,7 +104,7 @@ def mean_interval(values: Float[np.ndarray, " seed"]) -> Estimate | None:
     centre = float(values.mean())
     if len(values) < 2:
         return Estimate(value=centre)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     return Estimate(value=centre, low=centre - half, high=centre + half)
 
 
@@ -160,7 +162,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def all_of(p_values: Sequence[float]) -> float:
+def p_of_all(p_values: Sequence[float]) -> float:
     """Return the p of "every one of these holds": the largest of them, without correction.
 
     A claim that needs all comparisons at once (an intersection–union test) is wrong only if the weakest one is, so it

@@ -9,12 +9,12 @@ import numpy as np
 
 from layerscout.cache.records import Arm, Estimate, Run, RunRecord, none_if_nan
 from layerscout.report.numbers.profiles import optimality_gap
-from layerscout.report.numbers.speed import Arrival, area, arrivals, evaluation_return, level_of
+from layerscout.report.numbers.speed import Arrival, area_under_curve, evaluation_return, learned_level, median_arrival
 from layerscout.report.numbers.statistics import bootstrap
 
 
 @dataclass(frozen=True)
-class Summary:
+class ArmSummary:
     """One arm over its seeds. A figure without data is None.
 
     ``last`` is the mean over seeds of each run's final return (its last 50 episodes), ``spread`` the sample standard
@@ -38,15 +38,15 @@ class Summary:
     gap: Estimate | None
 
 
-def summarise(record: RunRecord, arm: Arm, level: float | None) -> Summary:
+def summarise_arm(record: RunRecord, arm: Arm, level: float | None) -> ArmSummary:
     """Aggregate the finished runs of one arm; failed runs are counted, never averaged in. ``level`` counts as learned."""
     runs = [run for run in record.runs if run.arm == arm.name]
     done = [run for run in runs if run.status == "done"]
     final = np.array([run.final for run in done if run.final is not None], dtype=np.float64)
     overall = [value for run in done if (value := overall_return(run)) is not None]
     greedy = np.array([value for run in done if (value := evaluation_return(run)) is not None], dtype=np.float64)
-    areas = np.array([value for run in done if (value := area(run)) is not None], dtype=np.float64)
-    return Summary(
+    areas = np.array([value for run in done if (value := area_under_curve(run)) is not None], dtype=np.float64)
+    return ArmSummary(
         arm=arm,
         last=float(final.mean()) if len(final) else None,
         spread=none_if_nan(float(final.std(ddof=1))) if len(final) > 1 else None,
@@ -58,15 +58,15 @@ def summarise(record: RunRecord, arm: Arm, level: float | None) -> Summary:
         evaluation_iqm=bootstrap([greedy]),
         auc=bootstrap([areas]),
         level=level,
-        arrival=arrivals(done, level) if level is not None and done else None,
+        arrival=median_arrival(done, level) if level is not None and done else None,
         gap=optimality_gap([final], record.best_possible),
     )
 
 
-def summaries(record: RunRecord) -> tuple[Summary, ...]:
+def arm_summaries(record: RunRecord) -> tuple[ArmSummary, ...]:
     """Aggregate every arm, in the record's order."""
-    level = level_of(record)
-    return tuple(summarise(record, arm, level) for arm in record.arms)
+    level = learned_level(record)
+    return tuple(summarise_arm(record, arm, level) for arm in record.arms)
 
 
 def most_seeds(record: RunRecord) -> int:
@@ -74,7 +74,7 @@ def most_seeds(record: RunRecord) -> int:
     return max((sum(run.arm == arm.name and run.final is not None for run in record.runs) for arm in record.arms), default=0)
 
 
-def episodes(run: Run) -> Iterable[tuple[float, str, int | None]]:
+def episodes_of(run: Run) -> Iterable[tuple[float, str, int | None]]:
     """Yield every episode of a run once, as (return, phase, at): training in the order it ended, then greedy rollouts.
 
     ``at`` is when a rollout was made: updates done when learning offline, environment steps of the run otherwise.
@@ -90,6 +90,6 @@ def episodes(run: Run) -> Iterable[tuple[float, str, int | None]]:
 
 def overall_return(run: Run) -> float | None:
     """Return the mean over all training episodes, or over all rollouts of a run that had none."""
-    trained = [value for value, phase, _ in episodes(run) if phase == "train"]
-    values = trained or [value for value, _, _ in episodes(run)]
+    trained = [value for value, phase, _ in episodes_of(run) if phase == "train"]
+    values = trained or [value for value, _, _ in episodes_of(run)]
     return float(np.mean(values)) if values else None

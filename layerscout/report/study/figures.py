@@ -1,40 +1,29 @@
-"""A study's analysis in, its three drawings out."""
+"""A study's analysis in; its three figures out, each a function from a width in pixels to a drawing."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
-import matplotlib
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from layerscout.cache.records import Estimate
+from layerscout.cache.records import Estimate, as_table_value
 from layerscout.cache.records.study import StudyAnalysis, StudyLayer
-from layerscout.report.figures.drawing import as_svg, span
-from layerscout.report.figures.palette import BLACK, BLUE, GREEN, GREY, ORANGE, RED, STYLE
-from layerscout.report.study.tables import ceiling, mean_of
+from layerscout.pages.axes import Scale, legend
+from layerscout.pages.charts import Panel, Plot, Point, Series, as_drawing, draw_plot, tile
+from layerscout.pages.drawing import Drawing, Group, Item
+from layerscout.pages.page import Draw
+from layerscout.pages.palette import Look
+from layerscout.pages.points import Spot, draw_points
+from layerscout.pages.rows import NARROW, Line, RowColumn, draw_rows, whisker
+from layerscout.report.study.tables import mean_of, noise_ceiling
 
-MARKS = {
-    "goes with return": (BLUE, "o"),
-    "misleads": (RED, "X"),
-    "undecided": (GREY, "s"),
-    "cannot be tested": (GREY, "D"),
-    "n/a": (GREY, "D"),
+FINDINGS = {
+    "goes with return": Look("blue", "", "circle"),
+    "misleads": Look("red", "", "cross"),
+    "undecided": Look("grey", "", "square"),
+    "cannot be tested": Look("grey", "", "diamond"),
+    "n/a": Look("grey", "", "diamond"),
 }
-ACROSS = 3  # panels in a row
-
-
-def panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure with so many axes, three in a row."""
-    columns, rows = min(count, ACROSS), math.ceil(count / ACROSS)
-    figure = Figure(figsize=(3.5 * max(columns, 2) if count > 1 else 5.2, height * rows))
-    grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.32, "hspace": 0.5}).ravel().tolist()
-    for axes in grid[count:]:
-        axes.set_axis_off()
-    return figure, grid[:count]
+PRETRAINED, UNTRAINED = Look("blue", "thick", "circle"), Look("red", "dashed", "cross")
+NARROWEST = 300.0  # pixels of a task's panel
 
 
 def layers_of(analysis: StudyAnalysis, task: str) -> list[StudyLayer]:
@@ -43,119 +32,116 @@ def layers_of(analysis: StudyAnalysis, task: str) -> list[StudyLayer]:
 
 
 def earned(layer: StudyLayer, analysis: StudyAnalysis) -> Estimate | None:
-    """Return a layer's mean in the analysis' metric."""
+    """Return a layer's mean return in the analysis' metric."""
     return mean_of(layer.returns if analysis.metric == "final" else layer.evaluations)
 
 
-def scatters(analysis: StudyAnalysis, name: str) -> str:
+def scores_and_returns(analysis: StudyAnalysis) -> Draw:
     """Draw score against return, a panel a task and a point a layer, each numbered by its depth."""
-    with matplotlib.rc_context(STYLE):
-        figure, grid = panels(len(analysis.tasks), 3.2)
-        for axes, task in zip(grid, analysis.tasks, strict=True):
-            for layer in layers_of(analysis, task.name):
-                score, middle = layer.measures[analysis.primary], earned(layer, analysis)
-                if score is None or middle is None:
-                    continue
-                axes.plot([score] * 2, span(middle), color=BLUE, linewidth=1.3, alpha=0.7)
-                axes.plot([score], [middle.value], "o", color=BLUE, markersize=6)
-                axes.annotate(str(layer.depth), (score, middle.value), (5, 3), textcoords="offset points", fontsize=8, color=BLACK)
-            found = "ρ n/a" if task.spearman is None else f"ρ = {task.spearman.value:.2f}"
-            axes.set_title(f"{task.name}\n{found}")
-            axes.set_xlabel(analysis.primary)
-            axes.margins(0.12)
-        grid[0].set_ylabel("mean return")
-        return as_svg(figure, name)
+    found = [(task, _spots(analysis, task.name)) for task in analysis.tasks]
+    rhos = ["n/a" if task.spearman is None else f"{task.spearman.value:.2f}" for task in analysis.tasks]
+    label = f"{analysis.primary} against return: " + ", ".join(
+        f"ρ = {rho} in {task.name}" for task, rho in zip(analysis.tasks, rhos, strict=True)
+    )
+
+    def draw(width: float) -> Drawing:
+        columns = max(1, min(len(found), int(width / NARROWEST)))
+        each = min(width / columns, 480)
+        panels = [
+            draw_points(spots, each, 190, analysis.primary, "mean return", title=(task.name, f"ρ = {rho}"), beside=False)
+            for (task, spots), rho in zip(found, rhos, strict=True)
+        ]
+        return as_drawing(tile(panels, columns), label)
+
+    return draw
 
 
-def worths(analysis: StudyAnalysis, name: str) -> str:
+def _spots(analysis: StudyAnalysis, task: str) -> list[Spot]:
+    spots = []
+    for layer in layers_of(analysis, task):
+        score, middle = layer.measures[analysis.primary], earned(layer, analysis)
+        if score is not None and middle is not None:
+            hint = f"{layer.layer}: {analysis.primary} {score:.3f}, return {as_table_value(middle)}"
+            spots.append(Spot(str(layer.depth), PRETRAINED, score, middle.value, middle.low, middle.high, hint))
+    return spots
+
+
+def worth_of_measures(analysis: StudyAnalysis) -> Draw:
     """Draw each measure's pooled correlation with its interval, and beside it what choosing by the measure gives up."""
     rows = [one for one in analysis.measures if one.spearman is not None]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 1.3 + 0.36 * len(rows)))
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.25, 1), gridspec_kw={"wspace": 0.42})
-        for place, one in enumerate(rows):
-            shade, mark = MARKS[one.finding]
-            whisker(left, one.spearman, place, shade, mark)
-            left.annotate(one.finding, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color=shade)
-            whisker(right, one.regret_1, place, shade, mark)
-        left.axvline(0, color=BLACK, linewidth=1)
-        top = ceiling(analysis.reliability)
-        if top is not None:
-            left.axvline(top, color=ORANGE, linewidth=1.4, linestyle="--")
-            left.annotate(
-                "noise ceiling",
-                (top, 1),
-                (0, 4),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8.5,
-                color=ORANGE,
-            )
-        for value, text, shade, line in (
-            (analysis.random_regret_1, "random", GREY, ":"),
-            (analysis.middle_regret, "middle", GREEN, "-."),
-        ):
-            right.axvline(value, color=shade, linewidth=1.4, linestyle=line)
-            lift = 4 if text == "random" else 14
-            right.annotate(
-                text,
-                (value, 1),
-                (0, lift),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8.5,
-                color=shade,
-            )
-        left.set_yticks(range(len(rows)), [one.name for one in rows])
-        left.set_ylim(max(len(rows), 1) - 0.5, -0.5)  # without any correlation the panel is empty
-        left.set_xlim(-1.05, 1.05)
-        left.set_xlabel("Spearman ρ of the measure and return, within tasks")
-        right.set_xlim(-0.03, 1.03)
-        right.set_xlabel("given up by training the best-scored layer only\n(0 = best layer, 1 = worst layer)")
-        for axes in (left, right):
-            axes.grid(axis="y", visible=False)
-        return as_svg(figure, name)
+
+    def painter(estimates: Sequence[Estimate | None], what: str) -> RowColumn:
+        def paint(place: int, scale: Scale, middle: float, tall: float) -> list[Item]:
+            one = estimates[place]
+            if one is None:
+                return []
+            hint = f"{rows[place].name}, {what}: {as_table_value(one, 2)}"
+            return [whisker(scale, one.value, one.low, one.high, middle, FINDINGS[rows[place].finding], hint)]
+
+        return RowColumn(title="", values=(), paint=paint)
+
+    top = noise_ceiling(analysis.reliability)
+    correlation = RowColumn(
+        title="Spearman ρ with return, within tasks",
+        values=(),
+        paint=painter([one.spearman for one in rows], "Spearman ρ").paint,
+        texts=tuple(one.finding for one in rows),
+        lines=() if top is None else (Line("noise ceiling", Look("orange", "dashed", ""), top),),
+        share=1.2,
+        fixed=(-1.0, 1.0),
+    )
+    regret = RowColumn(
+        title="given up by the best-scored layer (1 = all)",
+        values=(),
+        paint=painter([one.regret_1 for one in rows], "given up").paint,
+        lines=(
+            Line("a random layer", Look("grey", "dotted", ""), analysis.random_regret_1),
+            Line("the middle layer", Look("green", "dashdot", ""), analysis.middle_regret),
+        ),
+        fixed=(0.0, 1.0),
+    )
+    kinds = list(dict.fromkeys(one.finding for one in rows))
+    keys = [(FINDINGS[kind], kind) for kind in kinds]
+    label = "How each measure goes with return: " + ", ".join(
+        f"{one.name} ρ = {as_table_value(one.spearman, 2)}, {one.finding}" for one in rows
+    )
+    return lambda width: as_drawing(draw_rows([one.name for one in rows], [correlation, regret], width, keys=keys), label)
 
 
-def whisker(axes: Axes, estimate: Estimate | None, place: int, shade: str, mark: str) -> None:
-    """Draw an estimate lying on its side."""
-    if estimate is not None:
-        axes.plot(span(estimate), [place] * 2, color=shade, linewidth=1.6)
-        axes.plot([estimate.value], [place], mark, color=shade, markersize=7)
-
-
-def twins(analysis: StudyAnalysis, name: str) -> str | None:
+def pretrained_and_untrained(analysis: StudyAnalysis) -> Draw | None:
     """Draw return over depth on the blocks as they are and without training, a panel a task; None where no twin was trained."""
     tasks = [task for task in analysis.tasks if any(layer.untrained_returns for layer in layers_of(analysis, task.name))]
     if not tasks:
         return None
-    with matplotlib.rc_context(STYLE):
-        figure, grid = panels(len(tasks), 2.9)
-        for axes, task in zip(grid, tasks, strict=True):
-            layers = layers_of(analysis, task.name)
-            line(axes, [(layer.depth, earned(layer, analysis)) for layer in layers], BLUE, {"linestyle": "-", "marker": "o"}, "pretrained")
-            line(
-                axes,
-                [(layer.depth, mean_of(layer.untrained_returns)) for layer in layers],
-                RED,
-                {"linestyle": "--", "marker": "X"},
-                "untrained",
-            )
-            axes.set_title(task.name)
-            axes.set_xlabel("depth of the block")
-        grid[0].set_ylabel("mean return")
-        grid[0].legend(frameon=False, fontsize=8.5)
-        return as_svg(figure, name)
+    plots = [(task.name, _twin_plot(analysis, layers_of(analysis, task.name))) for task in tasks]
+    wholes = {one.task: one.difference for one in analysis.untrained if one.layer is None}
+    label = "Pretrained minus untrained blocks: " + ", ".join(f"{task.name} {as_table_value(wholes.get(task.name))}" for task in tasks)
+
+    def draw(width: float) -> Drawing:
+        columns = max(1, min(len(plots), int(width / NARROWEST)))
+        each, tall = min(width / columns, 480), 190 if width >= NARROW else 170
+        grid = tile([draw_plot(plot, each, tall, name, keys=False) for name, plot in plots], columns)
+        keys, top = legend([(PRETRAINED, "pretrained"), (UNTRAINED, "untrained")], 4, width - 10, 0)
+        return as_drawing(Panel(grid.width, top + grid.height, (*keys, Group(grid.items, move=(0, top)))), label)
+
+    return draw
 
 
-def line(axes: Axes, points: Sequence[tuple[int, Estimate | None]], shade: str, style: dict[str, Any], label: str) -> None:
-    """Draw estimates over depth with their intervals."""
-    known = [(depth, one) for depth, one in points if one is not None]
-    axes.plot(
-        [depth for depth, _ in known], [one.value for _, one in known], color=shade, markersize=5, linewidth=1.7, label=label, **style
+def _twin_plot(analysis: StudyAnalysis, layers: Sequence[StudyLayer]) -> Plot:
+    def series(name: str, look: Look, estimates: Sequence[Estimate | None], shift: float) -> Series:
+        points = tuple(
+            Point(layer.depth, one.value, one.low, one.high, f"{layer.layer}, {name}: {as_table_value(one)}")
+            for layer, one in zip(layers, estimates, strict=True)
+            if one is not None
+        )
+        return Series(name, look, points, shift)
+
+    return Plot(
+        series=(
+            series("pretrained", PRETRAINED, [earned(layer, analysis) for layer in layers], 0.0),
+            series("untrained", UNTRAINED, [mean_of(layer.untrained_returns) for layer in layers], 3.0),
+        ),
+        names={float(layer.depth): str(layer.depth) for layer in layers},
+        x_title="depth of the block",
+        y_title="mean return",
     )
-    for depth, one in known:
-        axes.plot([depth] * 2, span(one), color=shade, linewidth=1.3, alpha=0.7)
-    axes.set_xticks(np.unique([depth for depth, _ in known])[:: max(1, len(known) // 8)])

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import save
 from layerscout.cache.records.study import StudyAnalysis, StudyRecord
 from layerscout.errors import DataError
-from layerscout.report.exhibits import Table, versions_table
-from layerscout.report.experiment import gather
-from layerscout.report.page import COSTS, picture, table
+from layerscout.pages.page import WIDE, Draw, Page, banner, bullets, commands, folded, picture, section, subsection, versions_table
+from layerscout.pages.svg import file
+from layerscout.pages.tables import Table
+from layerscout.report.experiment import gather_experiment
+from layerscout.report.page import COSTS
 from layerscout.report.study import figures as study_figures
 from layerscout.report.study import tables as study_tables
-from layerscout.report.study.study import study
-from layerscout.report.study.words import METRIC_WORDS, plural, worth
-from layerscout.report.template import fill
+from layerscout.report.study.study import study_experiments
+from layerscout.report.study.words import METRIC_WORDS, findings_in_words, plural
+from layerscout.text import markdown_text
 
 CAPTIONS = {
     "score-against-return": "Score against mean return, one panel a task and one point a layer, numbered by depth; bars are 95 % intervals over seeds.",
-    "worth": "Left: how each score and component goes with return, pooled over tasks, with 95 % intervals over tasks, layers and seeds. No score can be "
-    "expected to pass the noise ceiling. Right: what is given up by training only the layer that the measure puts first.",
+    "worth": "First: how each score and component goes with return, pooled over tasks, with 95 % intervals over tasks, layers and seeds. No score can be "
+    "expected to pass the noise ceiling. Then: what is given up by training only the layer that the measure puts first, as a share of the way from the best layer to the worst.",
     "untrained": "Mean return on each block of the pretrained model and on the same block with random weights, with 95 % intervals over seeds.",
 }
 RULE = (
@@ -39,26 +41,26 @@ TWINS = (
 
 
 @dataclass(frozen=True)
-class Section:
-    """One analysis ready to be shown. ``figures`` maps file names without suffix to drawings."""
+class AnalysisSection:
+    """One analysis ready to be shown. ``figures`` maps file names without suffix to figures of any width."""
 
     analysis: StudyAnalysis
     title: str
-    figures: dict[str, str]
+    figures: dict[str, Draw]
 
 
-def sections(record: StudyRecord, scattered: bool = True) -> tuple[Section, ...]:
+def analysis_sections(record: StudyRecord, scattered: bool = True) -> tuple[AnalysisSection, ...]:
     """Draw every analysis; ``scattered``: with a panel of points a task."""
     found = []
     for place, analysis in enumerate(record.analyses):
         suffix = f"-{place}" if place else ""
         drawn = {
-            f"score-against-return{suffix}": study_figures.scatters(analysis, f"score-against-return{suffix}") if scattered else None,
-            f"worth{suffix}": study_figures.worths(analysis, f"worth{suffix}"),
-            f"untrained{suffix}": study_figures.twins(analysis, f"untrained{suffix}"),
+            f"score-against-return{suffix}": study_figures.scores_and_returns(analysis) if scattered else None,
+            f"worth{suffix}": study_figures.worth_of_measures(analysis),
+            f"untrained{suffix}": study_figures.pretrained_and_untrained(analysis),
         }
         title = f"{analysis.mode} mode, {analysis.head} post-adapter, {METRIC_WORDS[analysis.metric]}"
-        found.append(Section(analysis, title, {name: svg for name, svg in drawn.items() if svg is not None}))
+        found.append(AnalysisSection(analysis, title, {name: draw for name, draw in drawn.items() if draw is not None}))
     return tuple(found)
 
 
@@ -70,81 +72,85 @@ def write_study(folders: Sequence[Path], out: Path) -> Path:
     DataError
         A folder has no ranking or a damaged file, or no folder has agents on at least three ranked layers.
     """
-    record = study([gather(folder) for folder in folders])
+    record = study_experiments([gather_experiment(folder) for folder in folders])
     if not record.analyses:
         raise DataError(
             f"no agents on at least three layers of a ranking in {', '.join(map(str, folders))}",
             hint="layerscout train … --all-layers trains agents on every layer",
         )
-    parts = sections(record)
+    parts = analysis_sections(record)
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for part in parts:
-        for name, svg in part.figures.items():
-            write_atomic(out / "figures" / f"{name}.svg", svg.encode())
+        for name, draw in part.figures.items():
+            write_atomic(out / "figures" / f"{name}.svg", file(draw(WIDE)).encode())
     save(record, out / "study.json")
     write_atomic(out / "study.csv", study_tables.study_csv(record).encode())
-    write_atomic(out / "study.md", f"# Does the ranking predict learning?\n\n{''.join(markdown(part, 2) for part in parts)}".encode())
+    text = "".join(analysis_markdown(part, 2) for part in parts)
+    write_atomic(out / "study.md", f"# Does the ranking predict learning?\n\n{text}".encode())
     page = out / "study.html"
-    write_atomic(page, render(parts, folders).encode())
+    write_atomic(page, render_study(parts, folders).encode())
     return page
 
 
-def render(parts: Sequence[Section], folders: Sequence[Path]) -> str:
+def render_study(parts: Sequence[AnalysisSection], folders: Sequence[Path]) -> str:
     """Return the page: the first analysis open, the others folded."""
     first = parts[0].analysis
     count = sum(task.layers for task in first.tasks)
     under = f"{plural(len(first.tasks), 'task')}, {plural(count, 'layer')}. Shown first: {parts[0].title}."
-    others = "".join(
-        f"<details><summary>{escape(part.title)}</summary>{section(part, part.title, banner(part))}</details>" for part in parts[1:]
+    others = [folded(part.title, outcome_banner(part) + "".join(analysis_parts(part))) for part in parts[1:]]
+    rows = tuple((task.name, f"{task.folder}: {task.environment}, {task.backbone}") for task in first.tasks)
+    command = shlex.join(("layerscout", "report", *map(str, folders), "--out", "OUT"))
+    making = section(
+        "How this was made",
+        Table(("What", "Which"), rows, words=True).html("What was measured on what"),
+        subsection("Command", commands([command])),
+        subsection("Versions", versions_table().html("Versions", "On the machine that wrote this page.")),
     )
-    making = Table(
-        ("What", "Which"), tuple((task.name, f"{task.folder}: {task.environment}, {task.backbone}") for task in first.tasks), words=True
-    )
-    command = f"layerscout report {' '.join(map(str, folders))} --out OUT"
-    body = (
-        f"<section>{section(parts[0])}</section>"
-        + (f"<section><h2>The same in other settings</h2>{others}</section>" if others else "")
-        + f"<section><h2>How this was made</h2>{table(making, '')}<pre>{escape(command)}</pre>{table(versions_table(), 'On the machine that wrote this page.')}</section>"
-    )
-    return fill("report.html", title="Does the ranking predict learning?", under=escape(under), verdicts=banner(parts[0]), body=body)
+    sections = [
+        section("Score against return", *analysis_parts(parts[0])),
+        section("The same in other settings", *others) if others else "",
+        making,
+    ]
+    return Page("Does the ranking predict learning?", under, outcome_banner(parts[0]), sections, command).render()
 
 
-def one_task(part: Section) -> str:
-    """Return the section of a single experiment's page."""
-    return f"<section>{section(part, part.title, banner(part))}</section>"
+def one_task(part: AnalysisSection) -> str:
+    """Return the section of a single experiment's page; where there is nothing to say, the figures are folded away."""
+    heading = f"Score against return: {part.title}"
+    if part.analysis.outcome == "cannot be tested":
+        return section(heading, outcome_banner(part), folded("The figures all the same", "".join(analysis_parts(part))))
+    return section(heading, outcome_banner(part), *analysis_parts(part))
 
 
-def banner(part: Section) -> str:
+def outcome_banner(part: AnalysisSection) -> str:
     """Return the answer of one analysis."""
     analysis = part.analysis
-    kind = "supported" if analysis.outcome == "supported" else "open"
-    return f'<div class="verdict {kind}"><b>{escape(analysis.outcome.capitalize())}</b><p>{escape(analysis.sentence).replace(" %", "&nbsp;%")}</p></div>'
+    return banner(analysis.outcome.capitalize(), [analysis.sentence], analysis.outcome == "supported")
 
 
-def section(part: Section, title: str = "", answer: str = "") -> str:
-    """Return one analysis: its answer where the page does not begin with it, what to know first, the figures, the tables."""
+def analysis_parts(part: AnalysisSection) -> list[str]:
+    """Return one analysis without its answer: what to know first, the figures, the tables."""
     analysis = part.analysis
-    said = "".join(f"<li>{escape(sentence)}</li>" for sentence in worth(analysis))
-    known = "".join(f"<li>{escape(note)}</li>" for note in analysis.notes)
     drawings = {
-        kind: "".join(picture(svg, text) for name, svg in part.figures.items() if name.startswith(kind)) for kind, text in CAPTIONS.items()
+        kind: "".join(picture(draw, caption) for name, draw in part.figures.items() if name.startswith(kind))
+        for kind, caption in CAPTIONS.items()
     }
     untrained = study_tables.untrained_table(analysis)
-    heading = f"Score against return: {escape(title)}" if title else "Score against return"
-    return (
-        f"<h2>{heading}</h2>{answer}<ul>{said}</ul>"
-        + (f'<div class="notes"><h3>Before believing it</h3><ul>{known}</ul></div>' if known else "")
-        + drawings["score-against-return"]
-        + drawings["worth"]
-        + f"<h3>Which figure earns its keep</h3>{table(study_tables.measures_table(analysis), RULE)}"
-        + f"<h3>Task by task</h3>{table(study_tables.tasks_table(analysis), OWN)}"
-        + f"<h3>What probing saves</h3>{table(study_tables.savings_table(analysis), SAVED)}"
-        + (f"<h2>Pretrained against untrained blocks</h2>{drawings['untrained']}{table(untrained, TWINS)}" if untrained.rows else "")
-        + f"<details><summary>Every layer</summary>{table(study_tables.layers_table(analysis), COSTS)}</details>"
-    )
+    twins = untrained.html("Pretrained against untrained blocks", TWINS) if untrained.rows else ""
+    return [
+        bullets(findings_in_words(analysis)),
+        subsection("Before believing it", bullets(analysis.notes)),
+        drawings["score-against-return"],
+        drawings["worth"],
+        subsection("Which figure earns its keep", study_tables.measures_table(analysis).html("Every measure and return", RULE)),
+        subsection("Task by task", study_tables.tasks_table(analysis).html("Task by task", OWN)),
+        subsection("What probing saves", study_tables.savings_table(analysis).html("What probing saves", SAVED)),
+        subsection("Pretrained against untrained blocks", drawings["untrained"], twins),
+        folded("Every layer", study_tables.layers_table(analysis).html("Every layer", COSTS)),
+    ]
 
 
-def markdown(part: Section, level: int) -> str:
+def analysis_markdown(part: AnalysisSection, level: int) -> str:
     """Return one analysis as Markdown under headings of a level; figures are expected in ``figures/`` beside it."""
     analysis, mark = part.analysis, "#" * level
     untrained = study_tables.untrained_table(analysis)
@@ -153,9 +159,9 @@ def markdown(part: Section, level: int) -> str:
         for kind in CAPTIONS
     }
     blocks = [
-        f"{mark} {part.title[:1].upper()}{part.title[1:]}",
-        f"**{analysis.outcome.capitalize()}.** {analysis.sentence}",
-        "\n".join(f"- {sentence}" for sentence in (*worth(analysis), *analysis.notes)),
+        f"{mark} {markdown_text(part.title[:1].upper() + part.title[1:])}",
+        f"**{analysis.outcome.capitalize()}.** {markdown_text(analysis.sentence)}",
+        "\n".join(f"- {markdown_text(sentence)}" for sentence in (*findings_in_words(analysis), *analysis.notes)),
         pictures["score-against-return"],
         pictures["worth"],
         study_tables.measures_table(analysis).markdown() + f"\n{RULE}",

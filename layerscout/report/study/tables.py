@@ -8,11 +8,11 @@ import numpy as np
 
 from layerscout.cache.records import Estimate, as_table_value
 from layerscout.cache.records.study import StudyAnalysis, StudyLayer, StudyRecord
-from layerscout.report.exhibits import Table
+from layerscout.pages.tables import UNDEFINED, Table, as_csv
 from layerscout.report.numbers.statistics import mean_interval
-from layerscout.report.study.units import MEASURES, MIDDLE
+from layerscout.report.study.tasks import MEASURES, MIDDLE
 from layerscout.report.study.words import percent
-from layerscout.report.tables import SPENT, UNDEFINED, Cell, as_csv, number
+from layerscout.report.tables import SPENT, Value, format_number
 
 COLUMN_OF = {
     "S": "score",
@@ -38,7 +38,7 @@ STUDY_COLUMNS = (
 )
 
 
-def share(estimate: Estimate | float | None) -> str:
+def format_share(estimate: Estimate | float | None) -> str:
     """Format a share of the spread as per cent."""
     if estimate is None:
         return UNDEFINED
@@ -54,16 +54,16 @@ def measures_table(analysis: StudyAnalysis) -> Table:
     columns = ("Measure", "Finding", "Spearman ρ", "Kendall τ", "p", "p after Holm", "ρ − ρ of " + analysis.primary)
     rows: list[tuple[str, ...]] = [
         (
-            *(one.name, one.finding, as_table_value(one.spearman, 2), as_table_value(one.kendall, 2), number(one.p, 4)),
-            *("–" if place == 0 else number(one.p_holm, 4), "–" if place == 0 else as_table_value(one.beside_primary, 2)),
-            *(share(one.regret_1), share(one.regret_3), share(one.violation), str(one.tasks), str(one.layers)),
+            *(one.name, one.finding, as_table_value(one.spearman, 2), as_table_value(one.kendall, 2), format_number(one.p, 4)),
+            *("–" if place == 0 else format_number(one.p_holm, 4), "–" if place == 0 else as_table_value(one.beside_primary, 2)),
+            *(format_share(one.regret_1), format_share(one.regret_3), format_share(one.violation), str(one.tasks), str(one.layers)),
         )
         for place, one in enumerate(analysis.measures)
     ]
     blank = ("–",) * 6
-    chance = map(share, (analysis.random_regret_1, analysis.random_regret_3, analysis.random_violation))
+    chance = map(format_share, (analysis.random_regret_1, analysis.random_regret_3, analysis.random_violation))
     rows.append(("a random order", *blank, *chance, "–", "–"))
-    rows.append(("the middle layer", *blank, share(analysis.middle_regret), "–", "–", "–", "–"))
+    rows.append(("the middle layer", *blank, format_share(analysis.middle_regret), "–", "–", "–", "–"))
     return Table((*columns, "Regret@1", "Regret@3", "MMRV", "Tasks", "Layers"), tuple(rows))
 
 
@@ -73,9 +73,19 @@ def tasks_table(analysis: StudyAnalysis) -> Table:
     rows = [
         (
             *(one.name, one.backbone, f"{one.layers} of {one.ranked_layers}", str(len(one.seeds)), str(one.failed)),
-            *(as_table_value(one.spearman, 2), number(one.p, 3), number(one.needed, 2) if one.needed else "none suffices"),
-            *(number(ceiling(one.reliability), 2), number(one.regret_1), number(one.random_regret_1), number(one.middle_regret)),
-            *(number(one.regret_3), number(one.random_regret_3), number(one.violation), number(one.random_violation)),
+            *(as_table_value(one.spearman, 2), format_number(one.p, 3), format_number(one.needed, 2) if one.needed else "none suffices"),
+            *(
+                format_number(noise_ceiling(one.reliability), 2),
+                format_number(one.regret_1),
+                format_number(one.random_regret_1),
+                format_number(one.middle_regret),
+            ),
+            *(
+                format_number(one.regret_3),
+                format_number(one.random_regret_3),
+                format_number(one.violation),
+                format_number(one.random_violation),
+            ),
         )
         for one in analysis.tasks
     ]
@@ -83,7 +93,7 @@ def tasks_table(analysis: StudyAnalysis) -> Table:
     return Table((*columns, *regrets), tuple(rows))
 
 
-def ceiling(reliability: float | None) -> float | None:
+def noise_ceiling(reliability: float | None) -> float | None:
     """Return the largest correlation that a perfect score would be expected to show."""
     return None if reliability is None else math.sqrt(reliability)
 
@@ -94,16 +104,16 @@ def savings_table(analysis: StudyAnalysis) -> Table:
     rows = [
         (
             one.name,
-            number(one.training_seconds, 1),
-            number(one.probing_seconds, 1),
-            *(saved(value, one.training_seconds) for value in (one.saved_1, one.saved_3)),
+            format_number(one.training_seconds, 1),
+            format_number(one.probing_seconds, 1),
+            *(format_saving(value, one.training_seconds) for value in (one.saved_1, one.saved_3)),
         )
         for one in analysis.tasks
     ]
     return Table(columns, tuple(rows))
 
 
-def saved(seconds: float | None, whole: float) -> str:
+def format_saving(seconds: float | None, whole: float) -> str:
     """Format seconds saved with their share of the whole."""
     return UNDEFINED if seconds is None or whole <= 0 else f"{seconds:,.1f} ({percent(seconds / whole)})"
 
@@ -116,8 +126,8 @@ def untrained_table(analysis: StudyAnalysis) -> Table:
             one.layer or "all layers",
             str(one.seeds),
             as_table_value(one.difference),
-            number(one.p),
-            number(one.p_holm) if one.layer is None else "–",
+            format_number(one.p),
+            format_number(one.p_holm) if one.layer is None else "–",
         )
         for one in analysis.untrained
     ]
@@ -130,13 +140,13 @@ def layers_table(analysis: StudyAnalysis) -> Table:
     rows = [
         (
             *(layer.task, layer.layer, layer.kind),
-            *(number(layer.measures[name], 0 if name == "depth alone" else 3) for name in known),
+            *(format_number(layer.measures[name], 0 if name == "depth alone" else 3) for name in known),
             *(
                 as_table_value(mean_of(layer.returns)),
                 as_table_value(mean_of(layer.evaluations)),
                 as_table_value(mean_of(layer.untrained_returns)),
             ),
-            *spent(layer),
+            *budget_cells(layer),
         )
         for layer in analysis.layers
     ]
@@ -149,15 +159,15 @@ def mean_of(returns: tuple[float | None, ...]) -> Estimate | None:
     return mean_interval(np.array([value for value in returns if value is not None], dtype=np.float64))
 
 
-def spent(layer: StudyLayer) -> tuple[str, ...]:
+def budget_cells(layer: StudyLayer) -> tuple[str, ...]:
     """Return a layer's budget under ``SPENT``."""
     counts = (f"{layer.environment_steps:,}", f"{layer.updates:,}", f"{layer.trainable_parameters:,}")
-    return (*counts, number(layer.flops / 1e9, 2), number(layer.wall_seconds, 1), number(layer.cpu_seconds, 1))
+    return (*counts, format_number(layer.flops / 1e9, 2), format_number(layer.wall_seconds, 1), format_number(layer.cpu_seconds, 1))
 
 
 def study_csv(study: StudyRecord) -> str:
     """Return one line a mode, post-adapter, task and layer; each appears once, whatever the number of metrics."""
-    rows: dict[tuple[str, str, str, str], tuple[Cell, ...]] = {}
+    rows: dict[tuple[str, str, str, str], tuple[Value, ...]] = {}
     for analysis in study.analyses:
         for layer in analysis.layers:
             means = [

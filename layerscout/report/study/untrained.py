@@ -11,11 +11,11 @@ from jaxtyping import Float
 from layerscout.cache.records import none_if_nan
 from layerscout.cache.records.study import StudyLayer, StudyPair
 from layerscout.report.numbers.statistics import holm, mean_interval, sign_flip_p
-from layerscout.report.study.units import MEASURES, Unit
+from layerscout.report.study.tasks import MEASURES, TrainedTask
 
 
 @dataclass(frozen=True)
-class Differences:
+class TwinDifferences:
     """Return on a block minus that on its untrained twin, NaN where one of the two runs is missing."""
 
     task: str
@@ -28,21 +28,23 @@ class Differences:
         return self.table[:, np.isfinite(self.table).all(axis=0)].mean(axis=0)
 
 
-def differences(unit: Unit, metric: str) -> Differences | None:
+def twin_differences(trained: TrainedTask, metric: str) -> TwinDifferences | None:
     """Pair every block that has a trained twin arm with it; None when there is none."""
-    both = [(layer.name, arm, twin) for layer, arm, twin in zip(unit.layers, unit.arms, unit.twins, strict=True) if twin is not None]
+    both = [
+        (layer.name, arm, twin) for layer, arm, twin in zip(trained.layers, trained.arms, trained.twins, strict=True) if twin is not None
+    ]
     if not both:
         return None
-    table = np.stack([unit.returns(arm, metric) - unit.returns(twin, metric) for _, arm, twin in both])
-    return Differences(unit.name, tuple(name for name, _, _ in both), table)
+    table = np.stack([trained.returns(arm, metric) - trained.returns(twin, metric) for _, arm, twin in both])
+    return TwinDifferences(trained.name, tuple(name for name, _, _ in both), table)
 
 
-def pairs(group: Sequence[Unit], metric: str) -> tuple[StudyPair, ...]:
+def twin_pairs(group: Sequence[TrainedTask], metric: str) -> tuple[StudyPair, ...]:
     """Return for each task the mean over its blocks, tested by sign flips on seeds and corrected over tasks, then every block.
 
-    Blocks of one task share seeds and data, so they are no independent witnesses: the test's unit is the seed.
+    Blocks of one task share seeds and data, so they are no independent witnesses: the unit of the test is the seed.
     """
-    found = [own for unit in group if (own := differences(unit, metric)) is not None]
+    found = [own for trained in group if (own := twin_differences(trained, metric)) is not None]
     p_values = [sign_flip_p(own.by_seed) for own in found]
     adjusted = iter(holm([p for p in p_values if p is not None]))
     rows = []
@@ -73,22 +75,22 @@ def pairs(group: Sequence[Unit], metric: str) -> tuple[StudyPair, ...]:
     return tuple(rows)
 
 
-def layer_rows(unit: Unit) -> tuple[StudyLayer, ...]:
+def layer_rows(trained: TrainedTask) -> tuple[StudyLayer, ...]:
     """Return the table of observations: every layer with its measures, its returns and its budget."""
-    table = unit.measures()
+    table = trained.measures()
     rows = []
-    for place, (layer, arm, twin) in enumerate(zip(unit.layers, unit.arms, unit.twins, strict=True)):
+    for place, (layer, arm, twin) in enumerate(zip(trained.layers, trained.arms, trained.twins, strict=True)):
         budget = arm.budget
         rows.append(
             StudyLayer(
-                task=unit.name,
+                task=trained.name,
                 layer=layer.name,
                 depth=layer.depth,
                 kind=arm.kind,
                 measures={name: none_if_nan(float(value)) for name, value in zip(MEASURES, table[:, place], strict=True)},
-                returns=tuple(map(none_if_nan, unit.returns(arm).tolist())),
-                evaluations=tuple(map(none_if_nan, unit.returns(arm, "evaluation").tolist())),
-                untrained_returns=() if twin is None else tuple(map(none_if_nan, unit.returns(twin).tolist())),
+                returns=tuple(map(none_if_nan, trained.returns(arm).tolist())),
+                evaluations=tuple(map(none_if_nan, trained.returns(arm, "evaluation").tolist())),
+                untrained_returns=() if twin is None else tuple(map(none_if_nan, trained.returns(twin).tolist())),
                 environment_steps=budget.environment_steps,
                 updates=budget.updates,
                 trainable_parameters=budget.trainable_parameters,

@@ -12,11 +12,11 @@ from jaxtyping import Float
 from layerscout.cache.records import Estimate
 from layerscout.cache.records.study import StudyAnalysis, StudyMeasure
 from layerscout.report.numbers import decisions
-from layerscout.report.numbers.pooled import Task
+from layerscout.report.numbers.pooled import TaskLayers
 from layerscout.report.numbers.statistics import seed_warning
-from layerscout.report.study.units import Unit
-from layerscout.report.tables import figure
-from layerscout.report.verdict import LEVEL
+from layerscout.report.study.tasks import TrainedTask
+from layerscout.report.tables import format_estimate
+from layerscout.report.verdict import SIGNIFICANCE
 
 Outcome = Literal["supported", "contradicted", "not supported", "cannot be tested"]
 PILOT_LAYERS, PILOT_TASKS = 12, 3  # below these an interval of ρ spans almost everything
@@ -33,12 +33,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def clear(spearman: Estimate) -> bool:
+def excludes_zero(spearman: Estimate) -> bool:
     """Does the interval leave 0 out?"""
     return spearman.low is not None and spearman.high is not None and (spearman.low > 0 or spearman.high < 0)
 
 
-def weigh(main: StudyMeasure, returns: Sequence[Float[np.ndarray, " layer"]], tasks: int) -> tuple[Outcome, str]:
+def study_outcome(main: StudyMeasure, returns: Sequence[Float[np.ndarray, " layer"]], tasks: int) -> tuple[Outcome, str]:
     """Return the outcome for the score that ordered the layers, and its sentence; ``returns`` are shares of each task's spread."""
     where = f"{plural(main.layers, 'layer')} in {plural(tasks, 'task')}"
     if main.spearman is None or main.p is None:
@@ -46,20 +46,26 @@ def weigh(main: StudyMeasure, returns: Sequence[Float[np.ndarray, " layer"]], ta
             "cannot be tested",
             f"Over {where}, {main.name} or the return never differs, or {main.name} is undefined: there is nothing to correlate.",
         )
-    found = f"Spearman ρ = {figure(main.spearman, 2)} within tasks, permutation p = {main.p:.3g}"
+    found = f"Spearman ρ = {format_estimate(main.spearman, 2)} within tasks, permutation p = {main.p:.3g}"
     if main.needed is None:
         return "cannot be tested", f"With {where} no correlation, however strong, can be significant at 5 % ({found})."
-    if main.p >= LEVEL:
+    if main.p >= SIGNIFICANCE:
         bound = f"only |ρ| ≥ {main.needed:.2f} could have been significant at 5 %"
-        return "not supported", f"Over {where}, it was not shown that {main.name} goes with return: {found}; {bound}. {cost(main, returns)}"
-    if not clear(main.spearman):
+        return (
+            "not supported",
+            f"Over {where}, it was not shown that {main.name} goes with return: {found}; {bound}. {cost_of_choosing(main, returns)}",
+        )
+    if not excludes_zero(main.spearman):
         doubt = "the order within these tasks is no accident, but with other tasks, layers and seeds it could vanish: the interval holds 0"
-        return "not supported", f"Over {where}, it was not shown that {main.name} goes with return: {found}; {doubt}. {cost(main, returns)}"
+        return (
+            "not supported",
+            f"Over {where}, it was not shown that {main.name} goes with return: {found}; {doubt}. {cost_of_choosing(main, returns)}",
+        )
     way, outcome = ("goes with", "supported") if main.spearman.value > 0 else ("goes against", "contradicted")
-    return outcome, f"Over {where}, {main.name} {way} return: {found}. {cost(main, returns)}"  # type: ignore[return-value]
+    return outcome, f"Over {where}, {main.name} {way} return: {found}. {cost_of_choosing(main, returns)}"  # type: ignore[return-value]
 
 
-def cost(main: StudyMeasure, returns: Sequence[Float[np.ndarray, " layer"]]) -> str:
+def cost_of_choosing(main: StudyMeasure, returns: Sequence[Float[np.ndarray, " layer"]]) -> str:
     """Say what trusting the score costs against knowing nothing."""
     if main.regret_1 is None:
         return ""
@@ -70,7 +76,9 @@ def cost(main: StudyMeasure, returns: Sequence[Float[np.ndarray, " layer"]]) -> 
     )
 
 
-def notes(group: Sequence[Unit], tasks: Sequence[Task], measures: Sequence[StudyMeasure], reliability: float | None) -> tuple[str, ...]:
+def cautions(
+    group: Sequence[TrainedTask], tasks: Sequence[TaskLayers], measures: Sequence[StudyMeasure], reliability: float | None
+) -> tuple[str, ...]:
     """Return what a reader must know before believing the figures."""
     found = []
     layers = sum(len(task.returns) for task in tasks)
@@ -78,11 +86,11 @@ def notes(group: Sequence[Unit], tasks: Sequence[Task], measures: Sequence[Study
         found.append("One task: the interval covers other layers and seeds of this task and says nothing about other tasks.")
     if layers < PILOT_LAYERS or len(tasks) < PILOT_TASKS:
         found.append(f"A pilot: a narrow answer takes at least {PILOT_LAYERS} layers over at least {PILOT_TASKS} tasks.")
-    for unit in group:
-        ranked = len(unit.evidence.ranking.candidates)
-        if len(unit.layers) < ranked:
+    for trained in group:
+        ranked = len(trained.experiment.ranking.candidates)
+        if len(trained.layers) < ranked:
             found.append(
-                f"{unit.name}: {len(unit.layers)} of {ranked} ranked layers were trained. If they were picked by score, a correlation flatters it."
+                f"{trained.name}: {len(trained.layers)} of {ranked} ranked layers were trained. If they were picked by score, a correlation flatters it."
             )
     if plain := seed_warning(max(int(np.isfinite(task.returns).sum(axis=1).max()) for task in tasks)):
         found.append(plain)
@@ -95,13 +103,13 @@ def notes(group: Sequence[Unit], tasks: Sequence[Task], measures: Sequence[Study
         found.append(f"Known in some of the {len(tasks)} tasks only: {', '.join(short)}.")
     if absent := [measure.name for measure in measures if measure.tasks == 0]:
         found.append(f"Not in these rankings: {', '.join(absent)}.")
-    failed = sum(run.status == "failed" for unit in group for run in unit.record.runs)
+    failed = sum(run.status == "failed" for trained in group for run in trained.record.runs)
     if failed:
         found.append(f"Failed runs: {failed}. They are missing from the means.")
     return tuple(found)
 
 
-def worth(analysis: StudyAnalysis) -> tuple[str, ...]:
+def findings_in_words(analysis: StudyAnalysis) -> tuple[str, ...]:
     """Return a sentence for the measures that earn their keep, one for those that mislead, one for the rest."""
     groups = (
         ("goes with return", "Goes with return", "after Holm over all measures but the first"),

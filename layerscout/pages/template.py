@@ -6,12 +6,17 @@ import string
 from importlib import resources
 
 
-class Places(string.Template):
+class Template(string.Template):
     """A template whose places are written ``@{name}``, so that the dollars and braces of formulas and of CSS stay themselves."""
 
     delimiter = "@"
 
 
-def fill(package: str, name: str, **values: str) -> str:
+def read_template(package: str, name: str) -> str:
+    """Return a file of a package's folder ``templates`` as text."""
+    return resources.files(package).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def fill_template(package: str, name: str, **values: str) -> str:
     """Fill a template of a package; a place without a value is an error, never an empty spot."""
-    return Places(resources.files(package).joinpath("templates", name).read_text(encoding="utf-8")).substitute(values)
+    return Template(read_template(package, name)).substitute(values)

@@ -14,11 +14,11 @@ FLAGS = {
 }
 
 
-def normal(flag: str) -> str:
+def canonical_flag(flag: str) -> str:
     """Return a flag's plain name, however it was written: ``reward-null`` and ``REWARD_NULL`` are one."""
     return flag.split(":")[0].strip().upper().replace("-", "_").replace(" ", "_")
 
 
-def explain(flag: str) -> str:
+def explain_flag(flag: str) -> str:
     """Return one sentence on a flag."""
-    return FLAGS.get(normal(flag), "set by the probe; see the reference of the probe stage")
+    return FLAGS.get(canonical_flag(flag), "set by the probe; see the reference of the probe stage")

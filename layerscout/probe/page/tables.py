@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import Estimate, LayerScore, Ranking, Selection, as_table_value
-from layerscout.probe.page.svg import shorten
-from layerscout.probe.page.wording import UNTRAINED, formula, ordering, short_kind, title, why
+from layerscout.pages.axes import shorten
+from layerscout.pages.ranking import UNTRAINED, layer_title, ordering, short_kind
+from layerscout.pages.tables import as_csv, as_markdown
+from layerscout.probe.page.wording import formula, reasons
+from layerscout.text import markdown_text, visible
 
 CSV_NAME, TABLE_NAME, SELECTED_NAME, PAGE_NAME = "layer_analysis.csv", "layer_analysis.md", "selected_layer.txt", "probe.html"
 FIGURE_NAMES = ("score_by_depth.svg", "score_by_depth.png")
-UNDEFINED = "n/a"
 ESTIMATES = (
     "reward_r2",
     "transition_r2",
@@ -45,26 +44,22 @@ COLUMNS = (
 )
 
 
-def write_tables(ranking: Ranking, selection: Selection, out: Path) -> None:
+def write_ranking_tables(ranking: Ranking, selection: Selection, out: Path) -> None:
     """Write the tables and the selected layer's name; each file whole or not at all."""
     write_atomic(out / CSV_NAME, layer_csv(ranking).encode())
     write_atomic(out / TABLE_NAME, layer_markdown(ranking, selection).encode())
     best = ranking.candidates[0]
-    place = f"store {best.store_id}\n" if len(ranking.stores) > 1 else ""
-    write_atomic(out / SELECTED_NAME, f"{best.name}\n{why(ranking)}\n{place}{formula(ranking)}\n".encode())
+    place = [f"store {best.store_id}"] if len(ranking.stores) > 1 else []
+    lines = [best.name, reasons(ranking), *place, formula(ranking)]
+    write_atomic(out / SELECTED_NAME, "".join(f"{visible(line)}\n" for line in lines).encode())
 
 
 def layer_csv(ranking: Ranking) -> str:
     """Return every figure of every layer as CSV: ``COLUMNS``, then three for every other target; an undefined figure is n/a."""
     targets = dict.fromkeys(name for layer in ranking.layers for name in layer.targets)
     columns = (*COLUMNS, *(f"target_{name}{end}" for name in targets for end in ("", "_low", "_high")))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", restval=UNDEFINED)
-    writer.writeheader()
-    for place, layer in enumerate(ranking.layers, 1):
-        row = _row(ranking, place, layer)
-        writer.writerow({column: UNDEFINED if value is None else value for column, value in row.items()})
-    return text.getvalue()
+    rows = [_row(ranking, place, layer) for place, layer in enumerate(ranking.layers, 1)]
+    return as_csv(columns, ([row.get(column) for column in columns] for row in rows))
 
 
 def _row(ranking: Ranking, place: int, layer: LayerScore) -> dict[str, Any]:
@@ -100,26 +95,30 @@ def _rounded(value: float | None) -> float | None:
 def layer_markdown(ranking: Ranking, selection: Selection) -> str:
     """Return the ranking as a table with its intervals, controls, confirmation, notes and choices."""
     held = f" {ranking.confirmation_episodes:,} more episodes are held out." if ranking.confirmation_episodes else ""
+    backbones = ", ".join(dict.fromkeys(store.backbone for store in ranking.stores)) or ranking.backbone
     lines = [
-        f"# Layers of {', '.join(dict.fromkeys(store.backbone for store in ranking.stores)) or ranking.backbone}",
+        f"# Layers of {markdown_text(backbones)}",
         "",
         f"{ranking.rows:,} transitions of {ranking.episodes} episodes, {ranking.folds} folds split by episode.{held} Brackets: 95 % intervals (shuffled reward: range).",
         "",
-        f"{formula(ranking)}.",
+        f"{markdown_text(formula(ranking))}.",
         "",
     ]
     rows = []
     for place, layer in enumerate(ranking.layers, 1):
         estimates = (ordering(ranking, layer), layer.behind_best, layer.p_top_k, layer.reward_r2, layer.reward_r2_shuffled)
         figures = (layer.transition_r2, layer.persistence_r2, layer.transition_gain, layer.bits_action, layer.effective_rank)
-        first = (str(place) if layer.role == "layer" else layer.role, title(ranking, layer))
-        rows.append((*first, *map(as_table_value, (*estimates, *figures)), method(layer), " ".join(layer.flags)))
+        first = (str(place) if layer.role == "layer" else layer.role, layer_title(ranking, layer))
+        rows.append((*first, *map(as_table_value, (*estimates, *figures)), solving_method(layer), " ".join(layer.flags)))
     score = short_kind(ranking)
     head = ("#", "layer", score, "behind best", f"P(top {ranking.top_k or 'k'})", "reward R²", "shuffled reward", "transition R²")
-    lines += table((*head, "persistence", "gain", "bits of action", "effective rank", "method", "flags"), rows)
+    lines.append(
+        as_markdown((*head, "persistence", "gain", "bits of action", "effective rank", "method", "flags"), rows, words=True).rstrip()
+    )
     lines += confirmation_table(ranking)
-    lines += ["", "Handed to reinforcement learning: " + ", ".join(f"{choice.layer} ({choice.kind})" for choice in selection.choices) + "."]
-    return "\n".join([*lines, "", *(f"- {note}" for note in ranking.notes)]).rstrip() + "\n"
+    chosen = ", ".join(f"{choice.layer} ({choice.kind})" for choice in selection.choices)
+    lines += ["", f"Handed to reinforcement learning: {markdown_text(chosen)}."]
+    return "\n".join([*lines, "", *(f"- {markdown_text(note)}" for note in ranking.notes)]).rstrip() + "\n"
 
 
 def confirmation_table(ranking: Ranking) -> list[str]:
@@ -128,7 +127,7 @@ def confirmation_table(ranking: Ranking) -> list[str]:
     for layer in ranking.layers:
         if (held := layer.confirmation) is not None:
             pairs = ((ordering(ranking, layer), held.score), (layer.reward_r2, held.reward_r2), (layer.transition_r2, held.transition_r2))
-            rows.append((title(ranking, layer), *(as_table_value(figure) for pair in pairs for figure in pair)))
+            rows.append((layer_title(ranking, layer), *(as_table_value(figure) for pair in pairs for figure in pair)))
     if not rows:
         return []
     head = [f"{figure}, {where}" for figure in ("score", "reward R²", "transition R²") for where in ("ranking", "held out")]
@@ -138,16 +137,11 @@ def confirmation_table(ranking: Ranking) -> list[str]:
         "",
         f"On {ranking.confirmation_episodes:,} episodes that had no part in the ranking.",
         "",
-        *table(("layer", *head), rows),
+        as_markdown(("layer", *head), rows, words=True).rstrip(),
     ]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table; a bar in a cell stays a bar."""
-    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in (head, ["---"] * len(head), *rows)]
-
-
-def method(layer: LayerScore) -> str:
+def solving_method(layer: LayerScore) -> str:
     """Return how the layer was solved, with its error against the exact answer where there is one."""
     return layer.method if layer.method_error is None else f"{layer.method}, error {layer.method_error:.1g}"
 
@@ -172,18 +166,23 @@ def as_text(ranking: Ranking, columns: int = 120) -> str:
     cells = [[row[place] for place in kept] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     room = max(12, columns - sum(widths) - 2 * len(widths))
-    names = ["layer", *(shorten(title(ranking, layer).removesuffix(UNTRAINED), room) for layer in ranking.layers)]  # "twin" says it
+    names = [
+        "layer",
+        *(shorten(visible(layer_title(ranking, layer)).removesuffix(UNTRAINED), room) for layer in ranking.layers),
+    ]  # "twin" says it
     widths.insert(1, max(map(len, names)))
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip((row[0], name, *row[1:]), widths, strict=True)).rstrip()
         for row, name in zip(cells, names, strict=True)
     ]
-    told = [*_flag_lines(ranking), *(f"note: {note}" for note in ranking.notes)]
-    told += [
-        f"held out: {title(ranking, layer)} {as_table_value(layer.confirmation.score)}" for layer in ranking.layers if layer.confirmation
+    notes = [*_flag_lines(ranking), *(f"note: {note}" for note in ranking.notes)]
+    notes += [
+        f"held out: {layer_title(ranking, layer)} {as_table_value(layer.confirmation.score)}"
+        for layer in ranking.layers
+        if layer.confirmation
     ]
-    told += [f"score: {formula(ranking)}", f"best: {title(ranking, ranking.candidates[0])}, {why(ranking)}"]
-    return "\n".join([*lines, *(wrapped for line in told for wrapped in textwrap.wrap(line, columns, subsequent_indent="  "))])
+    notes += [f"score: {formula(ranking)}", f"best: {layer_title(ranking, ranking.candidates[0])}, {reasons(ranking)}"]
+    return "\n".join([*lines, *(wrapped for line in notes for wrapped in textwrap.wrap(visible(line), columns, subsequent_indent="  "))])
 
 
 def _value(estimate: Estimate | None) -> str:
@@ -193,6 +192,6 @@ def _value(estimate: Estimate | None) -> str:
 def _flag_lines(ranking: Ranking) -> list[str]:
     lines = []
     for flag in dict.fromkeys(flag for layer in ranking.layers for flag in layer.flags):
-        flagged = [title(ranking, layer) for layer in ranking.layers if flag in layer.flags]
+        flagged = [layer_title(ranking, layer) for layer in ranking.layers if flag in layer.flags]
         lines.append(f"{flag}: {'every layer' if len(flagged) == len(ranking.layers) else ', '.join(flagged)}")
     return lines

@@ -10,8 +10,8 @@ from jaxtyping import Float
 
 from layerscout.cache.records import Arm, Estimate, LayerScore, Ranking, Run, RunRecord
 from layerscout.report.claims import CANDIDATES
-from layerscout.report.experiment import Evidence
-from layerscout.report.numbers.pooled import Task
+from layerscout.report.experiment import Experiment
+from layerscout.report.numbers.pooled import TaskLayers
 from layerscout.report.numbers.speed import evaluation_return
 from layerscout.report.verdict import OWN_NETWORK
 
@@ -19,34 +19,34 @@ FEWEST = 3  # layers of a task: two have an order, but one that a coin gets righ
 METRICS = ("final", "evaluation")  # the first decides
 
 
-def value(estimate: Estimate | None) -> float | None:
+def estimate_value(estimate: Estimate | None) -> float | None:
     """Return an estimate's value."""
     return None if estimate is None else estimate.value
 
 
 S, SKILL, DEPTH, MIDDLE = "S", "S-skill", "depth alone", "nearness to the middle"
 PROBED: dict[str, Callable[[LayerScore], float | None]] = {
-    S: lambda layer: value(layer.score),
-    SKILL: lambda layer: value(layer.skill_score),
-    "reward R²": lambda layer: value(layer.reward_r2),
-    "transition R²": lambda layer: value(layer.transition_r2),
-    "effective rank": lambda layer: value(layer.effective_rank),
-    "transition skill": lambda layer: value(layer.transition_skill),
+    S: lambda layer: estimate_value(layer.score),
+    SKILL: lambda layer: estimate_value(layer.skill_score),
+    "reward R²": lambda layer: estimate_value(layer.reward_r2),
+    "transition R²": lambda layer: estimate_value(layer.transition_r2),
+    "effective rank": lambda layer: estimate_value(layer.effective_rank),
+    "transition skill": lambda layer: estimate_value(layer.transition_skill),
     "log rank": lambda layer: layer.log_rank,
     "transition gain": lambda layer: layer.transition_gain,
     "persistence R²": lambda layer: layer.persistence_r2,
     "bits of action": lambda layer: layer.bits_action,
-    "state R²": lambda layer: value(layer.targets.get("state")),
+    "state R²": lambda layer: estimate_value(layer.targets.get("state")),
 }
 MEASURES = (*PROBED, DEPTH, MIDDLE)
 
 
 @dataclass(frozen=True)
-class Unit:
+class TrainedTask:
     """One task as the statistics see it: its layers by depth, each with the arm trained on it and that on its untrained twin."""
 
     name: str
-    evidence: Evidence
+    experiment: Experiment
     record: RunRecord
     head: str
     layers: tuple[LayerScore, ...]
@@ -60,7 +60,7 @@ class Unit:
 
     def returns(self, arm: Arm, metric: str = METRICS[0]) -> Float[np.ndarray, " seed"]:
         """Return an arm's returns by seed, NaN where there is none."""
-        known = {run.seed: reached(run, metric) for run in self.record.runs if run.arm == arm.name and run.status == "done"}
+        known = {run.seed: return_in_metric(run, metric) for run in self.record.runs if run.arm == arm.name and run.status == "done"}
         return np.array([np.nan if (found := known.get(seed)) is None else found for seed in self.seeds], dtype=np.float64)
 
     def measures(self) -> Float[np.ndarray, "measure layer"]:
@@ -71,41 +71,43 @@ class Unit:
         table[~np.isfinite(table).all(axis=1)] = np.nan
         return table
 
-    def task(self, metric: str) -> Task | None:
+    def task(self, metric: str) -> TaskLayers | None:
         """Return the layers as arrays; None when a layer has no figure in this metric."""
         returns = np.stack([self.returns(arm, metric) for arm in self.arms])
-        return Task(self.name, self.measures(), returns) if np.isfinite(returns).any(axis=1).all() else None
+        return TaskLayers(self.name, self.measures(), returns) if np.isfinite(returns).any(axis=1).all() else None
 
 
-def reached(run: Run, metric: str) -> float | None:
+def return_in_metric(run: Run, metric: str) -> float | None:
     """Return a run's figure in a metric."""
     return run.final if metric == "final" else evaluation_return(run)
 
 
-def units(experiments: Sequence[Evidence]) -> tuple[Unit, ...]:
-    """Return a unit for every experiment, run record and post-adapter in which at least three ranked layers were trained."""
+def trained_tasks(experiments: Sequence[Experiment]) -> tuple[TrainedTask, ...]:
+    """Return a trained task for every experiment, run record and post-adapter in which at least three ranked layers were trained."""
     found = []
-    for evidence in experiments:
-        for _, record in evidence.records:
+    for experiment in experiments:
+        for _, record in experiment.records:
             for head in dict.fromkeys(arm.head for arm in record.arms if arm.kind not in OWN_NETWORK):
-                unit = unit_of(evidence, record, head)
-                found += [unit] if len(unit.layers) >= FEWEST else []
-    return named(found)
+                trained = trained_task(experiment, record, head)
+                found += [trained] if len(trained.layers) >= FEWEST else []
+    return tell_apart(found)
 
 
-def unit_of(evidence: Evidence, record: RunRecord, head: str) -> Unit:
+def trained_task(experiment: Experiment, record: RunRecord, head: str) -> TrainedTask:
     """Put the arms of one record with one post-adapter that finished a run beside the layers of the ranking, by depth."""
-    ranking, finished = evidence.ranking, {run.arm for run in record.runs if run.final is not None}
+    ranking, finished = experiment.ranking, {run.arm for run in record.runs if run.final is not None}
     trained: dict[tuple[str, str], Arm] = {}
     for arm in record.arms:
         if arm.head == head and arm.kind in CANDIDATES and arm.name in finished:
             trained.setdefault((arm.store_id or "", arm.layer), arm)
     twins = {arm.layer: arm for arm in record.arms if arm.head == head and arm.kind == "twin" and arm.name in finished}
-    pairs = [(layer, found) for layer in ranking.candidates if (found := trained.get((store_of(layer, ranking), layer.name))) is not None]
+    pairs = [
+        (layer, found) for layer in ranking.candidates if (found := trained.get((store_of_layer(layer, ranking), layer.name))) is not None
+    ]
     pairs.sort(key=lambda pair: pair[0].depth)
-    return Unit(
+    return TrainedTask(
         name=record.environment,
-        evidence=evidence,
+        experiment=experiment,
         record=record,
         head=head,
         layers=tuple(layer for layer, _ in pairs),
@@ -114,23 +116,23 @@ def unit_of(evidence: Evidence, record: RunRecord, head: str) -> Unit:
     )
 
 
-def store_of(layer: LayerScore, ranking: Ranking) -> str:
+def store_of_layer(layer: LayerScore, ranking: Ranking) -> str:
     """Return the store that a candidate lies in."""
     return layer.store_id or ranking.store_id
 
 
-def named(found: Sequence[Unit]) -> tuple[Unit, ...]:
-    """Tell units of one environment, mode and post-adapter apart by backbone, else by folder, else by number."""
+def tell_apart(found: Sequence[TrainedTask]) -> tuple[TrainedTask, ...]:
+    """Tell tasks of one environment, mode and post-adapter apart by backbone, else by folder, else by number."""
     result = []
-    for unit in found:
-        rivals = [other for other in found if key(other) == key(unit) and other.name == unit.name]
-        place = next(place for place, other in enumerate(rivals, start=1) if other is unit)
-        tells = [[one.evidence.ranking.backbone for one in rivals], [one.evidence.folder.name for one in rivals]]
+    for trained in found:
+        rivals = [other for other in found if pooling_key(other) == pooling_key(trained) and other.name == trained.name]
+        place = next(place for place, other in enumerate(rivals, start=1) if other is trained)
+        tells = [[one.experiment.ranking.backbone for one in rivals], [one.experiment.folder.name for one in rivals]]
         tell = next((words[place - 1] for words in tells if len(set(words)) == len(rivals)), str(place))
-        result.append(replace(unit, name=f"{unit.name} ({tell})" if len(rivals) > 1 else unit.name))
+        result.append(replace(trained, name=f"{trained.name} ({tell})" if len(rivals) > 1 else trained.name))
     return tuple(result)
 
 
-def key(unit: Unit) -> tuple[str, str]:
-    """Return what units must share to be pooled: the mode and the post-adapter, whose capacity can turn an order over."""
-    return unit.record.mode, unit.head
+def pooling_key(trained: TrainedTask) -> tuple[str, str]:
+    """Return what tasks must share to be pooled: the mode and the post-adapter, whose capacity can turn an order over."""
+    return trained.record.mode, trained.head
