@@ -109,7 +109,8 @@ def draw_plot(plot: Plot, width: float, height: float, title: str = "", keys: bo
         items.append(Words(0, 14, shorten(title, int(width / 7)), kind="title"))
         top += 16
     if keys:
-        entries = [(one.look, one.name) for one in (*plot.series, *plot.levels) if one.name]
+        keyed: tuple[Series | Level, ...] = (*plot.series, *plot.levels)
+        entries = [(one.look, one.name) for one in keyed if one.name]
         own, tall = legend(entries, 4, right, top)
         items += own
         top += tall

@@ -45,8 +45,8 @@ def draw_points(
     room = min(max((len(spot.name) for spot in spots), default=0) * LETTER + 22, width * 0.36) if beside else 14.0
     items: list[Item] = []
     top = 2.0
-    for place, text in enumerate(title):
-        items.append(Words(0, top + 12, shorten(text, int(width / 7)), kind="title" if place == 0 else "label"))
+    for line, text in enumerate(title):
+        items.append(Words(0, top + 12, shorten(text, int(width / 7)), kind="title" if line == 0 else "label"))
         top += 17
     items.append(Words(0, top + 13, y_title, kind="axis"))
     top += 26

@@ -152,7 +152,7 @@ def _best(ranking: Ranking, stores: Sequence[str], apart: float) -> list[Series]
 
 
 def _controls(ranking: Ranking) -> tuple[Level, ...]:
-    found = []
+    found: list[Level] = []
     for layer in ranking.layers:
         estimate = ordering(ranking, layer)
         if layer.role == "control" and estimate is not None:

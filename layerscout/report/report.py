@@ -42,8 +42,8 @@ def write_report(out: Path) -> Path:
     parts = chapters_of(experiment)
     studied = analysis_sections(study_experiments([experiment], METRICS[:1]), scattered=False)
     drawn: dict[str, Draw] = {"layer-curve": partial(draw_score_and_parts, experiment.ranking)}
-    for part in (*parts, *studied):
-        drawn |= part.figures
+    for figures in (*(part.figures for part in parts), *(part.figures for part in studied)):
+        drawn |= figures
     write_figures(drawn, out / "figures")
     for path, record in experiment.records:
         write_experiment_tables(record, tables_folder(path, [other for other, _ in experiment.records], out))

@@ -51,7 +51,8 @@ def _scores(ranking: Ranking, rows: Sequence[LayerScore]) -> RowColumn:
     known = [estimate for layer in rows if (estimate := ordering(ranking, layer)) is not None]
 
     def paint(place: int, scale: Scale, middle: float, tall: float) -> list[Item]:
-        layer, x, items = rows[place], scale(0), []
+        layer, x = rows[place], scale(0)
+        items: list[Item] = []
         for colour, (words, share) in zip(PARTS, parts_of(ranking, layer), strict=True):
             if share is not None:
                 wide = scale(share) - scale(0)
