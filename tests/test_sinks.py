@@ -10,7 +10,8 @@ from hostile import HOSTILE, unharmed
 
 from layerscout.cache.catalog.entries import Entry
 from layerscout.cache.catalog.prune import Deletion, Victim
-from layerscout.commands import console, store_text
+from layerscout.commands import console
+from layerscout.commands.stores import text as store_text
 from layerscout.progress import Reporter
 
 
@@ -37,13 +38,14 @@ def test_terminal(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         console.fail(name, name, 4)
     assert capsys.readouterr().err.count("\n") == 2
-    console.emit({name: name, "list": [name], "none": None}, False)
+    console.Call().emit({name: name, "list": [name], "none": None})
     told = capsys.readouterr().out
     assert told.count("\n") == 3
     assert unharmed(told)
-    console.emit({name: name}, False, name)
+    console.Call().emit({name: name}, name)
     assert unharmed(capsys.readouterr().out.replace("\t", ""))
-    console.emit({name: name}, True)
+    with console.Call(as_json=True).guarded() as call:
+        call.emit({name: name})
     assert unharmed(capsys.readouterr().out)
 
 
