@@ -57,7 +57,8 @@ def covering(values: Sequence[float], start: float, stop: float) -> Scale:
     low, high = min(values), max(values)
     apart = round_step(max(high - low, 0.02, 1e-9 * abs(high)) / 6)
     first = math.floor(low / apart)
-    return Scale(first * apart, max(math.ceil(high / apart + 1e-9), first + 1) * apart, start, stop)
+    last = max(math.ceil(high / apart + 1e-9), first + 1)
+    return Scale(min(first * apart, low), max(last * apart, high), start, stop)  # a product may miss its value by a last bit
 
 
 def tick_label(value: float) -> str:
