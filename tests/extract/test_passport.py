@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+
 import golden
 import numpy as np
 import passport_families as families
@@ -18,7 +21,7 @@ from layerscout.extract.passports import harvest as harvesting
 from layerscout.extract.passports.context import NoPassport
 from layerscout.extract.passports.passport import FrozenLayer, Passport, harvest, harvest_layers
 from layerscout.extract.passports.passport_files import from_bytes, to_bytes
-from layerscout.extract.passports.ports import PORTS
+from layerscout.extract.passports.ports import PORTS, laid_out, memory_axes
 
 
 @pytest.fixture(scope="module", params=families.FAMILIES)
@@ -40,6 +43,38 @@ def test_a_block_gives_the_same_bits_alone_in_the_context_of_one_clip(saved, one
         before, after = inside[name]
         with torch.no_grad():
             assert torch.equal(FrozenLayer(passport)(before), after), name
+
+
+def test_a_block_alone_finds_its_argument_in_memory_as_inside_its_model(saved, one):
+    """Kernels choose their algorithm by the order in memory, so bits are equal on every processor only if the order is."""
+    passports, inside = one[0], saved.inside(2)  # with one clip the order of the first axis means nothing
+    for layer in saved.backbone.layers:
+        passport, block, seen = passports[layer.name], saved.loaded.module.get_submodule(layer.module), []
+
+        def note(module, positional, named, passport=passport, seen=seen):
+            seen.append(positional[0] if positional else named[passport.argument])
+
+        alone = FrozenLayer(passport)
+        handle = block.register_forward_pre_hook(note, with_kwargs=True)
+        with torch.no_grad():
+            saved.loaded.forward(golden.clips(saved.backbone, 2))
+            alone(inside[layer.name][0])
+        handle.remove()
+        within, without = seen
+        assert memory_axes(without) == memory_axes(within), layer.name
+        if within.numel() == 1 + sum((length - 1) * step for length, step in zip(within.shape, within.stride(), strict=True)):
+            assert without.stride() == within.stride(), layer.name  # else it is a part of something larger
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (1, 3, 4), (2, 1, 4, 5), (1, 1, 3, 1), (2, 3, 1, 1, 4)])
+def test_an_order_in_memory_is_told_and_restored_whatever_the_axes(shape):
+    for order in itertools.permutations(range(len(shape))):
+        lying = torch.randn([shape[axis] for axis in order]).permute(sorted(range(len(shape)), key=order.__getitem__))
+        copied = laid_out(lying.clone(memory_format=torch.contiguous_format), memory_axes(lying))
+        assert torch.equal(copied, lying)
+        assert copied.stride() == lying.stride()
+        assert laid_out(lying, memory_axes(lying)) is lying
+        assert laid_out(lying).is_contiguous()
 
 
 def test_a_passport_that_was_written_and_read_gives_the_same_bits(one):
@@ -187,8 +222,25 @@ def test_modules_of_ones_own_have_passports_too(layer):
     assert (passport.port, passport.fixed_tokens) == (port, time * height * width)
     tokens = PORTS[port].leave(seen["before"], time)
     assert tokens.shape == (2, time * height * width, len(passport.input_mean))
+    read = from_bytes(*to_bytes(passport), "here").with_block(passport.block)
+    assert read.memory_axes == passport.memory_axes
     with torch.no_grad():
         assert torch.equal(FrozenLayer(passport)(tokens), seen["after"])
+        assert torch.equal(FrozenLayer(read)(tokens), seen["after"])
+
+
+def test_passports_of_before_the_order_in_memory_are_read_and_those_in_c_order_are_the_same_bytes():
+    text, tensors = to_bytes(harvest(find_backbone("tiny"), "blocks.0", golden.clips(find_backbone("tiny")).numpy()))
+    assert b'"memory"' not in text
+    backbone = from_module("own", lambda: nn.Sequential(nn.Conv3d(3, 4, 3, padding=1)), ["0"], frames=2, size=(4, 4))
+    passport = harvest(backbone, "0", golden.clips(backbone, 2).numpy())
+    assert passport.memory_axes == (0, 2, 3, 4, 1), "pixels come with their channels side by side"
+    text, tensors = to_bytes(passport)
+    fields = json.loads(text)
+    assert fields.pop("memory") == {"argument": [0, 2, 3, 4, 1]}
+    old = from_bytes(json.dumps(fields).encode(), tensors, "here").with_block(passport.block)
+    tokens = torch.randn(2, 32, 3)
+    torch.testing.assert_close(FrozenLayer(old)(tokens), FrozenLayer(passport)(tokens), atol=1e-6, rtol=1e-5)
 
 
 class Frames(nn.Module):
@@ -309,6 +361,8 @@ def test_damaged_passports_are_refused():
         (text.replace(b'"per_clip": "temb"', b'"per_clip": "other"'), tensors, "lacks the tensor other"),
         (text.replace(b'"input_width": 64', b'"input_width": 65'), tensors, "statistics are not of 65 features"),
         (text.replace(b'"clips": 1', b'"clips": "many"'), tensors, "clips"),
+        (text.replace(b'"port"', b'"memory": {"argument": [0, 1, 1]}, "port"'), tensors, "order in memory of 'argument'"),
+        (text.replace(b'"port"', b'"memory": {"nothing": [0, 1]}, "port"'), tensors, "order in memory of 'nothing'"),
         (text, tensors[:-5], "its tensors are damaged"),
         (text, b"", "its tensors are damaged"),
     ]

@@ -18,7 +18,7 @@ from layerscout.extract.backbones.loaded import LoadedBackbone, digest_tensors
 from layerscout.extract.checkpoints.skeleton import configuration
 from layerscout.extract.passports.context import SURPLUS, Context, ContextNotes, NoPassport
 from layerscout.extract.passports.passport_record import Passport
-from layerscout.extract.passports.ports import PORTS, Shape, hidden_states, port_name
+from layerscout.extract.passports.ports import PORTS, Shape, hidden_states, memory_axes, port_name
 
 BATCH = 32  # clips a forward pass
 
@@ -101,6 +101,7 @@ class _BlockNotes:
         self._port = self._argument = ""
         self._shape: Shape = (0, 0, 0)
         self._dtype = torch.float32
+        self._axes: tuple[int, ...] = ()
         self._clips, self._probe, self._calls, self._outputs = 0, True, 0, 0
 
     def begin(self, clips: int, probe: bool) -> None:
@@ -157,6 +158,7 @@ class _BlockNotes:
             block_class=type(self.block).__name__,
             block_digest=digest_tensors(self.block.state_dict()),
             model_config=configuration(self._loaded.module),
+            memory_axes=self._axes,
         )
 
     def _note(self, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -175,6 +177,8 @@ class _BlockNotes:
         if port is None:
             raise self._told(f"its first argument has {raw.ndim} axes")
         self._port, self._argument, self._dtype = port, first.name, raw.dtype
+        if self._clips > 1:  # of a single clip the order of the first axis cannot be told
+            self._axes = memory_axes(raw)
         self._shape = PORTS[port].shape(raw, self._clips) or self._grid_shape()
         tokens = PORTS[port].leave(raw, self._shape[0])
         if tokens.shape[:2] != (self._clips, self._shape[0] * self._shape[1] * self._shape[2]):

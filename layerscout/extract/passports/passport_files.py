@@ -14,10 +14,11 @@ from layerscout.errors import DataError
 from layerscout.extract.backbones.base import LayerInfo, TokenGrid
 from layerscout.extract.passports.context import Context, nodes
 from layerscout.extract.passports.passport_record import Passport
-from layerscout.extract.passports.ports import PORTS
+from layerscout.extract.passports.ports import AXES, PORTS, laid_out, memory_axes
 
 AGAIN = "extract again; the store is of another version of layerscout or was changed"
 CONTEXT = "context."
+ARGUMENT = "argument"  # the block's first argument, among the names of tensors
 PLAIN_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
@@ -51,11 +52,17 @@ class PassportText(Record):
     block_class: str
     block_digest: str
     model: dict[str, Any] | None
+    memory: dict[str, tuple[int, ...]] | None = None  # axes from the slowest to the fastest, of what does not lie in C order
 
 
 def to_bytes(passport: Passport) -> tuple[bytes, bytes]:
     """Return a passport's JSON text and its tensors as safetensors bytes."""
     layer, grid = passport.layer, passport.grid
+    tensors = {"input_mean": passport.input_mean, "input_rms": passport.input_rms}
+    if passport.class_token is not None:
+        tensors["class_token"] = passport.class_token
+    tensors |= {f"{CONTEXT}{name}": value for name, value in passport.context.tensors.items()}
+    orders = {ARGUMENT: passport.memory_axes} | {name: memory_axes(value) for name, value in tensors.items()}
     text = PassportText(
         layer=layer.name,
         module=layer.module,
@@ -74,13 +81,12 @@ def to_bytes(passport: Passport) -> tuple[bytes, bytes]:
         block_class=passport.block_class,
         block_digest=passport.block_digest,
         model=passport.model_config,
+        memory={name: axes for name, axes in orders.items() if axes} or None,
     )
-    tensors = {"input_mean": passport.input_mean, "input_rms": passport.input_rms}
-    if passport.class_token is not None:
-        tensors["class_token"] = passport.class_token
-    tensors |= {f"{CONTEXT}{name}": value for name, value in passport.context.tensors.items()}
     content = {name: value.detach().to("cpu").contiguous().clone() for name, value in tensors.items()}  # no two share memory
-    return text.model_dump_json(indent=1).encode() + b"\n", safetensors.save(content)
+    # left out where all lies in C order: such passports are the same bytes as before there was this field
+    written = text.model_dump_json(indent=1, exclude=None if text.memory else {"memory"})
+    return written.encode() + b"\n", safetensors.save(content)
 
 
 def from_bytes(description: bytes, tensors: bytes, where: str, device: str | torch.device = "cpu") -> Passport:
@@ -101,6 +107,8 @@ def from_bytes(description: bytes, tensors: bytes, where: str, device: str | tor
         held = {name: value.to(device) for name, value in safetensors.load(tensors).items()}
     except SafetensorError as error:
         raise DataError(f"{where}: its tensors are damaged: {error}", hint=AGAIN) from None
+    orders = _orders(text, held, where)
+    held = {name: laid_out(value, orders.get(name, ())) for name, value in held.items()}
     context = Context(text.context, {name.removeprefix(CONTEXT): value for name, value in held.items() if name.startswith(CONTEXT)})
     _check(text, context, held, where)
     grid = TokenGrid(**text.grid.model_dump())
@@ -119,7 +127,18 @@ def from_bytes(description: bytes, tensors: bytes, where: str, device: str | tor
         block_class=text.block_class,
         block_digest=text.block_digest,
         model_config=text.model,
+        memory_axes=orders.get(ARGUMENT, ()),
     )
+
+
+def _orders(text: PassportText, held: dict[str, torch.Tensor], where: str) -> dict[str, tuple[int, ...]]:
+    """The order in memory of what does not lie in C order."""
+    orders = dict(text.memory or {})
+    known = {name: value.ndim for name, value in held.items()} | {ARGUMENT: AXES.get(text.port, 0)}
+    for name, order in orders.items():
+        if sorted(order) != list(range(known.get(name, 0))):
+            raise DataError(f"{where}: the order in memory of '{name}' is {order}, which is none of its axes", hint=AGAIN)
+    return orders
 
 
 def _check(text: PassportText, context: Context, held: dict[str, torch.Tensor], where: str) -> None:

@@ -31,6 +31,8 @@ class Passport:
     the class tokens it saw, None without one. ``port`` says how tokens enter, by the argument called ``argument``, and leave;
     ``dtype`` is the type in which they enter. ``clips`` is how many were looked at, ``block_digest`` that of the block's weights.
     ``model_config`` is what the model around the block was built from, None when it is of no library that can tell.
+    ``memory_axes`` are the axes of the block's first argument from the slowest in memory to the fastest, empty for C order: kernels
+    choose their algorithm by it, so a block alone gives the bits of the block in its model only in the same order.
     """
 
     layer: LayerInfo
@@ -47,6 +49,7 @@ class Passport:
     block_class: str
     block_digest: str
     model_config: dict[str, Any] | None = field(repr=False)
+    memory_axes: tuple[int, ...] = ()
     weights: nn.Module | None = field(default=None, repr=False)
 
     @property

@@ -19,7 +19,7 @@ Leave = Callable[[Tensor, int], Float[Tensor, "clip token feature"]]
 class Port:
     """The way into a block and out of it.
 
-    ``enter(tokens, shape, class_token)`` makes the block's first argument, ``leave(raw, time)`` makes tokens of an argument
+    ``enter(tokens, shape, class_token)`` makes the block's first argument (in any order in memory, see ``laid_out``), ``leave(raw, time)`` makes tokens of an argument
     or an output of the block, ``shape`` tells time, height and width of an argument, or None when its axes do not.
     """
 
@@ -42,13 +42,27 @@ def _time_slowest(tokens: Tensor, time: int) -> Tensor:
     return tokens.unflatten(1, (-1, time)).transpose(1, 2).flatten(1, 2)
 
 
-def _frames(tokens: Tensor, shape: Shape) -> Tensor:
-    return _laid_out(tokens.unflatten(1, shape).permute(0, 1, 4, 2, 3).flatten(0, 1))
+def memory_axes(raw: Tensor) -> tuple[int, ...]:
+    """Return the axes of an array from the slowest in memory to the fastest; empty where that is their own order (C order).
+
+    Kernels choose their algorithm, and so their last bits, by the order in which an array lies in memory: a convolution gives other
+    last bits for [clip, height, width, feature] in memory than for [clip, feature, height, width], though the array is the same.
+    """
+    # where an axis of length 1 has the stride of another, it is the faster of the two
+    axes = sorted(range(raw.ndim), key=lambda axis: (-raw.stride(axis), -raw.shape[axis]))
+    return () if axes == list(range(raw.ndim)) else tuple(axes)
 
 
-def _laid_out(raw: Tensor) -> Tensor:
-    """Copy an array into C order, axes of length 1 included: convolutions choose their algorithm, and so their last bits, by strides."""
-    return raw.clone(memory_format=torch.contiguous_format)
+def laid_out(raw: Tensor, axes: tuple[int, ...] = ()) -> Tensor:
+    """Bring an array into the order in memory that ``memory_axes`` told of another, strides of axes of length 1 included."""
+    order = axes or tuple(range(raw.ndim))
+    strides, step = [0] * raw.ndim, 1
+    for axis in reversed(order):
+        strides[axis], step = step, step * raw.shape[axis]
+    if raw.stride() == tuple(strides):
+        return raw
+    back = sorted(range(raw.ndim), key=order.__getitem__)
+    return raw.permute(order).clone(memory_format=torch.contiguous_format).permute(back)
 
 
 PORTS = {
@@ -66,18 +80,19 @@ PORTS = {
         class_token=True,
     ),
     "frames": Port(  # [clip · time, feature, height, width]
-        enter=lambda tokens, shape, _: _frames(tokens, shape),
+        enter=lambda tokens, shape, _: tokens.unflatten(1, shape).permute(0, 1, 4, 2, 3).flatten(0, 1),
         leave=lambda raw, time: raw.unflatten(0, (-1, time)).permute(0, 1, 3, 4, 2).flatten(1, 3),
         shape=lambda raw, clips: (len(raw) // clips, raw.shape[2], raw.shape[3]),
     ),
     "volume": Port(  # [clip, feature, time, height, width]
-        enter=lambda tokens, shape, _: _laid_out(tokens.unflatten(1, shape).permute(0, 4, 1, 2, 3)),
+        enter=lambda tokens, shape, _: tokens.unflatten(1, shape).permute(0, 4, 1, 2, 3),
         leave=lambda raw, time: raw.permute(0, 2, 3, 4, 1).flatten(1, 3),
         shape=lambda raw, clips: (raw.shape[2], raw.shape[3], raw.shape[4]),
     ),
 }
 OWN_ORDER = {"TimesformerLayer": "class-first-time-fastest"}  # blocks whose token order the number of axes does not tell
 BY_AXES = {3: "tokens", 4: "frames", 5: "volume"}
+AXES = dict.fromkeys(PORTS, 3) | {name: axes for axes, name in BY_AXES.items()}  # of what a port makes
 
 
 def port_name(block: nn.Module, argument: Tensor, class_token: bool) -> str | None:
