@@ -23,6 +23,7 @@ from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.extract.backbones import tiny
 from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.backbones.networks import tiny as tiny_network
 from layerscout.extract.clips import RowTable, clips_of
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.device import batches_in_threads, torch_threads
@@ -204,7 +205,7 @@ def test_a_killed_process_is_continued_bit_equal(unbroken, data, tmp_path, monke
 def test_a_second_run_does_nothing(data, unbroken, monkeypatch, tmp_path):
     root = shutil.copytree(unbroken.path.parents[1], tmp_path / "root")
     before = {path: path.stat().st_mtime_ns for path in everything_under(root)}
-    monkeypatch.setattr(tiny, "_Tiny", lambda *a: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(tiny_network, "Tiny", lambda *a: pytest.fail("the model was loaded"))
     planned = plan(config(data, root))
     assert planned.existing is not None
     assert planned.describe()["bytes"] == 0
@@ -413,7 +414,7 @@ def test_an_encoder_gives_the_stored_rows(unbroken, data):
 
 
 def test_pixels_alone_need_no_model(unbroken, monkeypatch):
-    monkeypatch.setattr(tiny, "_Tiny", lambda *a: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(tiny_network, "Tiny", lambda *a: pytest.fail("the model was loaded"))
     clip = torch.zeros((1, 3, 32, 32, 3), dtype=torch.uint8)
     torch.testing.assert_close(Encoder(unbroken, ["pixels"])(clip, "pixels"), pixel_features(clip))
 
