@@ -49,7 +49,8 @@ def memory_axes(raw: Tensor) -> tuple[int, ...]:
     last bits for [clip, height, width, feature] in memory than for [clip, feature, height, width], though the array is the same.
     """
     # where an axis of length 1 has the stride of another, it is the faster of the two
-    axes = sorted(range(raw.ndim), key=lambda axis: (-raw.stride(axis), -raw.shape[axis]))
+    strides = raw.stride()
+    axes = sorted(range(raw.ndim), key=lambda axis: (-strides[axis], -raw.shape[axis]))
     return () if axes == list(range(raw.ndim)) else tuple(axes)
 
 
