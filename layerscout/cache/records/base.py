@@ -61,11 +61,7 @@ def load(model: type[RecordType], path: Path, *, warn: bool = True) -> RecordTyp
     UnsealedFile
         The file states no digest, so a change since it was written would not be noticed.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"no file {path}", hint="give the path of the file that the earlier stage wrote") from None
-    text, sealed = unseal(data, str(path), hint=f'{AGAIN}, or take out its last member, "digest", if the change is yours')
+    text, sealed = unseal(_read(path), str(path), hint=f'{AGAIN}, or take out its last member, "digest", if the change is yours')
     record = validate(model, parse(text, path), path)
     if warn and not sealed:
         warnings.warn(f"{path} has no digest (an older version wrote it): a damaged figure would not be noticed", UnsealedFile, 2)
@@ -83,15 +79,22 @@ def load_object(path: Path) -> dict[str, Any]:
     Raises
     ------
     DataError
-        The file is not a JSON object, or does not have the digest that it states.
+        The file is missing, is not a JSON object, or does not have the digest that it states.
     """
-    text, _ = unseal(path.read_bytes(), str(path), AGAIN)
+    text, _ = unseal(_read(path), str(path), AGAIN)
     content = parse(text, path)
     if not isinstance(content, dict):
         raise DataError(f"{path} holds {type(content).__name__}, not an object of settings", hint=AGAIN)
     if "digest" in content:
         raise DataError(f"{path} is damaged: its digest is not the last member", hint=AGAIN)
     return content
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"no file {path}", hint="give the path of the file that the earlier stage wrote") from None
 
 
 def parse(data: bytes, path: Path | str) -> Any:
