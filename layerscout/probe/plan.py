@@ -34,7 +34,7 @@ from layerscout.showing import ShownPlan
 
 __all__ = ["Job", "ProbePlan", "plan", "plan_stores"]
 
-ALGORITHM = "probe/2"  # raise it when the same settings would give other numbers
+ALGORITHM = "probe/3"  # raise it when the same settings would give other numbers
 RANKING_NAME, SELECTION_NAME, KEY_NAME, EVIDENCE_FOLDER = "ranking.json", "selection.json", "probe.json", "evidence"
 OUTPUTS = (RANKING_NAME, SELECTION_NAME, CSV_NAME, TABLE_NAME, SELECTED_NAME, PAGE_NAME, *FIGURE_NAMES)
 MEMORY_SHARE = 0.7  # of what is free: the estimate leaves out what the system does with files

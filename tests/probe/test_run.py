@@ -364,17 +364,17 @@ def test_a_layer_that_float32_cannot_fit_is_measured_in_float64_and_the_ranking_
     base = rng.standard_normal((len(columns["episode"]), 3))
     dependent = (base @ rng.standard_normal((3, 300)) + 1e-7 * rng.standard_normal((len(base), 300))).astype(np.float32)
     store = MemoryStore("ls1-real", columns, {"dependent": dependent, "plain": base.astype(np.float32)})
-    solve = ridge._solve
+    factor = ridge._factor
 
-    def singular_in_float32(matrix: np.ndarray, penalty: float, right: np.ndarray) -> np.ndarray:
+    def singular_in_float32(matrix: np.ndarray, penalty: float) -> np.ndarray:
         if len(matrix) > 10 and failing:
             failing.pop()
             raise ridge.NotPositiveDefinite("the products are not positive", hint="float64")
-        return solve(matrix, penalty, right)
+        return factor(matrix, penalty)
 
     failing = [True]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ridge, "_solve", singular_in_float32)
+        patch.setattr(ridge, "_factor", singular_in_float32)
         ranking = run(plan_stores(config(tmp_path / "out", threads=1), store))
     assert not failing
     assert {layer.name for layer in ranking.candidates} == {"dependent", "plain"}

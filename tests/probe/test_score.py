@@ -245,10 +245,10 @@ def test_one_layer_is_chosen_once() -> None:
     [
         ({"weights": (0.5, 0.5, 0.5)}, "sum to 1"),
         ({"groups": 3}, "at least as many"),
-        ({"folds": 2}, "greater than or equal to 3"),
+        ({"folds": 2}, "expected at least 3"),
         ({"penalties": (1.0, 0.1)}, "must rise"),
         ({"confirmation": 0.001}, "must be 0, or from 0.01 to 0.5"),
-        ({"score": "S/1"}, "'S' or 'S-skill'"),
+        ({"score": "S/1"}, "expected S or S-skill"),
         ({"fold": 5}, "did you mean 'folds'"),
     ],
 )

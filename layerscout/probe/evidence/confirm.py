@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.linalg
 from jaxtyping import Float
 
 from layerscout.probe.evidence.components import Components, Errors, components, squares_of, target_share
 from layerscout.probe.evidence.controls import autoregression_error, diagonals, persistence_error
 from layerscout.probe.moments.moments import MomentSums
 from layerscout.probe.solve.crossfit import OutOfFold
+from layerscout.probe.solve.eigen import eigenvalues
 from layerscout.probe.solve.rank import SpectralEntropy, effective_rank, entropy_without_groups, scatter
-from layerscout.probe.solve.ridge import DEAD, fit, squared_errors, weighted_errors
+from layerscout.probe.solve.ridge import fit_ridge, squared_errors, weighted_errors
+from layerscout.probe.solve.scaling import DEAD
 
 
 def confirm(
@@ -55,7 +56,7 @@ def confirm(
     latents = slice(0, width)
     penalty = penalties[int(np.argmax(found.transition_path))]
     scalar_penalties = np.asarray(penalties)[np.argmax(found.scalar_path[:, : int(has_reward)], axis=0)]
-    with_action, _, reward = fit(train, pilot, penalty, scalar_penalties)
+    with_action, _, reward = fit_ridge(train, pilot, penalty, scalar_penalties)
     each = [groups[group] for group in range(len(groups.count))]
     forecast = diagonals(groups, width)
     errors = Errors(
@@ -70,7 +71,7 @@ def confirm(
     scale = np.sqrt(np.where((live > 0) & (variance > noise / total.count), variance, np.inf))
     entropies = []
     for ranked, matrix in ((covariance, spread), (correlation, spread / scale / scale[:, None])):
-        value = float(np.log(effective_rank(scipy.linalg.eigvalsh(matrix, driver="evd", check_finite=False))))
+        value = float(np.log(effective_rank(eigenvalues(matrix))))
         entropies.append(np.append(value, entropy_without_groups(value, ranked.slope, groups, total, width)))
     return components(groups, errors, live, *entropies)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from layerscout.cache.records import Record
 from layerscout.probe.config import ProbeConfig
+from layerscout.probe.evidence.bits import bits
 from layerscout.probe.evidence.components import (
     Components,
     Errors,
@@ -22,7 +23,7 @@ from layerscout.probe.evidence.components import (
     target_share,
 )
 from layerscout.probe.evidence.confirm import confirm
-from layerscout.probe.evidence.controls import autoregression_out_of_fold, bits, diagonals, persistence_error
+from layerscout.probe.evidence.controls import autoregression_out_of_fold, diagonals, persistence_error
 from layerscout.probe.moments.moments import Moments, MomentSums
 from layerscout.probe.questions.splits import Split
 from layerscout.probe.questions.targets import REWARD, SHIFTED, Transitions
@@ -35,7 +36,7 @@ from layerscout.probe.solve.rank import (
     participation_ratio,
     rankme,
 )
-from layerscout.probe.solve.ridge import rounding, scaling, standardise
+from layerscout.probe.solve.scaling import feature_scaling, rounding, standardise
 
 __all__ = ["LayerEvidence", "TargetFigure", "jackknife", "measure"]
 
@@ -107,15 +108,15 @@ def measure(
     ranking = Moments(width, groups, moments.next_minus_latent, moments.shift, moments.nonfinite_rows)
     dealt = Split(split.group_of_episode, split.fold_of_group[split.ranking])
     total, folds = pool_folds(ranking, dealt)
-    by = scaling(total, moments.shift)
+    by = feature_scaling(total, moments.shift)
     live = (by.y_variance[:width] > 0).astype(np.float64)
     grid = [penalty + rounding(moments.precision, width) for penalty in config.penalties]
     shifted = np.array([column for column, name in enumerate(names) if name == SHIFTED], dtype=np.int64)
     found = cross_fit(ranking, dealt, total, folds, grid, config.inner, live, pooled=shifted, largest_effect=largest_effect)
 
     standardised = standardise(total, by)
-    covariance = covariance_entropy(total, width)
-    correlation = correlation_entropy(standardised[0][:width, :width] / total.count, by.x_scale[:width])
+    covariance = covariance_entropy(total, width, moments.shift.dtype)
+    correlation = correlation_entropy(standardised[0][:width, :width] / total.count, by.x_scale[:width], moments.shift.dtype)
     entropies = [
         np.append(part.value, entropy_without_groups(part.value, part.slope, groups, total, width)) for part in (covariance, correlation)
     ]

@@ -19,10 +19,11 @@ from jaxtyping import Float, Int
 from layerscout.errors import DataError
 from layerscout.probe.moments import partials
 from layerscout.probe.moments.partials import PartialsFolder, PartialSource
-from layerscout.probe.moments.products import BUFFER_ROWS, PANEL
+from layerscout.probe.moments.products import BUFFER_ROWS
 from layerscout.probe.moments.rows import READ_ROWS, Reader, pilot_mean
 from layerscout.probe.moments.spans import Borders, SpanTransitions, add_up, spans, transitions_in_span
 from layerscout.probe.moments.sums import ColumnSums, LatentSums, SumsOfSpan
+from layerscout.probe.moments.symmetric import mirror
 from layerscout.probe.questions.splits import CONFIRMATION, Split
 from layerscout.probe.questions.targets import Transitions
 
@@ -45,6 +46,12 @@ class MomentSums:
 
     def __add__(self, other: MomentSums) -> MomentSums:
         return MomentSums(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+    def __iadd__(self, other: MomentSums) -> MomentSums:
+        for name in self.__dataclass_fields__:
+            mine = getattr(self, name)
+            mine += getattr(other, name)  # in place: sums of wide layers are large
+        return self
 
     def __sub__(self, other: MomentSums) -> MomentSums:
         return MomentSums(*(getattr(self, name) - getattr(other, name) for name in self.__dataclass_fields__))
@@ -156,7 +163,7 @@ def accumulate(
         )
     next_minus_latent = into[0].next_minus_latent
     for square in (*total.xx[:, :width, :width], next_minus_latent):
-        _mirror(square)
+        mirror(square)
     total.xx[:, width:, :width] = total.xx[:, :width, width:].transpose(0, 2, 1)
     if not np.isfinite(total.yy).all():
         message = f"squares of the activations of layer '{name}' exceed the range of {precision}"
@@ -278,12 +285,3 @@ def _cross(
         total[group] += more
     if split.fold_of_group[group] != CONFIRMATION:
         latents.next_minus_latent[:] += np.outer(n, n) - np.outer(z, z)
-
-
-def _mirror(square: Float[np.ndarray, "feature feature"]) -> None:
-    """Copy what lies above the diagonal below it, a panel at a time."""
-    for first in range(0, len(square), PANEL):
-        panel, rest = slice(first, first + PANEL), slice(first + PANEL, None)
-        square[rest, panel] = square[panel, rest].T
-        corner = square[panel, panel]
-        np.copyto(corner, corner.T, where=np.tri(len(corner), k=-1, dtype=bool))

@@ -37,7 +37,7 @@ def rounding_effect(
     Parameters
     ----------
     transition, scalars
-        As ``ridge.validate`` gives them, for all penalties and then for all of them with ρ once more.
+        As ``penalties.validation_losses`` gives them, for all penalties and then for all of them with ρ once more.
     valid
         Moments of the rows that the losses are of.
     mean

@@ -12,16 +12,9 @@ from jaxtyping import Bool, Float, Int
 from layerscout.probe.moments.moments import Moments, MomentSums
 from layerscout.probe.questions.splits import Split
 from layerscout.probe.solve.accuracy import RoundingExceeded, rounding_effect
-from layerscout.probe.solve.ridge import (
-    decompose,
-    fit,
-    rounding,
-    squared_errors,
-    squared_errors_of_both,
-    target_weights,
-    validate,
-    weighted_errors,
-)
+from layerscout.probe.solve.penalties import decompose, validation_losses
+from layerscout.probe.solve.ridge import fit_ridge, squared_errors, squared_errors_of_both, weighted_errors
+from layerscout.probe.solve.scaling import rounding, target_weights
 
 TINY = np.finfo(np.float64).tiny
 MATTERS = 1e-4  # of R²: a loss that falls by less falls towards rounding
@@ -71,9 +64,9 @@ def sums_of_squares(sums: MomentSums) -> Float[np.ndarray, "*group target"]:
 def pool_folds(moments: Moments, split: Split) -> tuple[MomentSums, list[MomentSums]]:
     """Add up the groups: all rows, and each fold."""
     folds = [moments.groups.pool(np.flatnonzero(split.fold_of_group == fold)) for fold in range(split.folds)]
-    total = folds[0]
+    total = MomentSums(*(np.array(getattr(folds[0], name)) for name in MomentSums.__dataclass_fields__))
     for fold in folds[1:]:
-        total = total + fold
+        total += fold
     return total, folds
 
 
@@ -104,7 +97,7 @@ def cross_fit(
         1 for a feature that varies over all transitions, else 0.
     scaled
         Whether latents are scaled to variance 1, as inputs and as targets. If not, ``live`` holds the weight of each target's
-        squared error. See ``ridge.scaling`` and ``ridge.target_weights``.
+        squared error. See ``scaling.feature_scaling`` and ``scaling.target_weights``.
     pooled
         Scalars whose errors are wanted for all groups together only, which is quicker.
     largest_effect
@@ -129,14 +122,15 @@ def cross_fit(
     for fold, tested in enumerate(folds):
         members = np.flatnonzero(split.fold_of_group == fold).tolist()
         penalty, scalar_penalties = penalties[transition_choice[fold]], np.asarray(penalties)[scalar_choice[fold]]
-        with_action, removal, scalar = fit(total - tested, moments.shift, penalty, scalar_penalties, scaled)
+        with_action, removal, scalar = fit_ridge(total - tested, moments.shift, penalty, scalar_penalties, scaled)
         error, error_alone = squared_errors_of_both(with_action, removal, tested, latents)
         transition += error
         by_group[members] = weighted_errors(with_action, [groups[group] for group in members], latents, share)
         alone[fold] = share @ error_alone
+        apart = scalar.select(single)
         for group in members:
-            scalars_by_group[group, single] = squared_errors(scalar.of(single), groups[group], width + single)
-        together = squared_errors(scalar.of(pooled), tested, width + pooled)
+            scalars_by_group[group, single] = squared_errors(apart, groups[group], width + single)
+        together = squared_errors(scalar.select(pooled), tested, width + pooled)
         scalars_by_group[np.ix_(np.array(members), pooled)] = np.outer(groups.count[members] / max(tested.count, 1), together)
     validating = [folds[valid] for roles in inner_roles(split.folds, inner).values() for _, valid in roles]
     mean = total.y / total.count
@@ -190,7 +184,7 @@ def _inner_losses(
             grid = list(penalties)
             if largest_effect < np.inf:  # the first fit tells for all of them
                 grid += [penalty + rounding(pilot.dtype.name, len(live)) for penalty in penalties]
-            losses, scalar_losses = validate(train, folds[validated], grid)
+            losses, scalar_losses = validation_losses(train, folds[validated], grid)
             if (
                 largest_effect < np.inf
                 and (amount := rounding_effect(losses, scalar_losses, folds[validated], total.y / total.count)) > largest_effect

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import scipy.linalg
 from jaxtyping import Float
 
 from layerscout.probe.moments.moments import MomentSums
+from layerscout.probe.solve.eigen import eigenvalues, eigenvectors, recompose
 
 MASSIVE = 10.0  # times the median standard deviation of the features that vary
 
@@ -55,33 +56,33 @@ def scatter(sums: MomentSums, width: int) -> Float[np.ndarray, "feature feature"
     return sums.xx[:width, :width] - np.outer(sums.x[:width], sums.x[:width] / sums.count)
 
 
-def covariance_entropy(total: MomentSums, width: int) -> SpectralEntropy:
-    """Spectral entropy of the covariance of z_t."""
-    return _entropy(scatter(total, width) / total.count)
+def covariance_entropy(total: MomentSums, width: int, dtype: Any = np.float64) -> SpectralEntropy:
+    """Spectral entropy of the covariance of z_t; ``dtype`` is the precision of the products, and that of the derivative."""
+    return _entropy(scatter(total, width) / total.count, dtype)
 
 
-def correlation_entropy(correlation: Float[np.ndarray, "feature feature"], scale: Float[np.ndarray, " feature"]) -> SpectralEntropy:
+def correlation_entropy(
+    correlation: Float[np.ndarray, "feature feature"], scale: Float[np.ndarray, " feature"], dtype: Any = np.float64
+) -> SpectralEntropy:
     """Spectral entropy of the correlation matrix of z_t: blind to a few features of huge scale.
 
     Its derivative in the covariance takes with it that the scales move too. ``scale`` holds the standard deviations, 1 for
     a feature that does not vary, whose row of ``correlation`` is then near 0.
     """
-    found = _entropy(correlation)
+    found = _entropy(correlation, dtype)
     slope = found.slope / scale / scale[:, None]
     slope.flat[:: len(scale) + 1] -= np.sum(found.slope * correlation, axis=1) / scale**2
     return SpectralEntropy(found.value, found.shares, slope)
 
 
-def _entropy(matrix: Float[np.ndarray, "feature feature"]) -> SpectralEntropy:
-    values, vectors = scipy.linalg.eigh(matrix, driver="evd", check_finite=False)
+def _entropy(matrix: Float[np.ndarray, "feature feature"], dtype: Any) -> SpectralEntropy:
+    values, vectors = eigenvectors(matrix, dtype)
     share, entropy = _shares(values), np.log(effective_rank(values))
     trace = max(float(np.trace(matrix)), np.finfo(float).tiny)
     slope = np.where(share > 0, -(np.log(np.where(share > 0, share, 1.0)) + entropy), 0.0) / trace
     if values.max() <= 0:
         return SpectralEntropy(float(entropy), share[::-1], np.zeros_like(matrix))
-    # a product with its own transpose costs half: first the directions with a positive derivative, then the others
-    up, down = (vectors[:, chosen] * np.sqrt(np.abs(slope[chosen])) for chosen in (slope > 0, slope < 0))
-    return SpectralEntropy(float(entropy), share[::-1], up @ up.T - down @ down.T)
+    return SpectralEntropy(float(entropy), share[::-1], recompose(slope, vectors))
 
 
 def entropy_without_groups(
@@ -127,7 +128,7 @@ def rankme(total: MomentSums, pilot: Float[np.ndarray, " feature"], covariance: 
     spread = scatter(total, width) / total.count
     largest = float(covariance.shares[0]) * float(np.trace(spread))
     mean = total.x[:width] / total.count + pilot
-    values = scipy.linalg.eigvalsh(spread + np.outer(mean, mean), driver="evd", check_finite=False)
+    values = eigenvalues(spread + np.outer(mean, mean))
     centred = np.sqrt(np.where(covariance.shares > noise * covariance.shares[0], covariance.shares, 0.0))
     uncentred = np.sqrt(np.where(values > noise * largest, values, 0.0))
     return effective_rank(uncentred), effective_rank(centred)

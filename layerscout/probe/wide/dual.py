@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from layerscout.errors import DataError
 from layerscout.probe.solve.crossfit import OutOfFold, inner_roles, still_falling
-from layerscout.probe.solve.ridge import DEAD
+from layerscout.probe.solve.scaling import DEAD
 
 PANEL = 2048  # features worked on at once
 
@@ -107,7 +107,7 @@ def cross_fit_rows(rows: FewRows, groups: int, penalties: Sequence[float], inner
         search = _Search(rows, ranks & ~np.isin(rows.fold, pair), live)
         for tested, validated in roles:
             there = rows.fold == validated
-            found = search.validate(there, penalties)
+            found = search.validation_losses(there, penalties)
             losses[tested] += found[0]
             scalar_losses[tested] += found[1]
             counts += int(there.sum())
@@ -174,10 +174,10 @@ class _Search:
         self.products = self.with_action[1].T @ self.targets[inside] @ self.with_action[1]
         self.seen = rows.scalars[train] - rows.scalars[train].mean(axis=0)
 
-    def validate(
+    def validation_losses(
         self, there: Bool[np.ndarray, " row"], penalties: Sequence[float]
     ) -> tuple[Float[np.ndarray, " penalty"], Float[np.ndarray, "penalty scalar"]]:
-        """Squared errors on some rows for every penalty; as ``ridge.validate``."""
+        """Squared errors on some rows for every penalty; as ``penalties.validation_losses``."""
         across = np.ix_(there, self.train)
         values, vectors = self.with_action
         mixed = self.kernels[1][across] @ vectors

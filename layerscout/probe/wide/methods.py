@@ -19,7 +19,7 @@ from layerscout.probe.questions.splits import Split
 from layerscout.probe.questions.targets import REWARD, Transitions
 from layerscout.probe.solve.crossfit import OutOfFold
 from layerscout.probe.solve.rank import effective_rank
-from layerscout.probe.solve.ridge import DEAD, rounding
+from layerscout.probe.solve.scaling import DEAD, rounding
 from layerscout.probe.wide import dual, sketch
 from layerscout.probe.wide.dual import FewRows, spread
 from layerscout.probe.wide.sketch import Axes, SketchScale

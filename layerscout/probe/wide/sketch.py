@@ -26,7 +26,8 @@ from layerscout.probe.moments.rows import Reader
 from layerscout.probe.questions.splits import Split
 from layerscout.probe.questions.targets import Transitions
 from layerscout.probe.solve.crossfit import OutOfFold, cross_fit, pool_folds
-from layerscout.probe.solve.ridge import fit, squared_errors, target_weights, weighted_errors
+from layerscout.probe.solve.ridge import fit_ridge, squared_errors, weighted_errors
+from layerscout.probe.solve.scaling import target_weights
 from layerscout.probe.wide.dual import FewRows
 from layerscout.probe.wide.spectra import feature_sums
 
@@ -160,7 +161,7 @@ def sketched_test(
     total = groups.pool(np.arange(len(groups.count)))
     kept = slice(0, size + count)
     total = replace(total, y=total.y[kept], xy=total.xy[:, kept], yy=total.yy[kept])
-    with_action, _, reward = fit(total, moments.shift, penalty, reward_penalties, scaled=False)
+    with_action, _, reward = fit_ridge(total, moments.shift, penalty, reward_penalties, scaled=False)
     each = [held[group] for group in range(len(held.count))]
     weights = target_weights(squares_of(held.pool(np.arange(len(each))))[:size], axes.stands_for, scaled=False)
     shares = weighted_errors(with_action, each, slice(0, size), weights)

@@ -1,0 +1,133 @@
+"""Moments of training and of validation rows in; the validation losses at every penalty out.
+
+In the eigenvectors of the training rows' correlation matrix, one more penalty is nearly free. The search works in the precision
+of the products: its losses are as wrong from their rounding already. ``ridge.fit_ridge`` fits at the penalty that was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import blas
+
+from layerscout.probe.moments.moments import MomentSums
+from layerscout.probe.solve.eigen import eigenvectors, rotated
+from layerscout.probe.solve.scaling import FeatureScaling, correlations, feature_scaling, standardise, target_weights
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """The training rows' correlations in the eigenvectors of C_zz = V diag(values) V', with n = z_{t+1}."""
+
+    by: FeatureScaling
+    share: Float[np.ndarray, " feature"]  # weight of each latent target in the loss
+    values: Float[np.ndarray, " feature"]
+    vectors: Float[np.ndarray, "feature feature"]
+    targets: Float[np.ndarray, "feature target"]  # V' C_zy
+    weighted: Float[np.ndarray, "feature feature"]  # V' C_zn diag(share)
+    products: Float[np.ndarray, "feature feature"]  # V' C_zn diag(share) C_nz V
+    actions: Float[np.ndarray, "feature action"]  # V' C_za
+    action_action: Float[np.ndarray, "action action"]
+    action_latents: Float[np.ndarray, "action feature"]
+
+
+def decompose(
+    train: MomentSums, pilot: Float[np.ndarray, " feature"], live: Float[np.ndarray, " feature"], scaled: bool = True
+) -> Decomposition:
+    """Prepare the search over penalties: eigenvectors, and what does not depend on the validation rows.
+
+    Parameters
+    ----------
+    live
+        1 for a feature that varies and 0 for one that does not; dead targets do not count.
+    scaled
+        See ``scaling.feature_scaling`` and ``scaling.target_weights``.
+    """
+    width, dtype = len(pilot), pilot.dtype
+    by = feature_scaling(train, pilot, scaled)
+    xx, xy = correlations(train, by)
+    values, vectors = eigenvectors(xx[:width, :width], dtype)
+    targets = vectors.T @ xy[:width].astype(dtype, copy=False)
+    latents, share = targets[:, :width], target_weights(by.y_variance[:width], live, scaled)
+    root_weighted = latents * np.sqrt(share).astype(dtype)
+    products = root_weighted @ root_weighted.T  # a product with its own transpose costs half
+    actions = vectors.T @ xx[:width, width:].astype(dtype)
+    return Decomposition(
+        by,
+        share,
+        np.maximum(values, 0.0),
+        vectors,
+        targets,
+        latents * share.astype(dtype),
+        products,
+        actions,
+        xx[width:, width:],
+        xy[width:, :width],
+    )
+
+
+def validation_losses(
+    train: Decomposition, valid: MomentSums, penalties: Sequence[float]
+) -> tuple[Float[np.ndarray, " penalty"], Float[np.ndarray, "penalty scalar"]]:
+    """Squared errors on validation rows for every penalty.
+
+    The weights are V (λ + penalty)⁻¹ (V'C_zy - V'C_za W_a), and the action weights W_a solve a small system of the
+    actions' size (the Schur complement). An error summed over targets needs only quadratic forms of V'(validation
+    moments)V, so a penalty costs O(width²).
+
+    Returns
+    -------
+    The mean over live targets of z_{t+1} from [z_t, a_t], each in units of its training variance; and each scalar's from z_t.
+    """
+    width, dtype, share = len(train.values), train.vectors.dtype, train.share
+    xx, xy, yy = standardise(valid, train.by, dtype=dtype)
+    tested = train.vectors.T @ xy[:width]
+    spread = rotated(xx[:width, :width], train.vectors)
+    latents, actions = train.targets[:, :width], train.actions
+    products = train.products * spread
+    matches = np.einsum("ij,ij->i", train.weighted, tested[:, :width])
+    crossed = train.vectors.T @ xx[:width, width:]
+
+    # all penalties at once: [penalty, action, feature]
+    inverse = 1 / (train.values + np.asarray(penalties)[:, None])
+    rounded = inverse.astype(dtype)
+    shrunk = actions.T * rounded[:, None]
+
+    def each(
+        matrix: Float[np.ndarray, "feature other"], by: Float[np.ndarray, "penalty action feature"]
+    ) -> Float[np.ndarray, "penalty action other"]:
+        return (by.reshape(-1, width) @ matrix).reshape(*by.shape[:2], matrix.shape[1])
+
+    schur = train.action_action + np.asarray(penalties)[:, None, None] * np.eye(actions.shape[1]) - each(actions, shrunk)
+    action_weights = np.linalg.solve(schur, train.action_latents - each(latents, shrunk))
+    weighted = action_weights * share
+    match = inverse @ matches + np.sum((xy[width:, :width] - each(tested[:, :width], shrunk)) * weighted, axis=(1, 2))
+    # the quadratic form of [z, a]: from z alone, then every term with an action weight in it
+    back = (crossed.T - each(spread, shrunk)) * rounded[:, None]
+    outer = xx[width:, width:] - each(crossed, shrunk) - each(actions, back)
+    form = np.sum((inverse @ products) * inverse, axis=1) + np.sum(
+        (2 * each(latents, back) + outer @ action_weights) * weighted, axis=(1, 2)
+    )
+    transition = share @ yy[:width] - 2 * match + form
+    return transition, yy[width:] + _scalar_errors(rounded, train.targets[:, width:], tested[:, width:], spread)
+
+
+def _scalar_errors(
+    inverse: Float[np.ndarray, "penalty feature"],
+    targets: Float[np.ndarray, "feature scalar"],
+    tested: Float[np.ndarray, "feature scalar"],
+    spread: Float[np.ndarray, "feature feature"],
+) -> Float[np.ndarray, "penalty scalar"]:
+    """w' spread w - 2 w' tested for w = inverse · targets: the quadratic form from half of ``spread``, and its diagonal."""
+    shape = (len(inverse), targets.shape[1])
+    if not targets.shape[1]:
+        return np.zeros(shape)
+    weights = (inverse[:, None] * targets.T).reshape(-1, len(targets))
+    half = blas.strmm if spread.dtype == np.float32 else blas.dtrmm
+    residual = half(2.0, spread.T, weights.T, lower=1, trans_a=1).T  # what lies on and above the diagonal, twice
+    residual -= weights * np.diagonal(spread)
+    residual.reshape(*shape, -1)[:] -= 2 * tested.T
+    return np.einsum("ij,ij->i", weights, residual).reshape(shape)

@@ -1,0 +1,108 @@
+"""Moments of training and other rows in; means, scales and standardised second moments, out.
+
+A ridge regression on standardised features is a function of these alone. ``StandardScaler`` of scikit-learn is the model: a
+feature that does not vary over the training rows has scale 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from layerscout.probe.moments.moments import MomentSums
+
+DEAD = 1e-12  # a variance below this share of the squared mean is rounding, not signal
+UNIT_ROUNDING = {"float32": 1e-7, "float64": 2e-16}
+
+
+@dataclass(frozen=True)
+class FeatureScaling:
+    """Means and variances of the training rows; a feature that does not vary has scale 1, as in ``StandardScaler``."""
+
+    x_mean: Float[np.ndarray, " feature"]
+    x_scale: Float[np.ndarray, " feature"]
+    y_mean: Float[np.ndarray, " target"]
+    y_variance: Float[np.ndarray, " target"]
+
+
+def rounding(precision: str, width: int) -> float:
+    """Return the largest eigenvalue that rounding of the products makes up in a correlation matrix of some width.
+
+    Every penalty is raised by it, or the smallest ones would fit rounding in layers of low rank. Seen in float32: at most
+    0.6 of it, for widths of 64 to 1024, ranks of 8 to 512, 2,500 to 20,000 rows.
+    """
+    return float(UNIT_ROUNDING[precision] * np.sqrt(width))
+
+
+def feature_scaling(train: MomentSums, pilot: Float[np.ndarray, " feature"], scaled: bool = True) -> FeatureScaling:
+    """Measure the means and variances of the training rows.
+
+    Parameters
+    ----------
+    pilot
+        The shift that the latents' moments are about; it is needed to tell a constant feature from rounding.
+    scaled
+        Whether latents are divided by their standard deviation. They keep their own units where they are coordinates of
+        features that were scaled before.
+    """
+    unit = max(10 * np.finfo(pilot.dtype).eps, DEAD)
+    width = len(pilot)
+    x_mean, y_mean = train.x / train.count, train.y / train.count
+    variances = []
+    for mean, square in ((x_mean, np.diagonal(train.xx) / train.count), (y_mean, train.yy / train.count)):
+        variance = np.maximum(square - mean**2, 0.0)
+        noise = np.maximum(DEAD * (mean[:width] + pilot) ** 2, unit * square[:width])
+        variance[:width][variance[:width] <= noise] = 0.0
+        variances.append(variance)
+    x_scale = np.sqrt(np.where(variances[0] > 0, variances[0], 1.0))
+    if not scaled:
+        x_scale[:width] = 1.0
+    return FeatureScaling(x_mean, x_scale, y_mean, variances[1])
+
+
+def standardise(
+    sums: MomentSums, by: FeatureScaling, factor: float = 1.0, dtype: Any = np.float64
+) -> tuple[Float[np.ndarray, "feature feature"], Float[np.ndarray, "feature target"], Float[np.ndarray, " target"]]:
+    """Move second moments to the training means, with features in training standard deviations.
+
+    Returns
+    -------
+    Σ x x' and Σ x y' times ``factor``, in ``dtype``; and Σ y², a sum over rows in float64. Targets keep their own units.
+    """
+    means = np.stack([by.x_mean, sums.x - sums.count * by.x_mean], axis=1)
+    xx, xy = means @ np.stack([sums.x, by.x_mean]), means @ np.stack([sums.y, by.y_mean])
+    np.subtract(sums.xx, xx, out=xx)
+    np.subtract(sums.xy, xy, out=xy)
+    root = np.sqrt(factor) / by.x_scale
+    xx *= root
+    xx *= root[:, None]
+    xy *= (factor / by.x_scale)[:, None]
+    yy = sums.yy - 2 * by.y_mean * sums.y + sums.count * by.y_mean**2
+    return xx.astype(dtype, copy=False), xy.astype(dtype, copy=False), yy
+
+
+def correlations(train: MomentSums, by: FeatureScaling) -> tuple[Float[np.ndarray, "feature feature"], Float[np.ndarray, "feature target"]]:
+    """Return the training rows' normal equations divided by the number of rows."""
+    return standardise(train, by, 1 / train.count)[:2]
+
+
+def target_weights(
+    spread: Float[np.ndarray, " feature"], live: Float[np.ndarray, " feature"], scaled: bool = True
+) -> Float[np.ndarray, " feature"]:
+    """Weights of the targets' squared errors in a loss that is 1 for forecasting the mean.
+
+    Parameters
+    ----------
+    spread
+        Variance or sum of squares of each target.
+    live
+        1 for a target that counts, else 0; or any weights, when targets are not scaled.
+    scaled
+        Each target counts alike; otherwise, the sum of all errors is divided by the sum of all spreads.
+    """
+    if not scaled:
+        return live / max(float(live @ spread), np.finfo(np.float64).tiny)
+    return np.where(spread > 0, live, 0.0) / np.where(spread > 0, spread, 1.0) / max(live.sum(), 1.0)
