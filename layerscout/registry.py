@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 from typing import Any
@@ -53,8 +54,13 @@ REGISTRY: dict[str, dict[str, str]] = {
 
 def names(kind: str) -> dict[str, str]:
     """Return every known name of a kind with its target; entry points ``layerscout.<kind>s`` add to the built-in ones."""
-    plugins = importlib.metadata.entry_points(group=f"layerscout.{kind}s")
-    return REGISTRY[kind] | {plugin.name: plugin.value for plugin in plugins}
+    return REGISTRY[kind] | _plugins(kind)
+
+
+@functools.cache
+def _plugins(kind: str) -> dict[str, str]:
+    """What other packages add; they are searched once, because that reads a file of every installed package."""
+    return {plugin.name: plugin.value for plugin in importlib.metadata.entry_points(group=f"layerscout.{kind}s")}
 
 
 def load(kind: str, name: str) -> Any:

@@ -70,7 +70,7 @@ class ImportConfig(Config):
         }
 
     def again(self, *words: str) -> str:
-        """Return the command that makes the same import with ``words`` added, as a shell takes it; hints of errors end in it."""
+        """Return the command that makes the same import with ``words`` added, as a shell takes it: the way out that hints name."""
         said: list[object] = ["import", self.source]
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import zlib
 from dataclasses import dataclass, field, replace
@@ -167,7 +168,8 @@ def require_same_source(config: ImportConfig, attributes: dict[str, Any]) -> Non
         what = "has changed since" if DIGEST in before else "may have changed since: nobody noted what it held when"
         place = config.out if config.out.exists() else there[0].parent
         message = f"{config.source} {what} {place} was imported from it"
-        raise DataError(message, hint=f"delete {place} to import it again, or choose another --out")
+        remove = ["rm", "-r", str(place)] if place.is_dir() else ["rm", str(place)]
+        raise DataError(message, hint=f"{shlex.join(remove)} && {config.again()}, or choose another --out")
 
 
 def free_bytes(file: Path) -> int:

@@ -17,24 +17,8 @@ from layerscout.cache.importers.pictures.frames import Frame, resize
 from layerscout.cache.importers.video.decoding import VideoHeader, pictures, read_video_header
 from layerscout.errors import DataError, UsageError
 
-SUFFIXES = {
-    ".3gp",
-    ".asf",
-    ".avi",
-    ".flv",
-    ".gif",
-    ".m2ts",
-    ".m4v",
-    ".mkv",
-    ".mov",
-    ".mp4",
-    ".mpeg",
-    ".mpg",
-    ".mts",
-    ".ts",
-    ".webm",
-    ".wmv",
-}
+KINDS = ("3gp", "asf", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv")
+SUFFIXES = {f".{kind}" for kind in KINDS}
 
 
 class Video(Importer):

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from layerscout.cache.importers.video.matroska import missing_of_matroska
 
+UNKNOWN = 2**32 - 2**16  # a size of an AVI from here on was written by somebody who did not know it
 BOXES = {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"uuid", b"meta", b"sidx", b"styp", b"mfra", b"pnot"}
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -55,13 +56,13 @@ def _missing_boxes(file: BinaryIO, size: int) -> str | None:
 
 
 def _missing_riff(file: BinaryIO, size: int) -> str | None:
-    """AVI: one RIFF list, or several when it is large; a recorder that was cut off leaves a size of 0."""
+    """AVI: one RIFF list, or several when it is large; one that could not go back to it leaves no size."""
     place = 0
     while place + 8 <= size:
         file.seek(place)
         head = file.read(8)
         length = int.from_bytes(head[4:8], "little")
-        if head[:4] != b"RIFF" or not length:
+        if head[:4] != b"RIFF" or not 0 < length < UNKNOWN:
             return None
         place += 8 + length + length % 2
         if place > size + 1:  # the byte that fills up an odd list may be missing

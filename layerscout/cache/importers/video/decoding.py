@@ -18,7 +18,7 @@ from layerscout.cache.importers.video.orientation import display_matrix, upright
 from layerscout.errors import DataError
 
 AGAIN = "fetch or encode the video again"
-READABLE = "avi,asf,flv,gif,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,h264,hevc,mxf"  # no playlists
+READABLE = "avi,asf,flv,gif,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,h264,hevc,ogg"  # no playlists
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def pictures(path: Path) -> Iterator[Picture]:
     if missing is not None:
         raise DataError(f"{path} is damaged: {missing}", hint=AGAIN)
     with _open(path) as (container, stream):
-        count, shape = PictureCount(stream), ()
-        clock = Clock(stream, container.format.name, count)
+        count, shape = PictureCount(stream, container.format.name), ()
+        clock = Clock(stream, count)
         for number, picture in enumerate(_decoded(path, container, stream, count)):
             values = _values(picture, path, number)
             shape = shape or values.shape
@@ -82,7 +82,7 @@ def pictures(path: Path) -> Iterator[Picture]:
                 raise DataError(f"{path}: picture {number} has shape {values.shape}, those before {shape}", hint=AGAIN)
             yield Picture(*clock.read(picture), values)
         if count.missing:
-            message = f"{path} is damaged: it holds {count.held} pictures and {count.decoded} of them decode"
+            message = f"{path} is damaged: it holds {count.decoded + count.missing} pictures and {count.decoded} of them decode"
             raise DataError(message, hint=AGAIN)
 
 
