@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int, Int64
 from numpy.typing import DTypeLike
 
 from layerscout.errors import DataError, UsageError
+
+MOST_FLATTENED = 1024  # combinations of several choices that are taken as one choice
 
 
 class ActionAdapter(Protocol):
@@ -38,6 +41,24 @@ class DiscreteAdapter:
 
 
 @dataclass(frozen=True)
+class CombinationAdapter:
+    """Several choices at once as one choice of all their combinations, counted with the last choice varying fastest."""
+
+    choices: Int64[np.ndarray, "*shape"]  # how many there are of each
+    first: Int64[np.ndarray, "*shape"]  # what the environment calls the first one of each
+    dtype: DTypeLike = np.int64
+    dimensions: int = field(default=0, init=False)
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.choices.ravel().tolist())
+
+    def native(self, action: Any) -> Int[np.ndarray, "*shape"]:
+        chosen = np.unravel_index(int(action), self.choices.ravel().tolist())
+        return (np.array(chosen).reshape(self.choices.shape) + self.first).astype(self.dtype)
+
+
+@dataclass(frozen=True)
 class VectorAdapter:
     """A vector whose every component goes linearly from ``low`` (our -1) to ``high`` (our 1)."""
 
@@ -62,15 +83,25 @@ def read_action_space(environment_id: str, space: gymnasium.Space) -> ActionAdap
     Raises
     ------
     UsageError
-        The space is neither ``Discrete`` nor a bounded ``Box`` of floating-point numbers.
+        The space is neither ``Discrete`` nor a bounded ``Box`` of floating-point numbers, nor a ``MultiDiscrete`` of at most 1,024
+        combinations.
     """
     if isinstance(space, gymnasium.spaces.Discrete):
         return DiscreteAdapter(int(space.n), int(space.start))
+    if isinstance(space, gymnasium.spaces.MultiDiscrete):
+        combinations = CombinationAdapter(space.nvec.astype(np.int64), space.start.astype(np.int64), space.dtype)
+        if combinations.count <= MOST_FLATTENED:
+            return combinations
+        raise UsageError(
+            f"{environment_id} has {combinations.count:,} combinations of several choices ({space}), and layerscout takes at most "
+            f"{MOST_FLATTENED:,} as one choice",
+            hint="let the environment offer fewer: docs/how-to/own-environment.md",
+        )
     if isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return bounded_adapter(environment_id, space.low, space.high, space.dtype)
     raise UsageError(
         f"{environment_id} has actions that are neither one choice of n nor a vector of numbers ({space})",
-        hint="layerscout takes Discrete and bounded Box actions; wrap the environment: docs/how-to/own-environment.md",
+        hint="layerscout takes Discrete, MultiDiscrete and bounded Box actions; wrap the environment: docs/how-to/own-environment.md",
     )
 
 

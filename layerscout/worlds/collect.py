@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 import zlib
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from layerscout.cache.dataset.trajectories import Trajectories, TrajectoryWriter
-from layerscout.errors import BudgetError, DataError, UsageError
+from layerscout.errors import BudgetError, DataError, LayerscoutError, UsageError
 from layerscout.progress import SILENT, Reporter
 from layerscout.showing import ShownPlan
 from layerscout.worlds.config import CollectConfig
@@ -63,11 +64,14 @@ def plan(config: CollectConfig) -> CollectPlan:
     Raises
     ------
     UsageError
-        The environment or the policy is unknown, or the policy needs an expert that the environment does not have.
+        The environment or the policy is unknown, the policy needs an expert that the environment does not have, or ``out`` is a
+        folder.
     DataError
         The file exists and holds something else, or the environment does not start.
     """
     policy = parse_policy(config.policy)
+    if config.out.is_dir():
+        raise UsageError(f"{config.out} is a folder", hint=f"name a file in it: --out {shlex.quote(str(config.out / 'data.h5'))}")
     with _world(config) as world:
         seeds = np.array([episode_seed(config.seed, episode) for episode in range(config.copies)], dtype=np.int64)
         world.reset(np.arange(config.copies), seeds)
@@ -108,10 +112,24 @@ def run(plan: CollectPlan, reporter: Reporter = SILENT) -> Path:
         The environment fails, or an episode does not end.
     """
     config = plan.config
-    if plan.complete:
-        reporter.say(f"{config.out} is complete")
-        return config.out
+    if not plan.complete:
+        try:
+            _record(plan, reporter)
+            return config.out
+        except (LayerscoutError, FileNotFoundError):
+            if not _is_complete(config.out, plan.attributes):
+                raise
+            TrajectoryWriter(config.out, plan.attributes)  # the same command elsewhere was faster: clears parts written since
+    reporter.say(f"{config.out} is complete")
+    return config.out
+
+
+def _record(plan: CollectPlan, reporter: Reporter) -> None:
+    """Play what is missing, part by part, and merge the parts into the file."""
+    config = plan.config
     writer = TrajectoryWriter(config.out, plan.attributes)
+    if writer.finished:
+        raise UsageError(f"{config.out} was finished meanwhile")
     _require_space(plan, writer.steps)
     with _world(config) as world, reporter.task("collect", config.steps) as task:
         task.resume(writer.steps)
@@ -120,7 +138,7 @@ def run(plan: CollectPlan, reporter: Reporter = SILENT) -> Path:
             writer.append(episode)
             episodes += 1
             task.advance(episode.steps, episodes=episodes)
-    return writer.commit()
+    writer.commit()
 
 
 def _attributes(config: CollectConfig, world: World) -> dict[str, Any]:

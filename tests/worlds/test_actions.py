@@ -102,7 +102,7 @@ def test_an_action_outside_is_refused_with_copy_and_value(wrong):
         (gymnasium.spaces.Box(-np.inf, np.inf, (2,)), "Odd-v0 has unbounded actions .dimension 0 goes from -inf to inf"),
         (gymnasium.spaces.Box(np.float32([0, 0]), np.float32([1, np.inf])), "dimension 1 goes from 0.0 to inf"),
         (gymnasium.spaces.Box(0, 3, (2,), np.int64), "neither one choice of n nor a vector"),
-        (gymnasium.spaces.MultiDiscrete([2, 3]), "neither one choice of n nor a vector"),
+        (gymnasium.spaces.MultiBinary(3), "neither one choice of n nor a vector"),
         (gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(2)]), "neither one choice of n nor a vector"),
     ],
 )

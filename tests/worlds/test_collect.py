@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from layerscout.cache.dataset.trajectories import Trajectories
+from layerscout.cache.dataset.trajectories import Trajectories, TrajectoryWriter
 from layerscout.errors import BudgetError, DataError, LayerscoutError, UsageError
 from layerscout.progress import Reporter
 from layerscout.worlds import playing
@@ -110,6 +110,54 @@ def test_killed_and_run_again_equals_unbroken(tmp_path, monkeypatch, dies_at, sa
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert events[-1]["done"] == sum(len(episode.actions) for episode in episodes)
     assert "steps (" in stream.getvalue()
+
+
+@pytest.mark.parametrize("moment", ["before the writer", "between two parts", "before the end", "while merging"])
+def test_a_file_that_somebody_else_finishes_meanwhile_is_there(tmp_path, monkeypatch, moment):
+    """Several of the same command at once on one file all end well, with the same file."""
+    config = _config(tmp_path, environment=GRID, policy="epsilon:0.1", steps=900)
+    planned, told, merge = plan(config), io.StringIO(), TrajectoryWriter.commit
+
+    def other():
+        with monkeypatch.context() as patch:
+            patch.setattr("layerscout.worlds.collect.play", play)
+            patch.setattr(TrajectoryWriter, "commit", merge)
+            run(plan(config))
+
+    def playing_on(*arguments, **keywords):
+        for count, episode in enumerate(play(*arguments, **keywords)):
+            if (moment, count) == ("between two parts", 70):
+                other()
+            yield episode
+        if moment == "before the end":
+            other()
+
+    def merging(writer):
+        writer.flush()
+        other()
+        return merge(writer)
+
+    if moment == "before the writer":
+        other()
+    monkeypatch.setattr("layerscout.worlds.collect.play", playing_on)
+    if moment == "while merging":
+        monkeypatch.setattr(TrajectoryWriter, "commit", merging)
+    assert run(planned, Reporter(stream=told)) == config.out
+    assert f"{config.out} is complete" in told.getvalue()
+    assert [path.name for path in tmp_path.iterdir()] == ["data.h5"]
+    monkeypatch.undo()
+    unbroken, _ = _collect(config.model_copy(update={"out": tmp_path / "alone.h5"}))
+    with Trajectories(config.out) as trajectories:
+        assert trajectories.digest() == unbroken
+
+
+def test_an_error_that_is_not_another_process_stays_an_error(tmp_path, monkeypatch):
+    def refused(self):
+        raise DataError("no such luck", hint="none")
+
+    monkeypatch.setattr(TrajectoryWriter, "commit", refused)
+    with pytest.raises(DataError, match="no such luck"):
+        run(plan(_config(tmp_path, steps=20)))
 
 
 def written(path: Path) -> tuple[int, int, int]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from layerscout.errors import UsageError, suggest
 from layerscout.worlds.action_spaces import bounded_adapter
 from layerscout.worlds.simulators import opengl
+from layerscout.worlds.simulators.foreign import python_command
 from layerscout.worlds.simulators.painter import FREE, Painter, cameras, check_camera, check_quality
 
 
@@ -61,7 +62,6 @@ class ControlSuite:
                 f"{self.name}: action_repeat {action_repeat}, max_episode_steps {max_episode_steps}", hint="both are whole numbers from 1"
             )
         self._domain, self._task = _find(task)
-        self.alone = f"""python -c "from dm_control import suite; suite.load('{self._domain}', '{self._task}').reset()\""""
         self._repeat, self._limit = action_repeat, max_episode_steps
         self._load()
         model = self._environment.physics.model.ptr
@@ -96,6 +96,20 @@ class ControlSuite:
 
     def expert(self) -> None:
         return None
+
+    def trial_command(self, seed: int, steps: int) -> str:
+        play = f"[e.step(numpy.random.uniform(a.minimum, a.maximum)) for _ in range({steps * self._repeat})]"
+        return python_command(
+            [
+                "import numpy",
+                "from dm_control import suite",
+                f"e = suite.load({self._domain!r}, {self._task!r}, task_kwargs={{'random': {seed}}})",
+                "a = e.action_spec()",
+                "e.reset()",
+                *([play] if steps else []),
+                "e.physics.render()",
+            ]
+        )
 
     def another(self) -> ControlSuite:
         twin = copy.copy(self)

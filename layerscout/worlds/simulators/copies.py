@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscout.errors import DataError, LayerscoutError
+from layerscout.errors import DataError, LayerscoutError, shortage
 from layerscout.worlds.action_spaces import ActionAdapter, check_vectors
 from layerscout.worlds.core import StepOutcome, WorldActions
 
@@ -17,7 +17,6 @@ class Single(Protocol):
     """One environment with pixels: what a simulator's file provides."""
 
     name: str  # as the user wrote it
-    alone: str  # the command that tries this environment without layerscout
     actions: ActionAdapter
     settings: Mapping[str, Any]
 
@@ -35,6 +34,9 @@ class Single(Protocol):
 
     def expert(self) -> NDArray[np.float32] | None:
         """What a scripted expert does now, in [-1, 1], or None when there is none."""
+
+    def trial_command(self, seed: int, steps: int) -> str:
+        """Return the command that plays so many steps after a reset with this seed, without layerscout."""
 
     def another(self) -> Single:
         """Make one more of the same; it may share what costs time or memory and no episode changes."""
@@ -64,13 +66,14 @@ class Copies:
         self.settings = first.settings
         self.action_count, self.action_dimensions = first.actions.count, first.actions.dimensions
         self._singles = [first]
+        self._seeds, self._steps = [0] * copies, [0] * copies  # of each copy's episode
         try:
-            self._guard("reset", first.reset, 0)  # only to learn shapes; episodes are seeded by the caller
+            self._guard("reset", 0, first.reset, 0)  # only to learn shapes; episodes are seeded by the caller
             self.frame_shape = self._draw(0, expected=None).shape
-            state = first.state()
-            self._has_expert = self._guard("its scripted expert", first.expert) is not None
+            state = self._guard("telling its state", 0, first.state)
+            self._has_expert = self._guard("its scripted expert", 0, first.expert) is not None
             self._state = None if state is None else np.zeros((copies, state.size), dtype=np.float32)
-            self._singles += [self._guard("making another copy", first.another) for _ in range(copies - 1)]
+            self._singles += [self._guard("making another copy", 0, first.another) for _ in range(copies - 1)]
         except BaseException:
             self.close()
             raise
@@ -78,9 +81,10 @@ class Copies:
         self._drawn: list[NDArray[np.uint8] | None] = [np.zeros(self.frame_shape, dtype=np.uint8)] * copies  # before the first episode
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
-        for copy, seed in zip(which, seeds, strict=True):
-            self._guard("reset", self._singles[copy].reset, int(seed))
-            self._moved(int(copy))
+        for copy, seed in zip(which.tolist(), seeds.tolist(), strict=True):
+            self._seeds[copy], self._steps[copy] = seed, 0
+            self._guard("reset", copy, self._singles[copy].reset, seed)
+            self._moved(copy)
         self._ended[which] = False
 
     def step(self, actions: WorldActions) -> StepOutcome:
@@ -88,13 +92,14 @@ class Copies:
             actions = check_vectors(self._singles[0].name, actions, self.copies, self.action_dimensions, ~self._ended)
         reward = np.zeros(self.copies, dtype=np.float32)
         terminated, truncated = np.zeros((2, self.copies), dtype=bool)
-        for copy in np.flatnonzero(~self._ended):
+        for copy in np.flatnonzero(~self._ended).tolist():
             single = self._singles[copy]
-            value, terminated[copy], truncated[copy] = self._guard("step", single.step, single.actions.native(actions[copy]))
+            self._steps[copy] += 1
+            value, terminated[copy], truncated[copy] = self._guard("step", copy, single.step, single.actions.native(actions[copy]))
             if not np.isfinite(value):
                 raise DataError(f"{single.name} gave the reward {value}", hint="rewards must be finite numbers")
             reward[copy] = value
-            self._moved(int(copy))
+            self._moved(copy)
         self._ended |= terminated | truncated
         return StepOutcome(reward, terminated, truncated)
 
@@ -110,28 +115,30 @@ class Copies:
             return None
         advice = np.zeros((self.copies, self.action_dimensions), dtype=np.float32)
         for copy in np.flatnonzero(~self._ended):
-            advice[copy] = self._guard("its scripted expert", self._singles[copy].expert)
+            advice[copy] = self._guard("its scripted expert", int(copy), self._singles[copy].expert)
         return advice
 
     def close(self) -> None:
         for single in self._singles:
             single.close()
 
-    def _guard(self, what: str, call: Callable[..., Any], *arguments: Any) -> Any:
-        first = self._singles[0]
+    def _guard(self, what: str, copy: int, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return call(*arguments)
         except LayerscoutError:
             raise
         except Exception as error:
-            raise DataError(
-                f"{first.name} failed in {what}: {type(error).__name__}: {error}", hint=f"try it alone: {first.alone}"
-            ) from error
+            if shortage(error) is not None:
+                raise
+            raise DataError(f"{self._singles[0].name} failed in {what}: {type(error).__name__}: {error}", hint=self._trial(copy)) from error
+
+    def _trial(self, copy: int) -> str:
+        return f"try it alone: {self._singles[0].trial_command(self._seeds[copy], self._steps[copy])}"
 
     def _moved(self, copy: int) -> None:
         self._drawn[copy] = None
         if self._state is not None:
-            value = self._guard("telling its state", self._singles[copy].state)
+            value = self._guard("telling its state", copy, self._singles[copy].state)
             if value is None or value.size != self._state.shape[1]:
                 raise DataError(
                     f"{self._singles[0].name} gave a state of {self._state.shape[1]} numbers at first and of {np.size(value)} now",
@@ -146,11 +153,9 @@ class Copies:
         return drawn
 
     def _draw(self, copy: int, expected: tuple[int, ...] | None) -> NDArray[np.uint8]:
-        frame = np.asarray(self._guard("drawing", self._singles[copy].frame))
+        frame = np.asarray(self._guard("drawing", copy, self._singles[copy].frame))
         if frame.ndim != 3 or frame.dtype != np.uint8 or (expected is not None and frame.shape != expected):
             wanted = f"uint8 {expected}" if expected else "uint8 [height, width, channel]"
-            first = self._singles[0]
-            raise DataError(
-                f"{first.name} gave a frame of {frame.dtype} {frame.shape}, expected {wanted}", hint=f"try it alone: {first.alone}"
-            )
+            message = f"{self._singles[0].name} gave a frame of {frame.dtype} {frame.shape}, expected {wanted}"
+            raise DataError(message, hint=self._trial(copy))
         return frame

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from layerscout.worlds.action_spaces import read_action_space
 from layerscout.worlds.simulators import opengl
-from layerscout.worlds.simulators.gym_world import alone, make
+from layerscout.worlds.simulators.foreign import one_number
+from layerscout.worlds.simulators.gym_world import make, trial_command
 from layerscout.worlds.simulators.painter import FREE, Painter, cameras, check_camera, check_quality
 
 MODULE = "gymnasium.envs.mujoco"
@@ -44,7 +45,7 @@ class GymMujoco:
     """
 
     def __init__(self, environment_id: str, size: int, quality: str = "fast", camera: str | None = None, **options: Any) -> None:
-        self.name, self.alone = environment_id, alone(environment_id, rendered=True)
+        self.name = environment_id
         check_quality(environment_id, quality)
         opengl.require(environment_id, "mujoco", "mujoco")
         self._options = options
@@ -62,7 +63,7 @@ class GymMujoco:
 
     def step(self, action: NDArray[np.float32]) -> tuple[float, bool, bool]:
         self._observation, reward, terminated, truncated, _ = self._environment.step(action)
-        return float(reward), bool(terminated), bool(truncated)
+        return one_number(self.name, reward), bool(terminated), bool(truncated)
 
     def frame(self) -> NDArray[np.uint8]:
         inner = self._inner()
@@ -73,6 +74,9 @@ class GymMujoco:
 
     def expert(self) -> None:
         return None
+
+    def trial_command(self, seed: int, steps: int) -> str:
+        return trial_command(self.name, self._options | {"render_mode": "rgb_array"}, seed, steps)
 
     def another(self) -> GymMujoco:
         twin = copy.copy(self)

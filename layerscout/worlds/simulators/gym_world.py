@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from layerscout.errors import DataError, MissingExtraError, UsageError
 from layerscout.worlds.action_spaces import read_action_space
+from layerscout.worlds.simulators.foreign import one_number, python_command, vector
 
 MOST_CHANNELS = 4  # a last axis longer than this is not colour
 
 
 class GymSingle:
-    """A Gymnasium environment with discrete actions, or with vectors of bounded numbers.
+    """A Gymnasium environment with discrete actions, several discrete ones at once, or vectors of bounded numbers.
 
     An observation that is a picture (Box, uint8, three axes, at most four channels last) is the frame; otherwise the
     frame is what ``render()`` gives in mode ``rgb_array``. The state is ``info["state"]`` when the environment gives one,
@@ -59,7 +60,6 @@ class GymSingle:
             environment.close()
             self._options |= {"render_mode": "rgb_array"}
             environment = make(environment_id, self._options)
-        self.alone = alone(environment_id, self._renders)
         self._tells = self._renders and self.actions.dimensions > 0 and isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1
         self._take(environment)
 
@@ -74,20 +74,23 @@ class GymSingle:
 
     def step(self, action: Any) -> tuple[float, bool, bool]:
         self._observation, reward, terminated, truncated, self._info = self._environment.step(action)
-        return float(reward), bool(terminated), bool(truncated)
+        return one_number(self.name, reward), bool(terminated), bool(truncated)
 
     def frame(self) -> NDArray[np.uint8]:
         return self._environment.render() if self._renders else self._observation
 
     def state(self) -> NDArray[np.float32] | None:
         if "state" in self._info:
-            return np.asarray(self._info["state"], dtype=np.float32).ravel()
+            return vector(self.name, "info['state']", self._info["state"])
         if self._machine is not None:
             return np.asarray(self._machine.getRAM(), dtype=np.float32)
         return np.asarray(self._observation, dtype=np.float32) if self._tells else None
 
     def expert(self) -> None:
         return None
+
+    def trial_command(self, seed: int, steps: int) -> str:
+        return trial_command(self.name, self._options, seed, steps)
 
     def another(self) -> GymSingle:
         twin = copy.copy(self)
@@ -119,14 +122,22 @@ def make(environment_id: str, options: Mapping[str, Any]) -> gymnasium.Env:
     except gymnasium.error.DependencyNotInstalled as error:
         raise MissingExtraError(f"{environment_id} needs a package that is missing", hint=str(error)) from error
     except Exception as error:
-        hint = f"try it alone: {alone(environment_id, rendered=False)}"
+        hint = f"try it alone: {trial_command(environment_id, options, 0, 0)}"
         raise DataError(f"{environment_id} cannot be made: {type(error).__name__}: {error}", hint=hint) from error
 
 
-def alone(environment_id: str, rendered: bool) -> str:
-    """Return the command that tries an environment without layerscout."""
-    mode = ", render_mode='rgb_array'" if rendered else ""
-    return f"""python -c "import gymnasium; gymnasium.make('{environment_id}'{mode}).reset(seed=0)\""""
+def trial_command(environment_id: str, options: Mapping[str, Any], seed: int, steps: int) -> str:
+    """Return the command that plays one episode's first steps with random actions, without layerscout."""
+    given = f", **{dict(options)!r}" if options else ""
+    return python_command(
+        [
+            "import gymnasium",
+            f"e = gymnasium.make({environment_id!r}, disable_env_checker=True{given})",
+            f"e.reset(seed={seed})",
+            *([f"[e.step(e.action_space.sample()) for _ in range({steps})]"] if steps else []),
+            *(["e.render()"] if options.get("render_mode") else []),
+        ]
+    )
 
 
 def _is_picture(space: gymnasium.Space) -> bool:

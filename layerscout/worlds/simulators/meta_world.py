@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from layerscout.errors import UsageError, suggest
 from layerscout.worlds.action_spaces import bounded_adapter
 from layerscout.worlds.simulators import opengl
+from layerscout.worlds.simulators.foreign import python_command
 from layerscout.worlds.simulators.painter import Painter, check_camera, check_quality
 
 UPSIDE_DOWN = ("corner", "corner2", "corner3", "corner4")  # how these cameras hang in the models; their pictures are turned
@@ -67,7 +68,7 @@ class MetaWorld:
         max_episode_steps: int = 500,
     ) -> None:
         self.name = f"metaworld/{task}"
-        self.alone = f"""python -c "import gymnasium, metaworld; gymnasium.make('Meta-World/MT1', env_name='{task}').reset()\""""
+        self._task = task
         check_quality(self.name, quality)
         if reward not in REWARDS:
             raise UsageError(
@@ -117,6 +118,11 @@ class MetaWorld:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the experts warn that the environment clips what they say; it is clipped here
             return np.clip(self._expert.get_action(self._observation), -1.0, 1.0).astype(np.float32)
+
+    def trial_command(self, seed: int, steps: int) -> str:
+        made = f"gymnasium.make('Meta-World/MT1', env_name={self._task!r}, seed={seed}, render_mode='rgb_array')"
+        play = f"[e.step(e.action_space.sample()) for _ in range({steps * self._repeat})]"
+        return python_command(["import gymnasium, metaworld", f"e = {made}", "e.reset()", *([play] if steps else []), "e.render()"])
 
     def another(self) -> MetaWorld:
         import mujoco
