@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from layerscout.cache.importers.plan import ImportPlan
     from layerscout.cache.records import Ranking, RunRecord
     from layerscout.cache.store import Store
-    from layerscout.extract.plan import Plan as ExtractPlan
+    from layerscout.extract.plan import ExtractPlan
     from layerscout.probe.plan import ProbePlan
     from layerscout.rl.plan import TrainPlan
     from layerscout.worlds.collect import CollectPlan

@@ -50,8 +50,8 @@ class Shown:
 class ShownPlan(Shown):
     """Base of the plans: what ``describe`` tells, one row a fact."""
 
-    def describe(self) -> dict[str, Any]:
-        """Return what a dry run shows, as plain data."""
+    def describe(self, measure: bool = False) -> dict[str, Any]:
+        """Return what a dry run shows, as plain data; with ``measure`` also the seconds that the work will take."""
         raise NotImplementedError
 
     def frame_rows(self) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from layerscout.errors import shell
 from layerscout.worlds.config import CollectConfig
 
 
-@command("layerscout collect layerscout/Intercept-v0 --steps 30000 --policy random:4", dry_run=True)
+@command("layerscout collect layerscout/Intercept-v0 --steps 30000 --policy random:4", dry_run=True, measure=True)
 def collect(config: CollectConfig, call: Call) -> None:
     """Play with an exploratory policy and keep the episodes.
 
@@ -18,7 +18,7 @@ def collect(config: CollectConfig, call: Call) -> None:
 
     planned = stage.plan(config)
     if call.dry_run:
-        call.emit(planned.describe())
+        call.emit(planned.describe(call.measure))
         return
     path = stage.run(planned, call.reporter())
     from layerscout.cache.dataset.trajectories import Trajectories

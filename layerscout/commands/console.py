@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from layerscout.errors import BudgetError, DataError, LayerscoutError, UnsealedFile, shortage
+from layerscout.errors import BudgetError, DataError, LayerscoutError, UnsealedFile, UsageError, shortage
 from layerscout.progress import Reporter
 from layerscout.showing import readable
 from layerscout.showing import size as size
@@ -50,6 +50,7 @@ class Call:
     """
 
     dry_run: bool = False
+    measure: bool = False
     as_json: bool = False
     quiet: bool = False
     debug: bool = False
@@ -71,6 +72,10 @@ class Call:
     def guarded(self) -> Iterator[Call]:
         """Turn exceptions into one line and a hint on stderr and the right exit code; tracebacks only with ``--debug``."""
         try:
+            if self.measure and not self.dry_run:
+                raise UsageError(
+                    "--measure tries out how long the work would take, and the work itself was asked for", hint="--dry-run --measure"
+                )
             with told_warnings():
                 yield self
             self._print_json({})

@@ -8,7 +8,7 @@ from layerscout.errors import shell
 from layerscout.extract.config import ExtractConfig
 
 
-@command("layerscout extract tiny outputs/data.h5", dry_run=True)
+@command("layerscout extract tiny outputs/data.h5", dry_run=True, measure=True)
 def extract(config: ExtractConfig, call: Call) -> None:
     """Run a frozen video model over a dataset, store every layer.
 
@@ -18,7 +18,7 @@ def extract(config: ExtractConfig, call: Call) -> None:
 
     planned = stage.plan(config)
     if call.dry_run:
-        call.emit(planned.describe())
+        call.emit(planned.describe(call.measure))
         return
     store = stage.run(planned, call.reporter())
     facts = {

@@ -7,7 +7,7 @@ from layerscout.commands.words import command
 from layerscout.probe.config import ProbeConfig
 
 
-@command("layerscout probe STORE --twin TWIN", dry_run=True)
+@command("layerscout probe STORE --twin TWIN", dry_run=True, measure=True)
 def probe(config: ProbeConfig, call: Call) -> None:
     """Rank layers by what a linear map reads from them; no GPU.
 
@@ -18,7 +18,7 @@ def probe(config: ProbeConfig, call: Call) -> None:
 
     planned = stage.plan(config)
     if call.dry_run:
-        call.emit(planned.describe())
+        call.emit(planned.describe(call.measure))
     elif config.shard is not None:
         call.emit(stage.run_shard(planned, call.reporter()))
     else:

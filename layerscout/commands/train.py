@@ -7,7 +7,7 @@ from layerscout.commands.words import command
 from layerscout.rl.config import TrainConfig
 
 
-@command("layerscout train layerscout/Intercept-v0 --selection outputs/probe/selection.json --seeds 10", dry_run=True)
+@command("layerscout train layerscout/Intercept-v0 --selection outputs/probe/selection.json --seeds 10", dry_run=True, measure=True)
 def train(config: TrainConfig, call: Call) -> None:
     """Train agents on selected layers and controls, under one budget.
 
@@ -18,7 +18,7 @@ def train(config: TrainConfig, call: Call) -> None:
 
     planned = stage.plan(config)
     if call.dry_run:
-        call.emit(planned.describe())
+        call.emit(planned.describe(call.measure))
         return
     record = stage.run(planned, call.reporter(events=config.out / "events.jsonl"))
     call.emit(record.model_dump(), table(tables.PAPER_COLUMNS, tables.summary_cells(record)))

@@ -33,6 +33,7 @@ SOURCES: dict[str, Any] = {
 }
 COMMON: dict[str, Any] = {
     "dry_run": Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be done, and do nothing.")],
+    "measure": Annotated[bool, typer.Option("--measure", help="With --dry-run: also try out how long it will take.")],
     "as_json": Annotated[bool, typer.Option("--json", help="Print the result, or the error, as one JSON object.")],
     "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")],
     "debug": Annotated[bool, typer.Option("--debug", help="Show tracebacks.")],
@@ -63,7 +64,7 @@ class Command:
         app.command(words.split()[-1], help=self.help, epilog=epilog)(self.run)
 
 
-def command(example: str, dry_run: bool = False, section: str = "") -> Callable[[Callable[..., None]], Command]:
+def command(example: str, dry_run: bool = False, measure: bool = False, section: str = "") -> Callable[[Callable[..., None]], Command]:
     """Make a command of a function.
 
     A parameter that is annotated with a ``Config`` becomes one option a setting, and ``--config``, ``--preset`` and ``--set``; one
@@ -76,6 +77,8 @@ def command(example: str, dry_run: bool = False, section: str = "") -> Callable[
         One whole command that works, for the end of the help.
     dry_run
         Whether the command can say what it would do.
+    measure
+        Whether it can also try out how long that would take.
     section
         The table of its settings in a file; the function's name when it is left out.
     """
@@ -87,7 +90,8 @@ def command(example: str, dry_run: bool = False, section: str = "") -> Callable[
         parameters = [*setting_parameters(model)] if model else []
         parameters += [_parameter(name, kind.annotation, kind.default) for name, kind in given.items() if not _role(kind.annotation)]
         parameters += [_parameter(name, kind, None) for name, kind in SOURCES.items() if model or "sources" in names]
-        common = {name: kind for name, kind in COMMON.items() if dry_run or name != "dry_run"}
+        has = {"dry_run": dry_run, "measure": measure}
+        common = {name: kind for name, kind in COMMON.items() if has.get(name, True)}
         parameters += [_parameter(name, kind, False) for name, kind in common.items()]
 
         def run(**said: Any) -> None:

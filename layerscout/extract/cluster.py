@@ -24,7 +24,7 @@ from layerscout.extract.config import ExtractConfig
 from layerscout.extract.device import cores
 from layerscout.extract.passes.fill import fill, open_writer
 from layerscout.extract.passes.work import Extractor
-from layerscout.extract.plan import Plan
+from layerscout.extract.plan import ExtractPlan
 from layerscout.progress import Task
 
 LOCAL = "local:"
@@ -33,7 +33,7 @@ _HELD: dict[Described, tuple[Extractor, StoreWriter]] = {}  # what a worker proc
 _LOADING = Lock()
 
 
-def fill_on_cluster(planned: Plan, pending: Sequence[int], task: Task) -> dict[str, Any]:
+def fill_on_cluster(planned: ExtractPlan, pending: Sequence[int], task: Task) -> dict[str, Any]:
     """Have workers compute the pending units; return what the manifest tells of them.
 
     Raises

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from layerscout.cache.dataset.trajectories import BoundDataset, Trajectories
-from layerscout.cache.identity import SCHEMA
+from layerscout.cache.identity import SCHEMA, store_id
 from layerscout.cache.layout import ColumnSpec, StoreLayout, planned_bytes
 from layerscout.cache.manifest import object_paths
 from layerscout.cache.naming import check_name
@@ -23,28 +22,31 @@ from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.base import Backbone, LayerInfo
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.loaded import scale_pixels
+from layerscout.extract.checkpoints.checking import check_weights
 from layerscout.extract.clips import RowTable, fit
 from layerscout.extract.config import ExtractConfig
-from layerscout.extract.device import check_device, cores, torch_threads
+from layerscout.extract.device import check_device
 from layerscout.extract.index import RowIndex, unusual
-from layerscout.extract.passes.capture import Capture
+from layerscout.extract.passes.pilot import seconds_of_passes
 from layerscout.extract.passes.pooling import array_name, pixel_features, width
+from layerscout.progress import Reporter
 from layerscout.showing import ShownPlan
 
-PILOT_CLIPS = 8
 PIXELS = "pixels"  # the control layer that every store carries
 LATENTS = "latents"  # the only layer of a store of latents
 LATENT_CHUNK_BYTES = 2**26
 LARGEST_LATENT_BATCH = 64  # clips, where the batch is chosen automatically
+UNNAMED = "known when the weights are here: the hub states no digest of some of their files"
 # what changes a denoiser's activations and not its latents; anything else that a backbone states is taken to change both
 NOT_OF_LATENTS = ("sigma", "noise", "future_slots", "text")
 
 
 @dataclass(frozen=True)
-class Plan(ShownPlan):
+class ExtractPlan(ShownPlan):
     """What an extraction will do; ``existing`` is the store that already answers it, if any.
 
     ``latents`` is the plan of the store that must be filled first, when latents are kept; ``of_latents`` says that this is it.
+    While the hub states no digest of weights that are still to be downloaded, ``identity`` lacks it and names no store.
     """
 
     config: ExtractConfig
@@ -59,7 +61,7 @@ class Plan(ShownPlan):
     rows_per_chunk: int
     root: Path
     existing: Store | None
-    latents: Plan | None = None
+    latents: ExtractPlan | None = None
     of_latents: bool = False
 
     @property
@@ -75,12 +77,22 @@ class Plan(ShownPlan):
         """What the model computes in."""
         return getattr(torch, self.config.compute)
 
-    def describe(self) -> dict[str, Any]:
-        """Rows, bytes, files, memory, time and what exists already, for ``--dry-run``."""
+    @property
+    def named(self) -> bool:
+        """Whether the store's id is known."""
+        return self.identity["backbone"]["weights_digest"] is not None
+
+    def describe(self, measure: bool = False) -> dict[str, Any]:
+        """Rows, bytes, files, memory, what exists already and what would be downloaded, for ``--dry-run``.
+
+        Nothing is loaded, downloaded or written, unless ``measure`` asks for the seconds of the forward passes: they are estimated from
+        one small batch, so the model is loaded.
+        """
         layout = self.layout
         latents = {} if self.latents is None else {"latents_bytes": 0 if self.latents.existing else self.latents.bytes}
-        return {
+        facts = {
             "backbone": self.config.backbone,
+            "store": store_id(self.identity) if self.named else UNNAMED,
             "layers": len(self.layers),
             "poolings": list(self.poolings),
             "rows": self.rows,
@@ -89,31 +101,33 @@ class Plan(ShownPlan):
             "files": 0 if self.existing else len(object_paths(layout)) + self._passport_files + 1,  # the manifest lists all but itself
             "units": layout.units,
             "memory_bytes": 2 * layout.chunk_rows * sum(spec.width * 4 for spec in self.specs),  # one unit computed, one written
-            "seconds": 0.0 if self.existing else round(self._seconds(), 1),
+            **self._weights(),
             "root": str(self.root),
             "exists": self.existing.id if self.existing else None,
         }
+        return facts | ({"seconds": 0.0 if self.existing else round(self._seconds(), 1)} if measure else {})
+
+    def _weights(self) -> dict[str, Any]:
+        """What of a checkpoint is read, and how much of it is not here yet."""
+        weights = self.backbone.weights
+        if weights is None:
+            return {}
+        return {"weights_bytes": weights.bytes, "download_bytes": 0 if self.existing else weights.missing_bytes()}
+
+    def _seconds(self) -> float:
+        return seconds_of_passes(self.config, self.backbone, self.layers, self.poolings, self.rows, self.dtype)
 
     @property
     def _passport_files(self) -> int:
         """Files of passports, if every layer can have one."""
         return 2 * len(self.layers) if self.config.passport_clips and not self.of_latents else 0
 
-    def _seconds(self) -> float:
-        """Estimate the forward passes from one small batch of blank clips; loads the model for it."""
-        config = self.config
-        capture = Capture(self.backbone.load(torch.device(config.device), self.dtype), self.layers, self.backbone.grid, self.poolings)
-        clips = PILOT_CLIPS if config.batch == "auto" else min(PILOT_CLIPS, config.batch)
-        blank = torch.zeros((clips, len(self.backbone.clip.offsets), *self.backbone.clip.frame_shape), dtype=torch.uint8)
-        with torch_threads(1):
-            capture(blank)  # the first pass pays for what is set up once
-            began = time.monotonic()
-            capture(blank)
-        return self.rows * (time.monotonic() - began) / clips / (cores(config.threads) if config.device == "cpu" else 1)
 
+def plan(config: ExtractConfig, data: BoundDataset | None = None) -> ExtractPlan:
+    """Work out the store's identity and what is missing; loads no model, downloads nothing, writes nothing.
 
-def plan(config: ExtractConfig, data: BoundDataset | None = None) -> Plan:
-    """Work out the store's identity and what is missing; writes nothing.
+    Weights on this machine are hashed; of those that are still on the hub, its listing tells sizes and digests, and their headers
+    are read.
 
     Parameters
     ----------
@@ -125,12 +139,36 @@ def plan(config: ExtractConfig, data: BoundDataset | None = None) -> Plan:
     UsageError
         Unknown backbone, layer or pooling; a device that is not there; latents of a model that has none.
     DataError
-        The dataset cannot be read or its frames do not fit the backbone.
+        The dataset cannot be read or its frames do not fit the backbone; or the checkpoint's weights are incomplete, in a format
+        that is not read, or not those of its configuration.
     """
     check_device(config.device)
     if config.name:
         check_name(config.name)
-    backbone = find_backbone(config.backbone, config.backbone_options)
+    return _planned(config, find_backbone(config.backbone, config.backbone_options), data)
+
+
+def with_weights_here(planned: ExtractPlan, reporter: Reporter) -> ExtractPlan:
+    """Download what a plan's model lacks, and return the plan with the identity that it has now.
+
+    Raises
+    ------
+    BudgetError
+        The disk has no room for the weights.
+    DataError
+        The hub does not give them, or gives others than it said.
+    """
+    weights = planned.backbone.weights
+    if weights is None or planned.existing or (planned.named and not weights.missing_bytes()):
+        return planned
+    weights.fetch(reporter)
+    again = _planned(planned.config, planned.backbone, planned.data)
+    if planned.named and again.identity != planned.identity:
+        raise DataError(f"the hub gave other weights of {planned.config.backbone} than it had listed", hint="run the same command again")
+    return again
+
+
+def _planned(config: ExtractConfig, backbone: Backbone, data: BoundDataset | None) -> ExtractPlan:
     if config.latents and backbone.latent_shape is None:
         raise UsageError(f"backbone '{backbone.name}' has no latents to keep", hint="leave --latents out; denoisers with a VAE have them")
     layers = tuple(backbone.layer(name) for name in config.layers) or backbone.layers
@@ -158,7 +196,7 @@ def plan(config: ExtractConfig, data: BoundDataset | None = None) -> Plan:
     )
     identity = {
         "schema": SCHEMA,
-        "backbone": {"name": backbone.name, "weights_digest": backbone.weights_digest(), **backbone.identity},
+        "backbone": {"name": backbone.name, "weights_digest": _digest(backbone), **backbone.identity},
         "recipe": {"offsets": list(backbone.clip.offsets), "padding": "repeat first frame", "compute_dtype": config.compute}
         | ({"compile": True} if config.compile else {}),
         "preprocessing": {"frame_shape": list(backbone.clip.frame_shape), "fingerprint": _fingerprint(fitted)},
@@ -168,12 +206,14 @@ def plan(config: ExtractConfig, data: BoundDataset | None = None) -> Plan:
         "logical_dtype": config.dtype,
     }
     root = config.root or default_root()
-    found = find_store(root, identity)
-    whole = Plan(config, bound, backbone, layers, poolings, specs, columns, identity, rows, config.rows_per_chunk, root, found)
+    found = _existing(root, identity)
+    if found is None and backbone.weights is not None:
+        check_weights(backbone.weights)
+    whole = ExtractPlan(config, bound, backbone, layers, poolings, specs, columns, identity, rows, config.rows_per_chunk, root, found)
     return replace(whole, latents=_latents(whole)) if config.latents and found is None else whole
 
 
-def _latents(whole: Plan) -> Plan:
+def _latents(whole: ExtractPlan) -> ExtractPlan:
     """Plan the store of a denoiser's latents: float32, without what does not change them, so that every noise level reads the same."""
     config, identity = whole.config, whole.identity
     assert whole.backbone.latent_shape is not None
@@ -190,7 +230,15 @@ def _latents(whole: Plan) -> Plan:
     # a chunk holds whole batches, so that latents are computed in the batches that read them
     batch = LARGEST_LATENT_BATCH if config.batch == "auto" else config.batch
     chunk = min(config.rows_per_chunk, max(1, LATENT_CHUNK_BYTES // (4 * size) // batch) * batch)
-    return replace(whole, specs=specs, identity=own, rows_per_chunk=chunk, existing=find_store(whole.root, own), of_latents=True)
+    return replace(whole, specs=specs, identity=own, rows_per_chunk=chunk, existing=_existing(whole.root, own), of_latents=True)
+
+
+def _digest(backbone: Backbone) -> str | None:
+    return backbone.weights_digest() if backbone.weights is None else backbone.weights.digest()
+
+
+def _existing(root: Path, identity: dict[str, Any]) -> Store | None:
+    return None if identity["backbone"]["weights_digest"] is None else find_store(root, identity)
 
 
 def _stated(specs: tuple[LayerSpec, ...]) -> list[dict[str, Any]]:

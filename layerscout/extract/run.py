@@ -15,14 +15,18 @@ from layerscout.errors import DataError
 from layerscout.extract.passes.fill import fill, open_writer
 from layerscout.extract.passes.work import Extractor
 from layerscout.extract.passports.stored_passports import BATCH, keep_passports
-from layerscout.extract.plan import PIXELS, Plan, plan
+from layerscout.extract.plan import PIXELS, ExtractPlan, plan, with_weights_here
 from layerscout.progress import SILENT, Reporter
 
-__all__ = ["PIXELS", "Plan", "plan", "run"]
+__all__ = ["PIXELS", "ExtractPlan", "plan", "run"]
 
 
-def run(planned: Plan, reporter: Reporter = SILENT) -> Store:
-    """Do what the plan lacks and commit; the same command continues after a kill, unit by unit, bit-equal."""
+def run(planned: ExtractPlan, reporter: Reporter = SILENT) -> Store:
+    """Do what the plan lacks and commit; the same command continues after a kill, unit by unit, bit-equal.
+
+    Weights that are still on the hub are downloaded first; that too continues where it was cut off.
+    """
+    planned = with_weights_here(planned, reporter)
     if planned.existing:
         reporter.say(f"already there: {planned.existing.id}")
         store = planned.existing
@@ -34,7 +38,7 @@ def run(planned: Plan, reporter: Reporter = SILENT) -> Store:
     return store
 
 
-def extract(planned: Plan, latents: Store | None, reporter: Reporter = SILENT) -> Store:
+def extract(planned: ExtractPlan, latents: Store | None, reporter: Reporter = SILENT) -> Store:
     """Fill and commit one store, here or on a cluster.
 
     Parameters
@@ -85,7 +89,7 @@ def extract(planned: Plan, latents: Store | None, reporter: Reporter = SILENT) -
     )
 
 
-def provenance(planned: Plan) -> dict[str, Any]:
+def provenance(planned: ExtractPlan) -> dict[str, Any]:
     """Return what a store's manifest tells of how it was made, beside its identity and its times.
 
     Raises

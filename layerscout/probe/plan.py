@@ -154,8 +154,9 @@ class ProbePlan(ShownPlan):
         products = sum(3 * (stop - start) * job.spec.width**2 / 5e10 for job, start, stop in self.to_read)
         return products + sum((3.1e-10 * searches + 1.9e-10 * folds) * job.spec.width**3 for job in self.pending)
 
-    def describe(self) -> dict[str, Any]:
-        """Rows, bytes, memory, time and what exists already, for ``--dry-run``."""
+    def describe(self, measure: bool = False) -> dict[str, Any]:
+        """Rows, bytes, memory and what exists already, for ``--dry-run``; with ``measure`` also the expected seconds."""
+        seconds = {"seconds": round(self.seconds / max(self.workers, 1), 1)} if measure else {}
         return {
             "store": self.store.id,
             "others": [store.id for store in self.stores[1:]],
@@ -174,7 +175,7 @@ class ProbePlan(ShownPlan):
             "files": 0 if self.existing else len(OUTPUTS) + len(self.pending) + 1,
             "memory_bytes": self.workers * self.layer_memory,
             "layers_at_once": self.workers,
-            "seconds": round(self.seconds / max(self.workers, 1), 1),
+            **seconds,
             "out": str(self.config.out),
             "exists": str(self.config.out / RANKING_NAME) if self.existing else None,
         }

@@ -62,9 +62,13 @@ class TrainPlan(ShownPlan):
         clips = [_clip_bytes(arm) for arm in self.arms if arm.layer == CLIPS]
         return weights + kept * max(8 * len(on_features) * max(arm.width for arm in on_features), 2 * max(clips, default=0))
 
-    def describe(self) -> dict[str, Any]:
-        """Runs, budget, memory, time and what exists already, for ``--dry-run``; in-loop updates are too costly to try out."""
+    def describe(self, measure: bool = False) -> dict[str, Any]:
+        """Runs, budget, memory and what exists already, for ``--dry-run``.
+
+        With ``measure`` also the seconds of the updates, of which a few are tried out; in-loop updates are too costly for that.
+        """
         config, exists = self.config, (self.config.out / "runs.json").exists()
+        seconds = 0.0 if exists or not measure else None if config.mode == "in-loop" else round(self._seconds_of_updates(), 1)
         return {
             "mode": config.mode,
             "algorithm": self.algorithm,
@@ -73,7 +77,7 @@ class TrainPlan(ShownPlan):
             "runs": len(self.arms) * config.seeds,
             **({"updates": config.updates} if config.mode == "offline" else {"environment_steps": config.steps}),
             "memory_bytes": self.memory_bytes,
-            "seconds_of_updates": 0.0 if exists else None if config.mode == "in-loop" else round(self._seconds_of_updates(), 1),
+            **({"seconds_of_updates": seconds} if measure else {}),
             "out": str(config.out),
             "exists": exists,
         }

@@ -40,8 +40,9 @@ class CollectPlan(ShownPlan):
     seconds: float
     free_bytes: int
 
-    def describe(self) -> dict[str, Any]:
-        """Return what a dry run shows, as plain data."""
+    def describe(self, measure: bool = False) -> dict[str, Any]:
+        """Return what a dry run shows, as plain data; with ``measure`` also the expected seconds."""
+        seconds = {"seconds": 0.0 if self.complete else round(self.seconds, 1)} if measure else {}
         return {
             "stage": "collect",
             "file": str(self.config.out),
@@ -53,7 +54,7 @@ class CollectPlan(ShownPlan):
             "frame_shape": self.attributes["frame_shape"],
             "bytes": 0 if self.complete else self.bytes,
             "disk_bytes_at_peak": 0 if self.complete else 2 * self.bytes,  # parts and the file made of them
-            "seconds": 0.0 if self.complete else round(self.seconds, 1),
+            **seconds,
             "free_bytes": self.free_bytes,
         }
 

@@ -66,8 +66,8 @@ class ImportPlan(ShownPlan):
         """How many last actions were dropped or kept, and how many episodes have no step."""
         return {name: self.attributes[name] for name in (DROPPED, LOST, REPEATED, SHORT) if name in self.attributes}
 
-    def describe(self) -> dict[str, Any]:
-        """Return what a dry run shows, as plain data."""
+    def describe(self, measure: bool = False) -> dict[str, Any]:
+        """Return what a dry run shows, as plain data; ``measure`` adds nothing, because reading is all there is to do."""
         sample, steps = self.sample, sum(item.steps for item in self.episodes)
         kind = "none" if sample.actions is None else "discrete" if sample.actions.ndim == 1 else f"continuous[{sample.actions.shape[1]}]"
         return (

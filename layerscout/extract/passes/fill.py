@@ -8,10 +8,10 @@ from contextlib import closing
 
 from layerscout.cache.writing.writer import StoreWriter
 from layerscout.extract.passes.work import Extractor
-from layerscout.extract.plan import Plan
+from layerscout.extract.plan import ExtractPlan
 
 
-def open_writer(planned: Plan, resume: bool = True) -> StoreWriter:
+def open_writer(planned: ExtractPlan, resume: bool = True) -> StoreWriter:
     """Begin or continue the plan's store.
 
     Parameters

@@ -25,7 +25,7 @@ from layerscout.extract.passes.compiling import compiling
 from layerscout.extract.passes.measure import Meter
 from layerscout.extract.passes.pipeline import CudaLane, HostLane, Inputs, Lane, Span, cuts, features
 from layerscout.extract.passes.pooling import pixel_features
-from layerscout.extract.plan import LARGEST_LATENT_BATCH, LATENTS, PIXELS, Plan
+from layerscout.extract.plan import LARGEST_LATENT_BATCH, LATENTS, PIXELS, ExtractPlan
 
 Packed = Float[np.ndarray, "clip packed"]
 Arrays = dict[str, Float[np.ndarray, "row pooled"]]
@@ -52,7 +52,7 @@ class Extractor:
         What was measured since ``units`` was last called.
     """
 
-    def __init__(self, planned: Plan, data: Trajectories, latents: Store | None = None) -> None:
+    def __init__(self, planned: ExtractPlan, data: Trajectories, latents: Store | None = None) -> None:
         config = planned.config
         self.plan, self.index = planned, RowIndex(data)
         self.data, self._latents = data, latents

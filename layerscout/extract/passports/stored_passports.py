@@ -27,7 +27,7 @@ from layerscout.extract.passports.context import NoPassport
 from layerscout.extract.passports.harvest import harvest_layers
 from layerscout.extract.passports.passport_files import from_bytes, to_bytes
 from layerscout.extract.passports.passport_record import Passport
-from layerscout.extract.plan import Plan
+from layerscout.extract.plan import ExtractPlan
 
 BATCH = 8  # clips a forward pass, at most: rows that lie together, because reading neighbours is cheap
 PARTS = ("transformer", "unet", "")  # folders of a checkpoint in which the blocks may lie
@@ -40,7 +40,7 @@ def calibration_spans(rows: int, clips: int, batch: int = BATCH) -> list[tuple[i
     return [(start, min(start + batch, following)) for start, following in zip(starts, [*starts[1:], rows], strict=True)]
 
 
-def keep_passports(writer: StoreWriter, planned: Plan, loaded: LoadedBackbone | None = None, batch: int = BATCH) -> dict[str, Any]:
+def keep_passports(writer: StoreWriter, planned: ExtractPlan, loaded: LoadedBackbone | None = None, batch: int = BATCH) -> dict[str, Any]:
     """Harvest the passports of a plan's layers and write them into the store that is being made.
 
     Parameters
