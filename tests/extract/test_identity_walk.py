@@ -127,6 +127,7 @@ DESCRIPTION_EXEMPT = {
     "latent_shape": "it follows from the class, its architecture and the clip",
     "seen": "told to people and to the alignment of rewards, not computed with",
     "load": "it runs what the other values describe",
+    "weights": "where the weights lie and what of them is here; their digest is named",
 }
 PARTS_EXEMPT = {
     base.ClipSpec: {"resize": "whether frames of another size are refused; the fingerprint holds what became of the frames"},
