@@ -21,7 +21,7 @@ def available_memory() -> int | None:
 
 def _system() -> int | None:
     try:
-        fields = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+        fields = dict(line.split(":", 1) for line in MEMINFO.read_text(encoding="utf-8").splitlines())
         return int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         pass
@@ -33,7 +33,7 @@ def _system() -> int | None:
 
 def _container() -> int | None:
     try:
-        limit, used = ((CONTROL_GROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        limit, used = ((CONTROL_GROUP / name).read_text(encoding="utf-8").strip() for name in ("memory.max", "memory.current"))
         return None if limit == "max" else max(int(limit) - int(used), 0)
     except (OSError, ValueError):
         return None
@@ -43,7 +43,7 @@ def peak_memory() -> int:
     """Return the most bytes of memory that this process has held at a time."""
     try:
         # not getrusage: what it tells of a new process may be its parent's
-        fields = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+        fields = dict(line.split(":", 1) for line in STATUS.read_text(encoding="utf-8").splitlines())
         return int(fields["VmHWM"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         import resource

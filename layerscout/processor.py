@@ -43,7 +43,7 @@ def slow_kernels(libraries: Iterable[Mapping[str, Any]], cpuinfo: Path = Path("/
 def _facts(cpuinfo: Path) -> dict[str, str]:
     """What /proc/cpuinfo says of the first core; nothing where there is no such file."""
     try:
-        first = cpuinfo.read_text().split("\n\n")[0]
+        first = cpuinfo.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
     except OSError:
         return {}
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}

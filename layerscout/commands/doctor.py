@@ -15,6 +15,7 @@ from typing import Any
 
 from layerscout.commands.console import Call, size
 from layerscout.commands.words import command
+from layerscout.errors import UsageError
 
 PACKAGES = (
     *("layerscout", "torch", "diffusers", "transformers", "numpy", "scipy", "scikit-learn", "dask", "zarr", "h5py", "safetensors"),
@@ -40,8 +41,8 @@ def examine() -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "torch": _torch(),
         "gl": {name: ctypes.util.find_library(name) or f"missing (Debian: {package})" for name, package in GL_LIBRARIES.items()},
-        "store_root": str(_root()),
-        "free_disk_bytes": {str(path): _free(path) for path in (_root(), Path.cwd())},
+        "store_root": str(_root() or "none: this user has no home folder; --root or LAYERSCOUT_ROOT names one"),
+        "free_disk_bytes": {str(path): _free(path) for path in (_root(), Path.cwd()) if path},
         "warnings": _warnings(),
     }
 
@@ -63,6 +64,8 @@ def _torch() -> dict[str, Any]:
         answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:
         return {"broken": "import took more than 120 s"}
+    except OSError as error:
+        return {"broken": f"could not be tried: {error}"}
     if answer.returncode:
         return {"broken": (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]}
     try:
@@ -71,10 +74,13 @@ def _torch() -> dict[str, Any]:
         return {"broken": f"unexpected answer: {answer.stdout[:200]!r}"}
 
 
-def _root() -> Path:
+def _root() -> Path | None:
     from layerscout.cache.root import default_root
 
-    return default_root()
+    try:
+        return default_root()
+    except UsageError:
+        return None
 
 
 def _free(path: Path) -> int:

@@ -201,5 +201,5 @@ def _check_recorded_actions(config: TrainConfig, actions: ActionSpace, store: St
 def _refuse_other_settings(out: Path, key: str) -> None:
     """Every group's folder says from its beginning under which settings it was made; refuse before anything is overwritten."""
     for path in sorted(out.glob(f"*/{KEY}")):
-        if path.read_text().strip() != key:
+        if path.read_text(encoding="utf-8").strip() != key:
             raise UsageError(f"{path.parent} holds results of other settings", hint="choose another --out, or delete that folder")

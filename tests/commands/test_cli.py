@@ -392,6 +392,18 @@ def test_doctor_works_when_torch_is_broken(tmp_path, body, told):
     assert json.loads(run_apart("doctor", "--json", PYTHONPATH=path).stdout)["torch"]["broken"]
 
 
+def test_doctor_works_for_a_user_without_a_home(monkeypatch):
+    def nowhere(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("LAYERSCOUT_ROOT", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    facts = json.loads(call("doctor", "--json").stdout)
+    assert facts["store_root"].startswith("none")
+    assert list(facts["free_disk_bytes"]) == [str(Path.cwd())]
+
+
 # --- the printer
 
 

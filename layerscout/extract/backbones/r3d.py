@@ -19,6 +19,7 @@ from torch import Tensor
 from layerscout.errors import DataError, MissingExtraError, UsageError
 from layerscout.extract.backbones.base import Backbone
 from layerscout.extract.backbones.modules import from_module
+from layerscout.paths import expand
 from layerscout.settings import Config
 from layerscout.settings import build as build_settings
 
@@ -81,7 +82,7 @@ def _weights(video: Any, source: str | None) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(Path(source).expanduser())
+        return load_file(expand(source))
     except (OSError, SafetensorError) as error:
         raise DataError(
             f"{source} cannot be read: {error}", hint="give a safetensors file with the state of torchvision's r3d_18"

@@ -66,7 +66,7 @@ def _describe(name: str, source: str | None, options: dict[str, Any]) -> Backbon
         return Tiny(weights() if name == "tiny" else None, device, dtype)
 
     cells = SIZE // PATCH
-    parameters = json.loads((files(__package__) / "weights" / "tiny.json").read_text())["parameters_per_block"]
+    parameters = json.loads((files(__package__) / "weights" / "tiny.json").read_text(encoding="utf-8"))["parameters_per_block"]
     return Backbone(
         name=name,
         clip=ClipSpec(offsets=tuple(range(1 - PAST, 1)), frame_shape=(SIZE, SIZE, 3)),

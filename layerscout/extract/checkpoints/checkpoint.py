@@ -17,6 +17,7 @@ from layerscout.extract.checkpoints.places.byte_ranges import FolderSource, docu
 from layerscout.extract.checkpoints.places.hub import HubSource, split_hub_id
 from layerscout.extract.checkpoints.stored import StoredTensors, open_stored
 from layerscout.extract.checkpoints.weight_set import WeightSet, find_weights
+from layerscout.paths import expand
 
 NOTES = (".json", ".txt", ".model", ".spm", ".vocab", ".jinja", ".tiktoken")  # what tokenizers and preprocessors are kept in
 ADAPTER_NOTE = "adapter_config.json"
@@ -121,7 +122,7 @@ def open_checkpoint(source: str, parts: Sequence[str] = ()) -> CheckpointFolder:
     DataError
         There is no such folder, and it is no hub id.
     """
-    folder = Path(source).expanduser()
+    folder = expand(source)
     if folder.is_dir():
         return CheckpointFolder(FolderSource(folder))
     if folder.is_file():

@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 
 from layerscout.errors import DataError, UsageError
+from layerscout.paths import expand
 
 TOKENIZER, ENCODER = "tokenizer", "text_encoder"  # folders of a checkpoint, needed for ``empty`` only
 EMBEDDING, MASK = "prompt_embeds", "prompt_attention_mask"
@@ -38,7 +39,7 @@ def describe(text: str, length: int, width: int) -> str:
 
 def embedding_file(text: str, length: int, width: int) -> Path:
     """Return the file of an embedding, whose header says that it has the shape that the model takes."""
-    file = Path(text).expanduser()
+    file = expand(text)
     if file.suffix != ".safetensors" or not file.is_file():
         raise UsageError(
             f"text '{text}' is neither zeros nor empty nor a safetensors file", hint="--set extract.backbone_options.text=zeros"

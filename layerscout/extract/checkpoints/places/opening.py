@@ -10,6 +10,7 @@ from layerscout.cache.remote.place import open_place
 from layerscout.errors import UsageError
 from layerscout.extract.checkpoints.places.byte_ranges import BucketSource, ByteSource, FolderSource, WebSource
 from layerscout.extract.checkpoints.places.hub import split_hub_id
+from layerscout.paths import expand
 
 FORMS = "a folder, a hub id such as zai-org/CogVideoX-2b, https://…, s3://…, gs://… or az://…"
 
@@ -35,7 +36,7 @@ def open_source(address: str | Path) -> ByteSource:
     if "://" in text:
         place: Any = open_place(text)
         return BucketSource(place) if isinstance(place, ObjectPlace) else FolderSource(place.folder)
-    folder = Path(text).expanduser()
+    folder = expand(text)
     if folder.is_dir():
         return FolderSource(folder)
     hub = split_hub_id(text)
