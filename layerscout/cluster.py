@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from layerscout.errors import LayerscoutError, MissingExtraError, UsageError
+from layerscout.errors import LayerscoutError, MissingExtraError, UsageError, install
 
 RETRIES = 5  # of one task: a worker may die of other tasks' faults
 IN_FLIGHT = 2  # tasks a thread of the cluster: enough to keep it busy, few enough to keep the scheduler idle
@@ -41,7 +41,7 @@ def connected(scheduler: str | None, local_workers: int, setting: str, connect_s
     try:
         from distributed import Client, LocalCluster
     except ImportError:
-        raise MissingExtraError(f"{setting} needs dask.distributed", hint="pip install 'layerscout[cluster]'") from None
+        raise MissingExtraError(f"{setting} needs dask.distributed", hint=install("cluster")) from None
     if scheduler is None:
         local = {"n_workers": local_workers, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": "127.0.0.1:0"}
         with LocalCluster(host="127.0.0.1", processes=True, silence_logs=50, **local) as cluster, Client(cluster) as client:

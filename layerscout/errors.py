@@ -91,3 +91,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def shell(*words: object) -> str:
     """Return a layerscout command as it must be typed into a shell, every word quoted where it needs to be."""
     return shlex.join(["layerscout", *map(str, words)])
+
+
+def install(extra: str) -> str:
+    """Return how to install what an optional part of layerscout needs; the name is not on a package index, so a checkout gives it."""
+    return f"in a checkout of layerscout: pip install '.[{extra}]'"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from layerscout.cache.provenance import backbone_source
 from layerscout.cache.store import Store
-from layerscout.errors import DataError
+from layerscout.errors import DataError, shell
 from layerscout.extract.backbones.base import Backbone
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.passes.capture import Capture
@@ -33,7 +33,7 @@ def backbone_of(store: Store) -> Backbone:
         if here.get(key) != expected[key]:
             raise DataError(
                 f"backbone '{name}' is not the one that filled {store.id}: {key} is {here.get(key)}, stored {expected[key]}",
-                hint=f"extract again: layerscout extract {name} DATA",
+                hint=f"extract again: {shell('extract', name, 'DATA')}",
             )
     return backbone
 

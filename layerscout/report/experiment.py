@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.cache.records import COST_NAME, Cost, Ranking, RunRecord, Selection, load, load_object
-from layerscout.errors import DataError
+from layerscout.errors import DataError, shell
 
 SETTINGS = ("*settings*.json", "*config*.json", "collect.json", "extract.json", "probe.json", "train.json", "demo.json")
 
@@ -39,7 +39,7 @@ def gather_experiment(folder: Path) -> Experiment:
         raise DataError(f"no folder {folder}", hint="give the folder that layerscout probe and layerscout train wrote to")
     ranking = find_stage_file(folder, "ranking.json")
     if ranking is None:
-        raise DataError(f"no ranking.json in {folder} or {folder / 'probe'}", hint=f"layerscout probe STORE --out {folder}")
+        raise DataError(f"no ranking.json in {folder} or {folder / 'probe'}", hint=shell("probe", "STORE", "--out", folder))
     selection, cost = find_stage_file(folder, "selection.json"), ranking.parent / COST_NAME
     patterns = ("runs*.json", "train*/runs*.json", "train*/*/runs*.json")
     runs = sorted({path for pattern in patterns for path in folder.glob(pattern)})

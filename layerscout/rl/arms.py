@@ -13,7 +13,7 @@ from layerscout.cache.opening import open_store
 from layerscout.cache.provenance import played_attributes
 from layerscout.cache.records import Choice, Ranking, Selection
 from layerscout.cache.store import Store
-from layerscout.errors import DataError, LayerscoutError, UsageError
+from layerscout.errors import DataError, LayerscoutError, UsageError, shell
 from layerscout.rl.config import TrainConfig
 
 PIXELS = "pixels"
@@ -168,7 +168,7 @@ def check_environment(config: TrainConfig, store: Store, path: Path) -> None:
     if recorded != config.environment:
         raise UsageError(
             f"{path} was made from '{recorded}', not from '{config.environment}'",
-            hint=f"layerscout train {recorded} --selection {path}, or collect, extract and probe {config.environment}",
+            hint=f"{shell('train', recorded, '--selection', path)}, or collect, extract and probe {config.environment}",
         )
 
 

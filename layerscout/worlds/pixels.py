@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from layerscout import registry
-from layerscout.errors import DataError, MissingExtraError, UsageError, suggest
+from layerscout.errors import DataError, MissingExtraError, UsageError, install, suggest
 from layerscout.worlds.core import World
 from layerscout.worlds.resized import Resized
 from layerscout.worlds.simulators.copies import Copies, Single
@@ -109,7 +109,7 @@ def _find(environment_id: str) -> Any:
                 registering = importlib.import_module(package)  # importing it registers its environments
             except ImportError:
                 message = f"{environment_id} needs the package {package}"
-                raise MissingExtraError(message, hint=f"pip install 'layerscout[{extra}]'") from None
+                raise MissingExtraError(message, hint=install(extra)) from None
             if package == "ale_py":
                 registering.ALEInterface.setLoggerMode(registering.LoggerMode.Error)  # it greets on stderr for every copy
     module, _, name = environment_id.rpartition(":")

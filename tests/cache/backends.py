@@ -143,7 +143,7 @@ class S3:
 @contextmanager
 def s3_server() -> Iterator[S3]:
     """Serve the S3 API on a free port."""
-    moto = pytest.importorskip("moto.server", reason="needs moto: pip install 'layerscout[test]'")
+    moto = pytest.importorskip("moto.server", reason="needs moto: pip install '.[test]'")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

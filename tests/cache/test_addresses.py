@@ -198,6 +198,6 @@ def test_without_the_extra_folders_work_and_buckets_name_it(store, tmp_path, mon
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError) as raised:
         push(store, "s3://bucket/x")
-    assert "layerscout[remote]" in raised.value.hint
+    assert ".[remote]" in raised.value.hint
     push(store, tmp_path / "place")
     SMALL.check(pull(tmp_path / "place", tmp_path / "reader"))

@@ -119,7 +119,7 @@ def test_a_missing_package_names_the_extra(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingExtraError, match="needs the package 'av'") as caught:
         importing.plan(ImportConfig(source=folder[0], out=tmp_path / "x.h5"))
-    assert caught.value.hint == "pip install 'layerscout[import]'"
+    assert caught.value.hint == "in a checkout of layerscout: pip install '.[import]'"
 
 
 # continuing

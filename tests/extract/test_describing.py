@@ -18,11 +18,11 @@ HEAVY = ["torch", "torchvision", "diffusers", "transformers", "numpy", "jaxtypin
 CODE = {"r3d18"}  # made of torchvision's code, which alone knows its blocks
 PROGRAM = """
 import json, sys
-from layerscout.cli import app
+from layerscout.cli import application
 from typer.testing import CliRunner
 told = {}
 for spec in sys.argv[2:]:
-    answer = CliRunner().invoke(app, ["layers", spec, "--json"])
+    answer = CliRunner().invoke(application(["layers"]), ["layers", spec, "--json"])
     assert answer.exit_code == 0, (spec, answer.output)
     told[spec] = json.loads(answer.stdout)["layers"]
 loaded = [name for name in json.loads(sys.argv[1]) if name in sys.modules]
@@ -79,4 +79,4 @@ def test_an_encoder_without_its_library_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(encoders, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="needs transformers") as error:
         find_backbone(f"videomae:{tmp_path / 'videomae'}")
-    assert error.value.hint == "pip install 'layerscout[transformers]'"
+    assert error.value.hint == "in a checkout of layerscout: pip install '.[transformers]'"

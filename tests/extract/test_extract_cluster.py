@@ -147,7 +147,7 @@ def test_without_the_extra_the_extra_is_named(data: Path, tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingExtraError, match=r"extract\.scheduler needs dask\.distributed") as failed:
         run(plan(config(data, tmp_path, scheduler="local:1")))
-    assert failed.value.hint == "pip install 'layerscout[cluster]'"
+    assert failed.value.hint == "in a checkout of layerscout: pip install '.[cluster]'"
 
 
 def test_one_process_a_gpu(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

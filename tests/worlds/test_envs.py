@@ -283,7 +283,7 @@ def test_minigrid_works_and_its_absence_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "minigrid", None)
     with pytest.raises(MissingExtraError) as caught:
         make_world("MiniGrid-Empty-5x5-v0", 1)
-    assert "pip install 'layerscout[minigrid]'" in caught.value.hint
+    assert "pip install '.[minigrid]'" in caught.value.hint
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

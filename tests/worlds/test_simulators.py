@@ -280,7 +280,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(name, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=f"{name} needs the package {package}") as caught:
         make_world(name, 1)
-    assert caught.value.hint == f"pip install 'layerscout[{extra}]'"
+    assert caught.value.hint == f"in a checkout of layerscout: pip install '.[{extra}]'"
 
 
 def test_a_simulator_that_breaks_is_named(request):

@@ -15,7 +15,7 @@ from layerscout.cache.files import read_document
 from layerscout.cache.naming import named_store
 from layerscout.cache.remote.address import check_address
 from layerscout.cache.root import MIRRORS, STORES, store_folders, tree_bytes
-from layerscout.errors import DataError, UsageError, raise_shortage, suggest
+from layerscout.errors import DataError, UsageError, raise_shortage, shell, suggest
 
 STORE_FORMAT = "layerscout-store/1"
 LEAST_PREFIX = 8  # characters of an id that may stand for it: "ls1-" and four digits
@@ -116,7 +116,7 @@ def find(root: Path, word: str) -> Path:
     """
     check_address(word)
     if "://" in word:
-        hint = f"layerscout store ls {word} tells of it; layerscout store pull {word} brings it here"
+        hint = f"{shell('store', 'ls', word)} tells of it; {shell('store', 'pull', word)} brings it here"
         raise UsageError(f"{word} is elsewhere; this command is for stores that are here", hint=hint)
     here = {path.name: path for folder in (MIRRORS, STORES) for path in store_folders(root / folder)}
     if word in here:
@@ -134,7 +134,7 @@ def find(root: Path, word: str) -> Path:
     if named is None and (Path(word) / manifests.NAME).is_file():
         return Path(word).resolve()
     if named is not None:
-        raise DataError(f"'{word}' names store {named}, which is not under {root}", hint=f"layerscout store name --remove {word}")
+        raise DataError(f"'{word}' names store {named}, which is not under {root}", hint=shell("store", "name", "--remove", word))
     known = [path.stem for path in root.glob("refs/*.json")] + list(here)
     raise DataError(f"no store '{word}' under {root}{suggest(word, known)}", hint="layerscout store ls shows all; another folder: --root")
 

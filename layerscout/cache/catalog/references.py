@@ -15,7 +15,7 @@ from layerscout.cache.identity import STORE_ID
 from layerscout.cache.naming import read_reference, remove_file
 from layerscout.cache.records import Record
 from layerscout.cache.root import NAMES
-from layerscout.errors import DataError
+from layerscout.errors import DataError, shell
 
 PINS = "pins"
 
@@ -42,9 +42,9 @@ class References:
         if store_id in self.pins:
             pin = self.pins[store_id]
             reason = f" ({pin.reason})" if pin and pin.reason else ""
-            return f"is pinned{reason}", f"layerscout store unpin {store_id}"
+            return f"is pinned{reason}", shell("store", "unpin", store_id)
         if names := self.names.get(store_id):
-            return f"is named '{names[0]}'", f"layerscout store name --remove {names[0]}"
+            return f"is named '{names[0]}'", shell("store", "name", "--remove", names[0])
         return None
 
     def require_readable(self) -> None:

@@ -15,7 +15,7 @@ from jaxtyping import Shaped
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers.config import ImportConfig
 from layerscout.cache.importers.pictures.scaling import PictureScale
-from layerscout.errors import BudgetError, DataError, MissingExtraError, UsageError, suggest
+from layerscout.errors import BudgetError, DataError, MissingExtraError, UsageError, install, suggest
 from layerscout.memory import available_memory
 
 Array = Shaped[np.ndarray, "row ..."]  # as a foreign file has it: any type and shape
@@ -215,7 +215,7 @@ def need(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        hint = "pip install 'layerscout[import]'"
+        hint = install("import")
         raise MissingExtraError(f"this format needs the package '{module.partition('.')[0]}'", hint=hint) from None
 
 

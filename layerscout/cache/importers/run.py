@@ -13,7 +13,7 @@ from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.importers.account import sentence, what_came_over
 from layerscout.cache.importers.base import ForeignEpisode, SkippedEpisode
 from layerscout.cache.importers.plan import DIGEST, DROPPED, LOST, REPEATED, SHORT, ImportPlan, detect, free_bytes, plan
-from layerscout.errors import BudgetError, DataError
+from layerscout.errors import BudgetError, DataError, shell
 from layerscout.progress import SILENT, Reporter
 
 __all__ = ["ImportPlan", "detect", "plan", "run"]
@@ -113,7 +113,7 @@ def _result(planned: ImportPlan) -> dict[str, Any]:
             **planned.counts,
             "notes": importer.told(),
             "skipped": [f"{name}: {why}" for name, why in skipped.items()],
-            "next": f"layerscout extract tiny {out}",
+            "next": shell("extract", "tiny", out),
         }
 
 

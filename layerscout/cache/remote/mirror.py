@@ -24,7 +24,7 @@ from layerscout.cache.root import MIRRORS, ORIGIN_NAME, STAGING, STORES
 from layerscout.cache.store import Store, check_files
 from layerscout.cache.writing import staging
 from layerscout.cache.writing.checks import check_space
-from layerscout.errors import DataError, suggest
+from layerscout.errors import DataError, shell, suggest
 from layerscout.progress import SILENT, Reporter
 
 WORKERS = 8
@@ -174,7 +174,7 @@ def make(source: Published, root: Path, reporter: Reporter = SILENT, workers: in
         assemble(source, root, path, skeleton(source.manifest), {ORIGIN_NAME: document}, reporter, workers)
     mirror = open_mirror(root, source.manifest.store_id)
     if mirror.manifest.digest != source.manifest.digest:
-        hint = f"keep using it by its id, or delete it: layerscout store rm {mirror.id}"
+        hint = f"keep using it by its id, or delete it: {shell('store', 'rm', mirror.id)}"
         raise DataError(f"{path} is a mirror of another run's bytes ({mirror.manifest.digest}) than {source.where} has", hint=hint)
     if mirror.url != origin.url:
         write_file(path, ORIGIN_NAME, document)

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from layerscout.cache.identity import STORE_PREFIX
 from layerscout.cache.remote.address import FORMS, SCHEMES, check_address, check_environment
 from layerscout.cache.remote.bucket import BLOCK_BYTES, ObjectPlace, explained, missing, too_large
-from layerscout.errors import DataError, MissingExtraError, UsageError
+from layerscout.errors import DataError, MissingExtraError, UsageError, install
 
 RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 TIMEOUTS = {"connect_timeout": "5s", "timeout": "5m"}  # the second is for one request, that is for one part
@@ -102,7 +102,7 @@ def open_place(url: str | Path) -> Place:
     try:
         from obstore.store import from_url
     except ImportError:
-        raise MissingExtraError(f"{text} needs the package obstore", hint="pip install 'layerscout[remote]'") from None
+        raise MissingExtraError(f"{text} needs the package obstore", hint=install("remote")) from None
     check_environment(parts.scheme)
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
     plain = {"allow_http": True} if parts.scheme == "s3" and endpoint.startswith("http://") else {}

@@ -17,7 +17,7 @@ from layerscout.cache import manifest as manifests
 from layerscout.cache.files import StoredObject
 from layerscout.cache.identity import STORE_ID
 from layerscout.cache.remote.place import Place, open_place, split_url
-from layerscout.errors import DataError, suggest
+from layerscout.errors import DataError, shell, suggest
 
 LISTED_AT_ONCE = 16
 STRANGE = "this is not a store that layerscout wrote"
@@ -99,7 +99,7 @@ def find(place: Place, store_id: str | None) -> Published:
         if store_id in known:
             message = f"store {store_id} at {place.url} is incomplete: it has no manifest.json"
             raise DataError(message, hint="its push has not finished; run it again")
-        raise DataError(f"no store '{store_id}' at {place.url}{suggest(store_id, known)}", hint=f"layerscout store ls {place.url}")
+        raise DataError(f"no store '{store_id}' at {place.url}{suggest(store_id, known)}", hint=shell("store", "ls", place.url))
     manifest = parse(content, f"{place.url}/{manifest_path(store_id)}")
     if manifest.store_id != store_id:
         raise DataError(f"{place.url}/{manifest_path(store_id)} is the manifest of {manifest.store_id}", hint=STRANGE)

@@ -10,6 +10,7 @@ from layerscout.cache.catalog.entries import Entry
 from layerscout.cache.catalog.prune import Deletion
 from layerscout.cache.catalog.verification import Verification
 from layerscout.commands.console import size, table
+from layerscout.errors import shell
 from layerscout.text import visible
 
 SHORTEST_ID = 12  # "ls1-" and eight digits
@@ -42,7 +43,7 @@ def hints(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for everything that a listing found beside whole stores, with the command that deals with it."""
     for entry in facts["stores"]:
         if entry["damage"]:
-            yield f"damaged: {entry['store']}: layerscout store verify {entry['store']}"
+            yield f"damaged: {entry['store']}: {shell('store', 'verify', entry['store'])}"
     if facts.get("being_written"):
         yield f"being written: {counted(facts['being_written'], 'store')}"
     if (remains := facts.get("remains")) and remains["count"]:
@@ -52,7 +53,7 @@ def hints(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"{told}: layerscout store prune --older-than 30d deletes those not read for so long"
     for name in facts.get("dangling_names", ()):
         told = visible(name)
-        yield f"the name '{told}' leads to no store: layerscout store name --remove {told}"
+        yield f"the name '{told}' leads to no store: {visible(shell('store', 'name', '--remove', name))}"
     for path in facts.get("damaged_names", ()):
         yield f"{visible(path)} is damaged: delete it and name the store again"
 

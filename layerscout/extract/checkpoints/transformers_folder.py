@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from layerscout.errors import DataError, MissingExtraError
+from layerscout.errors import DataError, MissingExtraError, install
 from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.folder import AGAIN, read_config
 
@@ -60,9 +60,7 @@ def transformers_package() -> Any:
     try:
         import transformers
     except ImportError:
-        raise MissingExtraError(
-            "this backbone needs transformers, which is not installed", hint="pip install 'layerscout[transformers]'"
-        ) from None
+        raise MissingExtraError("this backbone needs transformers, which is not installed", hint=install("transformers")) from None
     return transformers
 
 

@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from layerscout.errors import MissingExtraError, UsageError
+from layerscout.errors import MissingExtraError, UsageError, install
 from layerscout.rl.export.export import layer_module
 
 try:
     from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 except ImportError:
-    raise MissingExtraError("the export to Stable-Baselines3 needs stable-baselines3", hint="pip install 'layerscout[sb3]'") from None
+    raise MissingExtraError("the export to Stable-Baselines3 needs stable-baselines3", hint=install("sb3")) from None
 
 
 class FrozenLayerExtractor(BaseFeaturesExtractor):

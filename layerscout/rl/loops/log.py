@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from layerscout.cache.durable import write_atomic
-from layerscout.errors import MissingExtraError
+from layerscout.errors import MissingExtraError, install
 
 FILE = "log.jsonl"
 PROJECT = "layerscout"  # at Weights & Biases
@@ -98,9 +98,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise MissingExtraError(
-                "train.tensorboard needs the package tensorboard", hint="pip install 'layerscout[tensorboard]'"
-            ) from None
+            raise MissingExtraError("train.tensorboard needs the package tensorboard", hint=install("tensorboard")) from None
         self._writers = [SummaryWriter(str(folder / "tensorboard" / f"{arm} {seed}".replace("/", "-"))) for arm, seed in names]
 
     def add(self, run: int, at: int, figures: dict[str, float]) -> None:
@@ -119,7 +117,7 @@ class WeightsAndBiases:
         try:
             import wandb
         except ImportError:
-            raise MissingExtraError("train.wandb needs the package wandb", hint="pip install 'layerscout[wandb]'") from None
+            raise MissingExtraError("train.wandb needs the package wandb", hint=install("wandb")) from None
         self._runs = [
             wandb.init(
                 project=PROJECT,

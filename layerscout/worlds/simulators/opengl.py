@@ -15,7 +15,7 @@ import subprocess
 import sys
 from typing import Any
 
-from layerscout.errors import MissingExtraError, UsageError
+from layerscout.errors import MissingExtraError, UsageError, install
 
 VARIABLE = "MUJOCO_GL"
 PACKAGES = {  # what brings each library on Debian and Ubuntu
@@ -37,7 +37,7 @@ def require(environment_id: str, package: str, extra: str) -> None:
         The package is not installed; or see ``choose``.
     """
     if importlib.util.find_spec(package) is None:
-        raise MissingExtraError(f"{environment_id} needs the package {package}", hint=f"pip install 'layerscout[{extra}]'")
+        raise MissingExtraError(f"{environment_id} needs the package {package}", hint=install(extra))
     choose()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from layerscout.errors import DataError, MissingExtraError, UsageError
+from layerscout.errors import DataError, MissingExtraError, UsageError, install
 from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
 from layerscout.extract.backbones.counting import attention, feed_forward
 from layerscout.extract.backbones.pixels import read_scaling
@@ -98,9 +98,7 @@ class EncoderFamily:
             raise UsageError(f"backbone '{self.name}' needs a checkpoint", hint=f"write {self.name}:FOLDER or {self.name}:HUB-ID")
         chosen = build_settings(EncoderOptions, options, "extract.backbone_options")
         if find_spec("transformers") is None:
-            raise MissingExtraError(
-                "this backbone needs transformers, which is not installed", hint="pip install 'layerscout[transformers]'"
-            )
+            raise MissingExtraError("this backbone needs transformers, which is not installed", hint=install("transformers"))
         folder = open_checkpoint(source, ("config.json",))
         written = checkpoint.configuration(folder, self.model_type)
         geometry = self.geometry(self.completed(written, str(folder)), chosen)
