@@ -20,7 +20,9 @@ from torch import nn
 from layerscout.extract.backbones.base import Backbone
 
 FOLDER = Path(__file__).parent / "golden"
-TOLERANCE = 2e-4  # of the activations' own scale: another processor sums in another order
+# of the activations' own scale: another instruction set or another number of threads sums in another order. Measured over all families:
+# at most 4e-5 for a U-Net on single pixels, whose norms magnify rounding, and 1.3e-5 for the others
+TOLERANCE = 1e-4
 
 
 def philox(name: str) -> np.random.Generator:

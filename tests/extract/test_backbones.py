@@ -143,6 +143,7 @@ def test_the_default_pooling_fits_and_gives_the_stated_width(family):
         assert pooled[layer.name].shape == (2, width(backbone.default_pooling, backbone.grid, layer.width))
 
 
+@pytest.mark.numeric
 def test_two_loads_give_the_same_bits_and_leave_the_random_state_alone(family):
     clips = random_clips(family.find(), 3)
     state = torch.random.get_rng_state()
@@ -152,6 +153,7 @@ def test_two_loads_give_the_same_bits_and_leave_the_random_state_alone(family):
     assert family.find().weights_digest() == family.find().weights_digest()
 
 
+@pytest.mark.numeric
 def test_a_row_does_not_depend_on_its_batch(family):
     capture, clips = family.capture(), random_clips(family.find(), 7)
     whole = capture(clips)

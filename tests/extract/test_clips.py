@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import frames_by_hand
 import numpy as np
 import pytest
+import torch
 
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import ClipSpec
+from layerscout.extract.backbones.loaded import scale_pixels
 from layerscout.extract.clips import ClipWindow, RowTable, clips_of, fit, padding_of
 
 LENGTHS = (5, 1, 7, 2)
@@ -140,6 +144,26 @@ def test_resizing_is_the_mean_over_areas():
     assert np.abs(resized - expected).max() <= 0.5 + 1e-4
     one_by_one = np.concatenate([fit(frames[i : i + 1], spec) for i in range(5)])
     np.testing.assert_array_equal(one_by_one, resized)
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize(
+    ("shape", "spec", "expected"),
+    [
+        ((64, 64, 3), (32, 32, 3), "3f48fa0d111a37d8"),
+        ((84, 84, 3), (27, 48, 3), "d649769dce5f81fe"),
+        ((210, 160, 3), (224, 224, 3), "959f54940efecc83"),
+        ((33, 47, 1), (8, 8, 1), "9aafa26d21af40ad"),
+    ],
+)
+def test_resized_frames_are_the_same_bytes_on_every_processor(shape, spec, expected):
+    """They enter the store's id, which must not depend on where it is made: sums of whole numbers are exact, and rounded once."""
+    frames = np.random.Generator(np.random.Philox(1)).integers(0, 256, (3, *shape), dtype=np.uint8)
+    resized = fit(frames, ClipSpec((0,), spec))
+    assert hashlib.sha256(resized.tobytes()).hexdigest()[:16] == expected
+    scaled = scale_pixels(torch.from_numpy(resized[None])).contiguous().numpy()
+    assert scaled.dtype == np.float32
+    assert np.array_equal(scaled, (resized[None].transpose(0, 1, 4, 2, 3).astype(np.float32) / np.float32(127.5) - np.float32(1)))
 
 
 def test_frames_that_fit_are_left_alone():

@@ -81,6 +81,7 @@ def test_it_runs_in_bfloat16(case):
     laws.runs_in_bfloat16(case)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("case", ["two", "five", "later", "later-image"], indirect=True)
 def test_the_numbers_are_those_on_record(case, request):
     golden.check(f"cogvideox-{request.node.callspec.params['case']}", case)

@@ -189,6 +189,7 @@ def test_it_runs_in_bfloat16(case, request):
     laws.runs_in_bfloat16(case, kept=("learnable_pos_embed",))
 
 
+@pytest.mark.numeric
 @every
 def test_the_numbers_are_those_on_record(case, request):
     golden.check(f"cosmos-{request.node.callspec.params['case']}", case)

@@ -71,6 +71,7 @@ def everything_under(folder: Path) -> list[Path]:
 # --- what is stored
 
 
+@pytest.mark.numeric
 def test_rows_are_the_pooled_activations_of_their_clips(unbroken, data):
     backbone = find_backbone("tiny")
     capture = Capture(backbone.load(torch.device("cpu")), backbone.layers, backbone.grid, backbone.default_pooling)
@@ -145,6 +146,7 @@ def test_later_frames_change_no_earlier_row(unbroken, episodes, tmp_path):
 # --- killed and continued
 
 
+@pytest.mark.numeric
 def test_an_interrupted_run_continues_bit_equal(unbroken, data, tmp_path, monkeypatch):
     written = []
     whole = StoreWriter.write_unit
@@ -403,6 +405,7 @@ def test_a_truncated_dataset_is_refused(data, tmp_path):
 # --- the store's backbone again, for agents that act
 
 
+@pytest.mark.numeric
 def test_an_encoder_gives_the_stored_rows(unbroken, data):
     encoder = Encoder(unbroken, ["blocks.4", "pixels"])
     with Trajectories(data) as trajectories:

@@ -171,6 +171,7 @@ def test_past_slots_see_no_later_frame(case):
     laws.past_slots_see_no_later_frame(case)
 
 
+@pytest.mark.numeric
 @every
 def test_the_numbers_are_those_on_record(case, request):
     golden.check(f"hunyuan-{request.node.callspec.params['case']}", case)

@@ -55,6 +55,7 @@ def layers_of(store: Store) -> dict[str, np.ndarray]:
     return {name: store.layer(name).all() for name in store.specs}
 
 
+@pytest.mark.numeric
 def test_activations_from_kept_latents_are_the_same_bit_for_bit(config, tmp_path, encoded):
     without = run(plan(config()))
     assert sum(encoded) == ROWS

@@ -125,6 +125,7 @@ def test_it_runs_in_bfloat16(case):
     laws.runs_in_bfloat16(case)
 
 
+@pytest.mark.numeric
 @every
 def test_the_numbers_are_those_on_record(case, request):
     golden.check(f"ltx-{request.node.callspec.params['case']}", case)

@@ -120,6 +120,7 @@ def test_it_runs_in_bfloat16(describe):
     laws.runs_in_bfloat16(describe(), kept=("pos_frequencies",))
 
 
+@pytest.mark.numeric
 def test_the_numbers_are_those_on_record(describe):
     golden.check("mochi", describe())
 

@@ -35,6 +35,7 @@ def one(saved):
     return saved.passports(1), saved.inside(1)
 
 
+@pytest.mark.numeric
 def test_a_block_gives_the_same_bits_alone_in_the_context_of_one_clip(saved, one):
     """In joint attention the text stream comes to depend on the video: with a single clip its mean is itself."""
     passports, inside = one
@@ -156,6 +157,7 @@ def test_position_tables_fix_the_number_of_tokens(one, saved):
         assert passport.fixed_tokens == (None if free else time * height * width)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("name", ["wan-2.1", "cogvideox-5b"])
 def test_a_block_of_a_bfloat16_model_computes_as_it_did(name, tmp_path):
     """Modules that the family keeps in float32 stay there; tokens come and go in the caller's own type."""
@@ -200,6 +202,7 @@ def test_a_block_that_takes_its_tokens_otherwise_has_no_passport():
             harvest(backbone, layer.name, golden.clips(backbone).numpy())
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("layer", ["0", "1", "2", "4"])
 def test_modules_of_ones_own_have_passports_too(layer):
     """Convolutions that change the resolution, an activation in place, frames one by one; a pass that ends at the wanted layer."""

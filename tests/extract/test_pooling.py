@@ -33,6 +33,7 @@ def pooled_by_hand(tokens: np.ndarray, name: str, grid: TokenGrid) -> np.ndarray
     return means.mean(axis=(0, 1, 2)) if how == "mean" else means.reshape(-1)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("name", NAMES)
 def test_pooling_equals_a_loop_over_tokens(name):
     tokens = torch.randn(3, GRID.tokens, 5, generator=torch.Generator().manual_seed(0))
@@ -124,6 +125,7 @@ def test_tokens_are_kept_in_their_order():
 EVERY = [f"{where}/{how}" for where in SLOTS for how in ("mean", "grid1", "grid2", "max", "energy", "tokens")]
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize(
     "names",
     [EVERY, ["all/mean", "all/grid2"], ["last/grid2", "all/mean"], ["future/mean", "last/grid2", "last/grid1"], ["all/mean", "last/mean"]],

@@ -173,6 +173,7 @@ def test_the_vae_stays_in_float32_where_the_model_does_not(describe):
         assert torch.equal(loaded.encode(clips), backbone.load(laws.CPU).encode(clips))
 
 
+@pytest.mark.numeric
 @every
 def test_the_numbers_are_those_on_record(case, request):
     golden.check(f"svd-{request.node.callspec.params['case']}", case)

@@ -105,6 +105,7 @@ def test_loading_leaves_the_process_as_it_was(monkeypatch):
     assert os.environ[transnet_network.SWITCH] == "0"
 
 
+@pytest.mark.numeric
 def test_numbers_of_the_trained_weights_are_those_on_record():
     golden.check("transnet", find_backbone("transnet", {"frames": 3}))
 

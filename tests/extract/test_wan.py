@@ -149,6 +149,7 @@ def test_in_bfloat16_some_modules_stay_in_float32(case):
     laws.runs_in_bfloat16(case, KEPT)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("case", ["text", "both"], indirect=True)
 def test_the_numbers_are_those_on_record(case, request):
     golden.check(f"wan-{request.node.callspec.params['case']}", case)

@@ -12,6 +12,8 @@ from synthetic_layers import columns_of, controllable_state, probe, rows_of, wit
 
 from layerscout.probe.config import ProbeConfig
 
+pytestmark = pytest.mark.numeric  # figures that must hold on every instruction set
+
 
 def oracle(inputs: np.ndarray, targets: np.ndarray, fold: np.ndarray, config: ProbeConfig) -> tuple[np.ndarray, list[float]]:
     """Nested cross-validation with a plain pipeline: out-of-fold predictions and the penalty of each fold."""

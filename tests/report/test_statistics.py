@@ -13,6 +13,8 @@ from scipy import stats
 from layerscout.report.numbers import association as assoc
 from layerscout.report.numbers import statistics as own
 
+pytestmark = pytest.mark.numeric  # figures that must hold on every instruction set
+
 FIGURES = st.floats(-100, 100, allow_subnormal=False)
 SEEDS = st.lists(FIGURES, min_size=1, max_size=20)
 

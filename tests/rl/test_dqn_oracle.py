@@ -14,6 +14,8 @@ from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.memory.replay import Batch
 from layerscout.rl.networks.layers import Head
 
+pytestmark = pytest.mark.numeric  # figures that must hold on every instruction set
+
 stable_baselines3 = pytest.importorskip("stable_baselines3", reason="extra 'sb3' is not installed; runs in CI")
 
 WIDTH, ACTIONS, HIDDEN, SIZE = 10, 4, (16, 8), 32
