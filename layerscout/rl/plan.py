@@ -36,7 +36,29 @@ PILOT_UPDATES = 3
 
 @dataclass(frozen=True)
 class TrainPlan(ShownPlan):
-    """What a comparison will do. ``key`` names everything that decides its numbers."""
+    """What a comparison will do.
+
+    Attributes
+    ----------
+    config, selection
+        What was asked for, and the layers that probing chose.
+    arms
+        What is trained, in the order of the report.
+    actions
+        What the environment takes.
+    key
+        Names everything that decides the numbers: a folder of results belongs to one key.
+
+    Examples
+    --------
+    ``selection`` is the ``selection.json`` of a probe, ``root`` the folder of its stores:
+
+    >>> planned = plan(TrainConfig(environment="layerscout/Grid-v0", selection=selection, root=root, seeds=2, updates=100))
+    >>> [arm.name for arm in planned.arms]
+    ['structured_mid', 'pixels', 'scratch']
+    >>> planned.algorithm, planned.describe()["runs"]
+    ('dqn', 6)
+    """
 
     config: TrainConfig
     selection: Selection

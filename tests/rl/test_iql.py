@@ -126,20 +126,20 @@ def corridor(kind: str, episodes: int = 200) -> ReplayRows:
     rng, columns = np.random.default_rng(0), []
     for number in range(episodes):
         place, ended = int(rng.integers(0, 8)), False
-        for _ in range(12):
+        for step in range(12):
             move = rng.uniform(-1, 1)
             right = move > 0
             after = min(max(place + (1 if right else -1), 0), 8)
             ended = after == 8
-            columns.append((number, place, move if kind == "continuous" else float(right), float(ended), ended))
+            columns.append((number, step, place, move if kind == "continuous" else float(right), float(ended), ended))
             place = after
             if ended:
                 break
-        columns.append((number, place, np.nan, np.nan, False))
-    episode, cell, action, reward, terminated = (np.array(column) for column in zip(*columns, strict=True))
+        columns.append((number, step + 1, place, np.nan, np.nan, False))
+    episode, steps, cell, action, reward, terminated = (np.array(column) for column in zip(*columns, strict=True))
     table = np.eye(9, dtype=np.float32)[cell.astype(int)]
     taken = action[:, None].astype(np.float32) if kind == "continuous" else np.where(np.isnan(action), -1, action).astype(np.int64)
-    return ReplayRows([table], [0, 0], episode, taken, reward, terminated.astype(bool))
+    return ReplayRows([table], [0, 0], episode, steps, taken, reward, terminated.astype(bool))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from layerscout.errors import DataError, UsageError
+from layerscout.probe.config import ProbeConfig
+from layerscout.probe.questions.targets import find_transitions
 from layerscout.rl.memory.replay import Batch, Replay, ReplayRows, generator_states, restore_generators, run_generators
 
 
@@ -92,6 +94,7 @@ def test_purposes_are_independent_streams() -> None:
 
 COLUMNS: dict[str, Any] = {  # two episodes of 2 and 1 steps: rows 0 1 2 | 3 4
     "episode": np.array([0, 0, 0, 1, 1], np.int32),
+    "step": np.array([0, 1, 2, 0, 1], np.int32),
     "action": np.array([1, 2, -1, 0, -1], np.int32),
     "reward": np.array([0.5, 1.5, np.nan, 2.5, np.nan], np.float32),
     "terminated": np.array([False, True, False, False, False]),
@@ -116,6 +119,15 @@ def test_table_gives_successive_rows_of_one_episode() -> None:
     assert not batch.states[1, :, 1:].any()
 
 
+def test_rows_that_are_not_one_step_apart_are_no_transition_for_training_as_for_probing() -> None:
+    step = np.array([0, 1, 2, 5, 6, 6, 7], np.int32)
+    ones, episode = np.ones(7, np.float32), np.zeros(7, np.int32)
+    table = ReplayRows([np.zeros((7, 2), np.float32)], [0], episode, step, np.zeros(7, np.int64), ones, np.zeros(7, bool), steps=3)
+    columns = {"episode": episode, "step": step, "action": np.zeros(7, np.int32), "reward": ones}
+    assert table.transitions.tolist() == find_transitions(columns, ProbeConfig(store="any", targets=())).row.tolist() == [0, 1, 3, 5]
+    assert table.reward[[0, 1, 3, 5]].tolist() == [2, 1, 1, 1], "rewards are not summed over a gap"
+
+
 def test_table_of_frames_keeps_their_type() -> None:
     frames = np.arange(5 * 2 * 2, dtype=np.uint8).reshape(5, 2, 2, 1)
     states = ReplayRows([frames], [0], **COLUMNS).sample(3, run_generators([0], 0)).states
@@ -128,6 +140,9 @@ def test_table_of_frames_keeps_their_type() -> None:
         ({"reward": np.full(5, np.nan, np.float32)}, "without a reward"),
         ({"action": np.full(5, -1)}, "no transition"),
         ({"episode": np.zeros(4, int)}, "different numbers of rows"),
+        ({"step": np.zeros(5, int)}, "the 5 rows hold no transition"),
+        ({"step": np.array([9, 4, 7, 2, 0])}, "no transition"),
+        ({"episode": np.array([0, 1, 0, 1, 0])}, "no transition"),
     ],
 )
 def test_unusable_tables_are_refused(change: dict[str, Any], message: str) -> None:

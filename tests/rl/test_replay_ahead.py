@@ -86,6 +86,7 @@ def test_a_table_of_rows_looks_ahead_within_an_episode(ahead: int) -> None:
     """Three episodes of 4, 1 and 6 steps; the second is truncated, the others terminate."""
     rng, lengths = np.random.default_rng(1), (4, 1, 6)
     episode = np.repeat(np.arange(3), np.array(lengths) + 1)
+    step = np.concatenate([np.arange(length + 1) for length in lengths])
     last_step = np.cumsum(np.array(lengths) + 1) - 2
     reward = rng.standard_normal(len(episode)).astype(np.float32)
     action = rng.standard_normal((len(episode), 2)).astype(np.float32)
@@ -93,7 +94,7 @@ def test_a_table_of_rows_looks_ahead_within_an_episode(ahead: int) -> None:
     terminated = np.zeros(len(episode), bool)
     terminated[last_step[[0, 2]]] = True
     rows = np.arange(len(episode), dtype=np.float32)[:, None]
-    table = ReplayRows([rows, rows], [0, 1], episode, action, reward, terminated, steps=ahead, gamma=GAMMA)
+    table = ReplayRows([rows, rows], [0, 1], episode, step, action, reward, terminated, steps=ahead, gamma=GAMMA)
     assert table.transitions.tolist() == [0, 1, 2, 3, 5, 7, 8, 9, 10, 11, 12]
     batch = table.sample(200, run_generators([0, 1], 0))
     for start, after, got, ended, taken in zip(

@@ -38,6 +38,24 @@ class Agent(Protocol):
     ----------
     seeds
         One a run.
+
+    Examples
+    --------
+    Two runs of double deep Q-learning find out which of two actions is rewarded:
+
+    >>> from layerscout.rl.agents.configs import DQNConfig
+    >>> from layerscout.rl.agents.dqn import DQN
+    >>> from layerscout.rl.memory.replay import Replay, run_generators
+    >>> from layerscout.rl.networks.layers import Head
+    >>> agent = DQN(DQNConfig(gamma=0.0, lr=0.05, batch=16), lambda seeds: Head(1, 2, seeds, "linear"), seeds=[0, 1])
+    >>> z, ends = np.ones((2, 1), np.float32), np.ones(2, bool)  # [run, feature], [run]
+    >>> replay = Replay(runs=2, capacity=100, shape=(1,))
+    >>> for action in (0, 1) * 10:
+    ...     replay.add(z, np.full(2, action), np.full(2, float(action)), z, ends)
+    >>> draws = run_generators(agent.seeds, purpose=1)
+    >>> losses = agent.update_from(lambda runs: replay.sample(16, draws), updates=100)
+    >>> losses.shape, agent.act(z[:, None]).tolist()
+    ((100, 2), [[1], [1]])
     """
 
     seeds: tuple[int, ...]

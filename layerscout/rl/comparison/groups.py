@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from layerscout.extract.backbones.base import ClipSpec
-from layerscout.extract.device import cores, torch_threads
+from layerscout.extract.device import batches_in_threads, cores, torch_threads
 from layerscout.progress import Task
 from layerscout.rl.agents.base import Agent
 from layerscout.rl.agents.divided import divided
@@ -72,7 +72,25 @@ class TrainedGroup(NamedTuple):
 
 @dataclass(frozen=True)
 class RunGroup:
-    """Arms whose runs share one set of tensors. ``learn`` trains all their runs."""
+    """Arms whose runs share one set of tensors; a comparison is trained group by group.
+
+    Attributes
+    ----------
+    name
+        The folder that keeps the group's results.
+    arms
+        What is trained side by side, each with all seeds.
+    learn
+        Trains all runs of all arms, continuing from the checkpoint that it is given.
+
+    Examples
+    --------
+    Arms with heads of one shape are one group. ``planned`` is a `TrainPlan`, ``make_world`` makes so many games:
+
+    >>> setting = ComparisonSetting(planned.config, make_world, planned.actions)
+    >>> [(group.name, [arm.name for arm in group.arms]) for group in feature_groups(planned.arms, setting)]
+    [('mlp-64', ['structured_mid', 'pixels']), ('mlp-256-64', ['scratch'])]
+    """
 
     name: str
     arms: tuple[ArmSpec, ...]
@@ -94,9 +112,9 @@ def feature_groups(arms: Sequence[ArmSpec], setting: ComparisonSetting) -> list[
 def _learn_on_features(arms: Sequence[ArmSpec], setting: ComparisonSetting, saved: GroupCheckpoint, log: Log, task: Task) -> TrainedGroup:
     config, seeds = setting.config, setting.seeds
     arm_of_run = np.repeat(np.arange(len(arms)), len(seeds))
-    representations = [Representation.of(arm, config.standardise) for arm in arms]
     width, live = max(arm.width for arm in arms), [arms[arm].width for arm in arm_of_run.tolist()]
     encoders, workers = encoders_of(arms, config.device), cores(config.threads)
+    representations = list(batches_in_threads(lambda arm: Representation.of(arm, config.standardise), arms, workers))
 
     def learner(runs: slice) -> Agent:
         own_seeds = (seeds * len(arms))[runs]
@@ -109,7 +127,8 @@ def _learn_on_features(arms: Sequence[ArmSpec], setting: ComparisonSetting, save
     with torch_threads(1):  # the cores are for parts of the runs and for batches of clips, not for threads within small products
         agent = divided(learner, len(arm_of_run), workers if config.device == "cpu" else 1)
         if config.mode == "offline":
-            tables = [representation.table(arm.store.layer(arm.layer)) for arm, representation in zip(arms, representations, strict=True)]
+            of_arms = list(zip(arms, representations, strict=True))
+            tables = list(batches_in_threads(lambda one: one[1].table(one[0].store.layer(one[0].layer)), of_arms, workers))
             rows = _rows(arms[0], tables, arm_of_run.tolist(), setting)
             return TrainedGroup(agent, learn_offline(agent, rows, stage, config, saved, log, task), stage)
         with closing(setting.make_world(len(arm_of_run))) as world:
@@ -146,5 +165,5 @@ def learn_on_frames(
 
 
 def _rows(arm: ArmSpec, tables: list[np.ndarray], arms: list[int], setting: ComparisonSetting) -> ReplayRows:
-    columns = (arm.store.index(name) for name in ("episode", "action", "reward", "terminated"))
+    columns = (arm.store.index(name) for name in ("episode", "step", "action", "reward", "terminated"))
     return ReplayRows(tables, arms, *columns, **setting.ahead)  # type: ignore[arg-type]

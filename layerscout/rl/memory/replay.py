@@ -171,7 +171,8 @@ class Replay:
 class ReplayRows:
     """A dataset of rows as an endless replay: one shared table an arm, nothing copied per run.
 
-    A transition is a pair of consecutive rows of one episode; its action, reward and end stand in the first.
+    A transition is a pair of rows of one episode, one after the other, of one step and the next; its action, reward and end stand
+    in the first. Probes pair rows by the same rule.
 
     Parameters
     ----------
@@ -180,7 +181,7 @@ class ReplayRows:
         Floating tables are given out as float32, others (frames) in their own type.
     arms
         For every run, which table it reads.
-    episode, action, reward, terminated
+    episode, step, action, reward, terminated
         Index columns [row]; ``action`` is -1 in the last row of an episode, or NaN where it is continuous, [row, dimension].
     steps, gamma
         How many rewards a sample sums, and what each further one is discounted by.
@@ -196,6 +197,7 @@ class ReplayRows:
         tables: Sequence[Shaped[np.ndarray, " row *feature"]],
         arms: Sequence[int],
         episode: Shaped[np.ndarray, " row"],
+        step: Shaped[np.ndarray, " row"],
         action: Shaped[np.ndarray, " row *dimension"],
         reward: Real[np.ndarray, " row"],
         terminated: Bool[np.ndarray, " row"],
@@ -203,17 +205,21 @@ class ReplayRows:
         steps: int = 1,
         gamma: float = 1.0,
     ) -> None:
-        rows = {len(table) for table in (*tables, episode, action, reward, terminated)}
+        rows = {len(table) for table in (*tables, episode, step, action, reward, terminated)}
         if len(rows) > 1:
             raise DataError(
                 f"tables and index columns have different numbers of rows: {sorted(rows)}", hint="use stores of the same dataset"
             )
         self.tables, self.arms = list(tables), np.asarray(arms, dtype=np.int64)
         known = np.isfinite(action).all(axis=1) if action.ndim == 2 else action >= 0
-        begins = np.append((episode[1:] == episode[:-1]) & known[:-1], False)  # rows that begin a transition
+        follows = (episode[1:] == episode[:-1]) & (step[1:] == step[:-1] + 1)
+        begins = np.append(follows & known[:-1], False)  # rows that begin a transition
         self.transitions = np.flatnonzero(begins)
         if not len(self.transitions):
-            raise DataError("the dataset has no transition", hint="collect episodes of at least one step")
+            raise DataError(
+                f"the {len(begins)} rows hold no transition: no step of an episode with an action is followed by its next step",
+                hint="collect episodes of at least one step, with actions",
+            )
         if not np.isfinite(reward[self.transitions]).all():
             raise DataError("the dataset has transitions without a reward", hint="collect with rewards, or train online")
         self.action, self.terminated = action.astype(np.float32 if action.ndim == 2 else np.int64), terminated
