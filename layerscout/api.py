@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from layerscout import settings
 from layerscout.cache.root import MIRRORS, STORES
+from layerscout.paths import expand
 from layerscout.progress import Reporter
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from layerscout.cache.store import Store
     from layerscout.extract.plan import ExtractPlan
     from layerscout.probe.plan import ProbePlan
+    from layerscout.report.plan import ReportPlan
     from layerscout.rl.plan import TrainPlan
     from layerscout.worlds.collect import CollectPlan
 
@@ -176,11 +178,9 @@ def report(*folders: Path | str, out: Path | str | None = None) -> Path:
     DataError
         A folder holds no ranking, or a file cannot be read.
     """
-    from layerscout.report.report import write_report
-    from layerscout.report.study.page import write_study
+    from layerscout.report import plan as stage
 
-    found = [Path(folder) for folder in folders or ("outputs",)]
-    return write_study(found, Path(out or "outputs/study")) if out is not None or len(found) > 1 else write_report(found[0])
+    return stage.run(plan.report(*folders, out=out))
 
 
 def open_store(store: Path | str, root: Path | str | None = None) -> Store:
@@ -200,7 +200,7 @@ def open_store(store: Path | str, root: Path | str | None = None) -> Store:
     """
     from layerscout.cache.opening import open_store as opened
 
-    return opened(root, store)
+    return opened(None if root is None else expand(root), store)
 
 
 def load_ranking(path: Path | str = "outputs/probe") -> Ranking:
@@ -248,6 +248,12 @@ class Plans:
         """Say what `train` would do: arms, runs, budget, memory."""
         return _plan("train", {"environment": environment, "selection": Path(selection)} | keys)
 
+    def report(self, *folders: Path | str, out: Path | str | None = None) -> ReportPlan:
+        """Say what `report` would write, and from which records."""
+        from layerscout.report import plan as stage
+
+        return stage.plan([expand(folder) for folder in folders or ("outputs",)], None if out is None else expand(out))
+
 
 plan = Plans()
 
@@ -273,7 +279,7 @@ def _module(name: str) -> Any:
 def _load(kind: str, path: Path | str, name: str) -> Any:
     from layerscout.cache import records
 
-    place = Path(path)
+    place = expand(path)
     return records.load(getattr(records, kind), place / name if place.is_dir() else place)
 
 

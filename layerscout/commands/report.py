@@ -18,20 +18,22 @@ Folders = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", **USER_PATH, help="Where a study goes (several folders: outputs/study).")]
 
 
-@command("layerscout report outputs")
+@command("layerscout report outputs", dry_run=True)
 def report(call: Call, folder: Folders = None, out: Out = None) -> None:
     """Write the pages of a run, or a study of several tasks.
 
     Of one folder: report.html, which needs nothing else, and paper.md. Of several: does the score foretell the return?
     """
-    folders = folder or [Path("outputs")]
-    if out is not None or len(folders) > 1:
-        from layerscout.report.study.page import write_study
+    from layerscout.report import plan as stage
 
-        page = write_study(folders, out or Path("outputs/study"))
-        call.emit({"page": str(page), **{name: str(page.with_name(f"study.{name}")) for name in ("json", "csv", "md")}})
+    planned = stage.plan(folder or [Path("outputs")], out)
+    if call.dry_run:
+        call.emit(planned.describe())
         return
-    from layerscout.report.report import write_report
-
-    page = write_report(folders[0])
-    call.emit({"page": str(page), "paper": str(page.with_name("paper.md"))})
+    page = stage.run(planned)
+    beside = (
+        {name: str(page.with_name(f"study.{name}")) for name in ("json", "csv", "md")}
+        if planned.study
+        else {"paper": str(page.with_name("paper.md"))}
+    )
+    call.emit({"page": str(page), **beside})

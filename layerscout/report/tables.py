@@ -12,6 +12,7 @@ from layerscout.report.numbers.statistics import seed_warning
 from layerscout.report.numbers.summaries import ArmSummary, arm_summaries, episodes_of, most_seeds
 
 PRIMARY = "mean return of the last 50 training episodes"  # decides every claim; fixed before anybody looks at the numbers
+TABLE_NAMES = ("experiment_returns.csv", "experiment_summary.csv", "experiment_summary_table.md")
 RETURNS_COLUMNS = ("arm", "layer", "seed", "episode", "return", "phase", "at")
 BUDGET_COLUMNS = ("environment_steps", "updates", "trainable_parameters", "flops", "backbone_clips", "wall_seconds", "cpu_seconds")
 SUMMARY_COLUMNS = (
@@ -117,8 +118,7 @@ def seed_caution(record: RunRecord) -> str | None:
 def write_experiment_tables(record: RunRecord, folder: Path) -> tuple[Path, Path, Path]:
     """Write the two CSV files and the Markdown table, each whole or not at all; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = ("experiment_returns.csv", "experiment_summary.csv", "experiment_summary_table.md")
-    returns, summary, table = (folder / name for name in names)
+    returns, summary, table = (folder / name for name in TABLE_NAMES)
     write_atomic(returns, as_csv(RETURNS_COLUMNS, returns_rows(record)).encode())
     write_atomic(summary, as_csv(SUMMARY_COLUMNS, map(summary_row, arm_summaries(record))).encode())
     caution = seed_caution(record)

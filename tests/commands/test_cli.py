@@ -49,6 +49,24 @@ assert not loaded, loaded
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["demo", "--preset", "qick"],
+        ["collect", "E", "--steps", "0"],
+        ["extract", "tiny", "d.h5", "--batch", "x"],
+        ["probe", "s", "--folds", "2"],
+        ["train", "E", "--selection", "s.json", "--mode", "x"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_wrong_setting_is_told_before_anything_heavy_is_imported(words):
+    script = f"import sys; from layerscout.cli import main\ntry: main({words!r})\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert not {*HEAVY, "numpy"} & set(done.stdout.split())
+
+
 def test_every_command_explains_itself():
     shown = call("-h")
     assert shown.exit_code == 0
@@ -327,7 +345,7 @@ def test_the_same_command_again_tells_people_what_is_there(pipeline, stage):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("stage", ["collect", "extract", "probe", "train"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_dry_run_writes_nothing(pipeline, stage):
     folder, words, _ = pipeline
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
@@ -335,11 +353,28 @@ def test_a_dry_run_writes_nothing(pipeline, stage):
     assert planned.exit_code == 0, planned.stderr
     assert json.loads(planned.stdout)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    if stage == "report":
+        return  # its results lie where its input does
     elsewhere = {"collect": "--out", "extract": "--root", "probe": "--out", "train": "--out"}[stage]
     changed = list(words[stage])
     changed[changed.index(elsewhere) + 1] = folder.parent / "never" / "there"
     assert call(*changed, "-n").exit_code == 0
     assert not (folder.parent / "never").exists()
+
+
+def test_a_report_writes_the_files_that_its_plan_names(pipeline):
+    folder, words, _ = pipeline
+    planned = json.loads(call(*words["report"], "--dry-run", "--json").stdout)
+    assert planned["exists"]
+    assert planned["runs"] == len(json.loads((folder / "train" / "runs.json").read_text())["runs"])
+    for path in planned["files"]:
+        Path(path).unlink()
+    left = set(folder.rglob("*"))
+    assert call(*words["report"]).exit_code == 0
+    assert {str(path) for path in set(folder.rglob("*")) - left} == set(planned["files"])
+    study = json.loads(call("report", folder, "--out", folder / "none", "--dry-run", "--json").stdout)
+    assert (study["kind"], study["exists"]) == ("study", False)
+    assert not (folder / "none").exists()
 
 
 def test_a_dry_run_of_the_demo_writes_nothing(tmp_path):

@@ -1,0 +1,87 @@
+"""Folders of results in, what a report of them rests on and writes out; then the report. One folder is a run, several are a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from layerscout.report.experiment import Experiment, gather_experiment
+from layerscout.report.report import tables_folder, write_report
+from layerscout.report.study.page import write_study
+from layerscout.report.tables import TABLE_NAMES
+from layerscout.showing import ShownPlan
+
+STUDY = Path("outputs/study")
+STUDY_FILES = ("study.html", "study.json", "study.csv", "study.md")
+
+
+@dataclass(frozen=True)
+class ReportPlan(ShownPlan):
+    """Which pages are written from which records. ``out`` is the page's folder; every record was read and found whole."""
+
+    experiments: tuple[Experiment, ...]
+    out: Path
+    study: bool
+
+    @property
+    def page(self) -> Path:
+        """The HTML page that is written last."""
+        return self.out / ("study.html" if self.study else "report.html")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are written, but for the figures, which lie in ``figures`` beside the page."""
+        if self.study:
+            return tuple(self.out / name for name in STUDY_FILES)
+        (experiment,) = self.experiments
+        records = [path for path, _ in experiment.records]
+        beside = [tables_folder(path, records, self.out) / name for path in records for name in TABLE_NAMES]
+        return (self.page, self.out / "paper.md", *beside)
+
+    def describe(self, measure: bool = False) -> dict[str, Any]:
+        """Return what a dry run shows: what was found, and what would be written."""
+        return {
+            "stage": "report",
+            "kind": "study" if self.study else "run",
+            "folders": [str(experiment.folder) for experiment in self.experiments],
+            "layers": [len(experiment.ranking.candidates) for experiment in self.experiments],
+            "records": [str(experiment.folder / path) for experiment in self.experiments for path, _ in experiment.records],
+            "runs": sum(len(record.runs) for experiment in self.experiments for _, record in experiment.records),
+            "files": [str(path) for path in self.files],
+            "figures": str(self.out / "figures"),
+            "exists": self.page.is_file(),
+        }
+
+
+def plan(folders: Sequence[Path], out: Path | None = None) -> ReportPlan:
+    """Read what a report rests on; writes nothing and draws nothing.
+
+    Parameters
+    ----------
+    folders
+        Folders of results; one is reported in place, several are the tasks of a study.
+    out
+        Where a study goes; given with one folder, a study of that one task.
+
+    Raises
+    ------
+    DataError
+        A folder is missing or holds no ranking, or a file in it cannot be read.
+    """
+    study = out is not None or len(folders) > 1
+    experiments = tuple(gather_experiment(folder) for folder in folders)
+    return ReportPlan(experiments, (out or STUDY) if study else folders[0], study)
+
+
+def run(planned: ReportPlan) -> Path:
+    """Write the pages, tables and figures, and return the HTML page.
+
+    Raises
+    ------
+    DataError
+        No folder of a study has agents on at least three ranked layers, or a file was damaged meanwhile.
+    """
+    folders = [experiment.folder for experiment in planned.experiments]
+    return write_study(folders, planned.out) if planned.study else write_report(folders[0])
