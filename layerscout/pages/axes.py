@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from layerscout.pages.drawing import Group, Item, Mark, Stroke, Words
+from layerscout.pages.drawing import DrawingItem, Group, Mark, Stroke, Words
 from layerscout.pages.palette import Look
 
 LETTER = 6.4  # pixels that a letter of 12 px text takes, on the wide side
@@ -70,16 +70,16 @@ def tick_label(value: float) -> str:
 
 
 def shorten(words: str, letters: int) -> str:
-    """Cut words in the middle to at most so many letters: names of layers differ at both ends."""
+    """Return words cut in the middle to at most so many letters: names of layers differ at both ends."""
     if len(words) <= letters:
         return words
     head = (letters - 1) // 2
     return f"{words[:head]}…{words[len(words) - (letters - 1 - head) :]}"
 
 
-def rising_axis(scale: Scale, left: float, right: float, most: int = 6) -> list[Item]:
+def rising_axis(scale: Scale, left: float, right: float, most: int = 6) -> list[DrawingItem]:
     """Return grid lines and labels of a vertical axis at the left."""
-    lines: list[Item] = [Stroke(((left, scale(tick)), (right, scale(tick))), "grid") for tick in scale.ticks(most)]
+    lines: list[DrawingItem] = [Stroke(((left, scale(tick)), (right, scale(tick))), "grid") for tick in scale.ticks(most)]
     return lines + [Words(left - 6, scale(tick) + 4, tick_label(tick), "end", "tick") for tick in scale.ticks(most)]
 
 
@@ -88,17 +88,17 @@ def ticks_fitting(scale: Scale, most: int) -> int:
     return min(most, max(2, int(abs(scale.stop - scale.start) / 44)))
 
 
-def level_axis(scale: Scale, top: float, bottom: float, title: str = "", most: int = 6) -> list[Item]:
+def level_axis(scale: Scale, top: float, bottom: float, title: str = "", most: int = 6) -> list[DrawingItem]:
     """Return grid lines and labels of a horizontal axis at the bottom."""
     most = ticks_fitting(scale, most)
-    parts: list[Item] = [Stroke(((scale(tick), top), (scale(tick), bottom)), "grid") for tick in scale.ticks(most)]
+    parts: list[DrawingItem] = [Stroke(((scale(tick), top), (scale(tick), bottom)), "grid") for tick in scale.ticks(most)]
     parts += [Words(scale(tick), bottom + 15, tick_label(tick), "middle", "tick") for tick in scale.ticks(most)]
     if title:
         parts.append(Words((scale.start + scale.stop) / 2, bottom + 31, title, "middle", "axis"))
     return parts
 
 
-def named_axis(scale: Scale, names: dict[float, str], bottom: float, title: str = "") -> tuple[list[Item], float]:
+def named_axis(scale: Scale, names: dict[float, str], bottom: float, title: str = "") -> tuple[list[DrawingItem], float]:
     """Return names at their places under a horizontal axis, turned where they are long and thinned where they are many.
 
     Returns
@@ -112,7 +112,7 @@ def named_axis(scale: Scale, names: dict[float, str], bottom: float, title: str 
         level = longest + 8 < step * every
     else:
         every, level = max(1, math.ceil((longest + 8) / step)), True
-    parts: list[Item] = []
+    parts: list[DrawingItem] = []
     for place, (at, name) in enumerate(names.items()):
         if place % every == 0:
             parts.append(
@@ -126,9 +126,9 @@ def named_axis(scale: Scale, names: dict[float, str], bottom: float, title: str 
     return parts, height + (20 if title else 2)
 
 
-def sample(look: Look) -> list[Item]:
+def sample(look: Look) -> list[DrawingItem]:
     """Return what a legend shows of a look, 24 pixels wide about the origin."""
-    parts: list[Item] = []
+    parts: list[DrawingItem] = []
     if look.stroke:
         parts.append(Stroke(((-12, 0), (12, 0)), look.stroke))
     if look.shape:
@@ -137,12 +137,12 @@ def sample(look: Look) -> list[Item]:
     return parts
 
 
-def legend(entries: Sequence[tuple[Look, str]], left: float, right: float, top: float) -> tuple[list[Item], float]:
-    """Lay samples with their words out in lines from left to right; return them and the height they take.
+def legend(entries: Sequence[tuple[Look, str]], left: float, right: float, top: float) -> tuple[list[DrawingItem], float]:
+    """Return samples with their words, in lines from left to right, and the height that they take.
 
     An entry is written once, however often it is given: two series of one look and name are one to the reader.
     """
-    parts: list[Item] = []
+    parts: list[DrawingItem] = []
     x, y = left, top + 12
     for look, words in dict.fromkeys(entries):
         words = shorten(words, max(8, int((right - left - 34) / LETTER)))
@@ -154,7 +154,7 @@ def legend(entries: Sequence[tuple[Look, str]], left: float, right: float, top: 
     return parts, (y - top + 10) if entries else 0.0
 
 
-def spread(heights: Sequence[float], apart: float, low: float, high: float) -> list[float]:
+def push_apart(heights: Sequence[float], apart: float, low: float, high: float) -> list[float]:
     """Return the heights moved as little as needed so that neighbours stand ``apart`` and all between ``low`` and ``high``."""
     order = np.argsort(heights, kind="stable")
     places = np.asarray(heights, dtype=np.float64)[order]

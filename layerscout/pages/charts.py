@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from layerscout.pages.axes import Scale, covering, legend, level_axis, named_axis, rising_axis, shorten
-from layerscout.pages.drawing import Area, Drawing, Group, Item, Mark, Shared, Stroke, Words, box
+from layerscout.pages.drawing import Area, Drawing, DrawingItem, Group, Mark, Shared, Stroke, Words, box
 from layerscout.pages.palette import Look
 
 LEFT, RIGHT = 46.0, 16.0  # pixels for the labels of the vertical axis, and to the edge
@@ -85,11 +85,11 @@ class Panel:
 
     width: float
     height: float
-    items: tuple[Item, ...]
+    items: tuple[DrawingItem, ...]
 
 
 def draw_plot(plot: Plot, width: float, height: float, title: str = "", keys: bool = True) -> Panel:
-    """Lay a plot out.
+    """Return the panel of a plot.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def draw_plot(plot: Plot, width: float, height: float, title: str = "", keys: bo
         Whether a legend stands above; names that occur twice stand in it once.
     """
     right = width - RIGHT
-    items: list[Item] = []
+    items: list[DrawingItem] = []
     top = 4.0
     if title:
         items.append(Words(0, 14, shorten(title, int(width / 7)), kind="title"))
@@ -152,18 +152,18 @@ def _horizontal(plot: Plot, start: float, stop: float) -> Scale:
     return Scale(low - room, high + room, start, stop, plot.x_log)
 
 
-def _level(one: Level, y: Scale, left: float, right: float) -> Item:
-    parts: list[Item] = [Stroke(((left, y(one.value)), (right, y(one.value))), one.look.stroke)]
+def _level(one: Level, y: Scale, left: float, right: float) -> DrawingItem:
+    parts: list[DrawingItem] = [Stroke(((left, y(one.value)), (right, y(one.value))), one.look.stroke)]
     if one.low is not None and one.high is not None:
         parts.insert(0, box(left, y(one.high), right - left, max(y(one.low) - y(one.high), 1), "band"))
     return Group(parts, one.look.colour, hint=one.hint or one.name)
 
 
-def _series(one: Series, x: Scale, y: Scale, lowest: float, bottom: float) -> Item:
+def _series(one: Series, x: Scale, y: Scale, lowest: float, bottom: float) -> DrawingItem:
     x = x.moved(one.shift)
     known = [(point, max(value, lowest)) for point, value in one.known]
     line = [(x(point.x), y(value)) for point, value in known]
-    parts: list[Item] = []
+    parts: list[DrawingItem] = []
     ends = [(x(point.x), y(point.low), y(point.high)) for point, _ in known if point.low is not None and point.high is not None]
     if one.band and len(ends) > 1:
         parts.append(Area([*((at, high) for at, _, high in ends), *((at, low) for at, low, _ in reversed(ends))]))
@@ -180,7 +180,7 @@ def _series(one: Series, x: Scale, y: Scale, lowest: float, bottom: float) -> It
     return Group(parts, one.look.colour)
 
 
-def ghost_lines(plot: Plot, width: float, height: float, top: float, name: str) -> Item:
+def ghost_lines(plot: Plot, width: float, height: float, top: float, name: str) -> DrawingItem:
     """Return every series' line in grey, to stand behind each panel under one name."""
     y, x = _vertical(plot, top + height, top), _horizontal(plot, LEFT + 6, width - RIGHT - 4)
     lines = [Stroke([(x(point.x), y(max(value, plot.lowest))) for point, value in one.known], "ghost") for one in plot.series]
@@ -210,7 +210,7 @@ def multiples(plot: Plot, width: float, height: float, name: str) -> Panel:
     grid = tile(panels, columns)
     entries = [(level.look, level.name) for level in plot.levels]
     keys, tall = legend(entries, 4, width - RIGHT, 0)
-    head: list[Item] = [*keys]
+    head: list[DrawingItem] = [*keys]
     if plot.y_title:
         head.append(Words(0, tall + 13, plot.y_title, kind="axis"))
         tall += 24
@@ -222,8 +222,8 @@ def _ends(scale: Scale) -> tuple[float, float]:
 
 
 def tile(panels: Sequence[Panel], columns: int) -> Panel:
-    """Lay panels out in rows from left to right."""
-    items: list[Item] = []
+    """Return panels in rows from left to right as one panel."""
+    items: list[DrawingItem] = []
     top = width = 0.0
     for first in range(0, len(panels), columns):
         row = panels[first : first + columns]

@@ -100,7 +100,7 @@ class Words:
 class Group:
     """Items in one colour, moved together."""
 
-    items: Sequence[Item]
+    items: Sequence[DrawingItem]
     colour: str | None = None
     move: Position = (0.0, 0.0)
     hint: str = ""
@@ -114,10 +114,10 @@ class Shared:
     """
 
     name: str
-    item: Item | None = None
+    item: DrawingItem | None = None
 
 
-Item = Stroke | Area | Mark | Words | Group | Shared
+DrawingItem = Stroke | Area | Mark | Words | Group | Shared
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Drawing:
     width: float
     height: float
     label: str
-    items: Sequence[Item]
+    items: Sequence[DrawingItem]
 
 
 CORNERS = {

@@ -114,15 +114,15 @@ def definitions(pairs: Sequence[tuple[str, Sequence[str]]]) -> str:
     """Return terms with one or several sentences on each; those after the first stand back."""
     found = ""
     for term, sentences in pairs:
-        told = "".join(f"<dd{' class=who' if place else ''}>{html_text(one)}</dd>" for place, one in enumerate(sentences))
-        found += f"<dt>{html_text(term)}</dt>{told}"
+        items = "".join(f"<dd{' class=who' if place else ''}>{html_text(one)}</dd>" for place, one in enumerate(sentences))
+        found += f"<dt>{html_text(term)}</dt>{items}"
     return f"<dl>{found}</dl>" if found else ""
 
 
 def banner(label: str, lines: Sequence[str], good: bool = True) -> str:
     """Return an answer, to stand first: a label, and lines under it. A percentage is never torn apart."""
-    told = "<br>".join(html_text(line).replace(" %", "&nbsp;%") for line in lines)
-    return f'<div class="answer{"" if good else " open"}"><strong>{html_text(label)}</strong><p>{told}</p></div>'
+    text = "<br>".join(html_text(line).replace(" %", "&nbsp;%") for line in lines)
+    return f'<div class="answer{"" if good else " open"}"><strong>{html_text(label)}</strong><p>{text}</p></div>'
 
 
 def folded(summary: str, content: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from layerscout.pages.axes import LETTER, covering, level_axis, rising_axis, shorten, spread
+from layerscout.pages.axes import LETTER, covering, level_axis, push_apart, rising_axis, shorten
 from layerscout.pages.charts import LEFT, RIGHT, Panel
-from layerscout.pages.drawing import Group, Item, Mark, Stroke, Words
+from layerscout.pages.drawing import DrawingItem, Group, Mark, Stroke, Words
 from layerscout.pages.palette import Look
 
 
@@ -27,7 +27,7 @@ class Spot:
 def draw_points(
     spots: Sequence[Spot], width: float, height: float, x_title: str, y_title: str, *, title: Sequence[str] = (), beside: bool = True
 ) -> Panel:
-    """Lay a scatter chart out.
+    """Return the panel of a scatter chart.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def draw_points(
         Names stand in a column at the right, joined to their points by a hair line; otherwise, short ones, right at the points.
     """
     room = min(max((len(spot.name) for spot in spots), default=0) * LETTER + 22, width * 0.36) if beside else 14.0
-    items: list[Item] = []
+    items: list[DrawingItem] = []
     top = 2.0
     for line, text in enumerate(title):
         items.append(Words(0, top + 12, shorten(text, int(width / 7)), kind="title" if line == 0 else "label"))
@@ -58,9 +58,9 @@ def draw_points(
     if y.low < 0 < y.high:
         items.append(Stroke(((LEFT, y(0)), (right, y(0))), "zero"))
     items += level_axis(x, top, bottom, x_title)
-    places = spread([y(spot.y) for spot in spots], 15, top + 4, bottom)
+    places = push_apart([y(spot.y) for spot in spots], 15, top + 4, bottom)
     for spot, place in zip(spots, places, strict=True):
-        parts: list[Item] = []
+        parts: list[DrawingItem] = []
         if spot.low is not None and spot.high is not None:
             parts.append(Stroke(((x(spot.x), y(spot.low)), (x(spot.x), y(spot.high))), "whisker"))
         if beside:

@@ -92,11 +92,11 @@ def answer_of(ranking: Ranking) -> str:
     if not scored:
         return f"Score by depth of {len(ranking.candidates)} layers: n/a for all of them"
     best = scored[0]
-    told = f"Score by depth of {len(ranking.candidates)} layers: {layer_title(ranking, best)} is first with {as_table_value(ordering(ranking, best))}"
+    answer = f"Score by depth of {len(ranking.candidates)} layers: {layer_title(ranking, best)} is first with {as_table_value(ordering(ranking, best))}"
     twin = twin_of(ranking, best)
     others = [("the same block untrained", twin)] if twin is not None else []
     others += [(f"the control {layer.name}", layer) for layer in ranking.layers if layer.role == "control"]
-    return told + "".join(f", {name} has {as_table_value(ordering(ranking, layer))}" for name, layer in others)
+    return answer + "".join(f", {name} has {as_table_value(ordering(ranking, layer))}" for name, layer in others)
 
 
 def _score_plot(ranking: Ranking, width: float) -> Plot:
@@ -110,14 +110,14 @@ def _score_plot(ranking: Ranking, width: float) -> Plot:
     shown: list[Series] = []
     for place, store in enumerate(twins, 1):
         shown.append(_scores(ranking, by_depth(ranking, "twin", store), TWIN, "same blocks, untrained", -apart * place))
-    held: list[Series] = []
+    confirmed: list[Series] = []
     for place, store in enumerate(stores):
         own = by_depth(ranking, "layer", store)
         look = Look(STORES[place % len(STORES)], "thick", STORE_SHAPES[place % len(STORE_SHAPES)])
         shown.append(_scores(ranking, own, look, store_label(ranking, store), apart * place))
-        held += _held_out(ranking, own, look.colour, apart * (len(stores) + place) + 3)
+        confirmed += _confirmed(ranking, own, look.colour, apart * (len(stores) + place) + 3)
     return Plot(
-        series=(*shown, *held, *_best(ranking, stores, apart)),
+        series=(*shown, *confirmed, *_best(ranking, stores, apart)),
         levels=_controls(ranking),
         names=_names(ranking, candidates),
         x_title="depth (block, in forward order)" if len(stores) > 1 else "layer, in forward order",
@@ -136,7 +136,7 @@ def _point(layer: LayerScore, estimate: Estimate | None, name: str) -> Point:
     return Point(layer.depth, estimate.value, estimate.low, estimate.high, f"{name}: {as_table_value(estimate)}")
 
 
-def _held_out(ranking: Ranking, layers: Sequence[LayerScore], colour: str, shift: float) -> list[Series]:
+def _confirmed(ranking: Ranking, layers: Sequence[LayerScore], colour: str, shift: float) -> list[Series]:
     known = [
         (layer, layer.confirmation.score) for layer in layers if layer.confirmation is not None and layer.confirmation.score is not None
     ]

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from layerscout.pages.drawing import FACES, PENS, Area, Drawing, Group, Item, Mark, Position, Shared, Stroke, Words, corners
+from layerscout.pages.drawing import FACES, PENS, Area, Drawing, DrawingItem, Group, Mark, Position, Shared, Stroke, Words, corners
 from layerscout.pages.palette import PALETTE
 from layerscout.text import visible
 
@@ -56,11 +56,11 @@ class _Painter:
     def __init__(self, draw: Any, image: Image.Image, scale: int) -> None:
         self.draw, self.image, self.scale = draw, image, scale
 
-    def all(self, items: Sequence[Item], move: Position, colour: str) -> None:
+    def all(self, items: Sequence[DrawingItem], move: Position, colour: str) -> None:
         for item in items:
             self.one(item, move, colour)
 
-    def one(self, item: Item, move: Position, colour: str) -> None:
+    def one(self, item: DrawingItem, move: Position, colour: str) -> None:
         match item:
             case Group(items, own, (across, down), _):
                 self.all(items, (move[0] + across, move[1] + down), own or colour)
@@ -115,8 +115,8 @@ class _Painter:
         room = math.ceil(font.getlength(text)) + 4 * self.scale
         layer = Image.new("RGBA", (2 * room, 2 * room))
         ImageDraw.Draw(layer).text((room, room), text, fill=paint, font=font, anchor=anchor, stroke_width=thick)
-        turned = layer.rotate(-item.turn, resample=Image.Resampling.BICUBIC)
-        self.image.paste(turned, (round(x) - room, round(y) - room), turned)
+        rotated = layer.rotate(-item.turn, resample=Image.Resampling.BICUBIC)
+        self.image.paste(rotated, (round(x) - room, round(y) - room), rotated)
 
 
 def _dashes(points: Sequence[Position], pattern: Sequence[float]) -> Iterator[list[Position]]:

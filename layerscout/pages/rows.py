@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from layerscout.pages.axes import LETTER, Scale, covering, legend, level_axis, shorten, ticks_fitting
 from layerscout.pages.charts import Panel, tile
-from layerscout.pages.drawing import Group, Item, Mark, Position, Stroke, Words
+from layerscout.pages.drawing import DrawingItem, Group, Mark, Position, Stroke, Words
 from layerscout.pages.palette import Look
 
 NARROW = 560.0  # pixels; below this names stand above their rows, and columns below each other
-Painter = Callable[[int, Scale, float, float], Sequence[Item]]  # row, scale, middle and height of the row in; what to draw out
+RowPainter = Callable[[int, Scale, float, float], Sequence[DrawingItem]]  # row, scale, middle and height of the row in; what to draw out
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class RowColumn:
 
     title: str
     values: tuple[float, ...]
-    paint: Painter
+    paint: RowPainter
     texts: tuple[str, ...] = ()
     lines: tuple[Line, ...] = ()
     share: float = 1.0
@@ -55,7 +55,7 @@ class RowColumn:
 def draw_rows(
     names: Sequence[str], columns: Sequence[RowColumn], width: float, *, tall: float = 22.0, keys: Sequence[tuple[Look, str]] = ()
 ) -> Panel:
-    """Lay rows out: their names, then the columns side by side, or, on a narrow page, below each other.
+    """Return a chart of rows: their names, then the columns side by side, or, on a narrow page, below each other.
 
     Parameters
     ----------
@@ -108,9 +108,11 @@ def _text_room(column: RowColumn) -> float:
     return max((len(text) for text in column.texts), default=0) * LETTER + (8 if column.texts else 0)
 
 
-def _column(column: RowColumn, left: float, right: float, middles: Sequence[float], tall: float, spans: Sequence[Position]) -> list[Item]:
+def _column(
+    column: RowColumn, left: float, right: float, middles: Sequence[float], tall: float, spans: Sequence[Position]
+) -> list[DrawingItem]:
     scale = Scale(*column.fixed, left, right) if column.fixed else covering(column.values or (0.0, 1.0), left, right)
-    items: list[Item] = []
+    items: list[DrawingItem] = []
     for top, bottom in spans[:-1]:
         items += [Stroke(((scale(tick), top), (scale(tick), bottom)), "grid") for tick in scale.ticks(ticks_fitting(scale, 5))]
     items += level_axis(scale, *spans[-1], column.title, 5)
@@ -125,9 +127,9 @@ def _column(column: RowColumn, left: float, right: float, middles: Sequence[floa
     return items + [Words(right + 12, middle + 4, text) for middle, text in zip(middles, column.texts, strict=False)]
 
 
-def whisker(scale: Scale, value: float, low: float | None, high: float | None, middle: float, look: Look, hint: str = "") -> Item:
+def whisker(scale: Scale, value: float, low: float | None, high: float | None, middle: float, look: Look, hint: str = "") -> DrawingItem:
     """Return an estimate lying on its side: a mark, and a line from end to end of its interval."""
-    parts: list[Item] = []
+    parts: list[DrawingItem] = []
     if low is not None and high is not None:
         parts.append(Stroke(((scale(low), middle), (scale(high), middle)), "whisker"))
     return Group([*parts, Mark(look.shape, scale(value), middle, 4, "fill", hint)], look.colour)

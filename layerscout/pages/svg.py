@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from layerscout.pages.drawing import FACES, PENS, Area, Drawing, Group, Item, Mark, Shared, Stroke, Words, corners
+from layerscout.pages.drawing import FACES, PENS, Area, Drawing, DrawingItem, Group, Mark, Shared, Stroke, Words, corners
 from layerscout.pages.palette import MARKS, PALETTE
 from layerscout.text import html_text
 
@@ -89,7 +89,7 @@ class _Writer:
     def all(self, items: object, colour: str | None = None) -> str:
         return "".join(self.one(item, colour) for item in items)  # type: ignore[attr-defined]
 
-    def one(self, item: Item, colour: str | None) -> str:
+    def one(self, item: DrawingItem, colour: str | None) -> str:
         match item:
             case Stroke(points, kind, hint):
                 return _closed("path", f' d="M{_path(points)}"{self.paint(kind, colour)}', hint) if points else ""
@@ -101,12 +101,12 @@ class _Writer:
                 return _closed("path", f' d="M{_path(corners(item))}Z"{self.paint(kind, colour)}', hint)
             case Words(x, y, text, anchor, kind, turn):
                 end = f' text-anchor="{anchor}"' if anchor != "start" else ""
-                turned = f' transform="rotate({turn:g} {_short(x)} {_short(y)})"' if turn else ""
-                return f'<text x="{_short(x)}" y="{_short(y)}"{end}{turned}{self.paint(kind, colour)}>{html_text(text)}</text>'
+                rotation = f' transform="rotate({turn:g} {_short(x)} {_short(y)})"' if turn else ""
+                return f'<text x="{_short(x)}" y="{_short(y)}"{end}{rotation}{self.paint(kind, colour)}>{html_text(text)}</text>'
             case Group(items, own, move, hint):
                 moved = f' transform="translate({_short(move[0])} {_short(move[1])})"' if move != (0.0, 0.0) else ""
-                told = f"<title>{html_text(hint)}</title>" if hint else ""
-                return f"<g{self.tint(own) if own else ''}{moved}>{told}{self.all(items, own or colour)}</g>"
+                title = f"<title>{html_text(hint)}</title>" if hint else ""
+                return f"<g{self.tint(own) if own else ''}{moved}>{title}{self.all(items, own or colour)}</g>"
             case Shared(name, own_item):
                 if own_item is None or name in self.known:
                     return f'<use href="#{html_text(name)}"/>'

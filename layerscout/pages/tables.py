@@ -77,13 +77,15 @@ class Table:
             f"<tr{' class=other' if place in self.quiet else ''}>{''.join(self._cell(cell, at) for at, cell in enumerate(row))}</tr>"
             for place, row in enumerate(self.rows)
         )
-        told = f"<figcaption>{html_text(caption)}</figcaption>" if caption else ""
+        above = f"<figcaption>{html_text(caption)}</figcaption>" if caption else ""
         hints = "".join(
             f"<dt>{html_text(_in_full(self.heads, at))}</dt><dd>{html_text(one.hint)}</dd>" for at, one in enumerate(self.heads) if one.hint
         )
         hints = f'<details class="columns"><summary>What the columns are</summary><dl>{hints}</dl></details>' if hints else ""
         frame = f'<div class="scroll" tabindex="0" role="region" aria-label="{html_text(name)}">'
-        return f'<figure class="table">{told}{frame}<table class="{kind}">{self._head()}<tbody>{rows}</tbody></table></div>{hints}</figure>'
+        return (
+            f'<figure class="table">{above}{frame}<table class="{kind}">{self._head()}<tbody>{rows}</tbody></table></div>{hints}</figure>'
+        )
 
     def _head(self) -> str:
         heads = self.heads

@@ -16,7 +16,7 @@ from layerscout.cache.records.sealing import seal
 from layerscout.memory import hold_freed
 from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.moments.moments import ReusableSums
-from layerscout.probe.page.figure import write_figures
+from layerscout.probe.page.figure import write_ranking_figures
 from layerscout.probe.page.page import write_page
 from layerscout.probe.page.tables import FIGURE_NAMES, write_ranking_tables
 from layerscout.probe.plan import KEY_NAME, RANKING_NAME, SELECTION_NAME, ProbePlan, plan, ranking_key, require_room
@@ -186,7 +186,7 @@ def _conclude(plan: ProbePlan, evidence: Sequence[LayerEvidence], reporter: prog
         (job.store.id, job.role, job.spec.name): item for job, item in zip(plan.jobs, evidence, strict=True)
     }
     write_page(ranking, by_layer, selection, config, {job.store.id: job.store.identity for job in plan.jobs}, out)
-    write_figures(ranking, [out / name for name in FIGURE_NAMES])
+    write_ranking_figures(ranking, [out / name for name in FIGURE_NAMES])
     records.save(ranking, out / RANKING_NAME)
     answers = {"key": ranking_key(config, plan.stores, plan.twin), "settings": config.model_dump(mode="json")}
     write_atomic(out / KEY_NAME, seal(json.dumps(answers, indent=1).encode() + b"\n"))

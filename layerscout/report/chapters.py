@@ -36,20 +36,20 @@ def chapters_of(experiment: Experiment) -> tuple[Chapter, ...]:
 
 
 def make_chapter(path: str, record: RunRecord, head: str, ranking: Ranking, suffix: str) -> Chapter:
-    """Work one comparison out; ``suffix`` tells its figures' files from those of other chapters."""
+    """Return the chapter of one record and post-adapter; ``suffix`` keeps its figures' files apart from those of other chapters."""
     part = restrict_to_head(record, head)
     judged = judge_record(part, ranking)
     best = best_arm(part, ranking)
     name = best.name if best else None
-    drawn = {f"final-returns{suffix}": arm_figures.final_points(part, name)}
+    drawn = {f"final-returns{suffix}": arm_figures.draw_final_returns(part, name)}
     if curves := learning_curves(part):
         curve_name = f"learning-curves{suffix}"
-        drawn[curve_name] = arm_figures.learning_curves(curves, part.arms, name, record.random_policy_return, curve_name)
+        drawn[curve_name] = arm_figures.draw_learning_curves(curves, part.arms, name, record.random_policy_return, curve_name)
     if any(run.final is not None for run in part.runs):
-        drawn[f"profiles{suffix}"] = arm_figures.profiles(part, name, f"profiles{suffix}")
+        drawn[f"profiles{suffix}"] = arm_figures.draw_profiles(part, name, f"profiles{suffix}")
     if scored := scored_arms(part, head):
         returns = [final_returns(part, arm.name) for arm in scored]
-        drawn[f"score-return{suffix}"] = arm_figures.score_and_return(scored, returns, name, score_and_return(part, head))
+        drawn[f"score-return{suffix}"] = arm_figures.draw_score_and_return(scored, returns, name, score_and_return(part, head))
     title = f"{record.environment}, {record.mode} mode, {head} post-adapter"
     return Chapter(path, title, part, judged, claims_of(part, ranking, judged, head), drawn)
 

@@ -32,13 +32,13 @@ def candidate_arms(record: RunRecord, head: str) -> tuple[Arm, ...]:
 
 
 def score_and_return(record: RunRecord, head: str) -> Association | None:
-    """Say how the probe score goes with the final return over the trained layers; None where that is undefined."""
+    """Return how the probe score correlates with the final return over the trained layers; None where that is undefined."""
     arms = [arm for arm in candidate_arms(record, head) if arm.score is not None]
     return associate(np.array([arm.score for arm in arms], dtype=np.float64), [final_returns(record, arm.name) for arm in arms])
 
 
 def transition_and_speed(record: RunRecord, ranking: Ranking, head: str) -> Association | None:
-    """Say how transition R² goes with learning speed: the area under a run's learning curve."""
+    """Return how transition R² correlates with learning speed, the area under a run's learning curve; None where that is undefined."""
     transition = {layer.name: layer.transition_r2.value for layer in ranking.candidates if layer.transition_r2 is not None}
     arms = [arm for arm in candidate_arms(record, head) if arm.layer in transition]
     return associate(
@@ -53,7 +53,7 @@ def learning_speeds(record: RunRecord, arm: str) -> Float[np.ndarray, " seed"]:
 
 
 def describe_association(association: Association | None, layers: int) -> str:
-    """Put a rank correlation into words, with what this number of layers could show at all."""
+    """Return a rank correlation in words, with what this number of layers could show at all."""
     if association is None:
         return f"n/a: a rank correlation needs at least {FEWEST_LAYERS} layers that differ, and {layers} were trained."
     power = (

@@ -59,7 +59,7 @@ def render_report(experiment: Experiment, parts: Sequence[Chapter], studied: Seq
     answers = [verdict_banner(part.verdict, part.title if len(parts) > 1 else "") for part in parts] or [
         verdict_banner(judge_record(None), "")
     ]
-    sections = [layers_section(experiment), *map(chapter_section, parts), *studied, making_section(experiment)]
+    sections = [layers_section(experiment), *map(chapter_section, parts), *studied, provenance_section(experiment)]
     title = f"Which layer of {ranking.backbone} is worth handing to an agent?"
     return Page(title, under, "\n".join(answers), sections, exhibits.stage_commands(experiment)[-1]).render()
 
@@ -134,7 +134,7 @@ def speed_caption(record: RunRecord) -> str:
     )
 
 
-def making_section(experiment: Experiment) -> str:
+def provenance_section(experiment: Experiment) -> str:
     """Return how the figures were made: identities, settings, versions, commands."""
     settings = "".join(folded(path, exhibits.settings_table(values).html(f"Settings in {path}")) for path, values in experiment.settings)
     return section(

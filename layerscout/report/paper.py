@@ -64,7 +64,7 @@ def paper(experiment: Experiment, parts: Sequence[Chapter], association: str = "
 
 
 def describe_setup(experiment: Experiment) -> str:
-    """Say what was run on what."""
+    """Return what was run on what, as a list."""
     ranking = experiment.ranking
     lines = [
         f"- Video model: {markdown_text(ranking.backbone)}",
@@ -89,7 +89,7 @@ def describe_record(record: RunRecord) -> str:
 
 
 def ranking_sentences(ranking: Ranking) -> str:
-    """Say what came first, by how much, and what the controls reached."""
+    """Return which layer came first, by how much, and what the controls reached."""
     if not ranking.candidates:
         return "No candidate layer was ranked."
     best = ranking.candidates[0]
@@ -139,7 +139,7 @@ def interpretation(parts: Sequence[Chapter]) -> str:
 
 
 def limitations(experiment: Experiment, parts: Sequence[Chapter]) -> str:
-    """Say what these data cannot show."""
+    """Return what these data cannot show, as a list."""
     lines = ["- Linear probes show what can be read out, not what an agent will use or why."]
     environments = sorted({part.record.environment for part in parts})
     if environments:
@@ -160,7 +160,7 @@ def limitations(experiment: Experiment, parts: Sequence[Chapter]) -> str:
 
 
 def conclusion(ranking: Ranking, parts: Sequence[Chapter]) -> str:
-    """Draw only the conclusion that the tests allow."""
+    """Return the conclusion that the tests allow, and no more."""
     best = markdown_code(ranking.candidates[0].name) if ranking.candidates else "the first layer"
     outcomes = [part.verdict.outcome for part in parts]
     if not outcomes:

@@ -20,7 +20,7 @@ from layerscout.report.study.tasks import METRICS
 from layerscout.report.tables import write_experiment_tables
 from layerscout.report.verdict import judge_record
 
-__all__ = ["judge_record", "write_figures", "write_report"]
+__all__ = ["judge_record", "write_report"]
 
 
 def write_report(out: Path) -> Path:
@@ -44,7 +44,7 @@ def write_report(out: Path) -> Path:
     drawn: dict[str, Draw] = {"layer-curve": partial(draw_score_and_parts, experiment.ranking)}
     for figures in (*(part.figures for part in parts), *(part.figures for part in studied)):
         drawn |= figures
-    write_figures(drawn, out / "figures")
+    write_figure_files(drawn, out / "figures")
     for path, record in experiment.records:
         write_experiment_tables(record, tables_folder(path, [other for other, _ in experiment.records], out))
     write_paper(experiment, parts, out / "paper.md", "".join(analysis_markdown(part, 4) for part in studied))
@@ -53,7 +53,7 @@ def write_report(out: Path) -> Path:
     return page
 
 
-def write_figures(drawn: dict[str, Draw], folder: Path) -> None:
+def write_figure_files(drawn: dict[str, Draw], folder: Path) -> None:
     """Write figures as SVG files under their names, at the width of a page."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, draw in drawn.items():

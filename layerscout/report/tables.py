@@ -62,12 +62,12 @@ def estimate_cells(estimate: Estimate | None) -> tuple[float | None, float | Non
 
 
 def format_number(value: float | None, digits: int = 3) -> str:
-    """Format a figure for people, n/a when there is none."""
+    """Return a figure for people, n/a when there is none."""
     return UNDEFINED if value is None else f"{value:,.{digits}f}"
 
 
 def format_estimate(estimate: Estimate | None, digits: int = 3, sign: str = "") -> str:
-    """Format an estimate for a sentence: ``0.412 [0.380, 0.440]``."""
+    """Return an estimate for a sentence: ``0.412 [0.380, 0.440]``."""
     if estimate is None:
         return UNDEFINED
     if estimate.low is None or estimate.high is None:
@@ -76,7 +76,7 @@ def format_estimate(estimate: Estimate | None, digits: int = 3, sign: str = "") 
 
 
 def format_interval(estimate: Estimate | None, digits: int = 3) -> str:
-    """Format the interval alone, for a column of its own beside the value."""
+    """Return the interval alone, for a column of its own beside the value."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return UNDEFINED
     return f"[{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"

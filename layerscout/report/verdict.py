@@ -26,11 +26,11 @@ from layerscout.report.tables import format_estimate
 SIGNIFICANCE = 0.05  # of every claim
 OWN_NETWORK = ("scratch", "cnn")  # kinds of arms that are a whole network: the head is not a factor there
 CHOICES = ("ranked", "layer")  # kinds of arms that are layers to choose from, not controls to beat
-Outcome = Literal["supported", "partly supported", "not supported", "too few seeds", "not run"]
+VerdictOutcome = Literal["supported", "partly supported", "not supported", "too few seeds", "not run"]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ControlComparison:
     """The ranked-best layer against one control: positive differences favour the layer.
 
     Paired by seed and tested by sign flips; by Welch's test where the two share no seed, and then ``seeds`` is the smaller side's.
@@ -65,11 +65,11 @@ class Comparison:
 class Verdict:
     """The answer to the experiment's main question and the figures behind it."""
 
-    outcome: Outcome
+    outcome: VerdictOutcome
     sentence: str
     best: str | None
     returned: Estimate | None  # interquartile mean over seeds
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[ControlComparison, ...]
     p: float | None  # of "beat every control"
     smallest_p: float | None  # what this number of seeds could reach at best
 
@@ -111,14 +111,14 @@ def controls_of(record: RunRecord, best: Arm) -> tuple[Arm, ...]:
     return tuple(arm for arm in rivals if arm not in same and (arm.kind != "twin" or not twins or arm in twins))
 
 
-def compare_with_controls(record: RunRecord, best: Arm, others: Sequence[Arm]) -> tuple[Comparison, ...]:
+def compare_with_controls(record: RunRecord, best: Arm, others: Sequence[Arm]) -> tuple[ControlComparison, ...]:
     """Compare ``best`` with each control on the seeds that both finished, and correct the p values after Holm."""
     rows = [compare_arms(record, best, arm) for arm in others]
     adjusted = iter(holm([row.p for row in rows if row.p is not None]))
     return tuple(replace(row, p_holm=next(adjusted)) if row.p is not None else row for row in rows)
 
 
-def compare_arms(record: RunRecord, best: Arm, control: Arm) -> Comparison:
+def compare_arms(record: RunRecord, best: Arm, control: Arm) -> ControlComparison:
     """Compare two arms; ``p_holm`` is left open, because it depends on the other comparisons."""
     ours, theirs = final_by_seed(record, best.name), final_by_seed(record, control.name)
     first, second = final_returns(record, best.name), final_returns(record, control.name)
@@ -126,13 +126,15 @@ def compare_arms(record: RunRecord, best: Arm, control: Arm) -> Comparison:
     chance = improvement([first], [second])
     if not seeds and min(len(first), len(second)) > 1:
         difference, p = welch(first, second)
-        return Comparison(control.name, control.kind, min(len(first), len(second)), False, difference, p, None, chance)
+        return ControlComparison(control.name, control.kind, min(len(first), len(second)), False, difference, p, None, chance)
     differences = np.array([ours[seed] - theirs[seed] for seed in seeds], dtype=np.float64)
-    return Comparison(control.name, control.kind, len(seeds), True, mean_interval(differences), sign_flip_p(differences), None, chance)
+    return ControlComparison(
+        control.name, control.kind, len(seeds), True, mean_interval(differences), sign_flip_p(differences), None, chance
+    )
 
 
 def judge_record(record: RunRecord | None, ranking: Ranking | None = None, head: str | None = None) -> Verdict:
-    """Say whether the ranked-best layer beat the controls.
+    """Judge whether the ranked-best layer returned more than every control.
 
     Parameters
     ----------
@@ -165,8 +167,8 @@ def no_verdict(sentence: str, best: str | None = None) -> Verdict:
     return Verdict("not run", sentence, best, None, (), None, None)
 
 
-def judge_comparisons(best: Arm, returned: Estimate, comparisons: tuple[Comparison, ...]) -> Verdict:
-    """Turn the comparisons into an outcome and its sentence."""
+def judge_comparisons(best: Arm, returned: Estimate, comparisons: tuple[ControlComparison, ...]) -> Verdict:
+    """Return the verdict that the comparisons allow, with its sentence."""
     known = [one.p for one in comparisons if one.p is not None]
     p = p_of_all(known) if len(known) == len(comparisons) else None
     fewest = min((one.seeds for one in comparisons if one.paired), default=0)
@@ -175,8 +177,8 @@ def judge_comparisons(best: Arm, returned: Estimate, comparisons: tuple[Comparis
     return Verdict(outcome, sentence, best.name, returned, comparisons, p, smallest_p(fewest) if fewest else None)
 
 
-def outcome_of(comparisons: Sequence[Comparison], p: float | None) -> tuple[Outcome, str]:
-    """Decide between yes, in part, no, and cannot say; ``p`` is that of the whole claim."""
+def outcome_of(comparisons: Sequence[ControlComparison], p: float | None) -> tuple[VerdictOutcome, str]:
+    """Return the outcome with the sentence's second half; ``p`` is that of the whole claim."""
     short = [one for one in comparisons if one.paired and (not one.seeds or smallest_p(one.seeds) > SIGNIFICANCE)]
     open_ends = [
         one for one in comparisons if one not in short and not (one.p is not None and one.p <= SIGNIFICANCE and one.mean_difference > 0)
@@ -201,8 +203,8 @@ def outcome_of(comparisons: Sequence[Comparison], p: float | None) -> tuple[Outc
     return "not supported", f"and did not beat {name_controls(comparisons)} ({tail}nearest: {describe_closest(comparisons)}): {end}{aside}."
 
 
-def describe_shortage(comparisons: Sequence[Comparison], shortest: Comparison) -> str:
-    """Say what the few seeds show and how many the claim needs."""
+def describe_shortage(comparisons: Sequence[ControlComparison], shortest: ControlComparison) -> str:
+    """Return what the few seeds show and how many the claim needs, in words."""
     ahead = sum(one.mean_difference > 0 for one in comparisons)
     best_p = f" (p = {smallest_p(shortest.seeds):.3f} at the very best)" if shortest.seeds else ""
     pairs = f"{shortest.seeds} finished pair{'' if shortest.seeds == 1 else 's'} with {shortest.control}{best_p}"
@@ -212,12 +214,12 @@ def describe_shortage(comparisons: Sequence[Comparison], shortest: Comparison) -
     )
 
 
-def name_controls(comparisons: Sequence[Comparison]) -> str:
-    """Name the family of controls."""
+def name_controls(comparisons: Sequence[ControlComparison]) -> str:
+    """Return how a sentence names the controls together."""
     return f"its control {comparisons[0].control}" if len(comparisons) == 1 else f"every one of its {len(comparisons)} controls"
 
 
-def describe_closest(comparisons: Sequence[Comparison]) -> str:
-    """Name the control that came closest or was ahead, and by how much the layer differs from it."""
+def describe_closest(comparisons: Sequence[ControlComparison]) -> str:
+    """Return the control that came closest or was ahead, and by how much the layer differs from it."""
     closest = min((one for one in comparisons if one.seeds), key=lambda one: one.mean_difference)
     return f"{closest.control}, {closest.difference_name} {format_estimate(closest.difference, sign='+')} over {closest.seeds} seeds"

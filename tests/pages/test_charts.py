@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from layerscout.pages.axes import Scale, covering, legend, named_axis, round_step, shorten, spread, tick_label
+from layerscout.pages.axes import Scale, covering, legend, named_axis, push_apart, round_step, shorten, tick_label
 from layerscout.pages.charts import Level, Panel, Plot, Point, Series, as_drawing, draw_plot, multiples, tile
-from layerscout.pages.drawing import PENS, Area, Drawing, Group, Item, Mark, Position, Shared, Stroke, Words, corners
+from layerscout.pages.drawing import PENS, Area, Drawing, DrawingItem, Group, Mark, Position, Shared, Stroke, Words, corners
 from layerscout.pages.palette import SHAPES, Look
 from layerscout.pages.points import Spot, draw_points
 from layerscout.pages.raster import DENSITY, png
@@ -24,9 +24,9 @@ from layerscout.pages.svg import element, file
 finite = st.floats(-1e6, 1e6) | st.floats(-1e30, 1e30)
 
 
-def flat(items: object, move: Position = (0.0, 0.0), colour: str | None = None) -> list[tuple[Item, Position, str | None]]:
+def flat(items: object, move: Position = (0.0, 0.0), colour: str | None = None) -> list[tuple[DrawingItem, Position, str | None]]:
     """Every item that is drawn, with how far it is moved and the colour it stands in."""
-    found: list[tuple[Item, Position, str | None]] = []
+    found: list[tuple[DrawingItem, Position, str | None]] = []
     for item in items:  # type: ignore[attr-defined]
         if isinstance(item, Group):
             found += flat(item.items, (move[0] + item.move[0], move[1] + item.move[1]), item.colour or colour)
@@ -99,7 +99,7 @@ def test_names_are_cut_in_the_middle() -> None:
 
 @given(st.lists(st.floats(10, 290), min_size=1, max_size=12))
 def test_labels_that_are_spread_do_not_overlap_and_keep_their_order(heights: list[float]) -> None:
-    places = spread(heights, 15, 0, 300)
+    places = push_apart(heights, 15, 0, 300)
     assert [places[index] for index in np.argsort(heights, kind="stable")] == sorted(places)
     assert min(np.diff(sorted(places)), default=15) >= 14
     assert 0 <= min(places) <= max(places) <= 300
@@ -193,7 +193,7 @@ def test_tiles_do_not_overlap() -> None:
 def test_rows_hold_their_marks_names_and_texts(width: float) -> None:
     values = [0.1, 0.5, 0.9]
 
-    def paint(place: int, scale: Scale, middle: float, tall: float) -> list[Item]:
+    def paint(place: int, scale: Scale, middle: float, tall: float) -> list[DrawingItem]:
         return [
             whisker(
                 scale, values[place], values[place] - 0.05, None if place else values[place] + 0.05, middle, Look("blue"), f"row {place}"
@@ -225,7 +225,7 @@ def test_a_scatter_names_every_point(beside: bool) -> None:
 
 def everything() -> Drawing:
     """One of each item in each pen."""
-    items: list[Item] = [Group([Stroke(((5, 5), (60, 30), (90, 5)), kind, kind)], "red") for kind in PENS if PENS[kind].stroke]
+    items: list[DrawingItem] = [Group([Stroke(((5, 5), (60, 30), (90, 5)), kind, kind)], "red") for kind in PENS if PENS[kind].stroke]
     items += [Group([Area(((5, 40), (50, 40), (50, 70)), kind)], "green", (3, 4)) for kind in PENS if PENS[kind].fill]
     items += [Mark(shape, 70, 60, 6, kind, "<here>") for shape in SHAPES for kind in ("fill", "hollow")]
     items += [Mark("ring", 70, 60, 9, "ring"), Words(10, 90, "R² & <b>\x1b", "start"), Words(60, 90, "turned", "end", "tick", -60)]

@@ -8,7 +8,7 @@ import pytest
 from hostile import HOSTILE, check, poisoned, unharmed
 from ranking_by_hand import example
 
-from layerscout.probe.page.figure import write_figures
+from layerscout.probe.page.figure import write_ranking_figures
 from layerscout.probe.page.page import write_page
 from layerscout.probe.page.tables import as_text, write_ranking_tables
 
@@ -21,7 +21,7 @@ def test_every_output_of_a_ranking(name: str, stores: int, tmp_path: Path) -> No
     evidence = {(layer.store_id, layer.role, layer.name): next(iter(shown.evidence.values())) for layer in ranking.layers}
     write_page(ranking, evidence, selection, shown.config, poisoned(shown.identities, name), tmp_path)
     write_ranking_tables(ranking, selection, tmp_path)
-    write_figures(ranking, [tmp_path / "score_by_depth.svg", tmp_path / "score_by_depth.png"])
+    write_ranking_figures(ranking, [tmp_path / "score_by_depth.svg", tmp_path / "score_by_depth.png"])
     files = [path for path in tmp_path.iterdir() if path.suffix != ".png"]
     assert len(files) == 5
     for path in files:

@@ -34,7 +34,7 @@ def test_bootstrap_follows_shift_and_scale(values: list[float], shift: float, sc
 
 def test_bootstrap_of_a_mean_approaches_the_normal_interval() -> None:
     values = np.random.default_rng(0).standard_normal(400)
-    estimate = own.bootstrap([values], own.mean, draws=4000)
+    estimate = own.bootstrap([values], own.mean_over_seeds, draws=4000)
     half = 1.96 * values.std() / math.sqrt(len(values))
     assert estimate.value == pytest.approx(values.mean())
     assert (estimate.high - estimate.low) / 2 == pytest.approx(half, rel=0.06)
@@ -42,8 +42,8 @@ def test_bootstrap_of_a_mean_approaches_the_normal_interval() -> None:
 
 def test_strata_keep_differences_between_tasks_out_of_the_interval() -> None:
     tasks = [np.array([0.0, 0.1, 0.2]), np.array([100.0, 100.1, 100.2])]
-    stratified = own.bootstrap(tasks, own.mean)
-    pooled = own.bootstrap([np.concatenate(tasks)], own.mean)
+    stratified = own.bootstrap(tasks, own.mean_over_seeds)
+    pooled = own.bootstrap([np.concatenate(tasks)], own.mean_over_seeds)
     assert stratified.high - stratified.low < 0.3
     assert pooled.high - pooled.low > 30
 

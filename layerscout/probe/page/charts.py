@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from layerscout.cache.records import Estimate, LayerScore, Ranking, as_table_value
 from layerscout.pages.axes import Scale
 from layerscout.pages.charts import as_drawing
-from layerscout.pages.drawing import Drawing, Group, Item, Stroke, box
+from layerscout.pages.drawing import Drawing, DrawingItem, Group, Stroke, box
 from layerscout.pages.palette import Look
 from layerscout.pages.ranking import layer_title, ordering, short_kind, twin_of
 from layerscout.pages.rows import NARROW, RowColumn, draw_rows, whisker
-from layerscout.probe.page.wording import parts_of
+from layerscout.probe.page.wording import score_parts
 
 PARTS = ("green", "blue", "purple")
 MOST_NARROW = 16  # layers on a telephone; the table has all
@@ -37,7 +37,9 @@ def draw_order(ranking: Ranking, width: float) -> Drawing:
     columns = [_scores(ranking, rows)]
     if any(layer.behind_best is not None for layer in rows):
         columns.append(_behind(ranking, rows))
-    keys = [(Look(colour, "", "square"), words) for colour, (words, _) in zip(PARTS, parts_of(ranking, ranking.candidates[0]), strict=True)]
+    keys = [
+        (Look(colour, "", "square"), words) for colour, (words, _) in zip(PARTS, score_parts(ranking, ranking.candidates[0]), strict=True)
+    ]
     keys.append((Look("ink", "whisker", ""), "95 % interval"))
     panel = draw_rows(names, columns, width, tall=22 if len(rows) <= 24 else 17, keys=keys)
     best, *others = ranking.candidates
@@ -50,10 +52,10 @@ def draw_order(ranking: Ranking, width: float) -> Drawing:
 def _scores(ranking: Ranking, rows: Sequence[LayerScore]) -> RowColumn:
     known = [estimate for layer in rows if (estimate := ordering(ranking, layer)) is not None]
 
-    def paint(place: int, scale: Scale, middle: float, tall: float) -> list[Item]:
+    def paint(place: int, scale: Scale, middle: float, tall: float) -> list[DrawingItem]:
         layer, x = rows[place], scale(0)
-        items: list[Item] = []
-        for colour, (words, share) in zip(PARTS, parts_of(ranking, layer), strict=True):
+        items: list[DrawingItem] = []
+        for colour, (words, share) in zip(PARTS, score_parts(ranking, layer), strict=True):
             if share is not None:
                 wide = scale(share) - scale(0)
                 hint = f"{layer_title(ranking, layer)}, {words}: {share:.3f}"
@@ -84,7 +86,7 @@ def _score_text(ranking: Ranking, layer: LayerScore) -> str:
 def _behind(ranking: Ranking, rows: Sequence[LayerScore]) -> RowColumn:
     behind = [end for layer in rows if layer.behind_best is not None for end in ends(layer.behind_best)]
 
-    def paint(place: int, scale: Scale, middle: float, tall: float) -> list[Item]:
+    def paint(place: int, scale: Scale, middle: float, tall: float) -> list[DrawingItem]:
         estimate = rows[place].behind_best
         if estimate is None:
             return []

@@ -144,12 +144,12 @@ def confirmed(ranking: Ranking) -> Table:
     columns = (Column("Layer"), *(column for group in groups for column in (Column("ranking", group=group), Column("held out"))))
     rows = []
     for layer in ranking.layers:
-        if (held := layer.confirmation) is not None:
+        if (confirmation := layer.confirmation) is not None:
             pairs = (
-                (ordering(ranking, layer), held.score),
-                (layer.reward_r2, held.reward_r2),
-                (layer.transition_r2, held.transition_r2),
-                (layer.effective_rank, held.effective_rank),
+                (ordering(ranking, layer), confirmation.score),
+                (layer.reward_r2, confirmation.reward_r2),
+                (layer.transition_r2, confirmation.transition_r2),
+                (layer.effective_rank, confirmation.effective_rank),
             )
             rows.append((Cell(layer_title(ranking, layer)), *(figure_cell(one) for pair in pairs for one in pair)))
     return Table(columns, tuple(rows))

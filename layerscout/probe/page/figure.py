@@ -15,7 +15,7 @@ from layerscout.probe.page.wording import formula
 WIDTH = 1000.0  # pixels
 
 
-def write_figures(ranking: Ranking, paths: Sequence[Path]) -> None:
+def write_ranking_figures(ranking: Ranking, paths: Sequence[Path]) -> None:
     """Draw the figure once and write it in the format of each path's suffix, ``.svg`` or ``.png``."""
     drawing = draw_file(ranking, WIDTH, formula(ranking))
     for path in paths:

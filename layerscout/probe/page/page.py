@@ -78,8 +78,8 @@ def render(
 def answer(ranking: Ranking) -> str:
     """Return the result, first thing on the page."""
     lines = f"{reasons(ranking)}.".split("; ")
-    told = [f"{line};" for line in lines[:-1]] + lines[-1:]
-    return banner(f"Best layer: {layer_title(ranking, ranking.candidates[0])}", told) + bullets(ranking.notes)
+    shown = [f"{line};" for line in lines[:-1]] + lines[-1:]
+    return banner(f"Best layer: {layer_title(ranking, ranking.candidates[0])}", shown) + bullets(ranking.notes)
 
 
 def depth_section(ranking: Ranking) -> str:

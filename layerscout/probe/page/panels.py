@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from layerscout.cache.records import LayerScore
 from layerscout.pages.axes import Scale, level_axis, rising_axis, tick_label
-from layerscout.pages.drawing import Drawing, Group, Item, Mark, Shared, Stroke, Words
+from layerscout.pages.drawing import Drawing, DrawingItem, Group, Mark, Shared, Stroke, Words
 from layerscout.pages.svg import element
 from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.text import html_text
@@ -39,7 +39,7 @@ def thinned(count: int, most: int = 48) -> list[int]:
     return sorted({round(count ** (step / (most - 1))) - 1 for step in range(most)}) if count > 1 else list(range(count))
 
 
-def _frame(x: Scale, y: Scale, x_title: str, y_title: str) -> list[Item]:
+def _frame(x: Scale, y: Scale, x_title: str, y_title: str) -> list[DrawingItem]:
     return [Words(0, 12, y_title, kind="axis"), *rising_axis(y, LEFT, RIGHT, 3), *level_axis(x, TOP, BOTTOM, x_title, 4)]
 
 
@@ -67,7 +67,7 @@ def spectra(candidates: Sequence[Measured], others: Sequence[Measured]) -> tuple
 def _spectrum(one: Measured, x: Scale, y: Scale, behind: Shared) -> str:
     name, layer, evidence = one
     note = f"effective rank {layer.effective_rank.value * layer.width:.1f} of {layer.width:,}"
-    own: Item = Group([Stroke(_falling(evidence, x, y), "thick", f"{name}: {note}")], "blue")
+    own: DrawingItem = Group([Stroke(_falling(evidence, x, y), "thick", f"{name}: {note}")], "blue")
     if not evidence.spectrum:
         note, own = "n/a", Words((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2, "n/a", "middle")
     items = (*_frame(x, y, "eigenvalue number", "share of variance"), behind, own)
@@ -104,7 +104,7 @@ def penalty_paths(layers: Sequence[Measured]) -> str:
 
 def _path(
     penalties: Sequence[float], values: Sequence[float | None], chosen: Sequence[float], x: Scale, y: Scale, colour: str, shape: str
-) -> Item:
+) -> DrawingItem:
     known = [(penalty, value) for penalty, value in zip(penalties, values, strict=True) if value is not None]
     folds = Counter(chosen)
     marks = []

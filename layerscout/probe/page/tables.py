@@ -125,8 +125,12 @@ def confirmation_table(ranking: Ranking) -> list[str]:
     """Return the best layers' figures on the held-out episodes beside those of the ranking; nothing when none were held out."""
     rows = []
     for layer in ranking.layers:
-        if (held := layer.confirmation) is not None:
-            pairs = ((ordering(ranking, layer), held.score), (layer.reward_r2, held.reward_r2), (layer.transition_r2, held.transition_r2))
+        if (confirmation := layer.confirmation) is not None:
+            pairs = (
+                (ordering(ranking, layer), confirmation.score),
+                (layer.reward_r2, confirmation.reward_r2),
+                (layer.transition_r2, confirmation.transition_r2),
+            )
             rows.append((layer_title(ranking, layer), *(as_table_value(figure) for pair in pairs for figure in pair)))
     if not rows:
         return []

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from layerscout.cache.records import Arm, Estimate, RunRecord, as_table_value
 from layerscout.pages.axes import Scale
 from layerscout.pages.charts import MOST_TOGETHER, Level, Plot, Point, Series, as_drawing, draw_plot, multiples
-from layerscout.pages.drawing import Drawing, Group, Item, Mark, Stroke
+from layerscout.pages.drawing import Drawing, DrawingItem, Group, Mark, Stroke
 from layerscout.pages.page import Draw
 from layerscout.pages.points import Spot, draw_points
 from layerscout.pages.rows import NARROW, Line, RowColumn, draw_rows
@@ -27,7 +27,9 @@ from layerscout.report.verdict import final_returns
 MOST_MARKS = 24  # points of a curve that still get a mark each
 
 
-def learning_curves(curves: Sequence[LearningCurve], arms: Sequence[Arm], best: str | None, random_return: float | None, name: str) -> Draw:
+def draw_learning_curves(
+    curves: Sequence[LearningCurve], arms: Sequence[Arm], best: str | None, random_return: float | None, name: str
+) -> Draw:
     """Draw each arm's mean over seeds with its bootstrap band; the axis is updates, steps or episodes, as the curves say."""
     of_name = {arm.name: arm for arm in arms}
     shown = []
@@ -66,21 +68,21 @@ def _together_or_apart(plot: Plot, name: str, label: str) -> Draw:
     return draw
 
 
-def final_points(record: RunRecord, best: str | None) -> Draw:
+def draw_final_returns(record: RunRecord, best: str | None) -> Draw:
     """Draw every seed's final return as a point, with each arm's interquartile mean and interval over them."""
     returns = [final_returns(record, arm.name) for arm in record.arms]
     seeds = [sorted(run.seed for run in record.runs if run.arm == arm.name and run.final is not None) for arm in record.arms]
     middles = [bootstrap([values]) for values in returns]
     failed = [sum(run.arm == arm.name and run.status == "failed" for run in record.runs) for arm in record.arms]
 
-    def paint(place: int, scale: Scale, middle: float, tall: float) -> list[Item]:
+    def paint(place: int, scale: Scale, middle: float, tall: float) -> list[DrawingItem]:
         arm, values, estimate = record.arms[place], returns[place], middles[place]
         look, nudge = look_of(arm, best), 0.22 * tall * np.sin(np.arange(len(values)) * 2.4)  # equal points, the same way every time
         points = [
             Mark(look.shape, scale(float(value)), middle + float(aside), 3.4, "pale", f"{arm.name}, seed {seed}: {value:.3f}")
             for value, aside, seed in zip(values, nudge, seeds[place], strict=True)
         ]
-        items: list[Item] = [Group(points, look.colour)]
+        items: list[DrawingItem] = [Group(points, look.colour)]
         if estimate is not None:
             hint, across = f"{arm.name}: {as_table_value(estimate)}", scale(estimate.value)
             items.append(
@@ -102,13 +104,13 @@ def final_points(record: RunRecord, best: str | None) -> Draw:
     return lambda width: as_drawing(draw_rows([arm.name for arm in record.arms], [column], min(width, 900), tall=26), label)
 
 
-def _interval(scale: Scale, estimate: Estimate, middle: float) -> list[Item]:
+def _interval(scale: Scale, estimate: Estimate, middle: float) -> list[DrawingItem]:
     if estimate.low is None or estimate.high is None:
         return []
     return [Stroke(((scale(estimate.low), middle), (scale(estimate.high), middle)), "thick")]
 
 
-def profiles(record: RunRecord, best: str | None, name: str) -> Draw:
+def draw_profiles(record: RunRecord, best: str | None, name: str) -> Draw:
     """Draw for each arm which share of its runs ended above every level of return, with its band; the higher curve is better."""
     arms = [(arm, values) for arm in record.arms if len(values := final_returns(record, arm.name))]
     levels = common_levels([values for _, values in arms])
@@ -147,7 +149,7 @@ def corners_of(curves: Sequence[Float[np.ndarray, " level"]]) -> list[int]:
     return sorted(kept)
 
 
-def score_and_return(
+def draw_score_and_return(
     arms: Sequence[Arm], returns: Sequence[Float[np.ndarray, " seed"]], best: str | None, association: Association | None
 ) -> Draw:
     """Draw score against return, one point a layer, with each return's interval; names stand at the right, joined by a hair line."""

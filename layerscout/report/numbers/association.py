@@ -40,7 +40,7 @@ class Association:
 
 
 def spearman(first: Float[np.ndarray, "*draw layer"], second: Float[np.ndarray, "*draw layer"]) -> Float[np.ndarray, "*draw"]:
-    """Rank correlation along the last axis, ties at their mean rank; NaN where one side is constant."""
+    """Return Spearman's rank correlation along the last axis, in [−1, 1], ties at their mean rank; NaN where one side is constant."""
     ranks = [stats.rankdata(values, axis=-1) for values in (first, second)]
     a, b = (rank - rank.mean(axis=-1, keepdims=True) for rank in ranks)
     with np.errstate(invalid="ignore"):
@@ -48,7 +48,7 @@ def spearman(first: Float[np.ndarray, "*draw layer"], second: Float[np.ndarray, 
 
 
 def kendall(first: Float[np.ndarray, "*draw layer"], second: Float[np.ndarray, "*draw layer"]) -> Float[np.ndarray, "*draw"]:
-    """Kendall's tau-b along the last axis; NaN where one side is constant."""
+    """Return Kendall's tau-b along the last axis; NaN where one side is constant."""
     a, b = (np.sign(values[..., :, None] - values[..., None, :]) for values in (first, second))
     with np.errstate(invalid="ignore"):
         return (a * b).sum(axis=(-2, -1)) / np.sqrt((a * a).sum(axis=(-2, -1)) * (b * b).sum(axis=(-2, -1)))
@@ -63,7 +63,7 @@ def rank_orders(layers: int, seed: int = 0) -> Float[np.ndarray, "order layer"]:
 
 
 def spearman_p(first: Float[np.ndarray, " layer"], second: Float[np.ndarray, " layer"]) -> float:
-    """Two-sided permutation p of Spearman's correlation; exact up to 8 layers, ties included."""
+    """Return the two-sided permutation p of Spearman's correlation, in (0, 1]; exact up to 8 layers, ties included."""
     observed = abs(float(spearman(first, second)))
     shuffled = second[rank_orders(len(second)).astype(np.int64)]
     null = spearman(np.broadcast_to(first, shuffled.shape), shuffled)
@@ -96,7 +96,7 @@ def regret_at(scores: Float[np.ndarray, " layer"], returns: Float[np.ndarray, " 
 def nested_interval(
     scores: Float[np.ndarray, " layer"], returns: Sequence[Float[np.ndarray, " seed"]], draws: int, seed: int
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Percentile intervals of Spearman and Kendall: resample layers, and the seeds inside each layer.
+    """Return the percentile intervals of Spearman and Kendall under resampling of layers, and of the seeds inside each layer.
 
     A resample in which one side is constant has no correlation and is left out.
     """
@@ -123,7 +123,7 @@ def widened_to_value(value: float, interval: tuple[float, float]) -> Estimate:
 def associate(
     scores: Float[np.ndarray, " layer"], returns: Sequence[Float[np.ndarray, " seed"]], *, draws: int = DRAWS, seed: int = 0
 ) -> Association | None:
-    """Say how a layer's score goes with its mean return over seeds.
+    """Return how a layer's score correlates with its mean return over seeds.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ Strata = Sequence[Float[np.ndarray, " seed"]]
 def probability_of_improvement(
     first: Float[np.ndarray, "*draw seed"], second: Float[np.ndarray, "*draw other"]
 ) -> Float[np.ndarray, "*draw"]:
-    """Chance that a random run of ``first`` beats a random run of ``second``; a tie counts one half.
+    """Return the chance that a random run of ``first`` beats a random run of ``second``; a tie counts one half.
 
     References
     ----------

@@ -45,7 +45,7 @@ def middle_regret(depths: Float[np.ndarray, " layer"], returns: Float[np.ndarray
 
 
 def rank_violation(scores: Float[np.ndarray, " layer"], returns: Float[np.ndarray, "*draw layer"]) -> Float[np.ndarray, "*draw"]:
-    """Mean maximum rank violation: how much return the worst wrongly ordered pair of each layer differs by, on average.
+    """Return the mean maximum rank violation: how much return the worst wrongly ordered pair of each layer differs by, on average.
 
     MMRV = meanᵢ maxⱼ |Rᵢ − Rⱼ| · 1[(Sᵢ < Sⱼ) ≠ (Rᵢ < Rⱼ)]; 0 when scores put the layers in the order of their returns.
 

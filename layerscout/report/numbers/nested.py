@@ -21,7 +21,7 @@ from layerscout.report.numbers.statistics import CONFIDENCE
 
 DRAWS = 1000  # nested resamples: each one ranks every task's layers anew for every measure
 SPLITS = 200  # of the seeds into halves
-EDGES = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+PERCENTILES = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 
 def resampled_means(
@@ -70,13 +70,13 @@ def correlation_intervals(values: Float[np.ndarray, " measure"], drawn: Float[np
         elif not len(finite):
             found.append(Estimate(value=value))
         else:
-            low, high = np.quantile(finite, EDGES)
+            low, high = np.quantile(finite, PERCENTILES)
             found.append(widened_to_value(value, (float(low), float(high))))
     return found
 
 
 def half_means(returns: Float[np.ndarray, "layer seed"], generator: np.random.Generator) -> Float[np.ndarray, "half split layer"]:
-    """Deal each layer's finished seeds into two halves, 200 times, and average each; all layers are split at the same seeds."""
+    """Return the mean returns of both halves of each layer's finished seeds in 200 random splits; all layers are split at the same seeds."""
     keys = generator.random((SPLITS, returns.shape[1]))
     halves = []
     for row in returns:

@@ -46,7 +46,7 @@ class TaskLayers:
 
 
 def centred_ranks(values: Float[np.ndarray, "*draw layer"]) -> Float[np.ndarray, "*draw layer"]:
-    """Ranks along the last axis as shares of its length, ties at their mean, centred: the same scale for any number of layers."""
+    """Return ranks along the last axis as shares of its length, ties at their mean, centred: the same scale for any number of layers."""
     ranked = stats.rankdata(values, axis=-1)
     return (ranked - ranked.mean(axis=-1, keepdims=True)) / values.shape[-1]
 
@@ -61,11 +61,11 @@ class RankSums:
 
     @classmethod
     def zeros(cls, *shape: int) -> RankSums:
-        """Sums over no task."""
+        """Return the sums over no task."""
         return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape))
 
     def correlation(self) -> Float[np.ndarray, "*shape"]:
-        """Σ ab / √(Σ a² Σ b²)."""
+        """Return the correlation Σ ab / √(Σ a² Σ b²)."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.product / np.sqrt(self.first * self.second)
 
@@ -118,7 +118,7 @@ def add_task(
 
 
 def permutation_p(tasks: Sequence[TaskLayers], *, seed: int = 0) -> Float[np.ndarray, " measure"]:
-    """Two-sided p of every measure's pooled ρ: returns change places among the layers of each task, never between tasks.
+    """Return the two-sided p of every measure's pooled ρ: returns change places among the layers of each task, never between tasks.
 
     Exact for one task of up to eight layers, from 20,000 random orders (and the observed one) otherwise. NaN where ρ is.
     """

@@ -30,7 +30,7 @@ class Profile:
 
 
 def share_above(values: Float[np.ndarray, "*draw seed"], levels: Float[np.ndarray, " level"]) -> Float[np.ndarray, "*draw level"]:
-    """Share of the last axis that is greater than each level (Agarwal et al. 2021, §4.2: the score distribution)."""
+    """Return the share of the last axis that is greater than each level (Agarwal et al. 2021, §4.2: the score distribution)."""
     return (values[..., :, None] > levels).mean(axis=-2)
 
 

@@ -12,7 +12,7 @@ from layerscout.cache.records import Run, RunRecord
 from layerscout.report.numbers.curves import running_mean
 from layerscout.report.numbers.statistics import interquartile_mean
 
-SHARE = 0.75  # of the way from a random policy to the best: where an agent counts as having learned the task
+LEARNED_SHARE = 0.75  # of the way from a random policy to the best: where an agent counts as having learned the task
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def learned_level(record: RunRecord) -> float | None:
     finals = [[run.final for run in record.runs if run.arm == arm.name and run.final is not None] for arm in record.arms]
     heights = [float(interquartile_mean(np.array(values))) for values in finals if values]
     top = record.best_possible if record.best_possible is not None else max(heights, default=None)
-    return None if start is None or top is None or top <= start else start + SHARE * (top - start)
+    return None if start is None or top is None or top <= start else start + LEARNED_SHARE * (top - start)
 
 
 def evaluation_return(run: Run) -> float | None:

@@ -31,7 +31,7 @@ Statistic = Callable[[Float[np.ndarray, "*draw seed"]], Float[np.ndarray, "*draw
 
 
 def interquartile_mean(values: Float[np.ndarray, "*draw seed"]) -> Float[np.ndarray, "*draw"]:
-    """Mean of the middle half along the last axis: the lowest and the highest ⌊n/4⌋ values are left out.
+    """Return the mean of the middle half along the last axis: the lowest and the highest ⌊n/4⌋ values are left out.
 
     Robust against one lucky or broken seed, yet less wasteful than the median. With fewer than four values it is the mean.
 
@@ -44,8 +44,8 @@ def interquartile_mean(values: Float[np.ndarray, "*draw seed"]) -> Float[np.ndar
     return np.sort(values, axis=-1)[..., cut : count - cut].mean(axis=-1)
 
 
-def mean(values: Float[np.ndarray, "*draw seed"]) -> Float[np.ndarray, "*draw"]:
-    """Mean along the last axis, in the shape that `bootstrap` wants."""
+def mean_over_seeds(values: Float[np.ndarray, "*draw seed"]) -> Float[np.ndarray, "*draw"]:
+    """Return the mean along the last axis, in the shape that `bootstrap` wants."""
     return values.mean(axis=-1)
 
 
@@ -117,7 +117,7 @@ def sign_patterns(count: int, seed: int = 0) -> Int[np.ndarray, "pattern seed"]:
 
 
 def sign_flip_p(differences: Float[np.ndarray, " seed"], *, seed: int = 0) -> float | None:
-    """Two-sided p of the paired sign-flip permutation test on the mean difference.
+    """Return the two-sided p of the paired sign-flip permutation test on the mean difference.
 
     If an arm and its control were exchangeable on each seed, every difference could as well have had the other sign; p is
     the share of sign patterns whose mean is at least as far from zero as the observed one. Exact up to 12 seeds.
@@ -149,7 +149,7 @@ def seeds_needed(comparisons: int = 1, level: float = 0.05) -> int:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p values so that the chance of even one false claim among them stays below the level.
+    """Return p values adjusted so that the chance of even one false claim among them stays below the level.
 
     The smallest is multiplied by m, the next by m − 1, …, and made monotone (Holm 1979).
     """

@@ -8,7 +8,7 @@ from layerscout.cache.records import Estimate, as_table_value
 from layerscout.cache.records.study import StudyAnalysis, StudyLayer
 from layerscout.pages.axes import Scale, legend
 from layerscout.pages.charts import Panel, Plot, Point, Series, as_drawing, draw_plot, tile
-from layerscout.pages.drawing import Drawing, Group, Item
+from layerscout.pages.drawing import Drawing, DrawingItem, Group
 from layerscout.pages.page import Draw
 from layerscout.pages.palette import Look
 from layerscout.pages.points import Spot, draw_points
@@ -36,7 +36,7 @@ def earned(layer: StudyLayer, analysis: StudyAnalysis) -> Estimate | None:
     return mean_of(layer.returns if analysis.metric == "final" else layer.evaluations)
 
 
-def scores_and_returns(analysis: StudyAnalysis) -> Draw:
+def draw_scores_and_returns(analysis: StudyAnalysis) -> Draw:
     """Draw score against return, a panel a task and a point a layer, each numbered by its depth."""
     found = [(task, _spots(analysis, task.name)) for task in analysis.tasks]
     rhos = ["n/a" if task.spearman is None else f"{task.spearman.value:.2f}" for task in analysis.tasks]
@@ -66,12 +66,12 @@ def _spots(analysis: StudyAnalysis, task: str) -> list[Spot]:
     return spots
 
 
-def worth_of_measures(analysis: StudyAnalysis) -> Draw:
+def draw_measures(analysis: StudyAnalysis) -> Draw:
     """Draw each measure's pooled correlation with its interval, and beside it what choosing by the measure gives up."""
     rows = [one for one in analysis.measures if one.spearman is not None]
 
     def painter(estimates: Sequence[Estimate | None], what: str) -> RowColumn:
-        def paint(place: int, scale: Scale, middle: float, tall: float) -> list[Item]:
+        def paint(place: int, scale: Scale, middle: float, tall: float) -> list[DrawingItem]:
             one = estimates[place]
             if one is None:
                 return []
@@ -108,7 +108,7 @@ def worth_of_measures(analysis: StudyAnalysis) -> Draw:
     return lambda width: as_drawing(draw_rows([one.name for one in rows], [correlation, regret], width, keys=keys), label)
 
 
-def pretrained_and_untrained(analysis: StudyAnalysis) -> Draw | None:
+def draw_untrained(analysis: StudyAnalysis) -> Draw | None:
     """Draw return over depth on the blocks as they are and without training, a panel a task; None where no twin was trained."""
     tasks = [task for task in analysis.tasks if any(layer.untrained_returns for layer in layers_of(analysis, task.name))]
     if not tasks:

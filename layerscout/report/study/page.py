@@ -55,9 +55,9 @@ def analysis_sections(record: StudyRecord, scattered: bool = True) -> tuple[Anal
     for place, analysis in enumerate(record.analyses):
         suffix = f"-{place}" if place else ""
         drawn = {
-            f"score-against-return{suffix}": study_figures.scores_and_returns(analysis) if scattered else None,
-            f"worth{suffix}": study_figures.worth_of_measures(analysis),
-            f"untrained{suffix}": study_figures.pretrained_and_untrained(analysis),
+            f"score-against-return{suffix}": study_figures.draw_scores_and_returns(analysis) if scattered else None,
+            f"worth{suffix}": study_figures.draw_measures(analysis),
+            f"untrained{suffix}": study_figures.draw_untrained(analysis),
         }
         title = f"{analysis.mode} mode, {analysis.head} post-adapter, {METRIC_WORDS[analysis.metric]}"
         found.append(AnalysisSection(analysis, title, {name: draw for name, draw in drawn.items() if draw is not None}))

@@ -12,7 +12,7 @@ from layerscout.cache.records.study import Finding, StudyAnalysis, StudyMeasure,
 from layerscout.report.experiment import Experiment
 from layerscout.report.numbers import decisions
 from layerscout.report.numbers.association import widened_to_value
-from layerscout.report.numbers.nested import DRAWS, EDGES, correlation_intervals, nested_bootstrap, reliability, resampled_means
+from layerscout.report.numbers.nested import DRAWS, PERCENTILES, correlation_intervals, nested_bootstrap, reliability, resampled_means
 from layerscout.report.numbers.pooled import TaskLayers, needed_correlation, permutation_p, pooled_correlations
 from layerscout.report.numbers.statistics import holm
 from layerscout.report.study.tasks import DEPTH, MEASURES, METRICS, SKILL, S, TrainedTask, pooling_key, trained_tasks
@@ -35,7 +35,7 @@ def study_experiments(experiments: Sequence[Experiment], metrics: Sequence[str] 
 
 
 def analyse_group(group: Sequence[TrainedTask], metric: str) -> StudyAnalysis | None:
-    """Work one mode, post-adapter and metric out; None when some layer has no figure in the metric."""
+    """Return the analysis of tasks that share mode and post-adapter, in one metric; None when some layer has no figure in the metric."""
     tasks = [task for trained in group if (task := trained.task(metric)) is not None]
     if len(tasks) < len(group):
         return None
@@ -116,7 +116,7 @@ def measure_rows(tasks: Sequence[TaskLayers], primary: str) -> tuple[StudyMeasur
 
 
 def finding_of(spearman: Estimate | None, p: float | None, needed: float | None) -> Finding:
-    """Say in a word what a measure is worth as a forecast; never more than the number of layers allows.
+    """Return in a word what a measure is worth as a forecast; never more than the number of layers allows.
 
     Both must speak: p for these layers of these tasks, and the interval for others like them.
     """
@@ -158,7 +158,7 @@ class ChoiceCosts:
             return None
         table = np.stack(drawn)
         chosen = self.generator.integers(len(table), size=table.T.shape)
-        low, high = np.quantile(np.take_along_axis(table.T, chosen, axis=1).mean(axis=1), EDGES)
+        low, high = np.quantile(np.take_along_axis(table.T, chosen, axis=1).mean(axis=1), PERCENTILES)
         return widened_to_value(float(np.mean(point)), (float(low), float(high)))
 
 

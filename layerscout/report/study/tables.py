@@ -39,7 +39,7 @@ STUDY_COLUMNS = (
 
 
 def format_share(estimate: Estimate | float | None) -> str:
-    """Format a share of the spread as per cent."""
+    """Return a share of the spread as per cent."""
     if estimate is None:
         return UNDEFINED
     if isinstance(estimate, float):
@@ -114,7 +114,7 @@ def savings_table(analysis: StudyAnalysis) -> Table:
 
 
 def format_saving(seconds: float | None, whole: float) -> str:
-    """Format seconds saved with their share of the whole."""
+    """Return seconds saved with their share of the whole."""
     return UNDEFINED if seconds is None or whole <= 0 else f"{seconds:,.1f} ({percent(seconds / whole)})"
 
 

@@ -94,7 +94,7 @@ def trained_tasks(experiments: Sequence[Experiment]) -> tuple[TrainedTask, ...]:
 
 
 def trained_task(experiment: Experiment, record: RunRecord, head: str) -> TrainedTask:
-    """Put the arms of one record with one post-adapter that finished a run beside the layers of the ranking, by depth."""
+    """Return the ranking's layers by depth, each with the arm of one record and post-adapter that finished a run on it."""
     ranking, finished = experiment.ranking, {run.arm for run in record.runs if run.final is not None}
     trained: dict[tuple[str, str], Arm] = {}
     for arm in record.arms:
@@ -122,14 +122,14 @@ def store_of_layer(layer: LayerScore, ranking: Ranking) -> str:
 
 
 def tell_apart(found: Sequence[TrainedTask]) -> tuple[TrainedTask, ...]:
-    """Tell tasks of one environment, mode and post-adapter apart by backbone, else by folder, else by number."""
+    """Return the tasks with names that differ: those of one environment, mode and post-adapter get the backbone, else the folder, else a number."""
     result = []
     for trained in found:
         rivals = [other for other in found if pooling_key(other) == pooling_key(trained) and other.name == trained.name]
         place = next(place for place, other in enumerate(rivals, start=1) if other is trained)
-        tells = [[one.experiment.ranking.backbone for one in rivals], [one.experiment.folder.name for one in rivals]]
-        tell = next((words[place - 1] for words in tells if len(set(words)) == len(rivals)), str(place))
-        result.append(replace(trained, name=f"{trained.name} ({tell})" if len(rivals) > 1 else trained.name))
+        distinctions = [[one.experiment.ranking.backbone for one in rivals], [one.experiment.folder.name for one in rivals]]
+        suffix = next((words[place - 1] for words in distinctions if len(set(words)) == len(rivals)), str(place))
+        result.append(replace(trained, name=f"{trained.name} ({suffix})" if len(rivals) > 1 else trained.name))
     return tuple(result)
 
 

@@ -29,7 +29,7 @@ class TwinDifferences:
 
 
 def twin_differences(trained: TrainedTask, metric: str) -> TwinDifferences | None:
-    """Pair every block that has a trained twin arm with it; None when there is none."""
+    """Return every block's returns minus those of its untrained twin; None when no twin was trained."""
     both = [
         (layer.name, arm, twin) for layer, arm, twin in zip(trained.layers, trained.arms, trained.twins, strict=True) if twin is not None
     ]

@@ -18,7 +18,7 @@ from layerscout.report.study.tasks import TrainedTask
 from layerscout.report.tables import format_estimate
 from layerscout.report.verdict import SIGNIFICANCE
 
-Outcome = Literal["supported", "contradicted", "not supported", "cannot be tested"]
+StudyOutcome = Literal["supported", "contradicted", "not supported", "cannot be tested"]
 PILOT_LAYERS, PILOT_TASKS = 12, 3  # below these an interval of ρ spans almost everything
 METRIC_WORDS = {"final": "mean of the last 50 returns", "evaluation": "deterministic evaluation"}
 
@@ -34,11 +34,11 @@ def percent(share: float) -> str:
 
 
 def excludes_zero(spearman: Estimate) -> bool:
-    """Does the interval leave 0 out?"""
+    """Return whether the interval of a correlation leaves 0 out."""
     return spearman.low is not None and spearman.high is not None and (spearman.low > 0 or spearman.high < 0)
 
 
-def study_outcome(main: StudyMeasure, returns: Sequence[Float[np.ndarray, " layer"]], tasks: int) -> tuple[Outcome, str]:
+def study_outcome(main: StudyMeasure, returns: Sequence[Float[np.ndarray, " layer"]], tasks: int) -> tuple[StudyOutcome, str]:
     """Return the outcome for the score that ordered the layers, and its sentence; ``returns`` are shares of each task's spread."""
     where = f"{plural(main.layers, 'layer')} in {plural(tasks, 'task')}"
     if main.spearman is None or main.p is None:
@@ -61,12 +61,12 @@ def study_outcome(main: StudyMeasure, returns: Sequence[Float[np.ndarray, " laye
             "not supported",
             f"Over {where}, it was not shown that {main.name} goes with return: {found}; {doubt}. {cost_of_choosing(main, returns)}",
         )
-    way, outcome = ("goes with", "supported") if main.spearman.value > 0 else ("goes against", "contradicted")
-    return outcome, f"Over {where}, {main.name} {way} return: {found}. {cost_of_choosing(main, returns)}"  # type: ignore[return-value]
+    relation, outcome = ("goes with", "supported") if main.spearman.value > 0 else ("goes against", "contradicted")
+    return outcome, f"Over {where}, {main.name} {relation} return: {found}. {cost_of_choosing(main, returns)}"  # type: ignore[return-value]
 
 
 def cost_of_choosing(main: StudyMeasure, returns: Sequence[Float[np.ndarray, " layer"]]) -> str:
-    """Say what trusting the score costs against knowing nothing."""
+    """Return what trusting the score costs against a random pick, in words."""
     if main.regret_1 is None:
         return ""
     chance = float(np.mean([decisions.random_regret(one, 1) for one in returns]))
