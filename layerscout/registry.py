@@ -44,6 +44,13 @@ REGISTRY: dict[str, dict[str, str]] = {
     "world": {
         "layerscout/Grid-v0": "layerscout.worlds.grid:Grid",
         "layerscout/Intercept-v0": "layerscout.worlds.intercept:Intercept",
+        "layerscout/Catch-v0": "layerscout.worlds.arcade.catch:Catch",
+        "layerscout/Lob-v0": "layerscout.worlds.arcade.lob:Lob",
+        "layerscout/TwoBalls-v0": "layerscout.worlds.arcade.two_balls:TwoBalls",
+        "layerscout/Rally-v0": "layerscout.worlds.arcade.rally:Rally",
+        "layerscout/Hunt-v0": "layerscout.worlds.arcade.hunt:Hunt",
+        "layerscout/Maze-v0": "layerscout.worlds.arcade.maze:Maze",
+        "layerscout/Keys-v0": "layerscout.worlds.arcade.keys:Keys",
     },
     "simulator": {
         "metaworld": "layerscout.worlds.simulators.meta_world:MetaWorld",
