@@ -59,7 +59,7 @@ class TwoBalls(ArcadeGame):
         landed = flying & (self.ball[..., 0] >= LANDING)
         caught = np.abs(self.ball[..., 1] - self.paddle[:, None]) <= PADDLE_HALF
         self.down |= landed
-        return np.where(landed, np.where(caught, 0.5, -0.5), 0.0).sum(axis=1), self.down.all(axis=1)
+        return np.where(landed, np.where(caught, 0.5, -0.5), 0.0).sum(axis=1), self.down[:, 0] & self.down[:, 1]
 
     def draw(self, chosen: NDArray[np.intp]) -> UInt8[np.ndarray, "copy 32 32 3"]:
         pictures = blank(len(chosen), GROUND)
