@@ -36,8 +36,8 @@ class ProbeConfig(Config):
     confirmation: float = Field(
         default=0.2, ge=0, le=0.5, description="Share of the episodes kept apart to score the best layers; 0: none."
     )
-    shifts: int = Field(default=50, ge=0, le=1000, description="Shifted copies of the reward that make the null.")
-    seed: int = Field(default=0, ge=0, lt=2**32, description="Draws the shifts.")
+    shifts: int = Field(default=50, ge=0, le=1000, description="Shuffled copies of the reward that make the null.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Draws the shuffled copies.")
     top_k: int = Field(default=2, ge=1, description="Layers to hand to agents.")
     score: Literal["S", "S-skill"] = Field(default="S", description="Which of the two scores orders; both are computed.")
     weights: Annotated[tuple[float, float, float], Flag("--weight")] = Field(

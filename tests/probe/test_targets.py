@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.metrics import r2_score
@@ -9,7 +11,9 @@ from synthetic_layers import columns_of, controllable_state, prepare, probe, row
 
 from layerscout.errors import DataError
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.questions.rewards import return_to_go, shift_amounts
+from layerscout.probe.questions import rewards
+from layerscout.probe.questions.actions import OneHot, action_codes
+from layerscout.probe.questions.rewards import return_to_go
 from layerscout.probe.questions.targets import find_transitions, needed_columns
 
 LENGTHS = [23, 11, 40, 17, 31, 22, 8, 35, 29, 27, 12, 19, 26, 30, 14, 21]
@@ -23,15 +27,6 @@ def world() -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     state = controllable_state(columns, 4, rng)
     columns = with_reward(columns, state[:, 0])
     return (state @ rng.standard_normal((4, 8))).astype(np.float32), columns, state.astype(np.float32)
-
-
-def test_shifts_keep_no_reward_in_its_episode() -> None:
-    amounts = shift_amounts(1000, 50, 40, seed=3)
-    assert len(set(amounts)) == 40
-    assert amounts.min() > 50
-    assert amounts.max() < 950
-    assert len(shift_amounts(12, 5, 40, seed=3)) == 1
-    assert len(shift_amounts(10, 5, 40, seed=3)) == 0
 
 
 @pytest.mark.parametrize("confirmation", [0.0, 0.2])
@@ -67,6 +62,50 @@ def test_return_to_go_is_the_sum_of_what_follows(discount: float) -> None:
         sum(discount ** (later - now) * reward[later] for later in range(now, 20) if episode[later] == episode[now]) for now in range(20)
     ]
     np.testing.assert_allclose(return_to_go(reward, episode, discount), expected)
+
+
+def test_returns_of_long_episodes_are_added_up_as_those_of_short_ones(monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    episode, reward = np.repeat([0, 1, 2, 3], [7, 30, 1, 12]), rng.standard_normal(50)
+    at_once = return_to_go(reward, episode, 0.9)
+    monkeypatch.setattr(rewards, "LONG", 8)
+    np.testing.assert_array_equal(return_to_go(reward, episode, 0.9), at_once)
+    assert not len(return_to_go(reward[:0], episode[:0], 0.9))
+
+
+def test_actions_are_columns_of_zeros_and_ones_by_the_size_of_their_values() -> None:
+    action = np.array([7, -3, 7, 10**9, 0])
+    for values in (action, action[action < 10**9]):  # a range that is sorted, and one that is looked up
+        codes, levels = action_codes(values)
+        known, expected = np.unique(values, return_inverse=True)
+        assert levels == len(known)
+        np.testing.assert_array_equal(codes, expected)
+        columns = OneHot(codes, levels)
+        dense = np.eye(levels, dtype=np.float32)[expected]
+        np.testing.assert_array_equal(np.asarray(columns), dense)
+        np.testing.assert_array_equal(np.asarray(columns[1:3]), dense[1:3])
+        np.testing.assert_array_equal(columns[np.array([2, 0])], dense[[2, 0]])
+        np.testing.assert_array_equal(columns[1], dense[1])
+        assert (columns.shape, len(columns), columns.dtype) == (dense.shape, len(dense), dense.dtype)
+
+
+def test_episodes_are_numbered_as_they_come_and_one_in_two_pieces_is_one() -> None:
+    columns = columns_of([2, 2, 2], np.random.default_rng(0))
+    for names, expected in (([5, 7, 9], [0, 0, 1, 1, 2, 2]), ([9, 5, 9], [1, 1, 0, 0, 1, 1])):
+        named = columns | {"episode": np.array(names)[columns["episode"]]}
+        assert find_transitions(named, ProbeConfig(store="memory", confirmation=0)).episode.tolist() == expected
+
+
+def test_targets_take_at_most_sixty_bytes_a_row() -> None:
+    columns = columns_of([199] * 500, np.random.default_rng(0), actions=4)
+    tracemalloc.start()
+    try:
+        transitions = find_transitions(columns, ProbeConfig(store="memory"))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(transitions) == 99_500
+    assert peak <= 60 * 100_000
 
 
 def test_targets_equal_scikit_learn_and_have_intervals(world) -> None:

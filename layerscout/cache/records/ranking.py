@@ -38,7 +38,7 @@ class LayerScore(Record):
     effective_rank: Estimate  # exp(entropy) of the covariance spectrum / width, in (0, 1]
     score: Estimate | None
     skill_score: Estimate | None = None  # S-skill: transition_skill in place of transition R², log_rank in place of rank
-    reward_r2_shuffled: Estimate | None  # reward circularly shifted: mean over shifts, 2.5 and 97.5 percentiles
+    reward_r2_shuffled: Estimate | None  # reward shuffled: mean over the copies, 2.5 and 97.5 percentiles
     persistence_r2: float | None  # z_{t+1} = z_t
     autoregression_r2: float | None = None  # z_{t+1} = a + b z_t, each feature by itself
     transition_gain: float | None  # transition_r2 - max(0, persistence_r2, AR(1))

@@ -8,6 +8,7 @@ from numpy.typing import DTypeLike
 
 from layerscout.probe.moments.rows import FeatureRows
 from layerscout.probe.moments.sums import ColumnSums, LatentSums
+from layerscout.probe.questions.actions import Inputs
 from layerscout.probe.questions.scalars import Scalars
 
 BUFFER_ROWS = {
@@ -23,7 +24,7 @@ PANEL = 256  # columns: products of a matrix with itself are taken on and above 
 X, FIRST, END, EMPTY = 1, 2, 4, 0
 
 WantedSums = tuple[LatentSums | None, ColumnSums | None]  # either may be there already
-GivenColumns = tuple[Float[np.ndarray, "transition action"], Scalars]
+GivenColumns = tuple[Inputs, Scalars]
 RowLayout = tuple[Int[np.ndarray, " place"], UInt8[np.ndarray, " place"], Int[np.ndarray, " place"]]
 
 
@@ -153,9 +154,13 @@ class GroupBuffer:
             np.take(rows, at[part], axis=0, out=self.z[place], mode="clip")
             self.roles[place] = role[part]
             if sums[1] is not None:
-                begins = np.flatnonzero(role[part] & X)
+                begins, (actions, scalars) = np.flatnonzero(role[part] & X), columns
+                own = transition[part][begins]
+                found = np.empty((len(own), self.columns), self.c.dtype)
+                found[:, : actions.shape[1]] = actions[own]
+                scalars.write(own, found[:, actions.shape[1] :])
                 self.c[place] = 0
-                self.c[place][begins, : self.columns] = np.hstack([column[transition[part][begins]] for column in columns])
+                self.c[place][begins, : self.columns] = found
             taken, self.filled = taken + count, self.filled + count
 
     def _repaired(self, role: UInt8[np.ndarray, " place"], bad: Bool[np.ndarray, " place"]) -> UInt8[np.ndarray, " place"]:

@@ -17,14 +17,14 @@ from jaxtyping import Bool, Float, Int
 from layerscout.probe.moments.products import GroupBuffer, RunEnds, lay_out_rows
 from layerscout.probe.moments.rows import Reader, bad_rows, blocks, widen
 from layerscout.probe.moments.sums import ColumnSums, LatentSums
+from layerscout.probe.questions.actions import Inputs
 from layerscout.probe.questions.scalars import Scalars
 from layerscout.probe.questions.splits import CONFIRMATION, Split
 from layerscout.probe.questions.targets import Transitions
 
 SPAN_ROWS_A_FEATURE = 512  # the partials of a span then take 0.3 of its rows in float16, at 25 groups
 LEAST_SPAN_ROWS = 65_536
-DIGEST_ROWS = 4096  # turned into numbers at once
-DIGEST_ROWS = 65_536
+DIGEST_ROWS = 65_536  # turned into numbers at once
 ALIGNMENT = 4096  # rows of a chunk, as stores are written by default: a chunk that lies on a border is read twice
 
 
@@ -46,14 +46,14 @@ class SpanTransitions:
     stop: int
     row: Int[np.ndarray, " transition"]
     group: Int[np.ndarray, " transition"]
-    inputs: Float[np.ndarray, "transition action"]
+    inputs: Inputs
     scalars: Scalars
     ranks: Bool[np.ndarray, " group"]
 
     @cached_property
     def digests(self) -> tuple[str, str]:
         """Names of what the sums depend on besides the rows: which transitions there are, and their actions and targets."""
-        return _digest(self.row - self.start, self.group, self.ranks), _digest(self.inputs, self.scalars)
+        return _digest(self.row.astype(np.int64) - self.start, self.group, self.ranks), _digest(self.inputs, self.scalars)
 
 
 def _digest(*arrays: Any) -> str:
@@ -99,7 +99,7 @@ def add_up(
         GroupBuffer(group, lay_out_rows(chosen.row[own], own), width, wide, shift.dtype) for group, own in enumerate(places) if len(own)
     ]
     run_ends = RunEnds(chosen.row[chosen.ranks[chosen.group]], width, shift.dtype)
-    given, sums = (chosen.inputs, chosen.scalars), (latents, columns)
+    given, sums = (chosen.inputs, chosen.scalars.astype(shift.dtype)), (latents, columns)
     first, last = np.empty_like(shift), np.empty_like(shift)
     nonfinite, first_nonfinite = 0, -1
     space = np.empty((0, width), shift.dtype)

@@ -1,4 +1,4 @@
-"""Columns of targets in; rows of them, with the shifted rewards made as they are asked for, out."""
+"""Columns of targets in; rows of them, with the shuffled rewards made as they are asked for, out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import DTypeLike
+
+from layerscout.probe.questions.shuffling import RewardCopies
 
 
 @dataclass(frozen=True)
 class Scalars:
-    """A matrix [transition, scalar] of which shifted copies of the reward are not kept: fifty would take 400 bytes a row.
+    """A matrix [transition, scalar] of which the shuffled copies of the reward are not kept.
 
     A slice of rows is another such matrix; any other choice of rows or columns, and ``numpy.asarray``, give numbers.
 
@@ -19,28 +22,29 @@ class Scalars:
     ----------
     kept
         The reward, if there is one, and the columns of every other target.
-    by
-        How far each copy of the reward is shifted, in transitions that rank; the copies come right behind the reward.
+    copies
+        The shuffled rewards; they come right behind the reward. None without a reward.
     place
-        Of each transition among those that rank; -1 for others, whose shifted rewards are 0.
-    cycle
-        The rewards of the transitions that rank.
+        Of each transition among those that rank; -1 for others, whose shuffled rewards are 0.
     """
 
     kept: Float[np.ndarray, "transition column"]
-    by: Int[np.ndarray, " shift"]
+    copies: RewardCopies | None
     place: Int[np.ndarray, " transition"]
-    cycle: Float[np.ndarray, " ranking"]
 
     @property
     def shape(self) -> tuple[int, int]:
         """Transitions and columns."""
-        return len(self.kept), self.kept.shape[1] + len(self.by)
+        return len(self.kept), self.kept.shape[1] + (self.copies.count if self.copies else 0)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """That of the columns."""
         return self.kept.dtype
+
+    def astype(self, dtype: DTypeLike) -> Scalars:
+        """Return the same matrix in another precision."""
+        return Scalars(self.kept.astype(dtype), self.copies and self.copies.astype(dtype), self.place)
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -50,16 +54,22 @@ class Scalars:
             rows, columns = at
             return np.asarray(self[rows])[..., columns]
         if isinstance(at, slice):
-            return Scalars(self.kept[at], self.by, self.place[at], self.cycle)
-        kept, place = self.kept[at], np.asarray(self.place[at])
-        if not len(self.by):
-            return kept
-        found, last = np.empty((self.shape[1], *place.shape)), 1 + len(self.by)  # column by column: neighbours lie side by side
-        found[0], found[last:] = kept[..., 0], np.moveaxis(kept[..., 1:], -1, 0)
-        # a place less a shift is counted from the end where it is negative: that is the circle
-        np.take(self.cycle, place - self.by.reshape(-1, *[1] * place.ndim), out=found[1:last], mode="wrap")
-        found[1:last, place < 0] = 0.0
-        return np.moveaxis(found, 0, -1)
+            return Scalars(self.kept[at], self.copies, self.place[at])
+        rows = np.atleast_1d(np.arange(len(self))[at])
+        found = np.empty((len(rows), self.shape[1]), self.dtype)
+        self.write(rows, found)
+        return found[0] if np.ndim(at) == 0 else found
+
+    def write(self, rows: Int[np.ndarray, " row"], out: Float[np.ndarray, "row scalar"]) -> None:
+        """Write some rows to ``out``."""
+        if self.copies is None or not self.copies.count:
+            out[:] = self.kept[rows]
+            return
+        last, place = 1 + self.copies.count, self.place[rows]
+        out[:, 0], out[:, last:] = self.kept[rows, 0], self.kept[rows, 1:]
+        out[:, 1:last] = self.copies.values(np.maximum(place, 0))
+        if (nobody := place < 0).any():
+            out[nobody, 1:last] = 0.0
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Float[np.ndarray, "transition scalar"]:
         return np.asarray(self[np.arange(len(self))], dtype=dtype)

@@ -1,4 +1,4 @@
-"""A store's index columns in; its transitions with actions, rewards, shifted rewards and every other target out."""
+"""A store's index columns in; its transitions with actions, rewards, shuffled rewards and every other target out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from layerscout.errors import DataError
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.questions.rewards import return_to_go, reward_columns, standardise_varying
+from layerscout.probe.questions.actions import Inputs, action_columns
+from layerscout.probe.questions.rewards import return_to_go, reward_column, standardise_varying
 from layerscout.probe.questions.scalars import Scalars
+from layerscout.probe.questions.shuffling import RewardCopies, shuffle_rewards
 from layerscout.probe.questions.splits import held_out
 
 REWARD, SHIFTED, RETURN = "reward", "reward shifted", "return_to_go"
@@ -35,8 +37,8 @@ class Transitions:
     levels
         Number of distinct discrete actions; 0 when they are continuous or there is no column.
     scalars
-        Reward and its circularly shifted copies (none when the reward is absent, or equal everywhere), then the columns of
-        every other target. Each has mean 0 and variance 1 over the episodes that rank; shifted copies are 0 elsewhere.
+        Reward and its shuffled copies (none when the reward is absent, or equal everywhere), then the columns of
+        every other target. Each has mean 0 and variance 1 over the episodes that rank; shuffled copies are 0 elsewhere.
     target_names
         Target of each column of ``scalars``: "reward", "reward shifted", or the target's own name, once a column.
     undefined
@@ -47,7 +49,7 @@ class Transitions:
 
     row: Int[np.ndarray, " transition"]
     episode: Int[np.ndarray, " transition"]
-    inputs: Float[np.ndarray, "transition action_feature"]
+    inputs: Inputs
     levels: int
     scalars: Scalars
     target_names: tuple[str, ...]
@@ -94,49 +96,57 @@ def find_transitions(columns: Mapping[str, Shaped[np.ndarray, "row ..."]], confi
         No episode has two rows, or some transitions have an action or a reward and others do not.
     """
     episode, step = columns["episode"], columns["step"]
-    row = np.flatnonzero((episode[1:] == episode[:-1]) & (step[1:] == step[:-1] + 1))
+    row = np.flatnonzero((episode[1:] == episode[:-1]) & (step[1:] == step[:-1] + 1)).astype(np.int32 if len(episode) < 2**31 else np.int64)
     if not len(row):
         raise DataError(f"the store's {len(episode)} rows hold no transition", hint="collect episodes of at least one step")
-    number = np.unique(episode[row], return_inverse=True)[1]
+    number = _renumbered(episode[row])
     ranking = ~held_out(int(number.max()) + 1, config.confirmation, config.folds)[number]
-    inputs, levels, action_notes = _action_columns(columns["action"][row], ranking)
+    inputs, levels, action_notes = action_columns(columns["action"][row], ranking)
     reward = columns["reward"][row].astype(np.float64)
-    scaled, by, reward_notes = reward_columns(reward, ranking, int(np.bincount(number).max()), config.shifts, config.seed)
-    parts, names, undefined = [scaled], [REWARD] * scaled.shape[1] + [SHIFTED] * len(by), []
+    scaled, reward_notes = reward_column(reward, ranking)
+    copies: RewardCopies | None = None
+    shuffling_notes: tuple[str, ...] = ()
+    if scaled.shape[1]:
+        copies, shuffling_notes = shuffle_rewards(scaled[ranking, 0], _run_lengths(number[ranking]), config.shifts, config.seed)
+    parts, names, undefined = [scaled], [REWARD] * scaled.shape[1] + [SHIFTED] * (copies.count if copies else 0), []
+    del scaled
     for name in KNOWN_TARGETS if config.targets is None else config.targets:
         found = _target_columns(name, columns, row, number, reward, bool(levels), config.discount)
         found = standardise_varying(found, ranking) if np.isfinite(found).all() else found[:, :0]
-        parts.append(found)
         names += [name] * found.shape[1]
         undefined += [] if found.shape[1] else [name]
-    notes = (*action_notes, *reward_notes, *_undefined_notes(undefined, columns))
-    # the shuffled rewards of the confirmation episodes would be nobody's
-    place = np.where(ranking, np.cumsum(ranking) - 1, -1).astype(np.int32)
-    scalars = Scalars(np.hstack(parts), by, place, scaled[ranking].reshape(-1))
+        parts.append(found)
+        del found
+    del reward
+    notes = (*action_notes, *reward_notes, *shuffling_notes, *_undefined_notes(undefined, columns))
+    place = np.cumsum(ranking, dtype=np.int32)
+    place -= 1
+    place[~ranking] = -1  # the shuffled rewards of the confirmation episodes would be nobody's
+    scalars = Scalars(_side_by_side(parts, len(row)), copies, place)
     return Transitions(row, number, inputs, levels, scalars, tuple(names), tuple(undefined), notes)
 
 
-def _action_columns(
-    action: Shaped[np.ndarray, "transition ..."], ranking: Bool[np.ndarray, " transition"]
-) -> tuple[Float[np.ndarray, "transition action_feature"], int, tuple[str, ...]]:
-    action = action.reshape(len(action), -1)
-    discrete = action.dtype.kind in "iu"
-    missing = (action < 0 if discrete else ~np.isfinite(action)).any(axis=1)
-    none = np.zeros((len(action), 0), dtype=np.float32)
-    if missing.all():
-        return none, 0, ("the dataset has no actions: transition R² is without action, bits_action is n/a",)
-    if missing.any():
-        first = int(np.argmax(missing))
-        message = f"transition {first} has no action (column 'action' is {', '.join(map(str, action[first]))}) while others have one"
-        raise DataError(message, hint="collect the data again")
-    if discrete:
-        values, codes = np.unique(action[:, 0], return_inverse=True)
-        inputs, levels = np.eye(len(values), dtype=np.float32)[codes], len(values)
-    else:
-        inputs, levels = standardise_varying(action.astype(np.float64), ranking).astype(np.float32), 0
-    if levels == 1 or not inputs.shape[1]:
-        return none, 0, ("no actions to tell apart: transition R² is without action, bits_action is n/a",)
-    return inputs, levels, ()
+def _renumbered(episode: Int[np.ndarray, " transition"]) -> Int[np.ndarray, " transition"]:
+    """Number the episodes 0, 1, ... as they come; those whose rows lie apart keep one number."""
+    change = np.diff(episode, prepend=episode[0])
+    if (change < 0).any():
+        return np.unique(episode, return_inverse=True)[1].reshape(-1).astype(np.int32)
+    return np.cumsum(change > 0, dtype=np.int32)
+
+
+def _run_lengths(number: Int[np.ndarray, " transition"]) -> Int[np.ndarray, " episode"]:
+    """Transitions of each episode, in row order."""
+    return np.diff(np.flatnonzero(np.diff(number, prepend=-1, append=-1)))
+
+
+def _side_by_side(parts: list[Float[np.ndarray, "transition k"]], rows: int) -> Float[np.ndarray, "transition column"]:
+    """Join columns, giving each part's memory back as soon as it is copied."""
+    found, at = np.empty((rows, sum(part.shape[1] for part in parts))), 0
+    while parts:
+        part = parts.pop(0)
+        found[:, at : at + part.shape[1]] = part
+        at += part.shape[1]
+    return found
 
 
 def _target_columns(

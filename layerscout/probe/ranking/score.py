@@ -92,7 +92,7 @@ def layer_flags(evidence: LayerEvidence, episodes: int) -> tuple[str, ...]:
 
 
 def _inside_null(evidence: LayerEvidence) -> bool:
-    """The shifted rewards went through the same search over penalties, so the search's optimism is in the null too."""
+    """The shuffled rewards went through the same search over penalties, so the search's optimism is in the null too."""
     if evidence.reward_r2 is None or not evidence.reward_r2_shifted:
         return False
     return evidence.reward_r2 <= float(np.percentile(evidence.reward_r2_shifted, 97.5))
