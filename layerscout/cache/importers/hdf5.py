@@ -4,27 +4,48 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from layerscout.cache.dataset.hdf5 import guarded_open, require_numbers
 from layerscout.cache.importers.base import Array, require_memory
 from layerscout.cache.importers.columns import magnitude
 from layerscout.cache.importers.safety import STRANGE
-from layerscout.errors import DataError
+from layerscout.errors import DataError, raise_shortage
+
+AGAIN = "fetch or record it again"
 
 
-def open_hdf5(path: Path) -> h5py.File:
-    """Open an HDF5 file for reading, after another process has looked through it.
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading, after another process has looked through it; what the library throws at it becomes an error.
 
     Raises
     ------
     DataError
         It is truncated, damaged or not an HDF5 file.
     """
-    return guarded_open(path, "fetch or record it again")
+    with guarded_open(path, AGAIN) as file:
+        try:
+            yield file
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
+            if not _thrown_by_library(error):
+                raise
+            if isinstance(error, OSError):
+                raise_shortage(error, path)
+            raise DataError(f"{path} is damaged: {error}", hint=AGAIN) from None
+
+
+def _thrown_by_library(error: BaseException) -> bool:
+    """Tell whether an error began inside h5py; one that began elsewhere is not the file's fault."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and (last.tb_frame.f_globals.get("__name__") or "").partition(".")[0] == "h5py"
 
 
 def member(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Dataset | None:
@@ -86,6 +107,23 @@ def read_rows(group: h5py.Group, name: str, where: str, way_out: str, rows: slic
     if found is None or not found.ndim or (rows.stop is not None and found.shape[0] < rows.stop):
         raise DataError(f"{where} has no '{name}' there", hint=way_out)
     return rows_of(found, rows, where)
+
+
+def joined(rows: Array, last: Array, name: str, where: str, way_out: str) -> Array:
+    """Return rows with the one that comes after them.
+
+    Raises
+    ------
+    DataError
+        It is of another shape or type.
+    BudgetError
+        They would not fit into memory together.
+    """
+    if rows.shape[1:] != last.shape[1:] or rows.dtype != last.dtype:
+        message = f"{where}: '{name}' is {rows.dtype} {rows.shape[1:]}, and what comes after it {last.dtype} {last.shape[1:]}"
+        raise DataError(message, hint=way_out)
+    require_memory(rows.nbytes + last.nbytes, f"{where}: '{name}'")
+    return np.concatenate([rows, last])
 
 
 def largest_whole(group: h5py.Group, names: Iterable[str], where: str) -> float | None:

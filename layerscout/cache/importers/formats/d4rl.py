@@ -16,7 +16,7 @@ from layerscout.cache.importers.assemble import ForeignFields, assemble, ending_
 from layerscout.cache.importers.base import Array, ForeignEpisode, Importer
 from layerscout.cache.importers.columns import as_flags, is_numeric
 from layerscout.cache.importers.config import ImportConfig
-from layerscout.cache.importers.hdf5 import array, largest_whole, leaves, open_hdf5, read_rows, rows_of
+from layerscout.cache.importers.hdf5 import array, joined, largest_whole, leaves, open_hdf5, read_rows, rows_of
 from layerscout.cache.importers.pictures.frames import FieldKind, as_frames, choose_camera, find_cameras, resize
 from layerscout.errors import DataError
 
@@ -90,7 +90,8 @@ class D4rl(Importer):
             leading = V_D4RL[0] in file
             frames = rows_of(self._pictures(file, where), slice(piece.start, piece.stop), where)
             if not leading and piece.complete:
-                frames = np.concatenate([frames, _rows(file, "next_observations", slice(piece.stop - 1, piece.stop), where)])
+                last = _rows(file, "next_observations", slice(piece.stop - 1, piece.stop), where)
+                frames = joined(frames, last, "observations", where, INCOMPLETE)
             fields = self._fields_of(file, piece, leading, where)
         frames = resize(as_frames(frames, where, self.config, self.scale), self.config.frame_size)
         return assemble(frames, fields, where, self.config, self.exact)

@@ -151,7 +151,7 @@ def _read(path: Path, names: Sequence[str]) -> dict[str, Array]:
     """Read some arrays whole, if they fit into memory."""
     kinds = _kinds(path)
     for name in names:
-        if name not in kinds:
+        if name not in kinds or not kinds[name].shape:
             raise DataError(f"{path} misses '{name}'", hint=AGAIN)
         require_memory(math.prod(kinds[name].shape) * kinds[name].dtype.itemsize, f"{path}: '{name}'")
     try:

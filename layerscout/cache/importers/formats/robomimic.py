@@ -15,7 +15,7 @@ from layerscout.cache.importers.assemble import ForeignFields, assemble, ending_
 from layerscout.cache.importers.base import Array, ForeignEpisode, Importer
 from layerscout.cache.importers.columns import as_flags, is_numeric
 from layerscout.cache.importers.config import ImportConfig
-from layerscout.cache.importers.hdf5 import array, largest_whole, member, open_hdf5, read_rows, rows_of
+from layerscout.cache.importers.hdf5 import array, joined, largest_whole, member, open_hdf5, read_rows, rows_of
 from layerscout.cache.importers.pictures.frames import FieldKind, as_frames, choose_camera, find_cameras, resize
 from layerscout.errors import DataError, UsageError, suggest
 
@@ -145,7 +145,8 @@ class Robomimic(Importer):
         after = array(demo, f"next_obs/{name}", where)
         if after is None or not after.ndim or not after.shape[0]:
             return rows
-        return np.concatenate([rows, rows_of(after, slice(after.shape[0] - 1, None), where)])
+        last = rows_of(after, slice(after.shape[0] - 1, None), where)
+        return joined(rows, last, f"obs/{name}", where, INCOMPLETE)
 
     def _of_steps(self, demo: h5py.Group, role: str, where: str, last: bool = False) -> tuple[str, Array] | None:
         names = [name for name in self.roles.get(role, ()) if self.wants(name)]
