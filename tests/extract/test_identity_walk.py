@@ -127,6 +127,8 @@ DESCRIPTION_EXEMPT = {
     "latent_shape": "it follows from the class, its architecture and the clip",
     "seen": "told to people and to the alignment of rewards, not computed with",
     "load": "it runs what the other values describe",
+    "code": "its answer is in the identity of a backbone that is somebody's own (test_own_module)",
+    "own": "whether the answer of code is in the identity",
     "weights": "where the weights lie and what of them is here; their digest is named",
 }
 PARTS_EXEMPT = {

@@ -87,6 +87,8 @@ class Backbone:
     class_token: bool = False
     latent_shape: tuple[int, ...] | None = None
     seen: tuple[int, ...] | None = None
+    code: Callable[[], str] | None = field(default=None, repr=False)
+    own: bool = False
     weights: CheckpointWeights | None = field(default=None, repr=False)
 
     def grid_of(self, layer: LayerInfo) -> TokenGrid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from layerscout.extract.backbones.base import Backbone
 if TYPE_CHECKING:
     from layerscout.extract.backbones.loaded import LoadedBackbone
 
+BUILT_IN = "layerscout."  # how the places of our own backbones begin, in the registry
 SEED = 0  # of the weights of a control
 WEIGHTS = ("trained", "reinitialised", "shuffled")
 
@@ -29,7 +31,23 @@ def find_backbone(spec: str, options: dict[str, Any] | None = None) -> Backbone:
     name, _, source = spec.partition(":")
     own = dict(options or {})
     weights = own.pop("weights", "trained")
-    return with_weights(registry.load("backbone", name)(source or None, own), weights)
+    build = registry.load("backbone", name)
+    found = build(source or None, own)
+    return with_weights(found if registry.names("backbone")[name].startswith(BUILT_IN) else named_by_code(found, build), weights)
+
+
+def named_by_code(backbone: Backbone, build: Callable[..., Any]) -> Backbone:
+    """Return a backbone of somebody's own with the digest of its code in its identity (see ``own_code``).
+
+    Parameters
+    ----------
+    build
+        What described it; the text of its file counts where the backbone does not tell its own classes.
+    """
+    from layerscout.extract.backbones.own_code import text_around
+
+    code = text_around(build) if backbone.code is None else backbone.code()
+    return replace(backbone, own=True, identity={**backbone.identity, "code": code})
 
 
 def with_weights(backbone: Backbone, kind: str) -> Backbone:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from layerscout.errors import DataError, UsageError, suggest
 from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo
 from layerscout.extract.backbones.loaded import LoadedBackbone, digest_tensors
+from layerscout.extract.backbones.own_code import code_of
 from layerscout.extract.backbones.views import View, first_tensor, read_view
 
 SEED = 0  # of the weights that a module draws for itself
@@ -108,6 +109,7 @@ def from_module(
         | (identity or {}),
         weights_digest=lambda: digest_tensors(weights() if weights else recipe.made().state_dict()),
         load=lambda device, dtype=torch.float32: _LoadedModule(recipe, views, device, dtype),
+        code=lambda: code_of(module.modules()),
         class_token=class_tokens > 0 and all(view.class_tokens and not view.frames for view in views.values()),
     )
 

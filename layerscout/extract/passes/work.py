@@ -25,6 +25,7 @@ from layerscout.extract.passes.compiling import compiling
 from layerscout.extract.passes.measure import Meter
 from layerscout.extract.passes.pipeline import CudaLane, HostLane, Inputs, Lane, Span, cuts, features
 from layerscout.extract.passes.pooling import pixel_features
+from layerscout.extract.passes.row_check import ROWS, check_compiled, check_rows
 from layerscout.extract.plan import LARGEST_LATENT_BATCH, LATENTS, PIXELS, ExtractPlan
 
 Packed = Float[np.ndarray, "clip packed"]
@@ -66,6 +67,8 @@ class Extractor:
         self._columns = {LATENTS: slice(0, planned.specs[0].width)} if planned.of_latents else self._capture.columns()
         self._pixels = next((spec.width for spec in planned.specs if spec.name == PIXELS), 0)
         self.batch = self._find_batch() if config.batch == "auto" else config.batch
+        if planned.backbone.own and not planned.of_latents:
+            self._check_own()
         if self._compiled:  # for one shape only, so after the batch is known
             self._capture.compile(planned.backbone.layers)
         self.meter = Meter(self._device, 0)
@@ -137,6 +140,8 @@ class Extractor:
         def captured() -> Tensor:
             return self._capture.packed(shown, run=run, room=self._pixels)
 
+        if number == 0 and self._compiled:
+            self._check_compiled(captured)
         packed = (
             self.meter.compare(number, len(clip), lambda: self._capture.bare(shown, run), captured)
             if number in self.meter.compared
@@ -144,6 +149,20 @@ class Extractor:
         )
         packed[:, packed.shape[1] - self._pixels :] = pixel_features(clip)
         return packed
+
+    def _check_own(self) -> None:
+        """Refuse a module whose rows depend on more than their clips, by rows that lie far apart."""
+        rows = sorted({int(row) for row in np.linspace(0, self.plan.rows - 1, ROWS)})
+        clips = np.concatenate([clips_of(self.data, self.index.table, row, row + 1, self.plan.backbone.clip) for row in rows])
+        if len(clips) > 1:
+            with torch_threads(self._torch_threads):
+                check_rows(self._capture, torch.from_numpy(clips), f"own backbone '{self.plan.backbone.name}'", self.plan.dtype)
+
+    def _check_compiled(self, captured: Callable[[], Tensor]) -> None:
+        compiled = captured()
+        with torch.compiler.set_stance("force_eager"):
+            eager = captured()
+        check_compiled(eager, compiled, self._columns, self.plan.dtype)
 
     def _denoise(self, latents: Tensor) -> None:
         assert isinstance(self._loaded, LatentBackbone)
