@@ -16,13 +16,15 @@ from layerscout.cache.store import Store
 from layerscout.errors import DataError, raise_shortage, suggest
 
 
-def open_store(root: Path | str | None, text: Path | str) -> Store:
+def open_store(root: Path | str | None, text: Path | str, scratch: Path | None = None) -> Store:
     """Open a store by its id, by a name given with ``name_store``, by its folder, or by a URL (see ``cache.remote.mirror``).
 
     Parameters
     ----------
     root
         Folder of all stores; None means ``default_root()``.
+    scratch
+        Where the mirror of a URL is made that is not here yet, in place of ``root``, by whoever only wants to look.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def open_store(root: Path | str | None, text: Path | str) -> Store:
     root = Path(root) if root is not None else default_root()
     word = str(text)
     if "://" in word:
-        return mirror.open_url(root, word)
+        return mirror.open_url(root, word, scratch)
     if identities.STORE_ID.fullmatch(word):
         return _open_held(root, word)
     if named := named_store(root, word):

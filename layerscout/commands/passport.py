@@ -10,12 +10,15 @@ from layerscout.commands.console import Call, size, table
 from layerscout.commands.words import Root, command
 
 
-@command("layerscout passport STORE blocks.3")
+@command("layerscout passport STORE blocks.3", dry_run=True)
 def passport(
     call: Call,
     store: Annotated[str, typer.Argument(metavar="STORE", help="A store's id, name, folder or URL.")],
     layer: Annotated[str | None, typer.Argument(metavar="LAYER", help="One layer (default: list them all).")] = None,
     root: Root = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Look into a checkpoint that is not on this machine, where the store says that it is.")
+    ] = False,
 ) -> None:
     """Show what a store keeps to run single blocks alone.
 
@@ -32,7 +35,7 @@ def passport(
         listed = table(columns, rows) if found else f"store {opened.id} keeps no passports"
         call.emit({"store": opened.id, "passports": found}, listed)
         return
-    facts = describe(opened, read_passport(opened, layer))
+    facts = describe(opened, read_passport(opened, layer), weights=not call.dry_run, trust=trust)
     lines = [f"{key}: {_cell(key, value)}" for key, value in facts.items() if key != "context"]
     entries = [
         (entry["name"], "x".join(map(str, entry["shape"])), entry["dtype"], "clip" if entry["per_clip"] else "batch", size(entry["bytes"]))
@@ -40,6 +43,8 @@ def passport(
     ]
     context = f"\n\n{table(('context', 'shape', 'type', 'one for each', 'size'), entries)}" if entries else ""
     call.emit(facts, "\n".join(lines) + context)
+    if facts["not_here"] is not None and not trust:
+        call.reporter().say(f"the checkpoint {facts['not_here']} is not on this machine: --trust looks into it")
 
 
 def _cell(key: str, value: object) -> str:

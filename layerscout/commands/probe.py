@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 from layerscout.commands.console import Call
 from layerscout.commands.words import command
 from layerscout.probe.config import ProbeConfig
@@ -16,10 +20,12 @@ def probe(config: ProbeConfig, call: Call) -> None:
     from layerscout.probe import run as stage
     from layerscout.probe.page import tables as ranking_tables
 
-    planned = stage.plan(config)
     if call.dry_run:
-        call.emit(planned.describe(call.measure))
-    elif config.shard is not None:
+        with TemporaryDirectory() if "://" in f"{config.store}{config.others}{config.twin}" else nullcontext() as scratch:
+            call.emit(stage.plan(config, None if scratch is None else Path(scratch)).describe(call.measure))
+        return
+    planned = stage.plan(config)
+    if config.shard is not None:
         call.emit(stage.run_shard(planned, call.reporter()))
     else:
         ranking = stage.run(planned, call.reporter())

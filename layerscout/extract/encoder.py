@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from layerscout.cache.provenance import backbone_source
 from layerscout.cache.store import Store
 from layerscout.errors import DataError, shell
 from layerscout.extract.backbones.base import Backbone
@@ -16,18 +15,29 @@ from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.pooling import layer_of, pixel_features
 from layerscout.extract.plan import PIXELS
+from layerscout.extract.trust import trusted_backbone
+from layerscout.progress import SILENT, Reporter
 
 
-def backbone_of(store: Store) -> Backbone:
+def backbone_of(store: Store, trust: bool = False, reporter: Reporter = SILENT) -> Backbone:
     """Describe the backbone that filled ``store``, verified against the store's identity.
+
+    Parameters
+    ----------
+    trust
+        Whether a checkpoint that is not on this machine may be fetched from where the store says (see `trust`).
 
     Raises
     ------
+    UsageError
+        It would have to be fetched, and the store is not trusted.
     DataError
         The weights or the recipe on this machine are not those of the store.
     """
-    (name, options), expected = backbone_source(store), store.identity["backbone"]
+    (name, options), expected = trusted_backbone(store, trust), store.identity["backbone"]
     backbone = find_backbone(name, options)
+    if backbone.weights is not None:
+        backbone.weights.fetch(reporter)
     here = {"name": backbone.name, "weights_digest": backbone.weights_digest(), **backbone.identity}
     for key in expected:
         if here.get(key) != expected[key]:
@@ -41,11 +51,11 @@ def backbone_of(store: Store) -> Backbone:
 class Encoder:
     """Clips to pooled features of some arrays of one store: the store's recipe, up to rounding where batches differ.
 
-    A store of a compiled model is reproduced without compiling.
+    A store of a compiled model is reproduced without compiling. ``trust`` as of `backbone_of`.
     """
 
-    def __init__(self, store: Store, layers: Sequence[str], device: str = "cpu") -> None:
-        self.backbone = backbone_of(store)
+    def __init__(self, store: Store, layers: Sequence[str], device: str = "cpu", trust: bool = False) -> None:
+        self.backbone = backbone_of(store, trust)
         self.clip = self.backbone.clip
         self._stored = {name: getattr(torch, store.specs[name].dtype) for name in layers}
         wanted = [self.backbone.layer(name) for name in dict.fromkeys(layer_of(name) for name in layers if name != PIXELS)]

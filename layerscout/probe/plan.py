@@ -205,15 +205,20 @@ def require_room(plan: ProbePlan) -> None:
         raise BudgetError(message, hint=f"free some disk (layerscout store prune){spare}")
 
 
-def plan(config: ProbeConfig) -> ProbePlan:
-    """Open the stores and work out what is missing; writes nothing.
+def plan(config: ProbeConfig, scratch: Path | None = None) -> ProbePlan:
+    """Open the stores and work out what is missing; of a URL the columns are brought into a mirror, otherwise nothing is written.
+
+    Parameters
+    ----------
+    scratch
+        A folder for that mirror in place of the root, by whoever only wants to look.
 
     Raises
     ------
     DataError
         A store is missing or damaged, the twin does not fit the store, a layer is unknown, or there are too few episodes.
     """
-    stores, twin = open_sources(config)
+    stores, twin = open_sources(config, scratch)
     return plan_stores(config, stores[0], twin, stores[1:])
 
 

@@ -68,6 +68,10 @@ class TrainConfig(Config):
     wandb: Literal["off", "offline", "online"] = Field(
         default="off", description="Also feed Weights & Biases; offline keeps its files beside the results."
     )
+    trust: bool = Field(
+        default=False,
+        description="Of a store that was made elsewhere: fetch the checkpoint that it names, and use the environment options that it tells.",
+    )
     videos: int = Field(default=0, ge=0, description="Films of the final policy, of so many seeds of every arm.")
     device: str = Field(default="cpu", description="cpu, cuda or cuda:0.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; left out: as many as this process may use.")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ import numpy as np
 import layerscout
 from layerscout.cache import records
 from layerscout.cache.opening import open_store
-from layerscout.cache.provenance import played_attributes
+from layerscout.cache.provenance import backbone_source, played_attributes
 from layerscout.cache.records import Selection
 from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.extract.device import check_device, cores, torch_threads
+from layerscout.extract.trust import foreign_source, made_elsewhere, trusted_backbone
 from layerscout.memory import available_memory
 from layerscout.rl.agents.base import Agent
 from layerscout.rl.agents.divided import divided
@@ -65,6 +66,7 @@ class TrainPlan(ShownPlan):
     arms: tuple[ArmSpec, ...]
     actions: ActionSpace
     key: str
+    untrusted_options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def algorithm(self) -> Algorithm:
@@ -100,9 +102,43 @@ class TrainPlan(ShownPlan):
             **({"updates": config.updates} if config.mode == "offline" else {"environment_steps": config.steps}),
             "memory_bytes": self.memory_bytes,
             **({"seconds_of_updates": seconds} if measure else {}),
+            **self._from_elsewhere(),
             "out": str(config.out),
             "exists": exists,
         }
+
+    def _from_elsewhere(self) -> dict[str, Any]:
+        """What the stores say about themselves that a run would follow, with ``--trust`` where they were made elsewhere."""
+        stores = {arm.store.id: arm.store for arm in self.arms}.values()
+        backbones = dict(map(backbone_source, stores))
+        return {
+            "backbones": backbones,
+            "environment_options": played_attributes(self.arms[0].store).get("options", {}),
+            "to_fetch": sorted({source for store in stores if (source := foreign_source(store)) is not None}),
+            "needs_trust": self.needs_trust,
+        }
+
+    @property
+    def needs_trust(self) -> bool:
+        """Whether a run would follow a store that was made elsewhere, and was not allowed to."""
+        return not self.config.trust and (bool(self.untrusted_options) or any(foreign_source(arm.store) for arm in self.arms))
+
+    def require_trust(self) -> None:
+        """Refuse to follow what a store from elsewhere says, unless the settings allow it.
+
+        Raises
+        ------
+        UsageError
+            It names environment options, or a checkpoint that is not on this machine.
+        """
+        if self.untrusted_options:
+            store, told = self.arms[0].store, json.dumps(self.untrusted_options, sort_keys=True)
+            raise UsageError(
+                f"store {store.id} was made elsewhere and wants {self.config.environment} with the options {told}",
+                hint="--trust plays with them; --dry-run shows all that a run would follow",
+            )
+        for arm in self.arms:
+            trusted_backbone(arm.store, self.config.trust)
 
     def _seconds_of_updates(self) -> float:
         """Estimate the updates of the groups on features from a few on made-up batches; acting and evaluating come on top."""
@@ -155,7 +191,9 @@ def plan(config: TrainConfig) -> TrainPlan:
     selection = records.load(Selection, config.selection)
     home = open_store(config.root, selection.store_id)
     check_environment(config, home, config.selection)
-    actions = _actions(played_attributes(home))
+    attributes = played_attributes(home)
+    untrusted = {} if config.trust or not made_elsewhere(home) else attributes.get("options", {})
+    actions = recorded_actions(attributes) if untrusted else _actions(attributes)
     arms = arms_of(selection, config, settings_of(config, algorithm_of(config, actions)).hidden)
     if config.mode == "offline":
         _check_recorded_actions(config, actions, home)
@@ -170,13 +208,15 @@ def plan(config: TrainConfig) -> TrainPlan:
         "tensorboard",
         "wandb",
         "videos",
+        "trust",
     }  # where and how fast, never what comes out
     document = {
         "config": json.loads(config.model_dump_json(exclude=exempt)),
         "selection": selection.model_dump_json(),
         "version": layerscout.__version__,
     }
-    planned = TrainPlan(config, selection, tuple(arms), actions, hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest())
+    key = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+    planned = TrainPlan(config, selection, tuple(arms), actions, key, untrusted)
     _refuse_other_settings(config.out, planned.key)
     available = available_memory()
     if available is not None and planned.memory_bytes > available:
@@ -185,6 +225,11 @@ def plan(config: TrainConfig) -> TrainPlan:
             hint="fewer seeds, a smaller --set train.dqn.capacity, or fewer layers in the selection",
         )
     return planned
+
+
+def recorded_actions(attributes: Mapping[str, Any]) -> ActionSpace:
+    """Return what a dataset says that its environment takes, without making that environment."""
+    return ActionSpace(attributes.get("action_count", 0), attributes.get("action_dimensions", 0))
 
 
 def _actions(attributes: Mapping[str, Any]) -> ActionSpace:

@@ -13,6 +13,8 @@ from layerscout.cache.provenance import played_attributes
 from layerscout.cache.records import Arm, Budget, Run, RunRecord
 from layerscout.errors import DataError
 from layerscout.extract.device import cores, torch_threads
+from layerscout.extract.encoder import backbone_of
+from layerscout.extract.trust import foreign_source
 from layerscout.progress import SILENT, Reporter
 from layerscout.report import tables
 from layerscout.rl.agents.base import Agent
@@ -35,6 +37,10 @@ RUNS_NAME, RESULT_NAME = "runs.json", "result.json"
 def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     """Train every group that is not finished, then write runs.json and the tables; the same command continues after a kill."""
     config = plan.config
+    plan.require_trust()
+    for store in {arm.store.id: arm.store for arm in plan.arms}.values():
+        if config.mode != "in-loop" and foreign_source(store) is not None:
+            backbone_of(store, config.trust, reporter)  # downloaded here, where it is told how far it is
     attributes = played_attributes(plan.arms[0].store)
 
     def make_world(copies: int) -> Any:

@@ -141,8 +141,13 @@ def open_mirror(root: Path, store_id: str) -> Mirror:
     return Mirror(root, path, manifest, identity, records.load(Origin, path / ORIGIN_NAME, warn=False).url)
 
 
-def open_url(root: Path, url: str) -> Store:
+def open_url(root: Path, url: str, scratch: Path | None = None) -> Store:
     """Open the store that a URL names: the whole store or the mirror that is here, else a new mirror.
+
+    Parameters
+    ----------
+    scratch
+        Where a new mirror is made in place of ``root``, by whoever only wants to look.
 
     Raises
     ------
@@ -157,7 +162,7 @@ def open_url(root: Path, url: str) -> Store:
         return Store.open(root / STORES / store_id)
     if folder(root, store_id).is_dir() and (mirror := open_mirror(root, store_id)).url == place.url:
         return mirror
-    return make(source or find(place, store_id), root)
+    return make(source or find(place, store_id), scratch or root)
 
 
 def make(source: Published, root: Path, reporter: Reporter = SILENT, workers: int = WORKERS) -> Mirror:

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from layerscout.cache.dataset.trajectories import Trajectories
-from layerscout.cache.provenance import backbone_source
 from layerscout.cache.store import Store
 from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import LayerscoutError
@@ -28,6 +27,7 @@ from layerscout.extract.passports.harvest import harvest_layers
 from layerscout.extract.passports.passport_files import from_bytes, to_bytes
 from layerscout.extract.passports.passport_record import Passport
 from layerscout.extract.plan import ExtractPlan
+from layerscout.extract.trust import foreign_source, trusted_backbone
 
 BATCH = 8  # clips a forward pass, at most: rows that lie together, because reading neighbours is cheap
 PARTS = ("transformer", "unet", "")  # folders of a checkpoint in which the blocks may lie
@@ -95,27 +95,34 @@ def read_passport(store: Store, layer: str, device: str = "cpu") -> Passport:
     return from_bytes(*store.passport(block), f"{store.id}, passport of {block}", device)
 
 
-def open_passport(store: Store, layer: str, device: str = "cpu") -> OpenedPassport:
+def open_passport(store: Store, layer: str, device: str = "cpu", trust: bool = False) -> OpenedPassport:
     """Return a layer's passport with its block, read alone from the checkpoint that the store was made from.
 
     A model whose weights lie in no checkpoint (such as ``tiny``, whose weights are inside the package) is loaded whole.
 
+    Parameters
+    ----------
+    trust
+        Whether a checkpoint that is not on this machine may be read from where the store says (see `trust`).
+
     Raises
     ------
+    UsageError
+        The checkpoint is not on this machine, and the store is not trusted.
     DataError
         The store keeps no passport of this layer, or the checkpoint is gone, damaged, or not the one that it was made from.
     """
     passport = read_passport(store, layer, device)
-    planned = block_plan(store, passport)
+    planned = block_plan(store, passport, trust)
     if planned is None:
-        return OpenedPassport(passport.with_block(_of_whole_model(store, passport, device)), None, None)
+        return OpenedPassport(passport.with_block(_of_whole_model(store, passport, device, trust)), None, None)
     read = read_planned(planned, compute_dtype(store), device)
     return OpenedPassport(passport.with_block(read.block), read.bytes_read, read.bytes_total)
 
 
-def block_plan(store: Store, passport: Passport) -> BlockPlan | None:
+def block_plan(store: Store, passport: Passport, trust: bool = False) -> BlockPlan | None:
     """Find the weights of a passport's block, reading headers only; None when they lie in no checkpoint of their own."""
-    source = backbone_source(store)[0].partition(":")[2]
+    source = trusted_backbone(store, trust)[0].partition(":")[2]
     if not source:
         return None
     expert = store.identity["backbone"].get("expert")
@@ -133,12 +140,12 @@ def compute_dtype(store: Store) -> torch.dtype:
     return dtype
 
 
-def _of_whole_model(store: Store, passport: Passport, device: str) -> nn.Module:
-    backbone = find_backbone(*backbone_source(store))
+def _of_whole_model(store: Store, passport: Passport, device: str, trust: bool) -> nn.Module:
+    backbone = find_backbone(*trusted_backbone(store, trust))
     return backbone.load(torch.device(device), compute_dtype(store)).module.get_submodule(passport.layer.module)
 
 
-def describe(store: Store, passport: Passport, weights: bool = True) -> dict[str, Any]:
+def describe(store: Store, passport: Passport, weights: bool = True, trust: bool = False) -> dict[str, Any]:
     """Return everything about a passport for people.
 
     Parameters
@@ -146,6 +153,8 @@ def describe(store: Store, passport: Passport, weights: bool = True) -> dict[str
     weights
         Whether to look into the checkpoint for what reading the block's weights takes; only headers are read. What cannot be
         told is None: the checkpoint is not there, or the weights lie in no checkpoint of their own.
+    trust
+        Whether it may look into a checkpoint that is not on this machine.
     """
     context = passport.context
     facts: dict[str, Any] = {
@@ -174,10 +183,11 @@ def describe(store: Store, passport: Passport, weights: bool = True) -> dict[str
             for name, value in context.tensors.items()
         ],
     }
+    facts |= {"not_here": foreign_source(store)}  # the checkpoint, if it is not on this machine
     if not weights:
         return facts
     try:
-        planned = block_plan(store, passport)
+        planned = block_plan(store, passport, trust)
     except LayerscoutError:  # to be told when the block is wanted
         planned = None
     read = (None, None, None) if planned is None else (planned.bytes_read, planned.bytes_total, sorted(planned.by_file))

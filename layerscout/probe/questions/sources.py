@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -26,16 +27,16 @@ class Job:
     label: str = ""
 
 
-def open_sources(config: ProbeConfig) -> tuple[tuple[Store, ...], Store | None]:
-    """Open the stores to rank, and the twin if there is one.
+def open_sources(config: ProbeConfig, scratch: Path | None = None) -> tuple[tuple[Store, ...], Store | None]:
+    """Open the stores to rank, and the twin if there is one; ``scratch`` as of `open_store`.
 
     Raises
     ------
     DataError
         A store is missing, incomplete or damaged.
     """
-    stores = tuple(open_store(config.root, word) for word in (config.store, *config.others))
-    return stores, open_store(config.root, config.twin) if config.twin is not None else None
+    stores = tuple(open_store(config.root, word, scratch) for word in (config.store, *config.others))
+    return stores, open_store(config.root, config.twin, scratch) if config.twin is not None else None
 
 
 def jobs_of(config: ProbeConfig, stores: Sequence[Store], twin: Store | None) -> tuple[Job, ...]:

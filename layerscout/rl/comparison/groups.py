@@ -113,7 +113,7 @@ def _learn_on_features(arms: Sequence[ArmSpec], setting: ComparisonSetting, save
     config, seeds = setting.config, setting.seeds
     arm_of_run = np.repeat(np.arange(len(arms)), len(seeds))
     width, live = max(arm.width for arm in arms), [arms[arm].width for arm in arm_of_run.tolist()]
-    encoders, workers = encoders_of(arms, config.device), cores(config.threads)
+    encoders, workers = encoders_of(arms, config.device, config.trust), cores(config.threads)
     representations = list(batches_in_threads(lambda arm: Representation.of(arm, config.standardise), arms, workers))
 
     def learner(runs: slice) -> Agent:

@@ -51,17 +51,17 @@ def in_loop_groups(arms: Sequence[ArmSpec], setting: ComparisonSetting) -> list[
     for arm in arms:
         key = (arm.store.id, layer_of(arm.layer))
         if key not in passports:
-            passports[key] = _passport(arm, setting.config.device)
+            passports[key] = _passport(arm, setting.config.device, setting.config.trust)
         groups.append(RunGroup(arm.folder, (arm,), partial(_learn, passports[key], arm, setting)))
     return groups
 
 
-def _passport(arm: ArmSpec, device: str) -> Passport:
+def _passport(arm: ArmSpec, device: str, trust: bool) -> Passport:
     layer = layer_of(arm.layer)
     if layer in arm.store.passports:  # its block alone is read from the checkpoint
-        passport = open_passport(arm.store, layer, device).passport
+        passport = open_passport(arm.store, layer, device, trust).passport
     else:  # the store was made without passports
-        passport = harvest(backbone_of(arm.store), layer, recorded_clips(arm.store, CALIBRATION_CLIPS), device)
+        passport = harvest(backbone_of(arm.store, trust), layer, recorded_clips(arm.store, CALIBRATION_CLIPS), device)
     return passport
 
 

@@ -107,7 +107,8 @@ class ClipObserver:
 Observer = FeatureObserver | ClipObserver
 
 
-def encoders_of(arms: Sequence[ArmSpec], device: str) -> dict[str, Encoder]:
-    """Load one encoder a store, for just the layers that the arms need."""
+def encoders_of(arms: Sequence[ArmSpec], device: str, trust: bool = False) -> dict[str, Encoder]:
+    """Load one encoder a store, for just the layers that the arms need; ``trust`` as of `Encoder`."""
     stores = {arm.store.id: arm.store for arm in arms}
-    return {name: Encoder(store, sorted({arm.layer for arm in arms if arm.store.id == name}), device) for name, store in stores.items()}
+    layers = {name: sorted({arm.layer for arm in arms if arm.store.id == name}) for name in stores}
+    return {name: Encoder(store, layers[name], device, trust) for name, store in stores.items()}

@@ -118,6 +118,15 @@ class HubSource:
         return found
 
     @property
+    def cached(self) -> bool:
+        """Whether weights of this revision are in the cache; the hub is not asked."""
+        reference = self._cache / "refs" / self._wanted
+        commit = (
+            self._wanted if COMMIT.fullmatch(self._wanted) else reference.read_text(encoding="utf-8").strip() if reference.is_file() else ""
+        )
+        return bool(commit) and any((self._cache / "snapshots" / commit).rglob("*.safetensors"))
+
+    @property
     def folder(self) -> Path:
         """The folder in the cache where this commit's files lie, or will lie."""
         return self._cache / "snapshots" / self.commit
