@@ -17,6 +17,7 @@ TWIN = Look("red", "dashed", "square")
 CONTROL_STROKES = ("thin", "dotted")
 LOWEST = -0.3  # an R² below this says no more than "useless"; drawing it would flatten everything else
 UNTRAINED = " (untrained)"
+CONFIRMED = "on held-out episodes"
 SHUFFLED = "reward R² with shuffled rewards"
 
 
@@ -103,9 +104,7 @@ def _score_plot(ranking: Ranking, width: float) -> Plot:
     candidates = by_depth(ranking)
     stores, twins = stores_of(candidates), stores_of(by_depth(ranking, "twin"))
     depths = sorted({layer.depth for layer in candidates}) or [0]
-    room = (width - 70) / (
-        depths[-1] - depths[0] + 1
-    )  # for one depth; what shares it stands side by side, so that no interval hides another
+    room = (width - 70) / (depths[-1] - depths[0] + 1)  # what shares a depth stands side by side: no interval hides another
     apart = min(5.0, 0.8 * room / (len(stores) + len(twins) or 1))
     shown: list[Series] = []
     for place, store in enumerate(twins, 1):
@@ -115,7 +114,7 @@ def _score_plot(ranking: Ranking, width: float) -> Plot:
         own = by_depth(ranking, "layer", store)
         look = Look(STORES[place % len(STORES)], "thick", STORE_SHAPES[place % len(STORE_SHAPES)])
         shown.append(_scores(ranking, own, look, store_label(ranking, store), apart * place))
-        confirmed += _confirmed(ranking, own, look.colour, apart * (len(stores) + place) + 3)
+        confirmed += _confirmed(ranking, own, "" if confirmed else CONFIRMED, look.colour, apart * (len(stores) + place) + 3)
     return Plot(
         series=(*shown, *confirmed, *_best(ranking, stores, apart)),
         levels=_controls(ranking),
@@ -136,12 +135,12 @@ def _point(layer: LayerScore, estimate: Estimate | None, name: str) -> Point:
     return Point(layer.depth, estimate.value, estimate.low, estimate.high, f"{name}: {as_table_value(estimate)}")
 
 
-def _confirmed(ranking: Ranking, layers: Sequence[LayerScore], colour: str, shift: float) -> list[Series]:
+def _confirmed(ranking: Ranking, layers: Sequence[LayerScore], name: str, colour: str, shift: float) -> list[Series]:
     known = [
         (layer, layer.confirmation.score) for layer in layers if layer.confirmation is not None and layer.confirmation.score is not None
     ]
-    points = tuple(_point(layer, score, f"{layer_title(ranking, layer)} on held-out episodes") for layer, score in known)
-    return [Series("on held-out episodes", Look(colour, "", "diamond", hollow=True), points, shift)] if points else []
+    points = tuple(_point(layer, score, f"{layer_title(ranking, layer)} {CONFIRMED}") for layer, score in known)
+    return [Series(name, Look(colour, "", "diamond", hollow=True), points, shift)] if points else []
 
 
 def _best(ranking: Ranking, stores: Sequence[str], apart: float) -> list[Series]:

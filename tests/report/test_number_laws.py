@@ -71,6 +71,17 @@ def test_the_interval_of_a_bootstrap_is_the_middle_95_percent_of_its_draws() -> 
     assert own.bootstrap([np.array([7.0, 7.0])]) == Estimate(value=7.0, low=7.0, high=7.0)
 
 
+def test_students_interval_is_scipys_and_of_one_value_there_is_none() -> None:
+    values = np.array([1.0, 2.0, 4.0, 9.0])
+    found = own.mean_interval(values)
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 3, values.mean(), stats.sem(values)))
+    assert found.value == 4.0
+    assert own.mean_interval(values[:1]) == Estimate(value=1.0)
+    assert own.mean_interval(values[:0]) is None
+    pair = own.mean_interval(values[:2])
+    assert pair.high - pair.value == pytest.approx(12.7062 * 0.5, abs=1e-3)  # t of one degree of freedom
+
+
 @pytest.mark.parametrize(("count", "kept"), [(1, 1), (3, 3), (4, 2), (7, 5), (8, 4), (11, 7)])
 def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end(count: int, kept: int) -> None:
     values = np.arange(count, dtype=float) ** 3

@@ -58,7 +58,7 @@ def _scores(ranking: Ranking, rows: Sequence[LayerScore]) -> RowColumn:
         for colour, (words, share) in zip(PARTS, score_parts(ranking, layer), strict=True):
             if share is not None:
                 wide = scale(share) - scale(0)
-                hint = f"{layer_title(ranking, layer)}, {words}: {share:.3f}"
+                hint = f"{words}: {share:.3f}"  # the row says whose
                 items.append(Group([box(x, middle - tall / 2 + 3, wide, tall - 6, "pale", hint)], colour))
                 x += wide
         if (estimate := ordering(ranking, layer)) is not None:

@@ -75,21 +75,21 @@ def _of_target(name: str) -> Callable[[LayerScore], Figure]:
 
 
 def _row(ranking: Ranking, layer: LayerScore, place: int, figures: Sequence[LayerFigure]) -> tuple[str | Cell, ...]:
-    number = Cell(str(place), value=place) if layer.role == "layer" else Cell(layer.role, value="")
+    number = Cell(str(place)) if layer.role == "layer" else Cell(layer.role, value="")
     cells = (figure_cell(one.figure(layer)) for one in figures)
     return (Cell(layer_title(ranking, layer)), number, *cells, Cell(" ".join(layer.flags) or "–"))
 
 
 def figure_cell(figure: Figure, digits: int = 3) -> Cell:
-    """Return a cell: the figure, its interval small below it, and the bare number for sorting; n/a sorts last."""
+    """Return a cell: the figure, and its interval small below it."""
     if figure is None:
-        return Cell(UNDEFINED, value="")
+        return Cell(UNDEFINED)
     if isinstance(figure, Estimate):
         small = "" if figure.low is None or figure.high is None else f"{figure.low:z.{digits}f} … {figure.high:z.{digits}f}"
-        return Cell(f"{figure.value:z.{digits}f}", small, figure.value)
+        return Cell(f"{figure.value:z.{digits}f}", small)
     if isinstance(figure, str):
         return Cell(figure)
-    return Cell(f"{figure:,}" if isinstance(figure, int) else f"{figure:z.{digits}f}", value=figure)
+    return Cell(f"{figure:,}" if isinstance(figure, int) else f"{figure:z.{digits}f}")
 
 
 def flags_raised(ranking: Ranking, evidence: Mapping[Key, LayerEvidence]) -> str:

@@ -13,16 +13,18 @@ from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import LayerScore, Ranking, Selection
 from layerscout.pages.axes import tick_label
 from layerscout.pages.page import Page, banner, bullets, commands, folded, paragraph, picture, section, subsection, versions_table
-from layerscout.pages.ranking import draw_score, layer_title, ordering, stores_of
+from layerscout.pages.ranking import draw_score, layer_title, ordering, stores_of, twin_of
 from layerscout.pages.tables import facts, flatten_settings
 from layerscout.probe.config import RUN_ONLY, ProbeConfig
 from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.page import diagnostics
-from layerscout.probe.page.charts import draw_order
+from layerscout.probe.page.charts import MOST_NARROW, draw_order
 from layerscout.probe.page.diagnostics import Key
 from layerscout.probe.page.panels import FAINTEST, LOWEST, Measured, penalty_paths, spectra
 from layerscout.probe.page.tables import PAGE_NAME
 from layerscout.probe.page.wording import formula, reasons
+
+MOST_WITH_TWINS = 24  # layers; above, only the best one's untrained block has small pictures, so that a page stays light
 
 
 def write_page(
@@ -98,6 +100,8 @@ def order_section(ranking: Ranking) -> str:
         f"{formula(ranking)}. The parts of each score, then how far a layer lies behind the best one, episode group by episode group: an "
         "interval that holds 0 means that the two cannot be told apart."
     )
+    if len(ranking.candidates) > MOST_NARROW:
+        caption += f" On a narrow screen the first {MOST_NARROW} layers are drawn; the table below has all."
     return section("The order, and how sure it is", picture(partial(draw_order, ranking), caption))
 
 
@@ -130,7 +134,10 @@ def evidence_sections(ranking: Ranking, evidence: Mapping[Key, LayerEvidence]) -
 
     stores = stores_of(ranking.candidates)
     candidates = measured(sorted(ranking.candidates, key=lambda layer: (stores.index(layer.store_id), layer.depth)))
-    others = measured([layer for layer in ranking.layers if layer.role != "layer"])
+    twin = twin_of(ranking, ranking.candidates[0])
+    apart = [layer for layer in ranking.layers if layer.role != "layer"]
+    shown = apart if len(candidates) <= MOST_WITH_TWINS else [layer for layer in apart if layer.role == "control" or layer is twin]
+    others, left_out = measured(shown), len(apart) - len(shown)
     first, second = spectra(candidates, others)
     eigenvalues = (
         "Share of the variance in each direction of the covariance, from the widest to the narrowest, both axes logarithmic, down to "
@@ -138,13 +145,18 @@ def evidence_sections(ranking: Ranking, evidence: Mapping[Key, LayerEvidence]) -
     )
     penalties = (
         "Mean R² on the validation folds for each penalty: reward (green circles) and transition (blue squares), drawn down to "
-        f"{tick_label(LOWEST)}. Filled marks were chosen, larger ones by more folds; the chosen "
-        "penalties stand above. A path that still rises at an end asks for a wider grid."
+        f"{tick_label(LOWEST)}. Marks: penalties that were chosen, larger ones by more folds; they "
+        "stand above in figures. A path that still rises at an end asks for a wider grid."
     )
-    rest = "Controls and untrained blocks"
+    rest = (
+        "Controls and untrained blocks"
+        if not left_out
+        else f"Controls and the best layer's untrained block ({left_out} others are left out)"
+    )
     found = [section("Eigenvalues", paragraph(eigenvalues, "caption"), first, folded(rest, second))] if first else []
-    if paths := penalty_paths(candidates):
-        found.append(section("Penalties", paragraph(penalties, "caption"), paths, folded(rest, penalty_paths(others))))
+    paths, other_paths = penalty_paths(candidates, others)
+    if paths:
+        found.append(section("Penalties", paragraph(penalties, "caption"), paths, folded(rest, other_paths)))
     return found
 
 

@@ -18,7 +18,6 @@ WIDTH, HEIGHT = 252, 158
 LEFT, RIGHT, TOP, BOTTOM = 42, 244, 24, 122
 FAINTEST = 1e-6  # shares of variance below this are not drawn
 LOWEST = -0.3  # an R² below this says no more than "useless"; drawing it would flatten everything else
-GHOSTS = "all-spectra"
 
 
 class Measured(NamedTuple):
@@ -34,9 +33,14 @@ def panel(name: str, note: str, drawing: Drawing) -> str:
     return f"<figure><figcaption>{html_text(name)} <small>{html_text(note)}</small></figcaption>{element(drawing)}</figure>"
 
 
-def thinned(count: int, most: int = 48) -> list[int]:
+def thinned(count: int, most: int = 28) -> list[int]:
     """Return at most about ``most`` of the places 0 … count - 1, evenly spread on a logarithmic axis, both ends among them."""
     return sorted({round(count ** (step / (most - 1))) - 1 for step in range(most)}) if count > 1 else list(range(count))
+
+
+def _shared(name: str, count: int, items: Sequence[DrawingItem]) -> list[Shared]:
+    """Return what stands in every panel: written in the first, referred to in the others."""
+    return [Shared(name, Group(items)), *(Shared(name) for _ in range(count - 1))]
 
 
 def _frame(x: Scale, y: Scale, x_title: str, y_title: str) -> list[DrawingItem]:
@@ -46,7 +50,7 @@ def _frame(x: Scale, y: Scale, x_title: str, y_title: str) -> list[DrawingItem]:
 def spectra(candidates: Sequence[Measured], others: Sequence[Measured]) -> tuple[str, str]:
     """Draw each layer's eigenvalue shares on logarithmic axes, over those of all candidates in grey.
 
-    The grey lines are drawn once and repeated by reference, so that sixty layers do not make sixty times sixty lines.
+    Axes and grey lines are drawn once and repeated by reference, so that sixty layers do not make sixty times sixty lines.
 
     Returns
     -------
@@ -57,9 +61,10 @@ def spectra(candidates: Sequence[Measured], others: Sequence[Measured]) -> tuple
         return "", ""
     x = Scale(1, max(2, *(len(evidence.spectrum) for evidence in known)), LEFT, RIGHT, log=True)
     y = Scale(FAINTEST, 1.0, BOTTOM, TOP, log=True)
-    grey = Group([Stroke(_falling(one.evidence, x, y), "ghost") for one in candidates])
-    behind = [Shared(GHOSTS, grey), *(Shared(GHOSTS) for _ in (*candidates, *others))]
-    drawn = [_spectrum(one, x, y, lines) for one, lines in zip((*candidates, *others), behind, strict=False)]
+    grey = [Stroke(_falling(one.evidence, x, y), "ghost") for one in candidates]
+    every = (*candidates, *others)
+    behind = _shared("all-spectra", len(every), [*_frame(x, y, "eigenvalue number", "share of variance"), *grey])
+    drawn = [_spectrum(one, x, y, shared) for one, shared in zip(every, behind, strict=True)]
     first, second = "".join(drawn[: len(candidates)]), "".join(drawn[len(candidates) :])
     return f'<div class="panels">{first}</div>', f'<div class="panels">{second}</div>' if second else ""
 
@@ -70,8 +75,7 @@ def _spectrum(one: Measured, x: Scale, y: Scale, behind: Shared) -> str:
     own: DrawingItem = Group([Stroke(_falling(evidence, x, y), "thick", f"{name}: {note}")], "blue")
     if not evidence.spectrum:
         note, own = "n/a", Words((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2, "n/a", "middle")
-    items = (*_frame(x, y, "eigenvalue number", "share of variance"), behind, own)
-    return panel(name, note, Drawing(WIDTH, HEIGHT, f"{name}: eigenvalue shares, {note}", items))
+    return panel(name, note, Drawing(WIDTH, HEIGHT, f"{name}: eigenvalue shares, {note}", (behind, own)))
 
 
 def _falling(evidence: LayerEvidence, x: Scale, y: Scale) -> list[tuple[float, float]]:
@@ -79,41 +83,60 @@ def _falling(evidence: LayerEvidence, x: Scale, y: Scale) -> list[tuple[float, f
     return [(x(place + 1), y(evidence.spectrum[place])) for place in places]
 
 
-def penalty_paths(layers: Sequence[Measured]) -> str:
-    """Draw validation R² against the penalty for reward and transition; the penalties that folds chose are filled."""
-    grids = [one.evidence.penalties for one in layers if len(one.evidence.penalties) > 1]
-    if not grids:
-        return ""
+def penalty_paths(candidates: Sequence[Measured], others: Sequence[Measured]) -> tuple[str, str]:
+    """Draw validation R² against the penalty for reward and transition, with marks at the penalties that folds chose.
+
+    Returns
+    -------
+    The panels of the candidates and those of the others; empty when there was no choice of penalties.
+    """
+    known = [one for one in (*candidates, *others) if len(one.evidence.penalties) > 1]
+    if not known:
+        return "", ""
+    grids = [one.evidence.penalties for one in known]
     x = Scale(min(map(min, grids)), max(map(max, grids)), LEFT + 4, RIGHT - 4, log=True)
     y = Scale(LOWEST, 1.0, BOTTOM, TOP)
-    parts = []
-    for name, _, evidence in layers:
-        drawn = [
-            _path(evidence.penalties, values, chosen, x, y, colour, shape)
-            for values, chosen, colour, shape in (
-                (evidence.reward_path, evidence.reward_penalties, "green", "circle"),
-                (evidence.transition_path, evidence.transition_penalties, "blue", "square"),
-            )
-            if values
-        ]
-        note = f"reward {_choices(evidence.reward_penalties)} · transition {_choices(evidence.transition_penalties)}"
-        items = (*_frame(x, y, "penalty / rows", "validation R²"), *drawn)
-        parts.append(panel(name, note, Drawing(WIDTH, HEIGHT, f"{name}: validation R² by penalty, {note}", items)))
-    return f'<div class="panels">{"".join(parts)}</div>'
+    every = (*candidates, *others)
+    frames = _shared("penalty-axes", len(every), _frame(x, y, "penalty / rows", "validation R²"))
+    drawn = [_penalties(one, x, y, frame) for one, frame in zip(every, frames, strict=True)]
+    first, second = "".join(drawn[: len(candidates)]), "".join(drawn[len(candidates) :])
+    return f'<div class="panels">{first}</div>', f'<div class="panels">{second}</div>' if second else ""
+
+
+def _penalties(one: Measured, x: Scale, y: Scale, frame: Shared) -> str:
+    name, _, evidence = one
+    drawn = [
+        _path(what, evidence.penalties, values, chosen, x, y, colour, shape)
+        for what, values, chosen, colour, shape in (
+            ("reward", evidence.reward_path, evidence.reward_penalties, "green", "circle"),
+            ("transition", evidence.transition_path, evidence.transition_penalties, "blue", "square"),
+        )
+        if values
+    ]
+    note = f"reward {_choices(evidence.reward_penalties)} · transition {_choices(evidence.transition_penalties)}"
+    return panel(name, note, Drawing(WIDTH, HEIGHT, f"{name}: validation R² by penalty, {note}", (frame, *drawn)))
 
 
 def _path(
-    penalties: Sequence[float], values: Sequence[float | None], chosen: Sequence[float], x: Scale, y: Scale, colour: str, shape: str
+    what: str,
+    penalties: Sequence[float],
+    values: Sequence[float | None],
+    chosen: Sequence[float],
+    x: Scale,
+    y: Scale,
+    colour: str,
+    shape: str,
 ) -> DrawingItem:
     known = [(penalty, value) for penalty, value in zip(penalties, values, strict=True) if value is not None]
     folds = Counter(chosen)
     marks = []
     for penalty, value in known:
         count = next((count for choice, count in folds.items() if math.isclose(choice, penalty)), 0)
-        hint = f"penalty {tick_label(penalty)}: R² {value:.3f}" + (f", chosen by {count} of {len(chosen)} folds" if count else "")
-        size = 2.2 if not count else 3 + 2.5 * count / len(chosen)
-        marks.append(Mark(shape, x(penalty), y(value), size, "fill" if count else "hollow", hint))
-    return Group([Stroke([(x(penalty), y(value)) for penalty, value in known]), *marks], colour)
+        if count:
+            hint = f"{what}, penalty {tick_label(penalty)}: R² {value:.3f}, chosen by {count} of {len(chosen)} folds"
+            marks.append(Mark(shape, x(penalty), y(value), 3 + 2.5 * count / len(chosen), "fill", hint))
+    every = ", ".join(f"{value:.3f} at {tick_label(penalty)}" for penalty, value in known)
+    return Group([Stroke([(x(penalty), y(value)) for penalty, value in known], "thick", f"{what}, R²: {every}"), *marks], colour)
 
 
 def _choices(chosen: Sequence[float]) -> str:
