@@ -180,6 +180,8 @@ def _conclude(plan: ProbePlan, evidence: Sequence[LayerEvidence], reporter: prog
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / KEY_NAME).unlink(missing_ok=True)  # until the last file is there, nothing answers for these settings
+    # numbers before anything is drawn of them
+    records.save(ranking, out / RANKING_NAME)
     records.save(selection, out / SELECTION_NAME)
     write_ranking_tables(ranking, selection, out)
     by_layer: dict[tuple[str, str, str], LayerEvidence] = {
@@ -187,7 +189,6 @@ def _conclude(plan: ProbePlan, evidence: Sequence[LayerEvidence], reporter: prog
     }
     write_page(ranking, by_layer, selection, config, {job.store.id: job.store.identity for job in plan.jobs}, out)
     write_ranking_figures(ranking, [out / name for name in FIGURE_NAMES])
-    records.save(ranking, out / RANKING_NAME)
     answers = {"key": ranking_key(config, plan.stores, plan.twin), "settings": config.model_dump(mode="json")}
     write_atomic(out / KEY_NAME, seal(json.dumps(answers, indent=1).encode() + b"\n"))
     reporter.say(f"best layer: {ranking.candidates[0].name} ({out / RANKING_NAME})")
@@ -213,9 +214,8 @@ def _exceptions(plan: ProbePlan, evidence: Sequence[LayerEvidence]) -> tuple[str
         if item.precision != plan.config.precision and item.float32_error is None and not plan.wide(job)
     ]
     if without_fit:
-        notes.append(
-            f"float32 products gave no fit, so dependent are the features: measured with float64 products: {', '.join(without_fit)}"
-        )
+        why = "so dependent are the features, or so large or small their squares"
+        notes.append(f"float32 products gave no fit, {why}: measured with float64 products: {', '.join(without_fit)}")
     for job, item in zip(plan.jobs, evidence, strict=True):
         if item.nonfinite_rows:
             notes.append(f"{_name(job)}: {item.nonfinite_rows} rows with a NaN or an infinity, left out with their transitions")

@@ -9,7 +9,7 @@ import numpy as np
 from layerscout.probe.evidence.evidence import LayerEvidence, measure
 from layerscout.probe.evidence.kept import load_evidence_of, save_evidence
 from layerscout.probe.moments import partials
-from layerscout.probe.moments.moments import ReusableSums, accumulate, empty_sums, split_views
+from layerscout.probe.moments.moments import OutOfRange, ReusableSums, accumulate, empty_sums, split_views
 from layerscout.probe.moments.rows import pilot_mean
 from layerscout.probe.moments.spans import add_up
 from layerscout.probe.plan import EVIDENCE_FOLDER, Job, ProbePlan, evidence_key
@@ -63,26 +63,26 @@ def measure_layer(
         save_evidence(folder, key, found)
         advance()
         return None
-    moments = accumulate(
-        job.spec.name,
-        reader,
-        plan.transitions,
-        plan.split,
-        precision,
-        plan.config.max_nonfinite,
-        folder=plan.partials_folder(job),
-        choose=plan.transitions_of_span,
-        scratch=plan.scratch(),
-        advance=advance,
-        space=space,
-    )
     config = plan.config.model_copy(update={"precision": precision})
     allowed = LARGEST_ROUNDING_EFFECT if precision == "float32" else np.inf
     try:
+        moments = accumulate(
+            job.spec.name,
+            reader,
+            plan.transitions,
+            plan.split,
+            precision,
+            plan.config.max_nonfinite,
+            folder=plan.partials_folder(job),
+            choose=plan.transitions_of_span,
+            scratch=plan.scratch(),
+            advance=advance,
+            space=space,
+        )
         evidence = measure(job.spec.name, job.role, job.spec.depth, moments, plan.transitions, plan.split, config, allowed)
     except RoundingExceeded as exceeded:
         return exceeded.amount
-    except NotPositiveDefinite:
+    except (NotPositiveDefinite, OutOfRange):
         if precision != "float32":
             raise
         return np.inf

@@ -138,8 +138,19 @@ def single_r2(error: Float[np.ndarray, " group"], groups: MomentSums, target: in
     if squares[0] <= ROUNDING * np.sum(groups.count):  # scalars have variance 1 over the rows that rank
         return np.full(1, np.nan)
     if squares.min() <= ROUNDING * squares.max():
-        return 1 - error.sum(keepdims=True) / squares[:1]
-    return 1 - np.append(error.sum(), error.sum() - error) / squares
+        return bounded(1 - error.sum(keepdims=True) / squares[:1])
+    return bounded(1 - np.append(error.sum(), error.sum() - error) / squares)
+
+
+def bounded(r2: WholeAndLeft) -> WholeAndLeft:
+    """R² cut at its bound of 1, which rounding of the products may exceed where a target is told exactly."""
+    return np.minimum(r2, 1.0)
+
+
+def shuffled_r2(errors: Float[np.ndarray, " copy"], squares: Float[np.ndarray, " copy"]) -> LeftOut:
+    """R² of each shuffled reward from its squared error and total sum of squares; those that are the same everywhere are left out."""
+    varies = squares > 0
+    return tuple(bounded(1 - errors[varies] / squares[varies]).tolist())
 
 
 def mean_r2(
@@ -161,7 +172,7 @@ def mean_r2(
     share = target_share(groups, targets, live)
     missing = 1 - squares[1:] / np.where(live > 0, squares[0], np.inf)
     ratio, rows = error * share, np.asarray(groups.count) / np.sum(groups.count)
-    return 1 - ratio.sum() + np.append(0.0, (share_of_group - missing @ ratio) / (1 - rows))
+    return bounded(1 - ratio.sum() + np.append(0.0, (share_of_group - missing @ ratio) / (1 - rows)))
 
 
 def transition_skill(transition: WholeAndLeft, persistence: WholeAndLeft, autoregression: WholeAndLeft) -> WholeAndLeft:

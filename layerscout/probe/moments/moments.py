@@ -28,6 +28,11 @@ from layerscout.probe.questions.splits import CONFIRMATION, Split
 from layerscout.probe.questions.targets import Transitions
 
 MAX_NONFINITE = 1e-3  # share of a layer's rows
+SMALLEST_SQUARE = {"float32": 1e-35, "float64": 1e-290}  # of an activation, on average: smaller ones lose digits below the normal range
+
+
+class OutOfRange(DataError):
+    """Squares of the activations are too large or too small for the precision of the products."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,9 @@ def accumulate(
     Raises
     ------
     DataError
-        Too many rows are not finite, or squares overflow; the layer and the first such row are named.
+        Too many rows are not finite; the layer and the first such row are named.
+    OutOfRange
+        Squares of the activations overflow, or are below what the precision can hold.
     """
     rows, width = reader.shape
     actions, scalars = transitions.inputs.shape[1], transitions.scalars.shape[1]
@@ -165,10 +172,19 @@ def accumulate(
     for square in (*total.xx[:, :width, :width], next_minus_latent):
         mirror(square)
     total.xx[:, width:, :width] = total.xx[:, :width, width:].transpose(0, 2, 1)
-    if not np.isfinite(total.yy).all():
-        message = f"squares of the activations of layer '{name}' exceed the range of {precision}"
-        raise DataError(message, hint="set probe.precision=float64, or name the other layers in probe.layers")
+    _require_range(name, total, width, precision)
     return Moments(width, total, next_minus_latent, shift, nonfinite)
+
+
+def _require_range(name: str, sums: MomentSums, width: int, precision: str) -> None:
+    """Refuse sums of squares that overflowed, or that are so small that what is left of them in float32 is not exact."""
+    hint = "set probe.precision=float64, or name the other layers in probe.layers"
+    if not np.isfinite(sums.yy).all():
+        raise OutOfRange(f"squares of the activations of layer '{name}' exceed the range of {precision}", hint=hint)
+    squares = np.diagonal(sums.xx, axis1=1, axis2=2)[:, :width]
+    least = SMALLEST_SQUARE[precision] * np.maximum(sums.count, 1)[:, None]
+    if ((squares < least) & (sums.x[:, :width] != 0)).any():  # a feature that varies, or one that is not its pilot mean
+        raise OutOfRange(f"squares of the activations of layer '{name}' are too small for {precision}", hint=hint)
 
 
 def _add_spans(

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence.components import Components, Errors, components
+from layerscout.probe.evidence.components import Components, Errors, components, shuffled_r2
 from layerscout.probe.evidence.controls import autoregression_error, autoregression_out_of_fold, persistence_error
 from layerscout.probe.evidence.evidence import SPECTRUM, LayerEvidence, target_figures
 from layerscout.probe.moments.rows import Reader
@@ -83,7 +83,7 @@ def measure_wide(
         autoregression=autoregression_out_of_fold(features, split.fold_of_group[ranking]),
     )
     covariance, correlation = found.spectra.covariance, found.spectra.correlation
-    shifted = [column for column, target in enumerate(names) if target == SHIFTED]
+    shifted = np.array([column for column, target in enumerate(names) if target == SHIFTED], dtype=np.int64)
     exact = found.method == "dual"
     return LayerEvidence(
         **components(groups, errors, live, covariance.entropy, correlation.entropy).model_dump(),
@@ -95,9 +95,9 @@ def measure_wide(
         nonfinite_rows=found.nonfinite,
         live_features=int(live.sum()),
         massive_features=massive_features(squares[:width] / rows * live),
-        reward_r2_shifted=tuple(float(1 - fitted.scalars[:, column].sum() / squares[width + column]) for column in shifted),
-        transition_r2_without_action=float(1 - fitted.transition_alone_share.sum()) if live.any() else None,
-        transition_r2_weighted=float(1 - live @ fitted.transition / (live @ squares[:width])) if exact and live.any() else None,
+        reward_r2_shifted=shuffled_r2(fitted.scalars[:, shifted].sum(axis=0), squares[width + shifted]),
+        transition_r2_without_action=min(float(1 - fitted.transition_alone_share.sum()), 1.0) if live.any() else None,
+        transition_r2_weighted=min(float(1 - live @ fitted.transition / (live @ squares[:width])), 1.0) if exact and live.any() else None,
         bits_action=None,  # they need more rows than features, and products of features with features
         bits_action_by_chance=None,
         bits_total=None,
