@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import enum
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,6 +109,22 @@ def test_unknown_part_is_refused_with_the_nearest(example):
 def test_only_plain_finite_data_has_a_canonical_form(value):
     with pytest.raises(DataError, match="identity"):
         canonical({"field": value})
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Word(enum.StrEnum):
+    MEAN = "mean"
+
+
+@pytest.mark.parametrize("value", [Level.LOW, Word.MEAN, np.str_("mean"), np.float64(1.5), np.bool_(True), np.int64(3)], ids=repr)
+def test_what_only_behaves_like_plain_data_is_refused(value):
+    """How a subclass is spelled is its own: the same name may stand for other numbers tomorrow."""
+    with pytest.raises(DataError, match=rf"identity\.field is a {type(value).__name__}, expected plain JSON data") as raised:
+        canonical({"field": value})
+    assert "convert it" in raised.value.hint
 
 
 plain = st.recursive(

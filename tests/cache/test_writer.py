@@ -77,6 +77,68 @@ def test_every_file_and_folder_is_forced_to_disk(example, root, forced_to_disk):
         assert path.stat().st_ino in forced_to_disk, path
 
 
+def test_every_folder_is_forced_to_disk_after_its_last_new_name(example, root, monkeypatch):
+    """A name that is given after its folder was forced to disk may be lost with the power, and a store with it."""
+    events: list[tuple[str, int]] = []  # inode of a folder that got a new name, or was forced to disk
+
+    def named(self, target, method):
+        done = method(self, target)
+        events.append(("name", os.stat(Path(target).parent).st_ino))
+        return done
+
+    for name in ("replace", "rename"):
+        method = getattr(Path, name)
+        monkeypatch.setattr(Path, name, lambda self, target, method=method: named(self, target, method))
+    mkdir = Path.mkdir
+
+    def made(self, *arguments, **options):
+        there = self.exists()
+        mkdir(self, *arguments, **options)
+        if not there:
+            events.append(("name", os.stat(self.parent).st_ino))
+
+    monkeypatch.setattr(Path, "mkdir", made)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: events.append(("forced", os.fstat(descriptor).st_ino)))
+    writer = example.open(root)
+    example.write(writer, writer.pending())
+    for layer in example.layers:
+        writer.write_passport(layer, b"{}", b"tensors")
+    store = writer.commit({})
+    folders = {store.path, store.path.parent, *(path for path in store.path.rglob("*") if path.is_dir())}
+    assert {path.name for path in folders} >= {"passports", "layers", "index", "c", "stores"}
+    for folder in folders:
+        own = [kind for kind, inode in events if inode == folder.stat().st_ino]
+        assert "name" in own, folder
+        assert own[-1] == "forced", folder
+
+
+@pytest.mark.parametrize("lost", [errno.ESTALE, errno.EIO, errno.ENOENT])
+def test_a_network_disk_that_loses_the_answer_and_asks_again_has_published_the_store(example, root, monkeypatch, lost):
+    rename = Path.rename
+
+    def renamed_and_refused(self, target):
+        rename(self, target)
+        raise OSError(lost, os.strerror(lost))
+
+    monkeypatch.setattr(Path, "rename", renamed_and_refused)
+    store = example.store(root)
+    monkeypatch.undo()
+    assert store.path == root / "stores" / store.id
+    np.testing.assert_array_equal(store.layer(LAYER).all(), example.layers[LAYER])
+    assert attempts(root) == []
+
+
+def test_a_rename_that_fails_and_published_nothing_is_an_error(example, root, monkeypatch):
+    def refused(self, target):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refused)
+        with pytest.raises(OSError, match="Input/output error"):
+            example.store(root)
+    assert example.open(root).pending() == []
+
+
 def test_killed_process_continues_at_once(example, root, begun):
     # the lease still names the dead process, with a heartbeat of just now
     dead = subprocess.Popen([sys.executable, "-c", ""])
