@@ -71,7 +71,7 @@ def _check_name(what: str, name: str, pattern: re.Pattern[str] = NAME) -> None:
         raise DataError(f"'{name}' cannot name a {what}", hint=hint)
 
 
-def frame_bytes(data: NDArray[np.uint8]) -> int | None:
+def zstd_frame_bytes(data: NDArray[np.uint8]) -> int | None:
     """Return how many bytes a Zstandard frame says it decompresses to, or None when it is no frame or does not say (RFC 8878, 3.1.1.1)."""
     head = data[:18].tobytes()
     if len(head) < 6 or head[:4] != b"\x28\xb5\x2f\xfd":
@@ -177,7 +177,7 @@ class ArrayLayout:
             from numcodecs import zstd
 
             # asked before decompressing: a larger frame would allocate what it likes, a smaller one leave memory as it was
-            if frame_bytes(data) != self.payload_bytes:
+            if zstd_frame_bytes(data) != self.payload_bytes:
                 raise ValueError(f"the compressed frame does not state the {self.payload_bytes} bytes of a chunk")
             try:
                 data = np.frombuffer(zstd.decompress(data, np.empty(self.payload_bytes, dtype=np.uint8)), dtype=np.uint8)
@@ -187,7 +187,7 @@ class ArrayLayout:
 
     def give(self, rows: Shaped[np.ndarray, "row ..."]) -> Shaped[np.ndarray, "row ..."]:
         """Turn stored numbers into what a reader gives out."""
-        return bfloat16.decode(rows) if self.dtype == "bfloat16" else rows.astype(self.read, copy=False)
+        return bfloat16.from_bfloat16(rows) if self.dtype == "bfloat16" else rows.astype(self.read, copy=False)
 
     def metadata(self) -> dict[str, Any]:
         """Return the array's Zarr v3 metadata document."""

@@ -51,7 +51,7 @@ def whole_file(target: Path, *, alone: bool = True) -> Iterator[BinaryIO]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if alone:
-            sweep(target.parent, f"{glob.escape(target.name)}.*")
+            sweep_temporaries(target.parent, f"{glob.escape(target.name)}.*")
         with temporary.open("w+b") as file:
             yield file
             file.flush()
@@ -92,14 +92,14 @@ def sync_folders(root: Path, paths: Iterable[str] = ()) -> None:
             os.close(descriptor)
 
 
-def sweep(folder: Path, pattern: str = "*") -> None:
+def sweep_temporaries(folder: Path, pattern: str = "*") -> None:
     """Delete the temporary files in ``folder`` whose owner is dead; a living process's file is never touched."""
     for path in folder.glob(f".{pattern}{TEMPORARY_SUFFIX}"):
-        if abandoned(path):
+        if is_abandoned(path):
             path.unlink(missing_ok=True)
 
 
-def abandoned(path: Path) -> bool:
+def is_abandoned(path: Path) -> bool:
     """Tell whether nobody will finish a temporary file.
 
     Its process on this machine is gone; or nothing was written to it for a day; or, when it is another machine's, it claims
@@ -112,11 +112,11 @@ def abandoned(path: Path) -> bool:
     owner = OWNER.search(path.name)
     here = owner is not None and owner[1] == _host() and os.name == "posix"
     if here and owner is not None:
-        return idle > ABANDONED_SECONDS or not runs(int(owner[2]))
+        return idle > ABANDONED_SECONDS or not process_runs(int(owner[2]))
     return idle > ABANDONED_SECONDS or idle < -FUTURE_SECONDS
 
 
-def runs(process: int) -> bool:
+def process_runs(process: int) -> bool:
     """Tell whether a process of this machine (POSIX) is there."""
     try:
         os.kill(process, 0)

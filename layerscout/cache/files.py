@@ -23,7 +23,7 @@ BLOCK_BYTES = 1 << 19  # checked, hashed and written in pieces that stay in the 
 LARGEST_DOCUMENT = 64 * 2**20  # bytes of a JSON file of a store that are read into memory
 WRITERS = 8  # files written at once: the disk is waited for while others are hashed
 
-Buffer = bytes | NDArray[np.uint8]
+FileContent = bytes | NDArray[np.uint8]
 
 
 class StoredObject(Record):
@@ -40,7 +40,7 @@ class StoredObject(Record):
     sha256: str
 
 
-def write_file(root: Path, path: str, data: Buffer, *, chunk: bool = False) -> StoredObject:
+def write_file(root: Path, path: str, data: FileContent, *, chunk: bool = False) -> StoredObject:
     """Write ``root/path`` completely or not at all, forced to disk; ``sync_folders`` makes its name durable.
 
     Parameters
@@ -63,13 +63,13 @@ def write_file(root: Path, path: str, data: Buffer, *, chunk: bool = False) -> S
     return StoredObject(path=path, size=size, crc32c=checksum, sha256=digest.hexdigest())
 
 
-def write_files(root: Path, chunks: Iterable[tuple[str, Callable[[], Buffer]]]) -> tuple[StoredObject, ...]:
+def write_files(root: Path, chunks: Iterable[tuple[str, Callable[[], FileContent]]]) -> tuple[StoredObject, ...]:
     """Write chunk files side by side, so that one is hashed while another waits for the disk; in the order given.
 
     Each content is made by a call in the thread that writes it, so that memory holds no more of them than there are threads.
     """
 
-    def one(item: tuple[str, Callable[[], Buffer]]) -> StoredObject:
+    def one(item: tuple[str, Callable[[], FileContent]]) -> StoredObject:
         return write_file(root, item[0], item[1](), chunk=True)
 
     with ThreadPoolExecutor(WRITERS) as pool:
@@ -126,12 +126,12 @@ def first_damaged_document(root: Path, objects: Sequence[StoredObject]) -> Store
     return None
 
 
-def trailer(data: NDArray[np.uint8]) -> int:
+def trailer_crc(data: NDArray[np.uint8]) -> int:
     """Return the crc32c that the last four bytes of a chunk file hold."""
     return int.from_bytes(data[-CRC_BYTES:].tobytes(), "little")
 
 
-def trailer_of(path: Path) -> int:
+def read_trailer_crc(path: Path) -> int:
     """Return the crc32c that a chunk file claims, reading only its last four bytes."""
     with path.open("rb", buffering=0) as file:
         file.seek(-CRC_BYTES, os.SEEK_END)

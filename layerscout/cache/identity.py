@@ -24,7 +24,7 @@ STORE_ID = re.compile(rf"{STORE_PREFIX}[0-9a-f]{{32}}")
 Identity = dict[str, Any]
 
 
-def canonical(value: Any, where: str = "identity") -> bytes:
+def canonical_json(value: Any, where: str = "identity") -> bytes:
     """Return the one JSON spelling of plain data: sorted keys, no spaces, ASCII, finite numbers.
 
     Parameters
@@ -65,7 +65,7 @@ def identity_digest(identity: Identity) -> str:
     DataError
         A component is missing, unresolved or unknown.
     """
-    check(identity)
+    check_identity(identity)
     return _sha256(identity)
 
 
@@ -76,16 +76,16 @@ def store_id(identity: Identity) -> str:
 
 def run_key(identity: Identity) -> str:
     """Return the digest of the identity without its layers: equal for stores that differ only in which layers they hold."""
-    check(identity)
+    check_identity(identity)
     return _sha256({key: value for key, value in identity.items() if key != "layers"})
 
 
-def serves(held: Identity, wanted: Identity) -> bool:
+def identity_serves(held: Identity, wanted: Identity) -> bool:
     """Tell whether a store of ``held`` has every layer that ``wanted`` asks for, computed the same way."""
     return run_key(held) == run_key(wanted) and all(layer in held["layers"] for layer in wanted["layers"])
 
 
-def check(identity: Identity) -> None:
+def check_identity(identity: Identity) -> None:
     """Refuse an identity that does not pin down the numbers.
 
     Raises
@@ -146,4 +146,4 @@ def _unresolved(path: str, why: str) -> DataError:
 
 
 def _sha256(value: Any) -> str:
-    return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
+    return "sha256:" + hashlib.sha256(canonical_json(value)).hexdigest()

@@ -59,7 +59,7 @@ class Manifest(Record):
         return StoreLayout.plan(self.layers, self.rows, self.rows_per_chunk, self.columns, self.codec)
 
 
-def write(
+def write_manifest(
     root: Path, identity: identities.Identity, layout: StoreLayout, objects: Sequence[StoredObject], provenance: dict[str, Any]
 ) -> Manifest:
     """Write the manifest of the store that lies complete in ``root``.
@@ -85,7 +85,7 @@ def write(
         "provenance": json.loads(identities.plain_json(provenance, "provenance")),
     }
     fields["digest"] = digest_of(fields)
-    content = spelled(fields)
+    content = manifest_text(fields)
     if len(content) > LARGEST_DOCUMENT:
         raise DataError(
             f"the manifest would have {len(content):,} bytes, at most {LARGEST_DOCUMENT:,} are read", hint="give less provenance"
@@ -95,7 +95,7 @@ def write(
     return Manifest.model_validate(fields)
 
 
-def read(root: Path) -> Manifest:
+def read_manifest(root: Path) -> Manifest:
     """Read the manifest of a store and check that it is whole.
 
     Raises
@@ -112,10 +112,10 @@ def read(root: Path) -> Manifest:
     except OSError as error:
         raise_shortage(error, path)
         raise DataError(f"{path} cannot be read: {error.strerror}", hint=REPAIR) from None
-    return parse(content, path)
+    return parse_manifest(content, path)
 
 
-def parse(content: bytes, path: Path | str) -> Manifest:
+def parse_manifest(content: bytes, path: Path | str) -> Manifest:
     """Check the bytes of a manifest before anything they say is used; ``path`` is what errors call it.
 
     Raises
@@ -123,9 +123,9 @@ def parse(content: bytes, path: Path | str) -> Manifest:
     DataError
         It is damaged, or lists other files than its layers need, or sizes that they cannot have.
     """
-    fields = records.parse(content, path)
+    fields = records.parse_json(content, path)
     try:
-        manifest = records.validate(Manifest, fields, path)
+        manifest = records.validate_record(Manifest, fields, path)
         if digest_of({key: value for key, value in fields.items() if key != "digest"}) != manifest.digest:
             raise DataError(f"{path} is damaged: its content does not have the digest it states", hint=REPAIR)
         check_objects(manifest, path)
@@ -194,7 +194,7 @@ def object_paths(layout: StoreLayout) -> list[str]:
     return [*chunks, *layout.metadata_paths(), IDENTITY_NAME]
 
 
-def spelled(fields: dict[str, Any]) -> bytes:
+def manifest_text(fields: dict[str, Any]) -> bytes:
     """Return the text of a manifest."""
     return json.dumps(fields, indent=1, allow_nan=False).encode() + b"\n"
 

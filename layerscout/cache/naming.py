@@ -34,7 +34,7 @@ def name_store(root: Path | str | None, name: str, store: Store) -> Path:
     folder = (Path(root) if root is not None else default_root()) / NAMES
     path = folder / f"{name}.json"
     if not _names(path, store):
-        write_atomic(path, records.encode(Reference(store_id=store.id)))
+        write_atomic(path, records.encode_record(Reference(store_id=store.id)))
     return path
 
 

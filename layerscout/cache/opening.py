@@ -73,7 +73,7 @@ def _open_held(root: Path, store_id: str) -> Store:
 def _serves(candidate: Path, identity: identities.Identity) -> bool:
     try:
         held: dict[str, Any] = json.loads(read_document(candidate / manifests.IDENTITY_NAME))
-        return identities.serves(held, identity)
+        return identities.identity_serves(held, identity)
     except (OSError, ValueError, TypeError, RecursionError, DataError) as error:
         if isinstance(error, OSError):
             raise_shortage(error, candidate / manifests.IDENTITY_NAME)

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from layerscout.cache.arrays import ArrayLayout
 from layerscout.cache.file_state import FileState
-from layerscout.cache.files import CRC_BYTES, StoredObject, trailer
+from layerscout.cache.files import CRC_BYTES, StoredObject, trailer_crc
 from layerscout.errors import DataError, raise_shortage
 
 BLOCK_BYTES = 1 << 19  # read and checksum in pieces that stay in the processor's cache
 MOST_MAPPED = 16  # chunks of one layer: each map holds a file open, and a process may have many layers
 REPAIR = "delete the store and extract it again, or copy it again from where it came"
 
-Rows = Shaped[np.ndarray, "row ..."]
+LayerRows = Shaped[np.ndarray, "row ..."]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class LayerReader:
     name: str
     layout: ArrayLayout
     objects: tuple[StoredObject, ...]  # one a chunk, in row order
-    _mapped: dict[int, tuple[FileState, Rows]] = field(default_factory=dict, compare=False, repr=False)  # chunks verified for single rows
+    _mapped: dict[int, tuple[FileState, LayerRows]] = field(
+        default_factory=dict, compare=False, repr=False
+    )  # chunks verified for single rows
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_mapped": {}}  # memory maps stay in their process
@@ -58,11 +60,11 @@ class LayerReader:
         """Rows of a chunk: reading one of them reads them all."""
         return self.layout.chunk_rows
 
-    def all(self) -> Rows:
+    def all(self) -> LayerRows:
         """Return every row."""
         return self.read(0, self.layout.rows)
 
-    def read(self, start: int, stop: int) -> Rows:
+    def read(self, start: int, stop: int) -> LayerRows:
         """Return rows ``[start, stop)``. Touched chunks are read whole, because only a whole chunk can be verified.
 
         Raises
@@ -82,7 +84,7 @@ class LayerReader:
     def __len__(self) -> int:
         return self.layout.rows
 
-    def __getitem__(self, key: int | slice | Int[np.ndarray, " row"]) -> Rows:
+    def __getitem__(self, key: int | slice | Int[np.ndarray, " row"]) -> LayerRows:
         """Return rows as a numpy array would: one row, a slice, or the rows of an array of indices.
 
         Raises
@@ -99,7 +101,7 @@ class LayerReader:
             return self.rows(np.array([key + len(self) if key < 0 else key]))[0]
         return self.rows(np.asarray(key))
 
-    def rows(self, indices: Int[np.ndarray, " row"]) -> Rows:
+    def rows(self, indices: Int[np.ndarray, " row"]) -> LayerRows:
         """Return the given rows in the given order.
 
         A chunk is verified whole when it is first touched and then stays mapped, so that later rows of it cost no more than
@@ -128,7 +130,7 @@ class LayerReader:
             out[order] = sorted_rows
         return self.layout.give(out)
 
-    def chunks(self) -> Iterator[tuple[int, Rows]]:
+    def chunks(self) -> Iterator[tuple[int, LayerRows]]:
         """Yield ``(first row, rows)`` chunk by chunk, so that memory holds one chunk only."""
         for chunk in range(self.layout.chunks):
             first, last = self._span(chunk)
@@ -157,7 +159,7 @@ class LayerReader:
     def _span(self, chunk: int) -> tuple[int, int]:
         return chunk * self.layout.chunk_rows, min(self.layout.rows, (chunk + 1) * self.layout.chunk_rows)
 
-    def _chunk(self, chunk: int) -> Rows:
+    def _chunk(self, chunk: int) -> LayerRows:
         """Return a whole chunk in the stored type, mapped from its file when that is possible."""
         path = self.store / self.objects[chunk].path
         if self.layout.codec != "none":
@@ -177,14 +179,14 @@ class LayerReader:
                 return self._decoded(chunk)
             raise _unreadable(path, error) from None
         payload = data[:-CRC_BYTES]
-        self._compare(path, chunk, _crc(payload), trailer(data))
+        self._compare(path, chunk, _crc(payload), trailer_crc(data))
         rows = payload.view(self.layout.stored).reshape(self.layout.chunk_shape)
         for oldest in list(self._mapped)[: max(0, len(self._mapped) - MOST_MAPPED + 1)]:  # each map holds a file open
             self._mapped.pop(oldest, None)  # other threads may do the same
         self._mapped[chunk] = state, rows
         return rows
 
-    def _decoded(self, chunk: int) -> Rows:
+    def _decoded(self, chunk: int) -> LayerRows:
         item, path = self.objects[chunk], self.store / self.objects[chunk].path
         try:
             size = os.stat(path).st_size
@@ -193,13 +195,13 @@ class LayerReader:
             data = np.fromfile(path, dtype=np.uint8)
         except OSError as error:
             raise _unreadable(path, error) from None
-        self._compare(path, chunk, crc32c(data[:-CRC_BYTES]), trailer(data))
+        self._compare(path, chunk, crc32c(data[:-CRC_BYTES]), trailer_crc(data))
         try:
             return self.layout.decode(data[:-CRC_BYTES])
         except ValueError as error:
             raise DataError(f"{path} does not decompress: {error}", hint=REPAIR) from None
 
-    def _fill(self, chunk: int, skip: int, out: Rows) -> None:
+    def _fill(self, chunk: int, skip: int, out: LayerRows) -> None:
         """Read a chunk file: ``skip`` rows to nowhere, ``out``, the rest to nowhere, the trailer; then compare checksums."""
         if self.layout.codec != "none":
             out[:] = self._decoded(chunk)[skip : skip + len(out)]
@@ -220,7 +222,7 @@ class LayerReader:
             raise DataError(f"{path} is truncated: shorter than its {item.size} bytes", hint=REPAIR) from None
         if longer:
             raise DataError(f"{path} is damaged: longer than its {item.size} bytes", hint=REPAIR)
-        self._compare(path, chunk, crc, trailer(stated))
+        self._compare(path, chunk, crc, trailer_crc(stated))
 
     def _compare(self, path: Path, chunk: int, crc: int, stated: int) -> None:
         if crc != stated:

@@ -46,7 +46,7 @@ class Store(Shown):
             There is no manifest (the store is incomplete), a file is missing or has another size, or the identity is not the manifest's.
         """
         path = Path(path)
-        manifest = manifests.read(path)
+        manifest = manifests.read_manifest(path)
         if (path / ORIGIN_NAME).exists():
             raise DataError(f"{path} is a mirror, which may hold some layers only", hint=f"open it by its id, {manifest.store_id}")
         return Store(path, manifest, check_files(path, manifest, manifest.objects))

@@ -18,8 +18,8 @@ from typing import Protocol
 import numpy as np
 
 from layerscout.cache import manifest as manifests
-from layerscout.cache.small_store import SmallStore, made_up, small_stores
 from layerscout.cache.store import Store
+from layerscout.cache.writing.small_store import SmallStore, made_up, small_stores
 from layerscout.errors import DataError
 
 __all__ = ["Backend", "SmallStore", "StoreContract", "made_up", "refused", "small_stores", "swap"]

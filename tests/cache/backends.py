@@ -17,11 +17,11 @@ from urllib.request import Request, urlopen
 import obstore
 import pytest
 
-from layerscout.cache.catalog.verification import verify
+from layerscout.cache.catalog.verification import verify_store
 from layerscout.cache.opening import open_store
 from layerscout.cache.remote.bucket import ObjectPlace
 from layerscout.cache.remote.place import FolderPlace, Place, open_place
-from layerscout.cache.remote.published import find
+from layerscout.cache.remote.published import find_published
 from layerscout.cache.remote.transfer import pull, push
 from layerscout.cache.store import Store
 from layerscout.cache.testing import SmallStore
@@ -57,7 +57,7 @@ class LocalBackend(FolderFiles):
 
     def read(self, wanted: str, layers: Sequence[str] | None = None) -> Store:
         store = open_store(self.folder, wanted)
-        problems = verify(store.path, full=True).problems
+        problems = verify_store(store.path, full=True).problems
         if problems:
             raise DataError(f"{problems[0].path}: {problems[0].kind}: {problems[0].detail}", hint="see store verify")
         return store
@@ -74,7 +74,7 @@ class PlaceBackend:
         return done.other_digest or done.digest
 
     def read(self, wanted: str, layers: Sequence[str] | None = None) -> Store:
-        return pull(find(self.place, wanted), self._room(), layers)
+        return pull(find_published(self.place, wanted), self._room(), layers)
 
     def _room(self) -> Path:
         return self.scratch / str(next(self._rooms))

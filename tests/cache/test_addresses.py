@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerscout.cache.catalog.entries import find, remote_entries
+from layerscout.cache.catalog.entries import find_store_folder, list_remote_entries
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.opening import open_store
-from layerscout.cache.records import encode
+from layerscout.cache.records import encode_record
 from layerscout.cache.remote import place
-from layerscout.cache.remote.address import check_address, check_environment
-from layerscout.cache.remote.bucket import explained
+from layerscout.cache.remote.address import check_address, check_variables
+from layerscout.cache.remote.bucket import explained_failures
 from layerscout.cache.remote.mirror import Origin
 from layerscout.cache.remote.place import open_place, split_url
 from layerscout.cache.remote.published import list_remote
@@ -75,8 +75,8 @@ def test_an_address_with_a_secret_is_refused_before_it_is_printed_or_kept(store,
         lambda: list_remote(url),
         lambda: open_store(root, url),
         lambda: open_store(root, f"{url}/{OTHER_ID}"),
-        lambda: find(root, url),
-        lambda: remote_entries(url),
+        lambda: find_store_folder(root, url),
+        lambda: list_remote_entries(url),
         lambda: open_place(url),
     ):
         with pytest.raises(UsageError) as raised:
@@ -90,7 +90,7 @@ def test_a_mirror_whose_origin_has_a_secret_is_not_asked(store, url, tmp_path):
     """Such as an older version kept it."""
     push(store, url)
     mirror = open_store(tmp_path / "root", f"{url}/{store.id}")
-    write_atomic(mirror.path / "origin.json", encode(Origin(url="s3://KEY:SECRET@bucket/x")))
+    write_atomic(mirror.path / "origin.json", encode_record(Origin(url="s3://KEY:SECRET@bucket/x")))
     with pytest.raises(UsageError) as raised:
         open_store(tmp_path / "root", store.id).layer("blocks.0")
     assert "SECRET" not in str(raised.value)
@@ -135,9 +135,9 @@ def test_variables_that_make_sense_are_let_through():
         "AWS_ENDPOINT_URL_S3": "",
         "AZURE_STORAGE_ACCOUNT_KEY": "not\nasked for",
     }
-    check_environment("s3", sound)
-    check_environment("gs", {"GOOGLE_SERVICE_ACCOUNT_KEY": '{\n "a": 1}'})
-    check_environment("file", {"AWS_REGION": "\n"})
+    check_variables("s3", sound)
+    check_variables("gs", {"GOOGLE_SERVICE_ACCOUNT_KEY": '{\n "a": 1}'})
+    check_variables("file", {"AWS_REGION": "\n"})
 
 
 def test_a_panic_of_the_library_is_one_line_that_names_the_variables(monkeypatch):
@@ -145,11 +145,11 @@ def test_a_panic_of_the_library_is_one_line_that_names_the_variables(monkeypatch
         """What pyo3 raises; it is no Exception."""
 
     monkeypatch.setenv("AWS_SOMETHING", "odd")
-    with pytest.raises(DataError, match="InvalidUri") as raised, explained("s3://bucket"):
+    with pytest.raises(DataError, match="InvalidUri") as raised, explained_failures("s3://bucket"):
         raise PanicException("called `Result::unwrap()`: InvalidUri\n  at src/lib.rs")
     assert "\n" not in str(raised.value)
     assert "AWS_SOMETHING" in raised.value.hint
-    with pytest.raises(KeyboardInterrupt), explained("s3://bucket"):
+    with pytest.raises(KeyboardInterrupt), explained_failures("s3://bucket"):
         raise KeyboardInterrupt
 
 

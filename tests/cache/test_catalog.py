@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerscout.cache import manifest as manifests
-from layerscout.cache.catalog.details import details
-from layerscout.cache.catalog.entries import Entry, entries, find, held, remote_entries
-from layerscout.cache.catalog.query import KEYS, byte_count, condition, duration, select
-from layerscout.cache.catalog.references import pin, references, unpin
-from layerscout.cache.identity import canonical, identity_digest
+from layerscout.cache.catalog.details import store_details
+from layerscout.cache.catalog.entries import Entry, find_store_folder, held_store_id, list_entries, list_remote_entries
+from layerscout.cache.catalog.query import KEYS, parse_byte_count, parse_condition, parse_duration, select_entries
+from layerscout.cache.catalog.references import pin_store, references, unpin_store
+from layerscout.cache.identity import canonical_json, identity_digest
 from layerscout.cache.layout import LayerSpec, StoreLayout
 from layerscout.cache.naming import name_store, remove_name
 from layerscout.cache.root import checked_root, tree_bytes
@@ -43,8 +43,8 @@ def test_an_entry_says_what_the_opened_store_says(example, root):
     stores = stores_of(example, root, 3)
     name_store(root, "best", stores[0])
     name_store(root, "also", stores[0])
-    pin(root, stores[1].id, "figure 2")
-    found = entries(root)
+    pin_store(root, stores[1].id, "figure 2")
+    found = list_entries(root)
     for entry, store in zip(found, stores, strict=True):
         assert (entry.store_id, entry.rows, entry.layers) == (store.id, store.rows, len(store.specs))
         assert (entry.created, entry.backbone, entry.dataset, entry.damage) == (store.manifest.created, "tiny", "sha256:cc", None)
@@ -59,7 +59,7 @@ def test_what_is_not_named_like_a_store_is_not_listed(example, root):
     (root / "stores" / "notes").mkdir()
     (root / "stores" / f"{store.id}.txt").write_text("x")
     (root / "stores" / ("ls1-" + "0" * 32)).write_text("a file")
-    assert [entry.store_id for entry in entries(root)] == [store.id]
+    assert [entry.store_id for entry in list_entries(root)] == [store.id]
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "identity.json"])
@@ -70,7 +70,7 @@ def test_any_flipped_bit_shows_and_hides_nothing_else(example, root, bit, name):
     data = path.read_bytes()
     for position in range(bit, len(data), len(data) // 20):
         path.write_bytes(data[:position] + bytes([data[position] ^ 1 << bit]) + data[position + 1 :])
-        first, second = entries(root)
+        first, second = list_entries(root)
         assert first.damage, f"byte {position} of {len(data)}"
         assert (first.store_id, first.states, first.bytes) == (broken.id, ("free", "damaged"), tree_bytes(broken.path))
         assert (second.store_id, second.damage) == (whole.id, None)
@@ -87,18 +87,18 @@ def test_a_damaged_document_is_told_not_raised(example, root, damage, name):
     (store.path / name).unlink()
     if damage is not None:
         (store.path / name).write_bytes(damage)
-    (entry,) = entries(root)
+    (entry,) = list_entries(root)
     assert entry.damage
     assert entry.rows is None
     assert entry.bytes == tree_bytes(store.path)
     with pytest.raises(DataError):
-        details(root, store.path)
+        store_details(root, store.path)
 
 
 def test_the_manifest_of_another_store_is_damage(example, root):
     first, second = stores_of(example, root, 2)
     shutil.copy(first.path / "manifest.json", second.path / "manifest.json")
-    assert [bool(entry.damage) for entry in entries(root)] == [False, True]
+    assert [bool(entry.damage) for entry in list_entries(root)] == [False, True]
 
 
 def test_a_thousand_stores_are_listed_in_a_second_from_their_manifests_alone(example, root):
@@ -112,7 +112,7 @@ def test_a_thousand_stores_are_listed_in_a_second_from_their_manifests_alone(exa
         "rows": 8192,
         "layers": [vars(spec) for spec in specs],
     }
-    identity = canonical(example.identity)
+    identity = canonical_json(example.identity)
     fields |= {"identity_digest": identity_digest(example.identity)}
     fields |= {"objects": [{"path": path} | item for path in manifests.object_paths(layout)], "provenance": {}}
     text = json.dumps(fields | {"store_id": "STORE", "digest": "DIGEST"}, indent=1)
@@ -125,7 +125,7 @@ def test_a_thousand_stores_are_listed_in_a_second_from_their_manifests_alone(exa
     times = []
     for _ in range(3):
         began = time.perf_counter()
-        found = entries(root)
+        found = list_entries(root)
         times.append(time.perf_counter() - began)
     assert len(found) == 1000
     assert not any(entry.damage for entry in found)
@@ -137,20 +137,20 @@ def test_a_place_lists_what_was_pushed_there(example, root, tmp_path):
 
     for store in (stores := stores_of(example, root, 2)):
         push(store, tmp_path / "shared")
-    local, there = entries(root), remote_entries(f"file://{tmp_path / 'shared'}")
+    local, there = list_entries(root), list_remote_entries(f"file://{tmp_path / 'shared'}")
     assert [entry.path for entry in there] == [f"file://{tmp_path / 'shared'}/stores/{store.id}" for store in stores]
-    assert remote_entries(there[1].path) == there[1:]
+    assert list_remote_entries(there[1].path) == there[1:]
     assert [replace(entry, path="", committed=0.0) for entry in there] == [replace(entry, path="", committed=0.0) for entry in local]
 
 
 def test_details_hold_identity_manifest_and_what_surrounds_the_store(example, root):
     (store,) = stores_of(example, root, 1)
     name_store(root, "best", store)
-    pin(root, store.id, "figure 2")
+    pin_store(root, store.id, "figure 2")
     sums = root / "partials" / store.id / "a" / "b.npz"
     sums.parent.mkdir(parents=True)
     sums.write_bytes(b"x" * 77)
-    facts = details(root, store.path)
+    facts = store_details(root, store.path)
     assert facts["identity"] == store.identity
     assert facts["provenance"] == {"command": "test"}
     assert (facts["names"], facts["pinned"], facts["pin_reason"], facts["partial_sums_bytes"]) == (["best"], True, "figure 2", 77)
@@ -168,28 +168,28 @@ def test_a_store_is_found_by_id_beginning_name_and_folder(example, root):
     name_store(root, "best", store)
     beginning = next(store.id[:length] for length in range(8, 36) if store.id[:length] != other.id[:length])
     for word in (store.id, beginning, "best", str(store.path)):
-        assert find(root, word) == store.path
-        assert held(root, word) == store.id
+        assert find_store_folder(root, word) == store.path
+        assert held_store_id(root, word) == store.id
 
 
 def test_what_does_not_mean_one_store_is_told(example, root, tmp_path):
     (store,) = stores_of(example, root, 1)
     name_store(root, "best", store)
     with pytest.raises(DataError, match=r"no store 'bset'.*did you mean 'best'"):
-        find(root, "bset")
+        find_store_folder(root, "bset")
     with pytest.raises(DataError, match="no store 'ls1-'"):
-        find(root, "ls1-")
+        find_store_folder(root, "ls1-")
     twin = store.path.with_name(store.id[:-1] + ("0" if store.id[-1] != "0" else "1"))
     twin.mkdir()
     with pytest.raises(DataError, match="beginning of 2 stores"):
-        find(root, store.id[:20])
+        find_store_folder(root, store.id[:20])
     elsewhere = shutil.copytree(store.path, tmp_path / "copy")
-    assert find(root, str(elsewhere)) == elsewhere
+    assert find_store_folder(root, str(elsewhere)) == elsewhere
     with pytest.raises(DataError, match="not a store under"):
-        held(root, str(elsewhere))
+        held_store_id(root, str(elsewhere))
     shutil.rmtree(store.path)
     with pytest.raises(DataError, match=f"'best' names store {store.id}, which is not under"):
-        find(root, "best")
+        find_store_folder(root, "best")
 
 
 def test_a_root_that_is_none_is_told(tmp_path):
@@ -199,7 +199,7 @@ def test_a_root_that_is_none_is_told(tmp_path):
     with pytest.raises(DataError, match="is a file"):
         checked_root(tmp_path / "file")
     assert checked_root(tmp_path) == tmp_path
-    assert entries(tmp_path) == []
+    assert list_entries(tmp_path) == []
 
 
 # --- names and pins
@@ -207,14 +207,14 @@ def test_a_root_that_is_none_is_told(tmp_path):
 
 def test_pins_and_names_come_and_go(example, root):
     (store,) = stores_of(example, root, 1)
-    assert pin(root, store.id)
-    assert not pin(root, store.id)
-    assert pin(root, store.id, "a reason")
-    assert not pin(root, store.id)  # a reason is not lost by pinning again
+    assert pin_store(root, store.id)
+    assert not pin_store(root, store.id)
+    assert pin_store(root, store.id, "a reason")
+    assert not pin_store(root, store.id)  # a reason is not lost by pinning again
     assert references(root).pins[store.id].reason == "a reason"
     assert references(root).why_kept(store.id) == ("is pinned (a reason)", f"layerscout store unpin {store.id}")
-    assert unpin(root, store.id)
-    assert not unpin(root, store.id)
+    assert unpin_store(root, store.id)
+    assert not unpin_store(root, store.id)
     name_store(root, "best", store)
     assert references(root).why_kept(store.id) == ("is named 'best'", "layerscout store name --remove best")
     assert remove_name(root, "best")
@@ -224,15 +224,15 @@ def test_pins_and_names_come_and_go(example, root):
 
 def test_a_damaged_pin_still_keeps_its_store(example, root):
     (store,) = stores_of(example, root, 1)
-    pin(root, store.id)
+    pin_store(root, store.id)
     (root / "pins" / f"{store.id}.json").write_text("{")
     assert references(root).why_kept(store.id)
-    assert entries(root)[0].pinned
+    assert list_entries(root)[0].pinned
 
 
 def test_a_name_cannot_reach_out_of_its_folder(example, root):
     (store,) = stores_of(example, root, 1)
-    pin(root, store.id)
+    pin_store(root, store.id)
     assert not remove_name(root, f"../pins/{store.id}")
     assert references(root).pins
 
@@ -278,13 +278,17 @@ LISTS = st.lists(ENTRIES, max_size=12, unique_by=lambda entry: entry.store_id)
 @settings(max_examples=25, deadline=None)
 @given(found=LISTS)
 def test_a_filter_keeps_exactly_what_it_says(text, expected, found):
-    assert {entry.store_id for entry in select(found, [text])} == {entry.store_id for entry in found if expected(entry)}
+    assert {entry.store_id for entry in select_entries(found, [text])} == {entry.store_id for entry in found if expected(entry)}
 
 
 @settings(max_examples=25, deadline=None)
 @given(found=LISTS, first=st.sampled_from(["size>1GB", "name=best"]), second=st.sampled_from(["rows<5000", "state=pinned"]))
 def test_filters_narrow_one_another_in_any_order(found, first, second):
-    assert select(found, [first, second]) == select(found, [second, first]) == select(select(found, [first]), [second])
+    assert (
+        select_entries(found, [first, second])
+        == select_entries(found, [second, first])
+        == select_entries(select_entries(found, [first]), [second])
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -292,9 +296,11 @@ def test_filters_narrow_one_another_in_any_order(found, first, second):
 def test_order_does_not_depend_on_the_input_and_puts_the_unknown_last(found, data):
     key = data.draw(st.sampled_from(KEYS))
     shuffled = data.draw(st.permutations(found))
-    assert [entry.store_id for entry in select(found, order=key)] == [entry.store_id for entry in select(shuffled, order=key)]
+    assert [entry.store_id for entry in select_entries(found, order=key)] == [
+        entry.store_id for entry in select_entries(shuffled, order=key)
+    ]
     for order, sign in (("rows:asc", 1), ("rows:desc", -1)):
-        rows = [entry.rows for entry in select(found, order=order)]
+        rows = [entry.rows for entry in select_entries(found, order=order)]
         known = [count for count in rows if count is not None]
         assert rows == sorted(known, reverse=sign < 0) + [None] * (len(rows) - len(known))
 
@@ -315,16 +321,24 @@ def test_order_does_not_depend_on_the_input_and_puts_the_unknown_last(found, dat
 )
 def test_what_is_no_filter_is_told(text, message):
     with pytest.raises(UsageError, match=message):
-        condition(text)
+        parse_condition(text)
 
 
 def test_wrong_orders_are_told():
     with pytest.raises(UsageError, match="did you mean 'size'"):
-        select([], order="sizes")
+        select_entries([], order="sizes")
     with pytest.raises(UsageError, match="direction 'down'"):
-        select([], order="size:down")
+        select_entries([], order="size:down")
 
 
 def test_units_are_what_they_say():
-    assert [byte_count(text) for text in ("7", "2kB", "2KB", "1.5MB", "1GB", "1TB", "1KiB")] == [7, 2000, 2000, 1.5e6, 1e9, 1e12, 1024]
-    assert [duration(text) for text in ("90s", "1.5m", "2h", "1d", "2w")] == [90, 90, 7200, 86400, 1209600]
+    assert [parse_byte_count(text) for text in ("7", "2kB", "2KB", "1.5MB", "1GB", "1TB", "1KiB")] == [
+        7,
+        2000,
+        2000,
+        1.5e6,
+        1e9,
+        1e12,
+        1024,
+    ]
+    assert [parse_duration(text) for text in ("90s", "1.5m", "2h", "1d", "2w")] == [90, 90, 7200, 86400, 1209600]

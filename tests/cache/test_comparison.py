@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from layerscout.cache.catalog import comparison
-from layerscout.cache.catalog.comparison import compare, open_against
+from layerscout.cache.catalog.comparison import compare_stores, open_against
 from layerscout.cache.testing import made_up
 from layerscout.errors import DataError, UsageError
 
@@ -26,7 +26,7 @@ def other_run(root, rows_per_chunk=SMALL.rows_per_chunk, index=SMALL.index, **la
 
 
 def test_the_same_numbers_are_equal_however_they_are_cut(store, tmp_path):
-    found = compare(store, other_run(tmp_path / "there", rows_per_chunk=7))
+    found = compare_stores(store, other_run(tmp_path / "there", rows_per_chunk=7))
     assert found.equal
     assert found.unequal_columns == ()
     assert [layer.name for layer in found.layers] == list(SMALL.layers)
@@ -44,7 +44,7 @@ def test_differences_are_counted_and_measured(store, tmp_path, monkeypatch, bloc
     one[0, 0], one[3, 1], one[8, 1] = 0.0, 0.0, -one[8, 1]
     two = SMALL.layers["blocks.0"].copy()
     two[5] = np.nextafter(two[5], np.float16(0))
-    found = compare(store, other_run(tmp_path / "there", pixels=one, **{"blocks.0": two}))
+    found = compare_stores(store, other_run(tmp_path / "there", pixels=one, **{"blocks.0": two}))
     assert not found.equal
     told = {layer.name: layer for layer in found.layers}
     for name, changed in (("pixels", one), ("blocks.0", two)):
@@ -61,7 +61,7 @@ def test_differences_are_counted_and_measured(store, tmp_path, monkeypatch, bloc
 
 def test_index_columns_that_differ_are_named(store, tmp_path):
     changed = SMALL.index | {"reward": SMALL.index["reward"] + 1, "step": SMALL.index["step"][::-1].copy()}
-    found = compare(store, other_run(tmp_path / "there", index=changed))
+    found = compare_stores(store, other_run(tmp_path / "there", index=changed))
     assert found.unequal_columns == ("step", "reward")
     assert not found.equal
     assert all(layer.different == 0 for layer in found.layers)
@@ -69,7 +69,7 @@ def test_index_columns_that_differ_are_named(store, tmp_path):
 
 def test_stores_of_two_ids_are_not_compared(store, tmp_path):
     with pytest.raises(DataError, match="computed from different things") as raised:
-        compare(store, made_up(1).write(tmp_path / "there"))
+        compare_stores(store, made_up(1).write(tmp_path / "there"))
     assert made_up(1).id in str(raised.value)
 
 
@@ -78,7 +78,7 @@ def test_damage_is_an_error_and_no_difference(store, tmp_path):
     chunk = other.path / "layers/blocks.1/c/1/0"
     chunk.write_bytes(bytes(chunk.stat().st_size))
     with pytest.raises(DataError, match=r"blocks\.1/c/1/0 is damaged"):
-        compare(store, other)
+        compare_stores(store, other)
 
 
 def test_the_other_store_lies_in_a_folder_or_under_a_root(store, tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from identity_by_hand import make_identity
 
-from layerscout.cache.catalog.verification import verify
+from layerscout.cache.catalog.verification import verify_store
 from layerscout.cache.store import LayerSpec, Store
 from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import DataError
@@ -149,8 +149,8 @@ def damaged(folder: Path, others: Path, kind: Kind, damage: str) -> Iterator[Non
 def first_to_notice(case: Case, folder: Path, opened: Store, label: str = "") -> str:
     """Say what notices the damage first. Whoever opened the store before it gets right numbers or an error, too."""
     case.refuses_or_is_right(opened)
-    assert verify(folder).problems, f"verify reads every file: {label}"
-    assert verify(folder, full=True).problems
+    assert verify_store(folder).problems, f"verify reads every file: {label}"
+    assert verify_store(folder, full=True).problems
     try:
         store = Store.open(folder)
     except DataError:
@@ -170,7 +170,7 @@ def table(codec: str, root: Path) -> dict[tuple[str, str], str]:
             opened = Store.open(folder)
             noticed = {first_to_notice(case, folder, opened, f"{kind.name}, {damage}") for _ in damaged(folder, others, kind, damage)}
             cells[kind.name, damage] = " or ".join(sorted(noticed))
-    assert not verify(folder, full=True).problems, "every damage was undone"
+    assert not verify_store(folder, full=True).problems, "every damage was undone"
     return cells | staged_table(codec, root)
 
 
@@ -229,4 +229,4 @@ def test_an_undamaged_store_has_no_problem(tmp_path, codec):
     case = Case(codec)
     store = case.store(tmp_path)
     assert not case.refuses_or_is_right(store)
-    assert verify(store.path, full=True).problems == ()
+    assert verify_store(store.path, full=True).problems == ()

@@ -18,7 +18,7 @@ from test_trajectories import ATTRIBUTES, make_episode, record
 
 from layerscout.cache import records
 from layerscout.cache.catalog.prune import plan_prune
-from layerscout.cache.catalog.references import pin, references
+from layerscout.cache.catalog.references import pin_store, references
 from layerscout.cache.dataset.trajectories import Trajectories, TrajectoryWriter
 from layerscout.cache.naming import name_store
 from layerscout.cache.opening import open_store
@@ -112,7 +112,7 @@ def kept(folder: Path) -> Case:
     """A pin is a wish. However damaged, it keeps its store; only what it says is lost."""
     root = folder / "root"
     for small in (SMALL, OTHER):
-        pin(root, small.write(root).id, "needed")
+        pin_store(root, small.write(root).id, "needed")
     path, another = (root / "pins" / f"{small.id}.json" for small in (SMALL, OTHER))
 
     def read() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from layerscout.cache import durable
-from layerscout.cache.durable import ABANDONED_SECONDS, FUTURE_SECONDS, abandoned, sync_folders, temporary_name, whole_file, write_atomic
+from layerscout.cache.durable import ABANDONED_SECONDS, FUTURE_SECONDS, is_abandoned, sync_folders, temporary_name, whole_file, write_atomic
 
 ANOTHER_MACHINE = "another-machine"
 
@@ -127,16 +127,16 @@ def test_a_writer_clears_what_killed_writers_of_the_same_file_left(tmp_path, mon
     ],
 )
 def test_another_machines_file_is_judged_by_its_time_alone(tmp_path, monkeypatch, age, stale):
-    assert abandoned(torn(tmp_path / "a", monkeypatch, host=ANOTHER_MACHINE, age=age)) == stale
+    assert is_abandoned(torn(tmp_path / "a", monkeypatch, host=ANOTHER_MACHINE, age=age)) == stale
 
 
 @pytest.mark.parametrize(("age", "stale"), [(0.0, False), (-(10.0**8), False), (ABANDONED_SECONDS + 60, True)])
 def test_a_living_process_of_this_machine_keeps_its_file_whatever_the_clock_says(tmp_path, monkeypatch, age, stale):
-    assert abandoned(torn(tmp_path / "a", monkeypatch, process=os.getppid(), age=age)) == stale
+    assert is_abandoned(torn(tmp_path / "a", monkeypatch, process=os.getppid(), age=age)) == stale
 
 
 def test_what_vanished_is_not_abandoned(tmp_path):
-    assert not abandoned(temporary_name(tmp_path / "a"))
+    assert not is_abandoned(temporary_name(tmp_path / "a"))
 
 
 def test_every_folder_between_the_root_and_a_file_is_forced_to_disk(tmp_path, calls):

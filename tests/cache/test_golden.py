@@ -17,7 +17,7 @@ import pytest
 import zarr
 from identity_by_hand import make_identity
 
-from layerscout.cache.catalog.verification import verify
+from layerscout.cache.catalog.verification import verify_store
 from layerscout.cache.layout import STANDARD_COLUMNS, ColumnSpec
 from layerscout.cache.opening import open_store
 from layerscout.cache.store import LayerSpec, Store
@@ -133,7 +133,7 @@ def test_it_holds_the_known_numbers(golden):
 
 def test_it_is_whole_and_found_by_its_folder(golden, tmp_path):
     store, _ = golden
-    assert verify(store.path, full=True).problems == ()
+    assert verify_store(store.path, full=True).problems == ()
     assert open_store(tmp_path, store.path).id == store.id
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerscout.cache.identity import canonical, identity_digest, run_key, serves, store_id
+from layerscout.cache.identity import canonical_json, identity_digest, identity_serves, run_key, store_id
 from layerscout.errors import DataError
 
 Path = tuple[Any, ...]
@@ -73,10 +73,10 @@ def test_run_key_ignores_the_layers_alone(example):
 
 def test_more_layers_serve_fewer(example):
     fewer = example.fewer("transformer_blocks.7").identity
-    assert serves(example.identity, fewer)
-    assert not serves(fewer, example.identity)
-    assert not serves(example.identity, replaced(fewer, ("layers", 0, "module"), "another.block"))
-    assert not serves(example.identity, replaced(fewer, ("dataset", "digest"), "sha256:dd"))
+    assert identity_serves(example.identity, fewer)
+    assert not identity_serves(fewer, example.identity)
+    assert not identity_serves(example.identity, replaced(fewer, ("layers", 0, "module"), "another.block"))
+    assert not identity_serves(example.identity, replaced(fewer, ("dataset", "digest"), "sha256:dd"))
 
 
 @pytest.mark.parametrize("path", [("backbone", "weights_digest"), ("preprocessing", "fingerprint"), ("dataset", "digest")])
@@ -108,7 +108,7 @@ def test_unknown_part_is_refused_with_the_nearest(example):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1: 2}, {1, 2}, b"bytes", object()])
 def test_only_plain_finite_data_has_a_canonical_form(value):
     with pytest.raises(DataError, match="identity"):
-        canonical({"field": value})
+        canonical_json({"field": value})
 
 
 class Level(enum.IntEnum):
@@ -123,7 +123,7 @@ class Word(enum.StrEnum):
 def test_what_only_behaves_like_plain_data_is_refused(value):
     """How a subclass is spelled is its own: the same name may stand for other numbers tomorrow."""
     with pytest.raises(DataError, match=rf"identity\.field is a {type(value).__name__}, expected plain JSON data") as raised:
-        canonical({"field": value})
+        canonical_json({"field": value})
     assert "convert it" in raised.value.hint
 
 
@@ -136,6 +136,6 @@ plain = st.recursive(
 
 @given(plain)
 def test_canonical_form_reads_back_and_is_its_own_canonical_form(value):
-    spelled = canonical(value)
+    spelled = canonical_json(value)
     assert json.loads(spelled) == value
-    assert canonical(json.loads(spelled)) == spelled
+    assert canonical_json(json.loads(spelled)) == spelled

@@ -105,7 +105,7 @@ def check(root: Path, unbroken: dict[str, bytes]) -> str:
     assert not [path for attempt in left if killed_at == "unpublished" for path in attempt.rglob("*/c/*")], "no data is left"
     for attempt in left:
         os.utime(attempt, (time.time() - 2 * staging.LEASE_SECONDS,) * 2)  # one that had only begun is dead when it is old
-    outcome = prune.delete(prune.plan_prune(root))
+    outcome = prune.carry_out_deletion(prune.plan_prune(root))
     assert not outcome.left
     assert not [path for path in root.rglob("*") if path.is_file() and store.path not in path.parents], "prune leaves the store alone"
     assert tree(store.path) == found

@@ -19,7 +19,7 @@ from identity_by_hand import make_identity
 from numcodecs import zstd
 
 from layerscout.cache import bfloat16
-from layerscout.cache.arrays import ArrayLayout, frame_bytes
+from layerscout.cache.arrays import ArrayLayout, zstd_frame_bytes
 from layerscout.cache.files import write_file
 from layerscout.cache.layout import STANDARD_COLUMNS, ColumnSpec
 from layerscout.cache.reader import MOST_MAPPED, LayerReader
@@ -137,18 +137,18 @@ TIES = [(high << 16) | low for high in (0x3F80, 0x3F81, 0x0001, 0xC2FF, 0x7F7F) 
 def test_bfloat16_is_that_of_torch(patterns):
     values = np.array(patterns, dtype=np.uint32).view(np.float32)
     expected = torch.from_numpy(values.copy()).to(torch.bfloat16)
-    encoded = bfloat16.encode(values)
+    encoded = bfloat16.to_bfloat16(values)
     number = ~np.isnan(values)
     np.testing.assert_array_equal(encoded[number], expected.view(torch.uint16).numpy()[number])
-    np.testing.assert_array_equal(np.isnan(bfloat16.decode(encoded)), ~number)
-    np.testing.assert_array_equal(bfloat16.decode(encoded)[number], expected.float().numpy()[number])
+    np.testing.assert_array_equal(np.isnan(bfloat16.from_bfloat16(encoded)), ~number)
+    np.testing.assert_array_equal(bfloat16.from_bfloat16(encoded)[number], expected.float().numpy()[number])
 
 
 def test_every_bfloat16_survives_a_round_trip():
     every = np.arange(2**16, dtype=np.uint16)
-    decoded = bfloat16.decode(every)
+    decoded = bfloat16.from_bfloat16(every)
     number = ~np.isnan(decoded)
-    np.testing.assert_array_equal(bfloat16.encode(decoded)[number], every[number])
+    np.testing.assert_array_equal(bfloat16.to_bfloat16(decoded)[number], every[number])
     assert (~number).sum() == 2 * (2**7 - 1)
 
 
@@ -159,14 +159,14 @@ def test_every_bfloat16_survives_a_round_trip():
 @given(size=st.integers(0, 70_000), level=st.integers(1, 5))
 def test_the_size_of_a_frame_is_read_from_its_header(size, level):
     data = np.random.default_rng(size).integers(0, 4, size, dtype=np.uint8)
-    assert frame_bytes(np.frombuffer(zstd.compress(data, level), np.uint8)) == size
+    assert zstd_frame_bytes(np.frombuffer(zstd.compress(data, level), np.uint8)) == size
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=40))
 def test_any_bytes_have_a_size_or_none(data):
     for head in (b"", b"\x28\xb5\x2f\xfd"):
-        found = frame_bytes(np.frombuffer(head + data, np.uint8))
+        found = zstd_frame_bytes(np.frombuffer(head + data, np.uint8))
         assert found is None or 0 <= found < 2**64
 
 

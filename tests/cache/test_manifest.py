@@ -16,7 +16,17 @@ from layerscout.cache import manifest as manifests
 from layerscout.cache.arrays import ColumnSpec, LayerSpec
 from layerscout.cache.files import LARGEST_DOCUMENT, StoredObject
 from layerscout.cache.layout import STANDARD_COLUMNS, StoreLayout
-from layerscout.cache.manifest import LARGEST_PASSPORT, Manifest, digest_of, is_passport, object_paths, parse, passport_paths, read, write
+from layerscout.cache.manifest import (
+    LARGEST_PASSPORT,
+    Manifest,
+    digest_of,
+    is_passport,
+    object_paths,
+    parse_manifest,
+    passport_paths,
+    read_manifest,
+    write_manifest,
+)
 from layerscout.errors import DataError
 
 SPECS = (LayerSpec("blocks.0", 3, "float16", "layer", 0, "m.0"), LayerSpec("blocks.1", 5, "float16", "layer", 1, "m.1"))
@@ -38,7 +48,7 @@ def objects_of(sizes: dict[str, int]) -> list[StoredObject]:
 
 def written(root, layout=LAYOUT, sizes=None, provenance=PROVENANCE) -> Manifest:
     root.mkdir(parents=True, exist_ok=True)
-    return write(root, IDENTITY, layout, objects_of(sizes or sizes_of(layout)), provenance)
+    return write_manifest(root, IDENTITY, layout, objects_of(sizes or sizes_of(layout)), provenance)
 
 
 def fields_of(root) -> dict:
@@ -53,7 +63,7 @@ def resealed(fields: dict) -> bytes:
 
 def refused(content: bytes, words: str) -> DataError:
     with pytest.raises(DataError, match=words) as raised:
-        parse(content, "M")
+        parse_manifest(content, "M")
     assert str(raised.value).startswith("M ")
     assert "M " not in str(raised.value)[1:]  # said once
     assert raised.value.hint
@@ -65,8 +75,8 @@ def test_what_is_written_comes_back(tmp_path, layout):
     sizes = sizes_of(layout) | PASSPORTS
     before = datetime.now(UTC) - timedelta(seconds=1)
     made = written(tmp_path, layout, sizes)
-    assert read(tmp_path) == made
-    assert parse((tmp_path / manifests.NAME).read_bytes(), "M") == made
+    assert read_manifest(tmp_path) == made
+    assert parse_manifest((tmp_path / manifests.NAME).read_bytes(), "M") == made
     assert made.layout == layout
     assert made.passports == ("blocks.0", "blocks.1")
     assert (made.store_id, made.identity_digest) == (identities.store_id(IDENTITY), identities.identity_digest(IDENTITY))
@@ -93,7 +103,8 @@ def test_the_order_in_which_files_were_written_does_not_matter(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     assert (
-        write(tmp_path / "a", IDENTITY, LAYOUT, objects, {}).objects == write(tmp_path / "b", IDENTITY, LAYOUT, objects[::-1], {}).objects
+        write_manifest(tmp_path / "a", IDENTITY, LAYOUT, objects, {}).objects
+        == write_manifest(tmp_path / "b", IDENTITY, LAYOUT, objects[::-1], {}).objects
     )
 
 
@@ -101,7 +112,7 @@ def test_a_manifest_without_columns_has_the_standard_ones(tmp_path):
     """As the first stores were written."""
     written(tmp_path)
     fields = {key: value for key, value in fields_of(tmp_path).items() if key not in ("columns", "codec")}
-    found = parse(resealed(fields), "M")
+    found = parse_manifest(resealed(fields), "M")
     assert (found.columns, found.codec) == (STANDARD_COLUMNS, "none")
 
 
@@ -127,7 +138,7 @@ def test_a_manifest_is_as_large_as_readers_accept_and_no_larger(tmp_path, monkey
 def test_no_number_is_spelled_that_json_does_not_have():
     for number in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="not JSON compliant"):
-            manifests.spelled({"a": number})
+            manifests.manifest_text({"a": number})
 
 
 # reading
@@ -135,13 +146,13 @@ def test_no_number_is_spelled_that_json_does_not_have():
 
 def test_without_a_manifest_there_is_no_store(tmp_path):
     with pytest.raises(DataError, match="is incomplete: it has no manifest") as raised:
-        read(tmp_path)
+        read_manifest(tmp_path)
     assert "run the same extract command again" in raised.value.hint
     with pytest.raises(DataError, match="nowhere does not exist"):
-        read(tmp_path / "nowhere")
+        read_manifest(tmp_path / "nowhere")
     (tmp_path / manifests.NAME).mkdir()
     with pytest.raises(DataError, match="is incomplete"):
-        read(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_a_manifest_that_cannot_be_read_is_named(tmp_path, monkeypatch):
@@ -152,7 +163,7 @@ def test_a_manifest_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(manifests, "read_document", failing)
     with pytest.raises(DataError, match=r"manifest\.json cannot be read: Input/output error"):
-        read(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_a_shortage_of_the_machine_is_no_damage(tmp_path, monkeypatch):
@@ -163,7 +174,7 @@ def test_a_shortage_of_the_machine_is_no_damage(tmp_path, monkeypatch):
 
     monkeypatch.setattr(manifests, "read_document", none_left)
     with pytest.raises(OSError, match="Too many open files") as raised:
-        read(tmp_path)
+        read_manifest(tmp_path)
     assert raised.value.filename == str(tmp_path / manifests.NAME)
 
 
@@ -183,7 +194,7 @@ def test_every_field_is_under_the_digest(tmp_path):
         if changed is None:
             continue
         with pytest.raises(DataError, match="M "):
-            parse(json.dumps(fields | {name: changed}).encode(), "M")
+            parse_manifest(json.dumps(fields | {name: changed}).encode(), "M")
     refused(json.dumps(fields | {"provenance": {}}).encode(), "is damaged: its content does not have the digest it states")
 
 
@@ -234,7 +245,7 @@ CHUNK, LAST = "layers/blocks.0/c/0/0", "layers/blocks.1/c/2/0"
 
 
 def test_the_list_is_exactly_what_the_layers_need(tmp_path):
-    assert parse(listed(tmp_path / "same", lambda sizes: None), "M").rows == LAYOUT.rows
+    assert parse_manifest(listed(tmp_path / "same", lambda sizes: None), "M").rows == LAYOUT.rows
     for number, path in enumerate(sizes_of(LAYOUT)):
         needed = len(sizes_of(LAYOUT))
         less = listed(tmp_path / f"less{number}", lambda sizes, path=path: sizes.pop(path))
@@ -255,7 +266,7 @@ def test_a_file_listed_twice_is_no_other_file(tmp_path):
 def test_an_uncompressed_chunk_has_exactly_its_bytes(tmp_path, change, fits):
     content = listed(tmp_path, lambda sizes: sizes.update({LAST: sizes[LAST] + change}))
     if fits:
-        parse(content, "M")
+        parse_manifest(content, "M")
     else:
         refused(content, f"for {LAST}, which has")
 
@@ -271,14 +282,14 @@ def test_a_compressed_chunk_has_at_most_its_bytes(tmp_path, size, fits):
         if item["path"] == CHUNK:
             item["size"] = number
     if fits:
-        parse(resealed(fields), "M")
+        parse_manifest(resealed(fields), "M")
     else:
         refused(resealed(fields), f"states {number} bytes for {CHUNK}, which has {most}")
 
 
 @pytest.mark.parametrize("path", [manifests.IDENTITY_NAME, "zarr.json", "layers/blocks.0/zarr.json"])
 def test_a_document_is_at_most_as_large_as_readers_accept(tmp_path, path):
-    parse(listed(tmp_path / "most", lambda sizes: sizes.update({path: LARGEST_DOCUMENT})), "M")
+    parse_manifest(listed(tmp_path / "most", lambda sizes: sizes.update({path: LARGEST_DOCUMENT})), "M")
     refused(listed(tmp_path / "more", lambda sizes: sizes.update({path: LARGEST_DOCUMENT + 1})), f"bytes for {path}, more than")
 
 
@@ -292,7 +303,7 @@ def test_a_passport_is_of_a_size_that_readers_accept(tmp_path, suffix, size, fit
     number = {"most": most, "more": most + 1}.get(size, size)
     content = listed(tmp_path, lambda sizes: sizes.update({f"passports/blocks.0.{suffix}": number}))
     if fits:
-        assert parse(content, "M").passports == ("blocks.0", "blocks.1")
+        assert parse_manifest(content, "M").passports == ("blocks.0", "blocks.1")
     else:
         refused(content, "which is no passport")
 
@@ -312,7 +323,7 @@ def test_half_a_passport_is_refused(tmp_path):
     refused(resealed(fields), "half a passport, or one twice")
     for number, path in enumerate(PASSPORTS):
         written(tmp_path / str(number))
-        assert read(tmp_path / str(number)).passports == ()
+        assert read_manifest(tmp_path / str(number)).passports == ()
         assert is_passport(path)
     assert not is_passport("layers/passports/x.json")
 

@@ -18,7 +18,7 @@ from backends import S3, open_object_place, s3_server
 from layerscout.cache.naming import name_store
 from layerscout.cache.opening import open_store
 from layerscout.cache.remote import place
-from layerscout.cache.remote.mirror import Mirror, skeleton
+from layerscout.cache.remote.mirror import Mirror, skeleton_objects
 from layerscout.cache.remote.published import content_folder
 from layerscout.cache.remote.transfer import plan_pull, pull, push
 from layerscout.cache.store import Store
@@ -108,7 +108,7 @@ def test_the_plan_is_what_comes(server, url, tmp_path):
         pull(url, root, layers)
         got = [(path, size) for method, path, size in server.requests if method == "GET" and "/content/" in path and size]
         got = [(path, size) for path, size in got if not path.endswith("/content/")]
-        assert len(got) == planned.objects - planned.present_objects == (len(skeleton(whole.manifest)) + 2 if new is None else new)
+        assert len(got) == planned.objects - planned.present_objects == (len(skeleton_objects(whole.manifest)) + 2 if new is None else new)
         assert sum(size for _, size in got) == planned.bytes - planned.present_bytes
 
 

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from identity_by_hand import make_identity
 
-from layerscout.cache.catalog.verification import verify
+from layerscout.cache.catalog.verification import verify_store
 from layerscout.cache.layout import STANDARD_COLUMNS, ColumnSpec
 from layerscout.cache.opening import find_store
 from layerscout.cache.store import LayerSpec, Store
@@ -183,7 +183,7 @@ class StoreModel(RuleBasedStateMachine):
     @precondition(lambda self: self.store)
     @rule(full=st.booleans())
     def verify_names_the_damaged_file_alone(self, full: bool) -> None:
-        found = [problem.path for problem in verify(self.store.path, full).problems]
+        found = [problem.path for problem in verify_store(self.store.path, full).problems]
         assert found == ([self.wounded[0]] if self.wounded else [])
 
     @precondition(lambda self: self.store)

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from layerscout.cache.catalog import trash
-from layerscout.cache.catalog.prune import beside, delete, plan_prune, plan_rm
-from layerscout.cache.catalog.references import pin
+from layerscout.cache.catalog.prune import carry_out_deletion, plan_prune, plan_rm, remains_beside_stores
+from layerscout.cache.catalog.references import pin_store
 from layerscout.cache.naming import name_store
 from layerscout.cache.store import Store
 from layerscout.errors import DataError
@@ -86,7 +86,7 @@ def test_rm_takes_the_asked_store_and_leaves_all_else_as_it_was(make, root):
     planned = plan_rm(root, [going.id])
     assert (planned.bytes, {victim.kind for victim in planned.victims}) == (size, {"store", "partial sums"})
     assert contents(going.path)  # a plan deletes nothing
-    assert delete(planned).bytes == size
+    assert carry_out_deletion(planned).bytes == size
     assert not going.path.exists()
     assert list((root / "trash").iterdir()) == []
     assert contents(staying.path, root / "partials") == before
@@ -96,8 +96,8 @@ def test_rm_takes_the_asked_store_and_leaves_all_else_as_it_was(make, root):
 def test_rm_again_finds_nothing_to_do(make, root):
     store = make()
     planned = plan_rm(root, [store.id])
-    delete(planned)
-    assert (delete(planned).deleted, delete(planned).left) == ((), ())
+    carry_out_deletion(planned)
+    assert (carry_out_deletion(planned).deleted, carry_out_deletion(planned).left) == ((), ())
     again = plan_rm(root, [store.id, store.id])
     assert (again.victims, set(again.absent)) == ((), {store.id})
 
@@ -105,13 +105,13 @@ def test_rm_again_finds_nothing_to_do(make, root):
 def test_a_damaged_store_can_be_deleted(make, root):
     store = make()
     (store.path / "manifest.json").write_text("{")
-    delete(plan_rm(root, [store.id]))
+    carry_out_deletion(plan_rm(root, [store.id]))
     assert not store.path.exists()
 
 
 def protect(kind: str, store: Store, root: Path) -> None:
     if kind == "pinned":
-        pin(root, store.id, "figure 2")
+        pin_store(root, store.id, "figure 2")
     elif kind == "named":
         name_store(root, "best", store)
     else:
@@ -129,7 +129,7 @@ def test_what_is_needed_is_refused_and_nothing_is_deleted(make, root, kind):
         plan_rm(root, [free.id, needed.id])
     assert refused.value.hint
     assert "nothing was deleted" in str(refused.value)
-    delete(plan_prune(root, unreferenced=True))
+    carry_out_deletion(plan_prune(root, unreferenced=True))
     assert contents(root / "stores") == {path: data for path, data in before.items() if needed.id in path}
 
 
@@ -138,7 +138,7 @@ def test_what_is_needed_since_the_plan_stays(make, root, kind):
     store, other = make(0), make(1)
     planned = plan_rm(root, [store.id, other.id])
     protect(kind, store, root)
-    outcome = delete(planned)
+    outcome = carry_out_deletion(planned)
     assert [victim.path for victim in outcome.deleted] == [other.path]
     ((victim, why),) = outcome.left
     assert (victim.path, kind in why) == (store.path, True)
@@ -153,7 +153,7 @@ def test_while_a_name_cannot_be_read_no_store_is_deleted(make, root):
         with pytest.raises(DataError, match=r"best\.json is not a store's name"):
             plan()
     assert plan_prune(root).victims == ()
-    assert beside(root)["damaged_names"] == [str(root / "refs" / "best.json")]
+    assert remains_beside_stores(root)["damaged_names"] == [str(root / "refs" / "best.json")]
 
 
 def test_rm_knows_only_stores_of_its_root(make, root, tmp_path):
@@ -178,7 +178,7 @@ def test_no_reader_ever_meets_half_a_store(make, root, monkeypatch):
         return real(path, **options)
 
     monkeypatch.setattr(trash.shutil, "rmtree", watched)
-    delete(plan_rm(root, [store.id]))
+    carry_out_deletion(plan_rm(root, [store.id]))
     assert seen == [False]
 
 
@@ -193,13 +193,13 @@ def test_a_killed_deletion_is_finished_by_the_next_prune(make, root, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(trash.shutil, "rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
-            delete(planned)
+            carry_out_deletion(planned)
     assert not store.path.exists()
     (left,) = (root / "trash").iterdir()
     size = sum(len(data) for data in contents(left).values())
     planned = plan_prune(root)
     assert [(victim.kind, victim.bytes) for victim in planned.victims] == [("trash", size)]
-    delete(planned)
+    carry_out_deletion(planned)
     assert list((root / "trash").iterdir()) == []
 
 
@@ -208,7 +208,7 @@ def test_a_deletion_that_fails_is_told_and_does_not_keep_the_others(make, root, 
     planned = plan_rm(root, [first.id, second.id])
     real = shutil.rmtree
     monkeypatch.setattr(trash.shutil, "rmtree", lambda path, **options: None if first.id in str(path) else real(path, **options))
-    outcome = delete(planned)
+    outcome = carry_out_deletion(planned)
     assert [victim.path for victim in outcome.deleted] == [second.path]
     assert "could not be deleted wholly" in outcome.left[0][1]
 
@@ -217,14 +217,14 @@ def test_processes_that_prune_at_once_do_not_trip_over_each_other(make, root, at
     for seed in range(6):
         make(seed)
     monkeypatch.setattr(trash.shutil, "rmtree", lambda path, **options: None)
-    delete(plan_prune(root, unreferenced=True))
+    carry_out_deletion(plan_prune(root, unreferenced=True))
     monkeypatch.undo()
     for seed in range(6):
         make(seed)
     planned = plan_prune(root, unreferenced=True)
     assert sorted({victim.kind for victim in planned.victims}) == ["store", "trash"]
     with ThreadPoolExecutor(4) as pool:
-        outcomes = list(pool.map(lambda _: delete(planned), range(4)))
+        outcomes = list(pool.map(lambda _: carry_out_deletion(planned), range(4)))
     assert [outcome.left for outcome in outcomes] == [()] * 4
     assert sorted(str(victim.path) for outcome in outcomes for victim in outcome.deleted) == sorted(str(v.path) for v in planned.victims)
     assert not contents(root)
@@ -235,7 +235,7 @@ def test_files_of_others_in_a_folder_named_trash_stay(make, root):
     mine = root / "trash" / "letter.txt"
     mine.parent.mkdir()
     mine.write_text("dear")
-    delete(plan_prune(root, unreferenced=True))
+    carry_out_deletion(plan_prune(root, unreferenced=True))
     assert mine.read_text() == "dear"
     assert list((root / "stores").iterdir()) == []
 
@@ -254,12 +254,12 @@ def test_symbolic_links_are_refused_and_their_targets_untouched(make, root, tmp_
         linked.symlink_to(outside)
     before = contents(outside)
     if part == "trash":
-        outcome = delete(plan_rm(root, [store.id]))
+        outcome = carry_out_deletion(plan_rm(root, [store.id]))
         assert "symbolic link" in outcome.left[0][1]
     else:
         with pytest.raises(DataError, match="symbolic link"):
             plan_rm(root, [store.id])
-    assert not delete(plan_prune(root, unreferenced=True)).deleted
+    assert not carry_out_deletion(plan_prune(root, unreferenced=True)).deleted
     assert contents(outside) == before
 
 
@@ -268,7 +268,7 @@ def test_a_link_inside_a_store_goes_without_its_target(make, root, tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").write_text("x")
     (store.path / "layers" / "link").symlink_to(tmp_path / "precious")
-    delete(plan_rm(root, [store.id]))
+    carry_out_deletion(plan_rm(root, [store.id]))
     assert not store.path.exists()
     assert (tmp_path / "precious" / "file").read_text() == "x"
 
@@ -287,7 +287,7 @@ def test_prune_sweeps_the_attempts_of_dead_processes_and_no_store(make, example,
     planned = plan_prune(root)
     assert [victim.kind for victim in planned.victims] == ["attempt"] * 3
     assert planned.bytes == sum(len(data) for data in contents(root / "staging").values())
-    delete(planned)
+    carry_out_deletion(planned)
     assert list((root / "staging").iterdir()) == []
     assert contents(root / "stores") == before
     assert plan_prune(root).victims == ()
@@ -314,9 +314,9 @@ def test_only_attempts_without_a_living_owner_are_swept(root, attempt, claim, li
     lease(attempt, **claim)
     planned = plan_prune(root)
     assert [victim.path for victim in planned.victims] == ([] if living else [attempt])
-    assert beside(root)["being_written"] == int(living)
+    assert remains_beside_stores(root)["being_written"] == int(living)
     lease(attempt)
-    assert delete(planned).deleted == ()  # it came to life since
+    assert carry_out_deletion(planned).deleted == ()  # it came to life since
     assert attempt.exists()
 
 
@@ -344,7 +344,7 @@ def test_half_written_files_of_dead_processes_are_swept(make, root):
         age_tree(path, 2 * DAY)
     planned = plan_prune(root)
     assert {victim.path for victim in planned.victims} == set(torn)
-    delete(planned)
+    carry_out_deletion(planned)
     assert not any(path.exists() for path in torn)
     assert (root / "refs" / "best.json").exists()
 
@@ -379,7 +379,7 @@ def test_mirrors_go_when_nobody_read_them_for_long(make, root, tmp_path):
         shutil.copytree(store.path, root / "mirrors" / store.id)
         age_tree(root / "mirrors" / store.id, 40 * DAY)
     unread, read, pinned = (root / "mirrors" / store.id for store in stores)
-    pin(root, pinned.name)
+    pin_store(root, pinned.name)
     chunk = next(read.glob("layers/*/c/0/0"))
     os.utime(chunk, (time.time(), chunk.stat().st_mtime))  # what reading does to a file
     assert plan_prune(root).victims == ()
@@ -387,8 +387,8 @@ def test_mirrors_go_when_nobody_read_them_for_long(make, root, tmp_path):
     assert [victim.path for victim in planned.victims] == [unread]
     assert [store_id for store_id, _ in planned.kept] == [pinned.name]
     assert plan_prune(root, older_than=50 * DAY).victims == ()
-    assert beside(root)["mirrors"]["count"] == 3
-    delete(plan_rm(root, [read.name]))
+    assert remains_beside_stores(root)["mirrors"]["count"] == 3
+    carry_out_deletion(plan_rm(root, [read.name]))
     assert not read.exists()
 
 
@@ -396,12 +396,12 @@ def test_what_lies_beside_the_stores_is_counted(make, root, attempt):
     store = make(1)
     name_store(root, "best", store)
     shutil.rmtree(store.path)
-    told = beside(root)
+    told = remains_beside_stores(root)
     assert told["remains"] == {"count": 1, "bytes": sum(len(data) for data in contents(attempt).values())}
     assert told["dangling_names"] == ["best"]
 
 
 def test_a_root_with_nothing_in_it_has_nothing_to_prune(root):
     root.mkdir()
-    assert delete(plan_prune(root, unreferenced=True, older_than=0.0)).deleted == ()
+    assert carry_out_deletion(plan_prune(root, unreferenced=True, older_than=0.0)).deleted == ()
     assert list(root.iterdir()) == []

@@ -18,7 +18,7 @@ from identity_by_hand import make_identity
 
 import layerscout
 from layerscout.cache.catalog import prune
-from layerscout.cache.catalog.verification import verify
+from layerscout.cache.catalog.verification import verify_store
 from layerscout.cache.opening import find_store
 from layerscout.cache.store import LayerSpec, Store
 from layerscout.cache.writing import staging
@@ -113,9 +113,9 @@ def test_all_processes_end_with_one_whole_store(tmp_path, leases, chunks):
         store = Store.open(path)
         check(store)
         assert {digests[index] for digests in told} == {store.manifest.digest}, "every process returned, and the reader read, this one"
-        assert verify(path, full=True).problems == ()
+        assert verify_store(path, full=True).problems == ()
         winners.add(store.manifest.provenance["by"])
-        assert not prune.delete(prune.plan_prune(tmp_path / str(index))).left
+        assert not prune.carry_out_deletion(prune.plan_prune(tmp_path / str(index))).left
         assert not list((tmp_path / str(index) / "staging").rglob("*"))
     print(f"published by {sorted(winners)}")
 

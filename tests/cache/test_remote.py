@@ -23,7 +23,7 @@ from layerscout.cache.files import write_file
 from layerscout.cache.fingerprint import misfit_of_file
 from layerscout.cache.opening import open_store
 from layerscout.cache.remote import assembly, bucket, transfer
-from layerscout.cache.remote.arrival import receive
+from layerscout.cache.remote.arrival import receive_file
 from layerscout.cache.remote.place import open_place
 from layerscout.cache.remote.published import content_folder, list_remote
 from layerscout.cache.remote.transfer import plan_pull, plan_push, pull, push
@@ -127,7 +127,7 @@ def test_what_a_killed_pull_left_is_checked_before_it_is_used(url, store, tmp_pa
         def fail_late(*arguments):
             if next(count) == 20:
                 raise KeyboardInterrupt
-            receive(*arguments)
+            receive_file(*arguments)
 
         patch.setattr("layerscout.cache.remote.assembly.receive", fail_late)
         with pytest.raises(KeyboardInterrupt):
@@ -246,11 +246,11 @@ def test_only_the_very_bytes_are_received(tmp_path_factory, data, other, cuts, c
     bounds = [0, *sorted(cuts), 60 + 4]
     pieces = lambda content: [content[a:b] for a, b in itertools.pairwise(bounds)]  # noqa: E731
     whole = (folder / item.path).read_bytes()
-    receive(pieces(whole), folder / "new", item, "there")
+    receive_file(pieces(whole), folder / "new", item, "there")
     assert misfit_of_file(folder / "new" / item.path, item) is None
     if other != whole:
         with pytest.raises(DataError, match="is damaged"):
-            receive(pieces(other), folder / "never", item, "there")
+            receive_file(pieces(other), folder / "never", item, "there")
         assert list((folder / "never").rglob("*.*")) == []
     for part in (item.model_copy(update={"crc32c": item.crc32c ^ 1}), item.model_copy(update={"sha256": "0" * 64})):
         assert misfit_of_file(folder / "new" / item.path, part) is not None

@@ -48,7 +48,7 @@ def no_links(source: Path, target: Path) -> None:
 
 
 def test_an_attempt_begins_with_its_plan_its_lease_and_its_folders(folder, forced_to_disk):
-    attempt = staging.begin(folder, PLAN)
+    attempt = staging.begin_attempt(folder, PLAN)
     assert attempt.folder.parent == folder
     assert re.fullmatch(r"[0-9a-f]{32}", attempt.folder.name)
     assert sorted(os.listdir(attempt.folder)) == ["attempt.json", "lease.json", "store", "units"]
@@ -58,33 +58,33 @@ def test_an_attempt_begins_with_its_plan_its_lease_and_its_folders(folder, force
     assert (claim["host"], claim["pid"]) == (HERE, os.getpid())
     assert 0 <= time.time() - claim["time"] < 60
     assert {folder.stat().st_ino, attempt.folder.stat().st_ino, (attempt.folder / "attempt.json").stat().st_ino} <= forced_to_disk
-    assert staging.begin(folder, PLAN).folder != attempt.folder
+    assert staging.begin_attempt(folder, PLAN).folder != attempt.folder
 
 
 def test_attempts_at_exactly_this_plan_are_found_the_furthest_first(folder):
-    made = [staging.begin(folder, PLAN) for _ in range(3)]
+    made = [staging.begin_attempt(folder, PLAN) for _ in range(3)]
     for attempt, units in zip(made, (1, 3, 1), strict=True):
         for unit in range(units):
             finish(attempt, unit, f"c/{unit}")
-    staging.begin(folder, PLAN | {"rows": 10})
-    staging.begin(folder, {key: value for key, value in PLAN.items() if key != "layers"})
+    staging.begin_attempt(folder, PLAN | {"rows": 10})
+    staging.begin_attempt(folder, {key: value for key, value in PLAN.items() if key != "layers"})
     beginning = folder / ("0" * 32)
     (beginning / "units").mkdir(parents=True)
     first, last = sorted((made[0].folder, made[2].folder))
-    assert staging.earlier(folder, PLAN) == [made[1].folder, first, last]
-    every = staging.attempts(folder)
+    assert staging.earlier_attempts(folder, PLAN) == [made[1].folder, first, last]
+    every = staging.begun_attempts(folder)
     assert len(every) == 5
     assert every == sorted(every)
     assert beginning not in every
-    assert staging.attempts(folder / "nowhere") == staging.earlier(folder / "nowhere", PLAN) == []
+    assert staging.begun_attempts(folder / "nowhere") == staging.earlier_attempts(folder / "nowhere", PLAN) == []
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "null", "[" * 100_000, ""], ids=["torn", "list", "null", "deep", "empty"])
 def test_a_plan_that_cannot_be_read_is_no_plan(folder, content):
-    attempt = staging.begin(folder, PLAN)
+    attempt = staging.begin_attempt(folder, PLAN)
     (attempt.folder / "attempt.json").write_text(content)
-    assert staging.earlier(folder, PLAN) == []
-    assert staging.attempts(folder) == [attempt.folder]
+    assert staging.earlier_attempts(folder, PLAN) == []
+    assert staging.begun_attempts(folder) == [attempt.folder]
 
 
 def test_a_folder_whose_parent_is_deleted_meanwhile_is_made_again(folder, monkeypatch):
@@ -96,10 +96,10 @@ def test_a_folder_whose_parent_is_deleted_meanwhile_is_made_again(folder, monkey
         return mkdir(self, *arguments, **options)
 
     monkeypatch.setattr(Path, "mkdir", unlucky)
-    assert staging.begin(folder, PLAN).tree.is_dir()
+    assert staging.begin_attempt(folder, PLAN).tree.is_dir()
     monkeypatch.setattr(Path, "mkdir", lambda self, **options: (_ for _ in ()).throw(FileNotFoundError(2, "for ever")))
     with pytest.raises(FileNotFoundError):
-        staging.begin(folder, PLAN)
+        staging.begin_attempt(folder, PLAN)
 
 
 def test_who_is_swept_away_while_it_begins_does_not_fail(folder, monkeypatch):
@@ -112,7 +112,7 @@ def test_who_is_swept_away_while_it_begins_does_not_fail(folder, monkeypatch):
         return write(root, path, data)
 
     monkeypatch.setattr(staging, "write_file", swept)
-    attempt = staging.begin(folder, PLAN)
+    attempt = staging.begin_attempt(folder, PLAN)
     with pytest.raises(AttemptGone):
         attempt.beat()
 
@@ -123,7 +123,7 @@ def test_who_is_swept_away_while_it_begins_does_not_fail(folder, monkeypatch):
 def test_a_heartbeat_is_written_only_so_often(folder, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(staging.time, "monotonic", lambda: clock[0])
-    attempt = staging.begin(folder, PLAN)
+    attempt = staging.begin_attempt(folder, PLAN)
     path = attempt.folder / "lease.json"
     first = path.stat().st_ino
     for later, written in (
@@ -140,7 +140,7 @@ def test_a_heartbeat_is_written_only_so_often(folder, monkeypatch):
 
 
 def test_a_heartbeat_that_cannot_be_written_stops_nobody(folder, monkeypatch):
-    attempt = staging.begin(folder, PLAN)
+    attempt = staging.begin_attempt(folder, PLAN)
     attempt._beaten = float("-inf")
 
     def full(*arguments):
@@ -151,7 +151,7 @@ def test_a_heartbeat_that_cannot_be_written_stops_nobody(folder, monkeypatch):
 
 
 def test_a_deleted_attempt_is_told_at_the_next_heartbeat(folder):
-    attempt = staging.begin(folder, PLAN)
+    attempt = staging.begin_attempt(folder, PLAN)
     attempt.beat()
     attempt.discard()
     with pytest.raises(AttemptGone, match="was deleted while it was worked in") as raised:
@@ -164,7 +164,7 @@ def test_a_deleted_attempt_is_told_at_the_next_heartbeat(folder):
 
 
 def test_a_finished_unit_is_linked_and_stays_with_its_owner(folder, forced_to_disk):
-    source, mine = staging.begin(folder, PLAN), staging.begin(folder, PLAN)
+    source, mine = staging.begin_attempt(folder, PLAN), staging.begin_attempt(folder, PLAN)
     paths = finish(source, 4, "layers/a/c/4/0", "index/step/c/4")
     forced_to_disk.clear()
     assert mine.take(source.folder, 4, paths)
@@ -177,7 +177,7 @@ def test_a_finished_unit_is_linked_and_stays_with_its_owner(folder, forced_to_di
 
 @pytest.mark.parametrize("lost", ["layers/a/c/4/0", "index/step/c/4"])
 def test_a_unit_of_which_a_file_is_gone_is_not_taken(folder, lost):
-    source, mine = staging.begin(folder, PLAN), staging.begin(folder, PLAN)
+    source, mine = staging.begin_attempt(folder, PLAN), staging.begin_attempt(folder, PLAN)
     paths = finish(source, 4, "layers/a/c/4/0", "index/step/c/4")
     (source.tree / lost).unlink()
     assert not mine.take(source.folder, 4, paths)
@@ -185,14 +185,14 @@ def test_a_unit_of_which_a_file_is_gone_is_not_taken(folder, lost):
 
 
 def test_a_unit_without_its_marker_is_not_taken(folder):
-    source, mine = staging.begin(folder, PLAN), staging.begin(folder, PLAN)
+    source, mine = staging.begin_attempt(folder, PLAN), staging.begin_attempt(folder, PLAN)
     paths = finish(source, 4, "c/4")
     (source.folder / "units/4.json").unlink()
     assert not mine.take(source.folder, 4, paths)
 
 
 def test_nothing_is_taken_into_an_attempt_that_was_swept_away(folder, monkeypatch):
-    source, mine = staging.begin(folder, PLAN), staging.begin(folder, PLAN)
+    source, mine = staging.begin_attempt(folder, PLAN), staging.begin_attempt(folder, PLAN)
     paths = finish(source, 4, "c/4")
 
     def gone(*arguments):
@@ -204,7 +204,7 @@ def test_nothing_is_taken_into_an_attempt_that_was_swept_away(folder, monkeypatc
 
 @pytest.mark.parametrize("living", [True, False])
 def test_without_hard_links_files_of_the_dead_are_moved_and_those_of_the_living_left(folder, monkeypatch, living):
-    source, mine = staging.begin(folder, PLAN), staging.begin(folder, PLAN)
+    source, mine = staging.begin_attempt(folder, PLAN), staging.begin_attempt(folder, PLAN)
     paths = finish(source, 4, "c/4", "d/4")
     if living:
         lease(source.folder)
@@ -221,19 +221,19 @@ def test_without_hard_links_files_of_the_dead_are_moved_and_those_of_the_living_
 
 
 def test_a_released_attempt_keeps_what_was_finished(folder):
-    attempt = staging.begin(folder, PLAN)
+    attempt = staging.begin_attempt(folder, PLAN)
     finish(attempt, 0, "c/0")
     lease(attempt.folder)
-    assert staging.alive(attempt.folder)
+    assert staging.owner_is_alive(attempt.folder)
     attempt.release()
     attempt.release()
-    assert not staging.alive(attempt.folder)
+    assert not staging.owner_is_alive(attempt.folder)
     assert (attempt.folder / "units/0.json").exists()
     assert (attempt.tree / "c/0").exists()
 
 
 def test_a_discarded_attempt_takes_the_empty_folder_with_it(folder):
-    one, other = staging.begin(folder, PLAN), staging.begin(folder, PLAN)
+    one, other = staging.begin_attempt(folder, PLAN), staging.begin_attempt(folder, PLAN)
     one.discard()
     assert list(folder.iterdir()) == [other.folder]
     other.discard()
@@ -242,9 +242,9 @@ def test_a_discarded_attempt_takes_the_empty_folder_with_it(folder):
 
 
 def test_only_attempts_of_the_dead_are_swept(folder):
-    living, dead = staging.begin(folder, PLAN), staging.begin(folder, PLAN)
+    living, dead = staging.begin_attempt(folder, PLAN), staging.begin_attempt(folder, PLAN)
     lease(living.folder)
-    staging.sweep([living.folder, dead.folder, folder / "nowhere"])
+    staging.sweep_dead_attempts([living.folder, dead.folder, folder / "nowhere"])
     assert list(folder.iterdir()) == [living.folder]
 
 
@@ -282,27 +282,27 @@ def dead_process() -> int:
     ids=str,
 )
 def test_the_lease_tells_who_lives(folder, claim, living):
-    attempt = staging.begin(folder, PLAN)
+    attempt = staging.begin_attempt(folder, PLAN)
     said = dict(claim)
     if "age" in said:
         said["time"] = time.time() - said.pop("age")
     if said.get("pid") in ("own", "dead"):
         said["pid"] = os.getpid() if said["pid"] == "own" else dead_process()
     lease(attempt.folder, **said)
-    assert staging.alive(attempt.folder) == living
+    assert staging.owner_is_alive(attempt.folder) == living
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "7", "[" * 100_000], ids=["empty", "torn", "list", "number", "deep"])
 def test_a_lease_that_cannot_be_read_has_no_owner(folder, content):
-    attempt = staging.begin(folder, PLAN)
+    attempt = staging.begin_attempt(folder, PLAN)
     (attempt.folder / "lease.json").write_text(content)
-    assert not staging.alive(attempt.folder)
+    assert not staging.owner_is_alive(attempt.folder)
     (attempt.folder / "lease.json").unlink()
-    assert not staging.alive(attempt.folder)
+    assert not staging.owner_is_alive(attempt.folder)
 
 
 def test_without_posix_a_process_of_this_machine_is_judged_by_its_heartbeat_too(folder, monkeypatch):
-    attempt = staging.begin(folder, PLAN)
+    attempt = staging.begin_attempt(folder, PLAN)
     monkeypatch.setattr(staging.os, "name", "nt")
     for age, living in ((0.0, True), (LEASE_SECONDS + 30, False), (-FUTURE_SECONDS - 30, False)):
         (attempt.folder / "lease.json").write_text(json.dumps({"host": HERE, "pid": os.getppid(), "time": time.time() - age}))

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layerscout.cache import reader as readers
-from layerscout.cache.catalog.verification import verify
+from layerscout.cache.catalog.verification import verify_store
 from layerscout.cache.layout import ArrayLayout, StoreLayout, planned_bytes
 from layerscout.cache.naming import name_store
 from layerscout.cache.opening import find_store, open_store
@@ -209,7 +209,7 @@ def test_what_this_machine_lacks_is_no_damage(store, monkeypatch):
         (readers, "FileIO", lambda: reader.read(0, 1)),
         (os, "stat", lambda: reader.rows(np.array([0]))),
         (Path, "read_bytes", lambda: Store.open(store.path)),
-        (Path, "open", lambda: verify(store.path)),
+        (Path, "open", lambda: verify_store(store.path)),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, none_left)

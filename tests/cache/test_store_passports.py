@@ -96,6 +96,6 @@ def test_manifests_that_list_impossible_passports_are_refused(tmp_path, more, ex
     fields = json.loads((written(tmp_path).path / manifests.NAME).read_text())
     del fields["digest"]
     fields["objects"] = [*fields["objects"], *more]
-    content = manifests.spelled(fields | {"digest": manifests.digest_of(fields)})
+    content = manifests.manifest_text(fields | {"digest": manifests.digest_of(fields)})
     with pytest.raises(DataError, match=expected):
-        manifests.parse(content, "the manifest")
+        manifests.parse_manifest(content, "the manifest")

@@ -19,7 +19,7 @@ from hdf5_edits import edited
 
 import layerscout
 from layerscout.cache import manifest as manifests
-from layerscout.cache.catalog.verification import verify
+from layerscout.cache.catalog.verification import verify_store
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.dataset.trajectories import Trajectories, TrajectoryWriter
 from layerscout.cache.opening import find_store, open_store
@@ -53,7 +53,7 @@ def forge(store: Store, change: Callable[[dict[str, Any]], None]) -> None:
     fields = json.loads(path.read_bytes())
     del fields["digest"]
     change(fields)
-    path.write_bytes(manifests.spelled(fields | {"digest": manifests.digest_of(fields)}))
+    path.write_bytes(manifests.manifest_text(fields | {"digest": manifests.digest_of(fields)}))
 
 
 def put(*place: Any) -> Callable[[dict[str, Any]], None]:
@@ -165,7 +165,7 @@ def test_json_of_any_shape_is_refused(store, name, content):
         forge(store, lambda fields: next(i for i in fields["objects"] if i["path"] == name).update(size=size))
     with pytest.raises(DataError, match=name.replace(".", r"\.")):
         Store.open(store.path)
-    assert verify(store.path).problems
+    assert verify_store(store.path).problems
 
 
 def test_a_manifest_of_any_size_is_not_read(store):
@@ -198,7 +198,7 @@ def test_a_chunk_that_is_a_link_gives_the_listed_bytes_or_nothing(example, store
     path.rename(elsewhere)
     path.symlink_to(elsewhere)
     np.testing.assert_array_equal(Store.open(store.path).layer(LAYER).all(), example.layers[LAYER])
-    assert [problem.path for problem in verify(store.path).problems] == [f"layers/{LAYER}/c/0/0"], "verify tells of it"
+    assert [problem.path for problem in verify_store(store.path).problems] == [f"layers/{LAYER}/c/0/0"], "verify tells of it"
     elsewhere.write_bytes((SECRET * 9)[: elsewhere.stat().st_size])
     for read in (lambda reader: reader.all(), lambda reader: reader.rows(np.array([0])), lambda reader: reader.read(0, 1)):
         with pytest.raises(DataError, match="is damaged") as caught:
@@ -233,7 +233,7 @@ def test_what_is_no_file_is_refused_and_nobody_waits(store, kind, name):
         path.symlink_to("/dev/zero")
     with pytest.raises(DataError):
         Store.open(store.path)
-    assert verify(store.path).problems
+    assert verify_store(store.path).problems
 
 
 # --- trajectory files

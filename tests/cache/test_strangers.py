@@ -11,7 +11,7 @@ from backends import open_object_place
 from layerscout.cache.files import write_file
 from layerscout.cache.manifest import digest_of
 from layerscout.cache.opening import open_store
-from layerscout.cache.remote.arrival import receive
+from layerscout.cache.remote.arrival import receive_file
 from layerscout.cache.remote.published import list_remote
 from layerscout.cache.remote.transfer import pull, push
 from layerscout.cache.store import Store
@@ -98,6 +98,6 @@ def test_a_sender_cannot_fill_the_disk(tmp_path):
             yield bytes(60)
 
     with pytest.raises(DataError, match="instead of 100"):
-        receive(endless(), tmp_path / "new", item, "there")
+        receive_file(endless(), tmp_path / "new", item, "there")
     assert max(written) <= 100
     assert list((tmp_path / "new").iterdir()) == []

@@ -14,7 +14,7 @@ from obstore.store import MemoryStore
 from layerscout.cache.remote import transfer
 from layerscout.cache.remote.bucket import ObjectPlace
 from layerscout.cache.remote.place import FolderPlace
-from layerscout.cache.remote.published import content_folder, find, manifest_path
+from layerscout.cache.remote.published import content_folder, find_published, manifest_path
 from layerscout.cache.remote.transfer import Transfer, plan_pull, plan_push, pull, push
 from layerscout.cache.store import Store
 from layerscout.cache.testing import made_up
@@ -164,7 +164,7 @@ def test_of_two_that_sent_everything_the_first_manifest_stands_and_the_other_lea
     done = push(store, bucket)
     assert (done.outcome, done.other_digest) == ("another", other.manifest.digest)
     assert not [path for path in paths_in(bucket) if path.startswith(content_folder(store.manifest))]
-    assert find(bucket, store.id).manifest == other.manifest
+    assert find_published(bucket, store.id).manifest == other.manifest
 
 
 def test_of_two_that_push_the_same_store_both_are_right(store, bucket, monkeypatch):
@@ -186,11 +186,11 @@ def test_a_folder_that_another_run_fills_meanwhile_keeps_the_first(store, other,
     there, assemble = tmp_path / "there", transfer.assemble
 
     def late(*arguments):
-        monkeypatch.setattr(transfer, "assemble", assemble)
+        monkeypatch.setattr(transfer, "assemble_store", assemble)
         push(other, there)
         return assemble(*arguments)
 
-    monkeypatch.setattr(transfer, "assemble", late)
+    monkeypatch.setattr(transfer, "assemble_store", late)
     done = push(store, there)
     assert (done.outcome, done.other_digest) == ("another", other.manifest.digest)
     assert Store.open(there / "stores" / store.id).manifest == other.manifest
@@ -286,7 +286,7 @@ def test_without_a_root_the_users_own_is_meant(store, bucket, tmp_path, monkeypa
     push(store, bucket)
     monkeypatch.setenv("LAYERSCOUT_ROOT", str(tmp_path / "own"))
     assert plan_pull(bucket, None).target == str(tmp_path / "own" / "stores" / store.id)
-    assert pull(find(bucket, None), None).path == tmp_path / "own" / "stores" / store.id
+    assert pull(find_published(bucket, None), None).path == tmp_path / "own" / "stores" / store.id
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -10,7 +10,7 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from layerscout.cache.catalog.verification import verify
+from layerscout.cache.catalog.verification import verify_store
 from layerscout.cache.files import CRC_BYTES
 from layerscout.cache.store import Store
 
@@ -76,7 +76,7 @@ def store(example, tmp_path) -> Store:
 
 @pytest.mark.parametrize("full", [False, True])
 def test_a_whole_store_has_no_problem(store, full):
-    checked = verify(store.path, full)
+    checked = verify_store(store.path, full)
     assert checked.problems == ()
     assert checked.files == sum(path.is_file() for path in store.path.rglob("*"))
 
@@ -88,7 +88,7 @@ def test_every_damage_to_every_kind_of_file_is_found_by_name(store, kind, damage
         (store.path / OBJECTS[kind]).write_bytes((store.path / "layers/zarr.json").read_bytes())
     else:
         damage(store, store.path / OBJECTS[kind])
-    found = verify(store.path).problems
+    found = verify_store(store.path).problems
     assert OBJECTS[kind] in {problem.path for problem in found}
     expected = {truncate: "wrong size", lengthen: "wrong size", empty: "wrong size", delete: "missing"}.get(damage, "damaged")
     kinds = {problem.kind for problem in found if problem.path == OBJECTS[kind]}
@@ -101,21 +101,21 @@ def test_even_the_last_line_break_of_a_manifest_is_missed(store):
     path = store.path / "manifest.json"
     path.write_bytes(path.read_bytes()[:-1])
     assert Store.open(store.path).rows == store.rows
-    assert [problem.path for problem in verify(store.path).problems] == ["manifest.json"]
+    assert [problem.path for problem in verify_store(store.path).problems] == ["manifest.json"]
 
 
 @pytest.mark.parametrize("name", ["layers/transformer_blocks.3/c/9/0", "index/reward/c/0.partial", "notes.txt", "layers/new/zarr.json"])
 def test_a_stray_file_is_found(store, name):
     (store.path / name).parent.mkdir(parents=True, exist_ok=True)
     (store.path / name).write_bytes(b"x")
-    assert [(problem.path, problem.kind) for problem in verify(store.path).problems] == [(name, "stray")]
+    assert [(problem.path, problem.kind) for problem in verify_store(store.path).problems] == [(name, "stray")]
 
 
 def test_all_problems_are_listed_at_once(store):
     for kind, damage in (("chunk", flip), ("last chunk", delete), ("index chunk", truncate)):
         damage(store, store.path / OBJECTS[kind])
     (store.path / "stray").write_text("x")
-    assert {problem.kind for problem in verify(store.path).problems} == {"damaged", "missing", "wrong size", "stray"}
+    assert {problem.kind for problem in verify_store(store.path).problems} == {"damaged", "missing", "wrong size", "stray"}
 
 
 def test_a_store_under_another_stores_name_is_found(example, tmp_path):
@@ -123,7 +123,7 @@ def test_a_store_under_another_stores_name_is_found(example, tmp_path):
     second = replace(example, identity=example.identity | {"pooling": "mean"}).store(tmp_path / "b")
     for name in ("manifest.json", "identity.json"):
         shutil.copy(second.path / name, first.path / name)  # a whole store of the same bytes, in the wrong place
-    found = verify(first.path, full=True).problems
+    found = verify_store(first.path, full=True).problems
     assert "manifest.json" in {problem.path for problem in found}
     assert second.id in " ".join(problem.detail for problem in found)
 
@@ -139,8 +139,8 @@ def test_only_full_finds_a_change_that_keeps_the_checksum(store, kind):
     covered = slice(0, -CRC_BYTES) if kind == "chunk" else slice(None)
     assert google_crc32c.value(bytes(data[covered])) == google_crc32c.value(path.read_bytes()[covered])
     path.write_bytes(data)
-    assert verify(store.path).problems == ()
-    assert [(problem.path, problem.kind) for problem in verify(store.path, full=True).problems] == [(OBJECTS[kind], "damaged")]
+    assert verify_store(store.path).problems == ()
+    assert [(problem.path, problem.kind) for problem in verify_store(store.path, full=True).problems] == [(OBJECTS[kind], "damaged")]
 
 
 def test_a_mirror_may_lack_layers_but_nothing_else(store, tmp_path):
@@ -148,10 +148,10 @@ def test_a_mirror_may_lack_layers_but_nothing_else(store, tmp_path):
 
     push(store, tmp_path / "shared")
     mirror = pull(f"{tmp_path / 'shared'}/stores/{store.id}", tmp_path / "other", layers=["pixels"])
-    assert verify(mirror.path, full=True).problems == ()
+    assert verify_store(mirror.path, full=True).problems == ()
     (mirror.path / "index/reward/c/0").unlink()
     flip(store, mirror.path / OBJECTS["last chunk"])
-    assert {(problem.path, problem.kind) for problem in verify(mirror.path).problems} == {
+    assert {(problem.path, problem.kind) for problem in verify_store(mirror.path).problems} == {
         ("index/reward/c/0", "missing"),
         (OBJECTS["last chunk"], "damaged"),
     }

@@ -14,7 +14,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from layerscout.cache.catalog.verification import verify
+from layerscout.cache.catalog.verification import verify_store
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.opening import open_store
 from layerscout.cache.remote.mirror import Mirror
@@ -119,13 +119,13 @@ def test_layers_without_a_passport_are_told(made, tmp_path):
 
 def test_verify_reads_them(made, tmp_path):
     copy = Path(shutil.copytree(made.store.path, tmp_path / made.store.id))
-    assert verify(copy, full=True).problems == ()
+    assert verify_store(copy, full=True).problems == ()
     for name, change in (("blocks.1.safetensors", "damaged"), ("blocks.2.json", "damaged"), ("blocks.0.safetensors", "missing")):
         file = copy / "passports" / name
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
         file.write_bytes(content) if change == "damaged" else file.unlink()
-        assert {(problem.path, problem.kind) for problem in verify(copy).problems} >= {(f"passports/{name}", change)}
+        assert {(problem.path, problem.kind) for problem in verify_store(copy).problems} >= {(f"passports/{name}", change)}
     with pytest.raises(DataError):
         Store.open(copy)
 
@@ -150,7 +150,7 @@ def test_they_are_pushed_pulled_and_fetched_one_by_one(made, tmp_path):
     assert not (mirror.path / "passports").exists()
     assert mirror.passport("blocks.2") == made.store.passport("blocks.2")
     assert sorted(path.name for path in (mirror.path / "passports").iterdir()) == ["blocks.2.json", "blocks.2.safetensors"]
-    assert verify(mirror.path, full=True).problems == ()
+    assert verify_store(mirror.path, full=True).problems == ()
     shutil.rmtree(place)
     again = open_store(tmp_path / "there", made.store.id)
     assert again.passport("blocks.2") == made.store.passport("blocks.2")

@@ -82,7 +82,7 @@ def open_against(store_id: str, place: Path | str) -> Store:
     return Store.open(folder if (folder / manifests.NAME).exists() else folder / STORES / store_id)
 
 
-def compare(store: Store, other: Store, reporter: Reporter = SILENT) -> Comparison:
+def compare_stores(store: Store, other: Store, reporter: Reporter = SILENT) -> Comparison:
     """Read two stores of one id side by side and tell how far they lie apart; every chunk read is verified.
 
     Raises
@@ -96,13 +96,13 @@ def compare(store: Store, other: Store, reporter: Reporter = SILENT) -> Comparis
     with reporter.task(f"compare {store.id[:12]}", len(store.specs), "layers") as task:
         layers = []
         for name in store.specs:
-            layers.append(difference(name, store.layer(name), other.layer(name)))
+            layers.append(layer_difference(name, store.layer(name), other.layer(name)))
             task.advance()
     unequal = tuple(name for name in store.columns if store.index(name).tobytes() != other.index(name).tobytes())
     return Comparison(store.id, store.path, other.path, store.manifest.digest, other.manifest.digest, tuple(layers), unequal)
 
 
-def difference(name: str, one: LayerReader, other: LayerReader) -> LayerDifference:
+def layer_difference(name: str, one: LayerReader, other: LayerReader) -> LayerDifference:
     """Compare two arrays of one shape, block by block, in float64."""
     rows, width = one.shape
     step = max(1, BLOCK_VALUES // width)

@@ -12,7 +12,7 @@ from layerscout.cache.root import ORIGIN_NAME, PARTIALS, tree_bytes
 from layerscout.cache.store import check_files
 
 
-def details(root: Path, path: Path) -> dict[str, Any]:
+def store_details(root: Path, path: Path) -> dict[str, Any]:
     """Return identity, manifest, layers with their bytes, index columns, names and pin of a store. No data is read.
 
     Raises
@@ -20,7 +20,7 @@ def details(root: Path, path: Path) -> dict[str, Any]:
     DataError
         The manifest or the identity is missing or damaged.
     """
-    manifest = manifests.read(path)
+    manifest = manifests.read_manifest(path)
     identity = check_files(path, manifest, ())
     sizes = {item.path: item.size for item in manifest.objects}
     layout, standing = manifest.layout, references(root)

@@ -51,13 +51,13 @@ class Entry:
         return facts | {"bytes": self.bytes, "created": self.created, "committed": round(self.committed, 3), "damage": self.damage}
 
 
-def entries(root: Path) -> list[Entry]:
+def list_entries(root: Path) -> list[Entry]:
     """Return every store under ``root/stores``, whole or damaged, in the order of their ids."""
     standing = references(root)
-    return [entry(path, standing) for path in store_folders(root / STORES)]
+    return [read_entry(path, standing) for path in store_folders(root / STORES)]
 
 
-def entry(path: Path, standing: References) -> Entry:
+def read_entry(path: Path, standing: References) -> Entry:
     """Return one store as its manifest tells it. A manifest that is missing, unreadable or changed is told as ``damage``."""
     names, pinned = standing.names.get(path.name, ()), path.name in standing.pins
     committed = path.stat().st_mtime
@@ -73,7 +73,7 @@ def entry(path: Path, standing: References) -> Entry:
     return Entry(path.name, str(path), committed=committed, names=names, pinned=pinned, **facts)
 
 
-def remote_entries(url: str) -> list[Entry]:
+def list_remote_entries(url: str) -> list[Entry]:
     """Return the committed stores at a URL. Names and pins belong to a root, so there are none.
 
     Raises
@@ -102,7 +102,7 @@ def remote_entries(url: str) -> list[Entry]:
     ]
 
 
-def find(root: Path, word: str) -> Path:
+def find_store_folder(root: Path, word: str) -> Path:
     """Return the folder of the store with this id, beginning of an id, or name; else the folder ``word`` itself. It is not opened.
 
     A store in ``stores`` goes before a mirror of the same store.
@@ -139,7 +139,7 @@ def find(root: Path, word: str) -> Path:
     raise DataError(f"no store '{word}' under {root}{suggest(word, known)}", hint="layerscout store ls shows all; another folder: --root")
 
 
-def held(root: Path, word: str) -> str:
+def held_store_id(root: Path, word: str) -> str:
     """Return the id of the store or mirror under the root that a word means (see ``find``).
 
     Raises
@@ -147,7 +147,7 @@ def held(root: Path, word: str) -> str:
     DataError
         There is none, or the word leads to a folder elsewhere.
     """
-    path = find(root, word)
+    path = find_store_folder(root, word)
     if path.parent not in (root / STORES, root / MIRRORS):
         raise DataError(f"{path} is not a store under {root}", hint="give the right --root, or bring it there: layerscout store pull")
     return path.name

@@ -22,30 +22,30 @@ def why_kept(root: Path, store_id: str, standing: References) -> tuple[str, str]
     """Return why a store must not be deleted and what to do about it, or None."""
     if needed := standing.why_kept(store_id):
         return needed
-    if any(alive(attempt, time.time()) for attempt in attempts(root / STAGING / store_id)):
+    if any(is_worked_on(attempt, time.time()) for attempt in attempt_folders(root / STAGING / store_id)):
         return "is being written by a living process", "wait until it ends"
     return None
 
 
-def all_attempts(root: Path) -> Iterator[Path]:
+def all_attempt_folders(root: Path) -> Iterator[Path]:
     """Yield the folder of every attempt in staging."""
     for folder in store_folders(root / STAGING):
-        yield from attempts(folder)
+        yield from attempt_folders(folder)
 
 
-def attempts(folder: Path) -> Iterator[Path]:
+def attempt_folders(folder: Path) -> Iterator[Path]:
     """Yield the folders of the attempts at one store."""
     if folder.is_dir():
         yield from (path for path in sorted(folder.iterdir()) if ATTEMPT_NAME.fullmatch(path.name))
 
 
-def alive(attempt: Path, now: float) -> bool:
+def is_worked_on(attempt: Path, now: float) -> bool:
     """Tell whether somebody works on an attempt.
 
     For another machine's process, both clocks must call its heartbeat old: the one it wrote down, and the file system's. A
     heartbeat from the future tells of a wrong clock and of nobody who works.
     """
-    if staging.alive(attempt):
+    if staging.owner_is_alive(attempt):
         return True
     lease = attempt / staging.LEASE
     try:
@@ -63,10 +63,10 @@ def alive(attempt: Path, now: float) -> bool:
 def last_read(mirror: Path) -> float:
     """Return when a mirror's numbers were last written or read, as far as the file system tells; the catalog itself never reads them."""
     files = (Path(folder, name) for part in ("layers", "index") for folder, _, names in os.walk(mirror / part) for name in names)
-    return max([changed(mirror), *(changed(path, or_read=True) for path in files)])
+    return max([last_changed(mirror), *(last_changed(path, or_read=True) for path in files)])
 
 
-def changed(path: Path, or_read: bool = False) -> float:
+def last_changed(path: Path, or_read: bool = False) -> float:
     """Return when a path was last written (or read); what is gone meanwhile counts as just now.
 
     A time that lies in the future says nothing. Then the file system's own time of change stands for it, which no program can

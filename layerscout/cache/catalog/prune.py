@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from layerscout.cache.catalog import trash
-from layerscout.cache.catalog.entries import held
-from layerscout.cache.catalog.in_use import alive, all_attempts, changed, last_read, why_kept
+from layerscout.cache.catalog.entries import held_store_id
+from layerscout.cache.catalog.in_use import all_attempt_folders, is_worked_on, last_changed, last_read, why_kept
 from layerscout.cache.catalog.references import PINS, references
-from layerscout.cache.durable import TEMPORARY_SUFFIX, abandoned
+from layerscout.cache.durable import TEMPORARY_SUFFIX, is_abandoned
 from layerscout.cache.identity import STORE_ID
 from layerscout.cache.root import MIRRORS, NAMES, PARTIALS, STAGING, STORES, store_folders, tree_bytes
 from layerscout.errors import DataError
 
-Kind = Literal["store", "mirror", "attempt", "partial sums", "torn file", "trash"]
+VictimKind = Literal["store", "mirror", "attempt", "partial sums", "torn file", "trash"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Victim:
     """One path that will be deleted, and why."""
 
     path: Path
-    kind: Kind
+    kind: VictimKind
     bytes: int
     why: str
 
@@ -53,7 +53,7 @@ class Deletion:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DeletionOutcome:
     """What was deleted, and what was not and why. What another process deleted first is in neither."""
 
     deleted: tuple[Victim, ...]
@@ -78,7 +78,7 @@ def plan_rm(root: Path, words: Sequence[str]) -> Deletion:
     victims: dict[Path, Victim] = {}
     absent: list[str] = []
     for word in words:
-        store_id = word if STORE_ID.fullmatch(word) else held(root, word)
+        store_id = word if STORE_ID.fullmatch(word) else held_store_id(root, word)
         if refusal := why_kept(root, store_id, standing):
             raise DataError(f"store {store_id} {refusal[0]}; nothing was deleted", hint=refusal[1])
         places = _places(root, store_id)
@@ -105,21 +105,21 @@ def plan_prune(root: Path, unreferenced: bool = False, older_than: float | None 
     """
     moment = time.time() if now is None else now
     standing = references(root)
-    victims = [Victim(path, "trash", tree_bytes(path), "left by a killed deletion") for path in trash.leftovers(root)]
+    victims = [Victim(path, "trash", tree_bytes(path), "left by a killed deletion") for path in trash.trash_leftovers(root)]
     kept: list[tuple[str, str]] = []
-    for attempt in all_attempts(root):
-        if alive(attempt, moment):
+    for attempt in all_attempt_folders(root):
+        if is_worked_on(attempt, moment):
             kept.append((attempt.parent.name, "is being written"))
         else:
             victims.append(Victim(attempt, "attempt", tree_bytes(attempt), "its process is gone"))
     victims += [Victim(path, "torn file", tree_bytes(path), "half-written, its process is gone") for path in _torn(root)]
-    wanted: list[tuple[Kind, Path, str]] = []
+    wanted: list[tuple[VictimKind, Path, str]] = []
     if older_than is not None:
         old = (path for path in store_folders(root / MIRRORS) if moment - last_read(path) > older_than)
         wanted += [("mirror", path, "not read for long") for path in old]
     if unreferenced:
         limit = older_than or 0.0
-        free = (path for path in store_folders(root / STORES) if moment - changed(path) >= limit)
+        free = (path for path in store_folders(root / STORES) if moment - last_changed(path) >= limit)
         wanted += [("store", path, "neither pinned nor named") for path in free]
     if wanted:
         standing.require_readable()
@@ -135,7 +135,7 @@ def plan_prune(root: Path, unreferenced: bool = False, older_than: float | None 
     return Deletion(root, tuple(victims), tuple(kept))
 
 
-def beside(root: Path) -> dict[str, Any]:
+def remains_beside_stores(root: Path) -> dict[str, Any]:
     """Return what lies in a root beside its stores, as plain data: remains, work under way, mirrors, names that lead nowhere."""
     remains, standing = plan_prune(root), references(root)
     mirrors = list(store_folders(root / MIRRORS))
@@ -149,7 +149,7 @@ def beside(root: Path) -> dict[str, Any]:
     }
 
 
-def delete(planned: Deletion, tell: Callable[[Victim], None] = lambda victim: None) -> Outcome:
+def carry_out_deletion(planned: Deletion, tell: Callable[[Victim], None] = lambda victim: None) -> DeletionOutcome:
     """Carry out a plan, looking again at each victim right before: what was pinned or named since stays.
 
     ``tell`` hears of every victim that is gone. A victim that cannot be deleted does not keep the others from going.
@@ -159,7 +159,7 @@ def delete(planned: Deletion, tell: Callable[[Victim], None] = lambda victim: No
         try:
             if reason := _changed(root, victim):
                 left.append((victim, reason))
-            elif trash.discard(root, victim.path):
+            elif trash.discard_to_trash(root, victim.path):
                 deleted.append(victim)
                 tell(victim)
         except (OSError, DataError) as error:
@@ -167,11 +167,11 @@ def delete(planned: Deletion, tell: Callable[[Victim], None] = lambda victim: No
     for folder in store_folders(root / STAGING):
         with contextlib.suppress(OSError):  # another attempt is in it
             folder.rmdir()
-    return Outcome(tuple(deleted), tuple(left))
+    return DeletionOutcome(tuple(deleted), tuple(left))
 
 
-def _places(root: Path, store_id: str) -> list[tuple[Kind, Path]]:
-    found: list[tuple[Kind, Path]] = [("store", root / STORES / store_id), ("mirror", root / MIRRORS / store_id)]
+def _places(root: Path, store_id: str) -> list[tuple[VictimKind, Path]]:
+    found: list[tuple[VictimKind, Path]] = [("store", root / STORES / store_id), ("mirror", root / MIRRORS / store_id)]
     return [(kind, path) for kind, path in [*found, ("partial sums", root / PARTIALS / store_id)] if path.is_dir() or path.is_symlink()]
 
 
@@ -180,7 +180,7 @@ def _torn(root: Path) -> Iterator[Path]:
     deep = (folder.rglob(f"*{TEMPORARY_SUFFIX}") for folder in (root / MIRRORS, root / PARTIALS))
     for found in (*shallow, *deep):
         for path in sorted(found):
-            if path.is_file() and abandoned(path):
+            if path.is_file() and is_abandoned(path):
                 yield path
 
 
@@ -191,6 +191,6 @@ def _changed(root: Path, victim: Victim) -> str | None:
         standing.require_readable()
         refusal = why_kept(root, victim.path.name, standing)
         return refusal[0] if refusal else None
-    if victim.kind == "attempt" and alive(victim.path, time.time()):
+    if victim.kind == "attempt" and is_worked_on(victim.path, time.time()):
         return "a process works there again"
     return None

@@ -59,7 +59,7 @@ class Condition:
         return matches if self.relation == "=" else not matches
 
 
-def condition(text: str) -> Condition:
+def parse_condition(text: str) -> Condition:
     """Read "KEY RELATION VALUE": ``size>1GB``, ``age<=30d``, ``rows!=0``, ``backbone=tiny*``, ``name!=best``, ``state=pinned``.
 
     Numbers (size, rows, layers, age) take =, !=, <, <=, > and >=; texts (id, name, backbone, dataset, created, state) take = and !=
@@ -81,11 +81,11 @@ def condition(text: str) -> Condition:
         if relation not in ("=", "!="):
             raise UsageError(f"filter '{text}' compares a text with '{relation}', expected = or !=", hint=hint)
         return Condition(key, relation, value, 0.0)
-    amount = duration(value) if key == "age" else byte_count(value) if key == "size" else _amount(value, {"": 1.0}, "a number")
+    amount = parse_duration(value) if key == "age" else parse_byte_count(value) if key == "size" else _amount(value, {"": 1.0}, "a number")
     return Condition(key, relation, value, amount)
 
 
-def select(found: Iterable[Entry], filters: Iterable[str] = (), order: str = "created:desc") -> list[Entry]:
+def select_entries(found: Iterable[Entry], filters: Iterable[str] = (), order: str = "created:desc") -> list[Entry]:
     """Return the entries that satisfy every filter, sorted by "KEY", "KEY:asc" or "KEY:desc"; what has no value comes last.
 
     Raises
@@ -93,7 +93,7 @@ def select(found: Iterable[Entry], filters: Iterable[str] = (), order: str = "cr
     UsageError
         A filter or the order cannot be read.
     """
-    conditions, now = [condition(text) for text in filters], time.time()
+    conditions, now = [parse_condition(text) for text in filters], time.time()
     key, _, direction = order.partition(":")
     if key not in KEYS:
         raise UsageError(f"cannot sort by '{key}'{suggest(key, KEYS)}", hint=f"keys: {', '.join(KEYS)}")
@@ -111,12 +111,12 @@ def select(found: Iterable[Entry], filters: Iterable[str] = (), order: str = "cr
     return placed + [entry for entry in chosen if not known(entry)]
 
 
-def duration(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Return the seconds of "90s", "5m", "12h", "30d", "2w" or "1y"."""
     return _amount(text, SECONDS, "a time such as 12h or 30d")
 
 
-def byte_count(text: str) -> float:
+def parse_byte_count(text: str) -> float:
     """Return the bytes of "512", "20kB", "1.5GB" (powers of 1000) or "1GiB" (powers of 1024)."""
     return _amount(text, BYTES, "a size such as 20MB or 1.5GB")
 

@@ -69,18 +69,18 @@ def references(root: Path) -> References:
     return References(names, pins, tuple(unreadable))
 
 
-def pin(root: Path, store_id: str, reason: str | None = None) -> bool:
+def pin_store(root: Path, store_id: str, reason: str | None = None) -> bool:
     """Keep a store from deletion; return False when it was pinned already for the same reason."""
     standing = references(root).pins.get(store_id)
     if standing is not None and reason in (None, standing.reason):
         return False
     document = Pin(store_id=store_id, reason=reason, created=datetime.now(UTC).isoformat(timespec="seconds"))
-    write_file(root / PINS, f"{store_id}.json", records.encode(document))
+    write_file(root / PINS, f"{store_id}.json", records.encode_record(document))
     sync_folders(root / PINS)
     return True
 
 
-def unpin(root: Path, store_id: str) -> bool:
+def unpin_store(root: Path, store_id: str) -> bool:
     """Let a store be deleted again; return False when it was not pinned."""
     return remove_file(root / PINS / f"{store_id}.json")
 

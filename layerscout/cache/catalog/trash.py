@@ -15,7 +15,7 @@ TRASH = "trash"
 DISCARDED = re.compile(r".+\.[0-9a-f]{32}")  # what this module put there; a file of anybody else's is left alone
 
 
-def discard(root: Path, path: Path) -> bool:
+def discard_to_trash(root: Path, path: Path) -> bool:
     """Delete a file or folder under a root; return False when it was gone already.
 
     The rename into ``root/trash`` is the deletion that others see. What a killed deletion leaves there is found by ``leftovers``.
@@ -55,7 +55,7 @@ def check_inside(root: Path, path: Path) -> None:
             )
 
 
-def leftovers(root: Path) -> Iterator[Path]:
+def trash_leftovers(root: Path) -> Iterator[Path]:
     """Yield what killed deletions left in the trash."""
     folder = root / TRASH
     if folder.is_dir() and not folder.is_symlink():

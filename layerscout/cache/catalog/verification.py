@@ -48,7 +48,7 @@ class Verification:
         return {"store": self.store_id, "path": str(self.path), "files": self.files, "bytes": self.bytes, "problems": problems}
 
 
-def verify(path: Path, full: bool = False, reporter: Reporter = SILENT) -> Verification:
+def verify_store(path: Path, full: bool = False, reporter: Reporter = SILENT) -> Verification:
     """Compare every file of a store with its manifest: presence, size and crc32c; with ``full`` also sha256.
 
     Of a mirror, layers that were never fetched are not missing. A store with a damaged manifest has that one problem: without
@@ -58,7 +58,7 @@ def verify(path: Path, full: bool = False, reporter: Reporter = SILENT) -> Verif
     try:
         if (path / manifests.NAME).is_symlink():
             raise DataError("not a plain file")
-        manifest = manifests.read(path)
+        manifest = manifests.read_manifest(path)
     except DataError as error:
         return Verification(path.name, path, 1, 0, (Problem(manifests.NAME, "damaged", str(error)),))
     layout = manifest.layout
@@ -101,7 +101,7 @@ def _naming(path: Path, manifest: manifests.Manifest) -> Iterator[Problem]:
     if STORE_ID.fullmatch(path.name) and path.name != manifest.store_id:
         yield Problem(manifests.NAME, "damaged", f"it is the manifest of {manifest.store_id}")
     text = (path / manifests.NAME).read_bytes()
-    if text != manifests.spelled(json.loads(text)):
+    if text != manifests.manifest_text(json.loads(text)):
         yield Problem(manifests.NAME, "damaged", "it says what it said, but in another spelling")
     try:
         identity = json.loads(read_document(path / manifests.IDENTITY_NAME))

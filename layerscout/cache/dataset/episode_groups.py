@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from layerscout.cache.dataset.episodes import EXTRA, FIELDS, Episode, Fields, check_episode, check_field
-from layerscout.cache.dataset.hdf5 import own, require_memory
+from layerscout.cache.dataset.hdf5 import own_member, require_memory
 from layerscout.errors import DataError, shortage
 
 REQUIRED = ("frames", "terminated", "truncated")
@@ -20,7 +20,7 @@ AGAIN = "collect or import the dataset again"
 
 
 @contextmanager
-def reading(what: str) -> Iterator[None]:
+def damage_named(what: str) -> Iterator[None]:
     """Turn whatever the HDF5 library throws at a damaged file into a DataError that names ``what``."""
     try:
         yield
@@ -111,7 +111,7 @@ def read_episode(group: h5py.Group, where: str) -> Episode:
 
 def read_field(group: h5py.Group, name: str, where: str, rows: slice) -> Shaped[np.ndarray, "row ..."]:
     """Read some rows of one field; a chunk that cannot be decompressed is a DataError that names it."""
-    with reading(f"{where}: '{name}'"):
+    with damage_named(f"{where}: '{name}'"):
         array = group[name]
         wanted = len(range(*rows.indices(len(array)))) * (array.nbytes // max(len(array), 1))
         require_memory(wanted, f"{where}: '{name}'")
@@ -120,6 +120,6 @@ def read_field(group: h5py.Group, name: str, where: str, rows: slice) -> Shaped[
 
 def _present(group: h5py.Group, where: str) -> dict[str, Any]:
     """Return the stored fields by the names that ``Episode.arrays`` gives them, in its order."""
-    fields = {name: found for name in FIELDS if (found := own(group, name, where)) is not None}
-    extra = own(group, EXTRA.rstrip("/"), where)
-    return fields | ({EXTRA + name: own(extra, name, where) for name in sorted(extra)} if isinstance(extra, h5py.Group) else {})
+    fields = {name: found for name in FIELDS if (found := own_member(group, name, where)) is not None}
+    extra = own_member(group, EXTRA.rstrip("/"), where)
+    return fields | ({EXTRA + name: own_member(extra, name, where) for name in sorted(extra)} if isinstance(extra, h5py.Group) else {})

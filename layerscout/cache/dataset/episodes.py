@@ -83,7 +83,7 @@ class Episode:
         """Return the sha256 over every array's name, type, shape and bytes."""
         total = hashlib.sha256()
         for name, values in self.arrays():
-            allowed = rules(name)
+            allowed = allowed_types(name)
             alike = (known for known in allowed if np.dtype(known).kind == values.dtype.kind)
             dtype = values.dtype.name if values.dtype.name in allowed else next(alike, next(iter(allowed)))
             total.update(json.dumps([name, dtype, list(values.shape)]).encode())
@@ -134,7 +134,7 @@ class Fields:
         return f"frames {self.frame_shape} and fields {', '.join(filter(None, present)) or 'none'}"
 
 
-def rules(name: str) -> dict[str, int]:
+def allowed_types(name: str) -> dict[str, int]:
     """Return which types an array may have, each with its number of dimensions."""
     return EXTRA_TYPES if name.startswith(EXTRA) else FIELDS[name]
 
@@ -169,9 +169,9 @@ def check_field(where: str, name: str, dtype: np.dtype[Any], shape: tuple[int, .
     if own is not name and (not NAME.fullmatch(own) or own in RESERVED):
         hint = f"letters, digits, '.', '_' and '-', beginning with a letter or digit; not {', '.join(sorted(RESERVED))}"
         raise DataError(f"{where}: '{own}' cannot name an extra field", hint=hint)
-    dimensions = rules(name).get(dtype.name)
+    dimensions = allowed_types(name).get(dtype.name)
     if dimensions is None or not dtype.isnative:
-        raise DataError(f"{where}: '{name}' is {dtype}, expected {' or '.join(rules(name))}", hint=FORMATS)
+        raise DataError(f"{where}: '{name}' is {dtype}, expected {' or '.join(allowed_types(name))}", hint=FORMATS)
     lengths = (steps, steps + 1) if own is not name else (steps + 1,) if name in PER_FRAME else (steps,)
     if len(shape) != dimensions or shape[0] not in lengths or 0 in shape:
         expected = f"{dimensions} dimensions, the first of length {' or '.join(map(str, lengths))}"

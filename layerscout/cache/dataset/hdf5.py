@@ -102,7 +102,7 @@ def require_memory(needed: int, what: str) -> None:
         raise BudgetError(message, hint="read it on a machine with more memory, or cut it into shorter episodes")
 
 
-def own(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Dataset | None:
+def own_member(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Dataset | None:
     """Return what lies in a group under a name, or None when there is nothing.
 
     Raises

@@ -17,7 +17,7 @@ from layerscout.cache.dataset.episode_groups import AGAIN, check_group, source_o
 from layerscout.cache.dataset.episodes import Episode, Fields, check_episode
 from layerscout.cache.dataset.hdf5 import guarded_open
 from layerscout.cache.dataset.hdf5_output import write_large, write_through_memory
-from layerscout.cache.durable import sweep
+from layerscout.cache.durable import sweep_temporaries
 from layerscout.cache.identity import plain_json
 from layerscout.errors import DataError, UsageError, shortage
 
@@ -83,12 +83,12 @@ class TrajectoryWriter:
         self.episodes, self.steps = 0, 0
         self.sources: list[str] = []  # of the safe episodes; empty strings where none was given
         self.finished = self.path.exists()
-        sweep(self.path.parent, f"{glob.escape(self.path.name)}.*")
+        sweep_temporaries(self.path.parent, f"{glob.escape(self.path.name)}.*")
         if self.finished:
             shutil.rmtree(self._parts, ignore_errors=True)  # killed between the rename and the clean-up
             self._count(self.path)
         else:
-            sweep(self._parts)
+            sweep_temporaries(self._parts)
             for part in self._existing():
                 self._count(part)
 

@@ -14,9 +14,9 @@ import h5py
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from layerscout.cache.dataset.episode_groups import AGAIN, check_group, digest_of_group, read_episode, read_field, reading, source_of
+from layerscout.cache.dataset.episode_groups import AGAIN, check_group, damage_named, digest_of_group, read_episode, read_field, source_of
 from layerscout.cache.dataset.episodes import Episode, Fields
-from layerscout.cache.dataset.hdf5 import guarded_open, own
+from layerscout.cache.dataset.hdf5 import guarded_open, own_member
 from layerscout.cache.dataset.hdf5_seal import is_sealed
 from layerscout.cache.dataset.recording import FORMAT, GROUP, TrajectoryWriter, check_attributes, episode_name
 from layerscout.cache.file_state import FileState
@@ -73,7 +73,7 @@ class Trajectories:
         self.path = Path(path)
         self._file, self._state = _open(self.path)
         try:
-            with reading(str(self.path)):
+            with damage_named(str(self.path)):
                 self.attributes: dict[str, Any] = _attributes(self._file, self.path)
                 self._count = self._count_episodes()
                 self._check_structure()
@@ -98,7 +98,7 @@ class Trajectories:
 
     def episode(self, index: int) -> Episode:
         """Return one episode whole, verified against the digest written with it."""
-        with reading(self._where(index)):
+        with damage_named(self._where(index)):
             return read_episode(self._group(index), self._where(index))
 
     def frames(self, index: int, start: int, stop: int) -> UInt8[np.ndarray, "frame height width channel"]:
@@ -176,13 +176,13 @@ class Trajectories:
         return f"{self.path}, episode {index}"
 
     def _count_episodes(self) -> int:
-        episodes = own(self._file, GROUP, str(self.path))
+        episodes = own_member(self._file, GROUP, str(self.path))
         if not isinstance(episodes, h5py.Group) or not len(episodes):
             raise DataError(f"{self.path} has no episodes", hint=AGAIN)
         if len(episodes) > self._file.attrs["episodes"]:
             raise DataError(f"{self.path} holds {len(episodes)} episodes, it states {self._file.attrs['episodes']}", hint=AGAIN)
         for name in map(episode_name, range(self._file.attrs["episodes"])):
-            if not isinstance(own(episodes, name, str(self.path)), h5py.Group):
+            if not isinstance(own_member(episodes, name, str(self.path)), h5py.Group):
                 raise DataError(f"{self.path} misses the episode '{GROUP}/{name}'", hint=AGAIN)
         return len(episodes)
 

@@ -4,14 +4,14 @@ from layerscout.cache.records.base import (
     Estimate,
     Record,
     as_table_value,
-    encode,
+    encode_record,
     load,
     load_object,
     none_if_nan,
-    parse,
+    parse_json,
     save,
     save_settings,
-    validate,
+    validate_record,
 )
 from layerscout.cache.records.ranking import COST_NAME, Choice, Confirmation, Cost, LayerScore, RankedStore, Ranking, Selection
 from layerscout.cache.records.runs import Arm, Budget, Run, RunRecord
@@ -32,12 +32,12 @@ __all__ = [
     "RunRecord",
     "Selection",
     "as_table_value",
-    "encode",
+    "encode_record",
     "load",
     "load_object",
     "none_if_nan",
-    "parse",
+    "parse_json",
     "save",
     "save_settings",
-    "validate",
+    "validate_record",
 ]

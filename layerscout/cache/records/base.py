@@ -35,10 +35,10 @@ RecordType = TypeVar("RecordType", bound=Record)
 
 def save(record: Record, path: Path) -> None:
     """Write a record, with the digest of its text as the last member, completely or not at all and forced to disk."""
-    write_atomic(path, encode(record))
+    write_atomic(path, encode_record(record))
 
 
-def encode(record: Record) -> bytes:
+def encode_record(record: Record) -> bytes:
     """Return the text of a record's file; ``load`` compares its digest."""
     return seal(record.model_dump_json(indent=1).encode() + b"\n")
 
@@ -62,7 +62,7 @@ def load(model: type[RecordType], path: Path, *, warn: bool = True) -> RecordTyp
         The file states no digest, so a change since it was written would not be noticed.
     """
     text, sealed = unseal(_read(path), str(path), hint=f'{AGAIN}, or take out its last member, "digest", if the change is yours')
-    record = validate(model, parse(text, path), path)
+    record = validate_record(model, parse_json(text, path), path)
     if warn and not sealed:
         warnings.warn(f"{path} has no digest (an older version wrote it): a damaged figure would not be noticed", UnsealedFile, 2)
     return record
@@ -82,7 +82,7 @@ def load_object(path: Path) -> dict[str, Any]:
         The file is missing, is not a JSON object, or does not have the digest that it states.
     """
     text, _ = unseal(_read(path), str(path), AGAIN)
-    content = parse(text, path)
+    content = parse_json(text, path)
     if not isinstance(content, dict):
         raise DataError(f"{path} holds {type(content).__name__}, not an object of settings", hint=AGAIN)
     if "digest" in content:
@@ -97,7 +97,7 @@ def _read(path: Path) -> bytes:
         raise DataError(f"no file {path}", hint="give the path of the file that the earlier stage wrote") from None
 
 
-def parse(data: bytes, path: Path | str) -> Any:
+def parse_json(data: bytes, path: Path | str) -> Any:
     """Return what JSON text says.
 
     Raises
@@ -111,7 +111,7 @@ def parse(data: bytes, path: Path | str) -> Any:
         raise DataError(f"{path} is not valid JSON: {error}", hint=AGAIN) from None
 
 
-def validate(model: type[RecordType], document: Any, path: Path | str) -> RecordType:
+def validate_record(model: type[RecordType], document: Any, path: Path | str) -> RecordType:
     """Return the record that plain data makes.
 
     Raises

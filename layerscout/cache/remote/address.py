@@ -36,7 +36,7 @@ def check_address(url: str) -> None:
         raise UsageError(f"{known} holds a name, a password, a query or a fragment ('@', ':', '?' or '#')", hint=hint)
 
 
-def check_environment(scheme: str, environment: Mapping[str, str] = os.environ) -> None:
+def check_variables(scheme: str, environment: Mapping[str, str] = os.environ) -> None:
     """Refuse variables that the object store's library would crash on; their values are not told.
 
     Raises

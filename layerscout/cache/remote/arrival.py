@@ -12,10 +12,10 @@ from layerscout.cache.files import StoredObject
 from layerscout.cache.fingerprint import Fingerprint
 from layerscout.errors import DataError
 
-Result = TypeVar("Result")
+Done = TypeVar("Result")
 
 
-def receive(blocks: Iterable[Any], folder: Path, item: StoredObject, source: str) -> None:
+def receive_file(blocks: Iterable[Any], folder: Path, item: StoredObject, source: str) -> None:
     """Write a stream to ``folder/item.path`` completely or not at all, forced to disk, once it has proved to be ``item``.
 
     Raises
@@ -35,9 +35,7 @@ def receive(blocks: Iterable[Any], folder: Path, item: StoredObject, source: str
             raise DataError(f"{source}/{item.path} is damaged: it came with {misfit}", hint=hint)
 
 
-def side_by_side(
-    work: Callable[[StoredObject], Result], items: Sequence[StoredObject], workers: int
-) -> Iterator[tuple[StoredObject, Result]]:
+def in_parallel(work: Callable[[StoredObject], Done], items: Sequence[StoredObject], workers: int) -> Iterator[tuple[StoredObject, Done]]:
     """Do ``work`` for every item in threads and yield each when it is done; the first error stops what has not begun."""
     pool = ThreadPoolExecutor(max(1, workers))
     try:

@@ -10,7 +10,7 @@ from layerscout.cache import manifest as manifests
 from layerscout.cache.durable import sync_folders
 from layerscout.cache.files import StoredObject, first_misfit, write_file
 from layerscout.cache.fingerprint import misfit_of_file
-from layerscout.cache.remote.arrival import receive, side_by_side
+from layerscout.cache.remote.arrival import in_parallel, receive_file
 from layerscout.cache.remote.published import Published
 from layerscout.cache.root import STAGING
 from layerscout.cache.writing import staging
@@ -18,7 +18,7 @@ from layerscout.cache.writing.checks import check_space
 from layerscout.progress import Reporter
 
 
-def assemble(
+def assemble_store(
     source: Published,
     root: Path,
     target: Path,
@@ -40,10 +40,10 @@ def assemble(
     """
     folder = root / STAGING / source.manifest.store_id
     plan = {"identity_digest": source.manifest.identity_digest, "manifest_digest": source.manifest.digest, "target": target.parent.name}
-    earlier = staging.earlier(folder, plan)
-    held = {item.path: attempt for attempt in reversed(earlier) for item in objects if fits(attempt / staging.TREE, item)}
+    earlier = staging.earlier_attempts(folder, plan)
+    held = {item.path: attempt for attempt in reversed(earlier) for item in objects if has_file(attempt / staging.TREE, item)}
     check_space(root, sum(item.size for item in objects if item.path not in held) + len(source.content))
-    attempt = staging.begin(folder, plan)
+    attempt = staging.begin_attempt(folder, plan)
     try:
         for path, holder in held.items():
             attempt.share(holder, [path])
@@ -62,17 +62,17 @@ def assemble(
         attempt.release()
         raise
     attempt.discard()
-    staging.sweep(earlier)
+    staging.sweep_dead_attempts(earlier)
     return present
 
 
-def staged(root: Path, manifest: manifests.Manifest, objects: Sequence[StoredObject]) -> list[StoredObject]:
+def staged_objects(root: Path, manifest: manifests.Manifest, objects: Sequence[StoredObject]) -> list[StoredObject]:
     """Return the files that a killed assembly of this very store left behind, by their sizes."""
     trees = (path.parent / staging.TREE for path in (root / STAGING / manifest.store_id).glob(f"*/{staging.ATTEMPT}"))
-    return max(([item for item in objects if fits(tree, item)] for tree in trees), key=len, default=[])
+    return max(([item for item in objects if has_file(tree, item)] for tree in trees), key=len, default=[])
 
 
-def fits(folder: Path, item: StoredObject) -> bool:
+def has_file(folder: Path, item: StoredObject) -> bool:
     """Tell whether a file is there with its size."""
     return first_misfit(folder, (item,)) is None
 
@@ -94,11 +94,11 @@ def _fill(
     def bring(item: StoredObject) -> bool:
         if misfit_of_file(attempt.tree / item.path, item) is None:
             return True
-        receive(source.stream(item), attempt.tree, item, source.where)
+        receive_file(source.stream(item), attempt.tree, item, source.where)
         return False
 
     with reporter.task(f"bring {source.manifest.store_id}", sum(item.size for item in objects), "bytes") as task:
-        for item, was_there in side_by_side(bring, objects, workers):
+        for item, was_there in in_parallel(bring, objects, workers):
             present += [item] if was_there else []
             attempt.beat()
             task.advance(item.size)

@@ -36,10 +36,10 @@ class ObjectPlace:
         import obstore
 
         try:
-            with explained(self.url):
+            with explained_failures(self.url):
                 found = obstore.get(self.handle, path)
                 if found.meta["size"] > most:
-                    raise too_large(self.url, path, most)
+                    raise too_large_error(self.url, path, most)
                 return bytes(found.bytes())
         except FileNotFoundError:
             return None
@@ -49,10 +49,10 @@ class ObjectPlace:
         import obstore
 
         try:
-            with explained(self.url):
+            with explained_failures(self.url):
                 yield from obstore.get(self.handle, path).stream(min_chunk_size=BLOCK_BYTES)
         except FileNotFoundError:
-            raise missing(self.url, path) from None
+            raise missing_file_error(self.url, path) from None
 
     def holds(self, path: str) -> bool:
         """Tell whether there is such an object."""
@@ -63,7 +63,7 @@ class ObjectPlace:
         import obstore
 
         try:
-            with explained(self.url):
+            with explained_failures(self.url):
                 return str(obstore.get(self.handle, path, options={"head": True}).attributes.get(DIGEST_ATTRIBUTE, ""))
         except FileNotFoundError:
             return None
@@ -72,21 +72,21 @@ class ObjectPlace:
         """Return the names of the folders in a folder."""
         import obstore
 
-        with explained(self.url):
+        with explained_failures(self.url):
             return sorted(prefix.rpartition("/")[2] for prefix in obstore.list_with_delimiter(self.handle, path)["common_prefixes"])
 
     def sizes(self, path: str) -> dict[str, int]:
         """Return the bytes of every object in a folder and below, by path."""
         import obstore
 
-        with explained(self.url):
+        with explained_failures(self.url):
             return {item["path"]: item["size"] for batch in obstore.list(self.handle, path) for item in batch}
 
     def put(self, path: str, source: Path, sha256: str) -> None:
         """Send a file; it appears whole or not at all, and replaces what was there."""
         import obstore
 
-        with explained(self.url):
+        with explained_failures(self.url):
             note = {DIGEST_ATTRIBUTE: sha256}
             obstore.put(self.handle, path, source, attributes=note, chunk_size=PART_BYTES, max_concurrency=1)
 
@@ -96,7 +96,7 @@ class ObjectPlace:
         from obstore.exceptions import AlreadyExistsError
 
         try:
-            with explained(self.url):
+            with explained_failures(self.url):
                 obstore.put(self.handle, path, data, mode="create")
         except AlreadyExistsError:
             return False
@@ -106,12 +106,12 @@ class ObjectPlace:
         """Delete objects."""
         import obstore
 
-        with explained(self.url):
+        with explained_failures(self.url):
             obstore.delete(self.handle, list(paths))
 
 
 @contextmanager
-def explained(url: str) -> Iterator[None]:
+def explained_failures(url: str) -> Iterator[None]:
     """Turn what obstore says into one line and a hint; "no such object" and "exists already" are for the caller to judge.
 
     A panic of its library is no ``Exception``; it is told as one line too.
@@ -153,11 +153,11 @@ def _told(error: Exception, url: str) -> LayerscoutError | None:
     return DataError(f"{where}: {cause}", hint="check the URL and the connection, then run the same command again")
 
 
-def missing(url: str, path: str) -> DataError:
+def missing_file_error(url: str, path: str) -> DataError:
     """Return the error that a file is not where the manifest says."""
     return DataError(f"{url}/{path} is missing", hint="push the store again from where it is whole; that restores what is missing")
 
 
-def too_large(url: str, path: str, most: int) -> DataError:
+def too_large_error(url: str, path: str, most: int) -> DataError:
     """Return the error that a document is larger than any that layerscout writes."""
     return DataError(f"{url}/{path} has more than {most:,} bytes", hint="this is not a file that layerscout wrote")

@@ -17,9 +17,9 @@ from layerscout.cache.files import StoredObject, write_file
 from layerscout.cache.identity import STORE_ID, Identity
 from layerscout.cache.reader import LayerReader
 from layerscout.cache.records import Record
-from layerscout.cache.remote.arrival import receive, side_by_side
-from layerscout.cache.remote.assembly import assemble, fits
-from layerscout.cache.remote.published import Published, find, folder_of, resolve
+from layerscout.cache.remote.arrival import in_parallel, receive_file
+from layerscout.cache.remote.assembly import assemble_store, has_file
+from layerscout.cache.remote.published import Published, find_published, folder_of, resolve_place
 from layerscout.cache.root import MIRRORS, ORIGIN_NAME, STAGING, STORES
 from layerscout.cache.store import Store, check_files
 from layerscout.cache.writing import staging
@@ -66,7 +66,7 @@ class Mirror(Store):
     @property
     def layers_here(self) -> tuple[str, ...]:
         """Names of the layers that can be read without the origin."""
-        return tuple(name for name in self.specs if all(fits(self.path, item) for item in chunks(self.manifest, (name,))))
+        return tuple(name for name in self.specs if all(has_file(self.path, item) for item in layer_objects(self.manifest, (name,))))
 
     def fetch(self, layers: Sequence[str], reporter: Reporter = SILENT, workers: int = WORKERS, source: Published | None = None) -> None:
         """Bring the files of these layers that are not here yet; safe while other processes do the same.
@@ -78,7 +78,7 @@ class Mirror(Store):
         BudgetError
             The disk has no room; nothing was written.
         """
-        self._bring(chunks(self.manifest, layers), layers, reporter, workers, source)
+        self._bring(layer_objects(self.manifest, layers), layers, reporter, workers, source)
 
     def _bring(
         self,
@@ -88,24 +88,26 @@ class Mirror(Store):
         workers: int = WORKERS,
         source: Published | None = None,
     ) -> None:
-        missing = [item for item in items if not fits(self.path, item)]
+        missing = [item for item in items if not has_file(self.path, item)]
         if not missing:
             return
         total = sum(item.size for item in missing)
         check_space(self.root, total)
         origin = source or self._origin(layers)
         # files in the making lie where those of killed processes are swept away
-        attempt = staging.begin(self.root / STAGING / self.id, {"identity_digest": self.manifest.identity_digest, "layers": list(layers)})
+        attempt = staging.begin_attempt(
+            self.root / STAGING / self.id, {"identity_digest": self.manifest.identity_digest, "layers": list(layers)}
+        )
 
         def bring(item: StoredObject) -> None:
-            receive(origin.stream(item), attempt.tree, item, origin.where)
+            receive_file(origin.stream(item), attempt.tree, item, origin.where)
             target = self.path / item.path
             target.parent.mkdir(parents=True, exist_ok=True)
             (attempt.tree / item.path).replace(target)  # over the same file, when another process brought it meanwhile
 
         try:
             with reporter.task(f"bring {', '.join(layers)}", total, "bytes") as task:
-                for item, _ in side_by_side(bring, missing, workers):
+                for item, _ in in_parallel(bring, missing, workers):
                     attempt.beat()
                     task.advance(item.size)
             sync_folders(self.path, (item.path for item in missing))
@@ -114,7 +116,7 @@ class Mirror(Store):
 
     def _origin(self, layers: Sequence[str]) -> Published:
         try:
-            place, _ = resolve(self.url)
+            place, _ = resolve_place(self.url)
             return Published(place, self.manifest, b"", folder_of(place, self.manifest))
         except DataError as error:
             names = ", ".join(f"'{name}'" for name in layers)
@@ -122,7 +124,7 @@ class Mirror(Store):
             raise DataError(message, hint=error.hint) from None
 
 
-def folder(root: Path, store_id: str) -> Path:
+def mirror_folder(root: Path, store_id: str) -> Path:
     """Return where a store's mirror lies."""
     return root / MIRRORS / store_id
 
@@ -135,9 +137,9 @@ def open_mirror(root: Path, store_id: str) -> Mirror:
     DataError
         There is none, or one of the files that every mirror has is missing or damaged.
     """
-    path = folder(root, store_id)
-    manifest = manifests.read(path)
-    identity = check_files(path, manifest, skeleton(manifest))
+    path = mirror_folder(root, store_id)
+    manifest = manifests.read_manifest(path)
+    identity = check_files(path, manifest, skeleton_objects(manifest))
     return Mirror(root, path, manifest, identity, records.load(Origin, path / ORIGIN_NAME, warn=False).url)
 
 
@@ -154,18 +156,18 @@ def open_url(root: Path, url: str, scratch: Path | None = None) -> Store:
     DataError
         There is no such store, the place cannot be reached, or a mirror of other bytes stands in the way.
     """
-    place, store_id = resolve(url)
+    place, store_id = resolve_place(url)
     known = store_id is not None and STORE_ID.fullmatch(store_id)
-    source = None if known else find(place, store_id)
+    source = None if known else find_published(place, store_id)
     store_id = source.manifest.store_id if source else str(store_id)
     if (root / STORES / store_id).is_dir():
         return Store.open(root / STORES / store_id)
-    if folder(root, store_id).is_dir() and (mirror := open_mirror(root, store_id)).url == place.url:
+    if mirror_folder(root, store_id).is_dir() and (mirror := open_mirror(root, store_id)).url == place.url:
         return mirror
-    return make(source or find(place, store_id), scratch or root)
+    return make_mirror(source or find_published(place, store_id), scratch or root)
 
 
-def make(source: Published, root: Path, reporter: Reporter = SILENT, workers: int = WORKERS) -> Mirror:
+def make_mirror(source: Published, root: Path, reporter: Reporter = SILENT, workers: int = WORKERS) -> Mirror:
     """Return the mirror of a published store, made if it is not here. One that came from another place now goes on from this one.
 
     Raises
@@ -173,10 +175,10 @@ def make(source: Published, root: Path, reporter: Reporter = SILENT, workers: in
     DataError
         A file came damaged, or a mirror of the same store but with other bytes (another run's) is here.
     """
-    path, origin = folder(root, source.manifest.store_id), Origin(url=source.place.url)
-    document = records.encode(origin)
+    path, origin = mirror_folder(root, source.manifest.store_id), Origin(url=source.place.url)
+    document = records.encode_record(origin)
     if not path.is_dir():
-        assemble(source, root, path, skeleton(source.manifest), {ORIGIN_NAME: document}, reporter, workers)
+        assemble_store(source, root, path, skeleton_objects(source.manifest), {ORIGIN_NAME: document}, reporter, workers)
     mirror = open_mirror(root, source.manifest.store_id)
     if mirror.manifest.digest != source.manifest.digest:
         hint = f"keep using it by its id, or delete it: {shell('store', 'rm', mirror.id)}"
@@ -188,13 +190,13 @@ def make(source: Published, root: Path, reporter: Reporter = SILENT, workers: in
     return mirror
 
 
-def skeleton(manifest: manifests.Manifest) -> list[StoredObject]:
+def skeleton_objects(manifest: manifests.Manifest) -> list[StoredObject]:
     """Return the files of every mirror: all but the layers' chunks and passports."""
-    layered = {item.path for item in chunks(manifest, [spec.name for spec in manifest.layers])}
+    layered = {item.path for item in layer_objects(manifest, [spec.name for spec in manifest.layers])}
     return [item for item in manifest.objects if item.path not in layered and not manifests.is_passport(item.path)]
 
 
-def chunks(manifest: manifests.Manifest, layers: Iterable[str]) -> list[StoredObject]:
+def layer_objects(manifest: manifests.Manifest, layers: Iterable[str]) -> list[StoredObject]:
     """Return the chunk files of the given layers.
 
     Raises

@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from layerscout.cache.identity import STORE_PREFIX
-from layerscout.cache.remote.address import FORMS, SCHEMES, check_address, check_environment
-from layerscout.cache.remote.bucket import BLOCK_BYTES, ObjectPlace, explained, missing, too_large
+from layerscout.cache.remote.address import FORMS, SCHEMES, check_address, check_variables
+from layerscout.cache.remote.bucket import BLOCK_BYTES, ObjectPlace, explained_failures, missing_file_error, too_large_error
 from layerscout.errors import DataError, MissingExtraError, UsageError, install
 
 RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
@@ -34,7 +34,7 @@ class FolderPlace:
         except (FileNotFoundError, NotADirectoryError):
             return None
         if len(data) > most:
-            raise too_large(self.url, path, most)
+            raise too_large_error(self.url, path, most)
         return data
 
     def stream(self, path: str) -> Iterator[bytes]:
@@ -44,7 +44,7 @@ class FolderPlace:
                 while block := file.read(BLOCK_BYTES):
                     yield block
         except (FileNotFoundError, NotADirectoryError):
-            raise missing(self.url, path) from None
+            raise missing_file_error(self.url, path) from None
 
     def holds(self, path: str) -> bool:
         """Tell whether there is such a file."""
@@ -103,9 +103,9 @@ def open_place(url: str | Path) -> Place:
         from obstore.store import from_url
     except ImportError:
         raise MissingExtraError(f"{text} needs the package obstore", hint=install("remote")) from None
-    check_environment(parts.scheme)
+    check_variables(parts.scheme)
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
     plain = {"allow_http": True} if parts.scheme == "s3" and endpoint.startswith("http://") else {}
     options: dict[str, Any] = {"client_options": TIMEOUTS | plain, "retry_config": RETRIES}
-    with explained(text):
+    with explained_failures(text):
         return ObjectPlace(text, from_url(text, **options))

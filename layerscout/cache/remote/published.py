@@ -43,7 +43,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Summary:
+class StoreSummary:
     """What a place tells of one store without its data. ``problem`` says why a damaged manifest cannot; the figures are then 0."""
 
     store_id: str
@@ -59,7 +59,7 @@ class Summary:
     problem: str = ""
 
 
-def list_remote(url: str | Path | Place) -> list[Summary]:
+def list_remote(url: str | Path | Place) -> list[StoreSummary]:
     """List the stores at a place, or the one that the URL names. Uploads that have not finished are no stores.
 
     Raises
@@ -67,15 +67,15 @@ def list_remote(url: str | Path | Place) -> list[Summary]:
     DataError
         The place cannot be read, or does not have the named store.
     """
-    place, named = resolve(url)
+    place, named = resolve_place(url)
     if named is not None:
-        find(place, named)
+        find_published(place, named)
     with ThreadPoolExecutor(LISTED_AT_ONCE) as pool:
         found = pool.map(lambda store_id: _summary(place, store_id), [named] if named is not None else _names(place))
         return [line for line in found if line is not None]
 
 
-def resolve(url: str | Path | Place) -> tuple[Place, str | None]:
+def resolve_place(url: str | Path | Place) -> tuple[Place, str | None]:
     """Return the place that a URL names and the store id in it, if any."""
     if not isinstance(url, str | Path):
         return url, None
@@ -83,7 +83,7 @@ def resolve(url: str | Path | Place) -> tuple[Place, str | None]:
     return open_place(place), store_id
 
 
-def find(place: Place, store_id: str | None) -> Published:
+def find_published(place: Place, store_id: str | None) -> Published:
     """Read the manifest of a published store; without an id, of the only store there.
 
     Raises
@@ -93,14 +93,14 @@ def find(place: Place, store_id: str | None) -> Published:
     """
     if store_id is None:
         store_id = _only(place)
-    content = read_manifest(place, store_id) if STORE_ID.fullmatch(store_id) else None
+    content = fetch_manifest(place, store_id) if STORE_ID.fullmatch(store_id) else None
     if content is None:
         known = _names(place)
         if store_id in known:
             message = f"store {store_id} at {place.url} is incomplete: it has no manifest.json"
             raise DataError(message, hint="its push has not finished; run it again")
         raise DataError(f"no store '{store_id}' at {place.url}{suggest(store_id, known)}", hint=shell("store", "ls", place.url))
-    manifest = parse(content, f"{place.url}/{manifest_path(store_id)}")
+    manifest = parse_foreign_manifest(content, f"{place.url}/{manifest_path(store_id)}")
     if manifest.store_id != store_id:
         raise DataError(f"{place.url}/{manifest_path(store_id)} is the manifest of {manifest.store_id}", hint=STRANGE)
     return Published(place, manifest, content, folder_of(place, manifest))
@@ -122,12 +122,12 @@ def content_folder(manifest: manifests.Manifest) -> str:
     return f"stores/{manifest.store_id}/content/{manifest.digest.removeprefix('sha256:')[:32]}"
 
 
-def read_manifest(place: Place, store_id: str) -> bytes | None:
+def fetch_manifest(place: Place, store_id: str) -> bytes | None:
     """Return the bytes of a store's manifest at a place, or None when there is none."""
     return place.read(manifest_path(store_id), manifests.LARGEST_DOCUMENT)
 
 
-def parse(content: bytes, where: str) -> manifests.Manifest:
+def parse_foreign_manifest(content: bytes, where: str) -> manifests.Manifest:
     """Read and check a manifest that came from elsewhere, before anything it says is used.
 
     Raises
@@ -136,7 +136,7 @@ def parse(content: bytes, where: str) -> manifests.Manifest:
         It is damaged, or lists other files than its layers need, or sizes that they cannot have.
     """
     try:
-        manifest = manifests.parse(content, where)
+        manifest = manifests.parse_manifest(content, where)
     except DataError as error:
         raise DataError(str(error), hint="the copy there is damaged, or of another version of layerscout") from None
     if not STORE_ID.fullmatch(manifest.store_id):
@@ -144,20 +144,20 @@ def parse(content: bytes, where: str) -> manifests.Manifest:
     return manifest
 
 
-def _summary(place: Place, store_id: str) -> Summary | None:
-    content = read_manifest(place, store_id)
+def _summary(place: Place, store_id: str) -> StoreSummary | None:
+    content = fetch_manifest(place, store_id)
     if content is None:
         return None
     try:
-        manifest = parse(content, f"{place.url}/{manifest_path(store_id)}")
+        manifest = parse_foreign_manifest(content, f"{place.url}/{manifest_path(store_id)}")
         identity = json.loads(place.read(f"stores/{store_id}/{manifests.IDENTITY_NAME}", manifests.LARGEST_DOCUMENT) or b"{}")
         backbone, dataset = str(identity["backbone"].get("name", "")), str(identity["dataset"]["digest"])
     except DataError as error:
-        return Summary(store_id, problem=str(error))
+        return StoreSummary(store_id, problem=str(error))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return Summary(store_id, problem=f"identity.json is damaged: {error!r}")
+        return StoreSummary(store_id, problem=f"identity.json is damaged: {error!r}")
     layers, size = tuple(spec.name for spec in manifest.layers), len(content) + sum(item.size for item in manifest.objects)
-    return Summary(
+    return StoreSummary(
         store_id,
         backbone,
         dataset,

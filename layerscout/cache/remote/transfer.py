@@ -12,11 +12,19 @@ from layerscout.cache.files import StoredObject, first_misfit
 from layerscout.cache.fingerprint import misfit_of_file
 from layerscout.cache.reader import REPAIR
 from layerscout.cache.remote import mirror
-from layerscout.cache.remote.arrival import side_by_side
-from layerscout.cache.remote.assembly import assemble, fits, staged
+from layerscout.cache.remote.arrival import in_parallel
+from layerscout.cache.remote.assembly import assemble_store, has_file, staged_objects
 from layerscout.cache.remote.bucket import ObjectPlace
 from layerscout.cache.remote.place import FolderPlace, Place
-from layerscout.cache.remote.published import Published, content_folder, find, manifest_path, parse, read_manifest, resolve
+from layerscout.cache.remote.published import (
+    Published,
+    content_folder,
+    fetch_manifest,
+    find_published,
+    manifest_path,
+    parse_foreign_manifest,
+    resolve_place,
+)
 from layerscout.cache.root import STORES, default_root
 from layerscout.cache.store import Store
 from layerscout.errors import DataError
@@ -96,9 +104,9 @@ def plan_push(store: Store, url: Url, workers: int = WORKERS) -> Transfer:
         return planned
     if isinstance(place, FolderPlace):
         objects = store.manifest.objects
-        return planned.holding(objects if planned.outcome == "present" else staged(place.folder, store.manifest, objects))
+        return planned.holding(objects if planned.outcome == "present" else staged_objects(place.folder, store.manifest, objects))
     sizes, present = place.sizes(content_folder(store.manifest)), []
-    for item, there in side_by_side(lambda item: _is_there(place, store.manifest, item, sizes), store.manifest.objects, workers):
+    for item, there in in_parallel(lambda item: _is_there(place, store.manifest, item, sizes), store.manifest.objects, workers):
         present += [item] if there else []
     return planned.holding(present)
 
@@ -121,11 +129,11 @@ def pull(
     if target.is_dir():
         return Store.open(target)
     if layers is not None:
-        mirror.chunks(source.manifest, layers)  # an unknown layer is refused before anything is written
-        opened = mirror.make(source, root, reporter, workers)
+        mirror.layer_objects(source.manifest, layers)  # an unknown layer is refused before anything is written
+        opened = mirror.make_mirror(source, root, reporter, workers)
         opened.fetch(layers, reporter, workers, source)
         return opened
-    assemble(source, root, target, source.manifest.objects, {}, reporter, workers)
+    assemble_store(source, root, target, source.manifest.objects, {}, reporter, workers)
     return Store.open(target)
 
 
@@ -136,16 +144,16 @@ def plan_pull(url: Url | Published, root: Path | str | None, layers: Sequence[st
     if target.is_dir():
         return replace(_planned(source.where, target, source.manifest, objects), outcome="present").holding(objects)
     if layers is None:
-        return _planned(source.where, target, source.manifest, objects).holding(staged(root, source.manifest, objects))
-    target = mirror.folder(root, source.manifest.store_id)
-    objects = [*mirror.skeleton(source.manifest), *mirror.chunks(source.manifest, layers)]
-    planned = _planned(source.where, target, source.manifest, objects).holding([item for item in objects if fits(target, item)])
+        return _planned(source.where, target, source.manifest, objects).holding(staged_objects(root, source.manifest, objects))
+    target = mirror.mirror_folder(root, source.manifest.store_id)
+    objects = [*mirror.skeleton_objects(source.manifest), *mirror.layer_objects(source.manifest, layers)]
+    planned = _planned(source.where, target, source.manifest, objects).holding([item for item in objects if has_file(target, item)])
     return replace(planned, layers=tuple(layers), outcome="present" if planned.present_objects == len(objects) else "planned")
 
 
 def _origin(url: Url | Published, root: Path | str | None) -> tuple[Path, Published, Path]:
     folder = Path(root) if root is not None else default_root()
-    source = url if isinstance(url, Published) else find(*resolve(url))
+    source = url if isinstance(url, Published) else find_published(*resolve_place(url))
     return folder, source, folder / STORES / source.manifest.store_id
 
 
@@ -157,12 +165,12 @@ def _destination(store: Store, url: Url) -> tuple[Place, Transfer]:
             raise deleted
         message = f"store {store.id} is not whole here: {store.path / misfit.path} is missing or does not have its {misfit.size} bytes"
         raise DataError(message, hint="pull the whole store first, or extract it again")
-    place, named = resolve(url)
+    place, named = resolve_place(url)
     if named not in (None, store.id):
         raise DataError(f"the URL names store {named}, the store to push is {store.id}", hint=f"push to {place.url}")
     target = f"{place.url}/stores/{store.id}"
-    planned, there = _planned(str(store.path), target, store.manifest, store.manifest.objects), read_manifest(place, store.id)
-    return place, planned if there is None else _beside(planned, parse(there, target).digest)
+    planned, there = _planned(str(store.path), target, store.manifest, store.manifest.objects), fetch_manifest(place, store.id)
+    return place, planned if there is None else _beside(planned, parse_foreign_manifest(there, target).digest)
 
 
 def _upload(store: Store, place: ObjectPlace, planned: Transfer, reporter: Reporter, workers: int) -> Transfer:
@@ -179,7 +187,7 @@ def _upload(store: Store, place: ObjectPlace, planned: Transfer, reporter: Repor
         return False
 
     with reporter.task(f"push {store.id}", planned.bytes, "bytes") as task:
-        for item, was_there in side_by_side(send, objects, workers):
+        for item, was_there in in_parallel(send, objects, workers):
             present += [item] if was_there else []
             task.advance(item.size)
     done = planned.holding(present)
@@ -190,7 +198,7 @@ def _upload(store: Store, place: ObjectPlace, planned: Transfer, reporter: Repor
         raise DataError(f"{place.url} ignores If-None-Match, so nothing was published", hint="use a server that honours conditional writes")
     if place.create(manifest_path(store.id), (store.path / manifests.NAME).read_bytes()):
         return replace(done, outcome="published")
-    done = _beside(done, parse(read_manifest(place, store.id) or b"", planned.target).digest)
+    done = _beside(done, parse_foreign_manifest(fetch_manifest(place, store.id) or b"", planned.target).digest)
     if done.outcome == "another":  # no manifest can refer to our files any more
         place.delete([f"{folder}/{item.path}" for item in objects])
     return done
@@ -203,7 +211,7 @@ def _into_folder(store: Store, place: FolderPlace, planned: Transfer, reporter: 
         content = (store.path / manifests.NAME).read_bytes()
         here = Published(FolderPlace(str(store.path), store.path), store.manifest, content, "")
         try:
-            present = assemble(here, place.folder, target, objects, {}, reporter, workers)
+            present = assemble_store(here, place.folder, target, objects, {}, reporter, workers)
         except DataError as error:
             raise _deleted(store) or error from None
         planned = replace(planned, outcome="published")

@@ -16,14 +16,14 @@ from layerscout.cache.arrays import ArrayLayout
 from layerscout.cache.layout import StoreLayout
 from layerscout.errors import BudgetError, DataError
 
-Rows = Shaped[np.ndarray, "..."]  # not checked yet, so no shape is claimed
+GivenRows = Shaped[np.ndarray, "..."]  # not checked yet, so no shape is claimed
 CHECKERS = 2  # arrays rounded and looked at side by side
 BLOCK_BYTES = 1 << 18  # looked at in pieces that stay in the processor's cache
 
 
 def checked_arrays(
-    what: str, arrays: Mapping[str, ArrayLayout], given: Mapping[str, Rows], start: int, stop: int
-) -> list[tuple[ArrayLayout, Rows]]:
+    what: str, arrays: Mapping[str, ArrayLayout], given: Mapping[str, GivenRows], start: int, stop: int
+) -> list[tuple[ArrayLayout, GivenRows]]:
     """Pair every planned array with the given rows ``[start, stop)``, in the stored type.
 
     Floats may be rounded but must stay finite (an index column may hold NaN, which means "there is none");
@@ -42,7 +42,7 @@ def checked_arrays(
         return list(zip(arrays.values(), kept, strict=True))
 
 
-def _stored(what: str, array: ArrayLayout, values: Rows, start: int, stop: int) -> Rows:
+def _stored(what: str, array: ArrayLayout, values: GivenRows, start: int, stop: int) -> GivenRows:
     expected = (stop - start, *array.shape[1:])
     if values.shape != expected:
         message = f"{what} has shape {values.shape} for rows {start} to {stop}, expected {expected}"
@@ -52,7 +52,9 @@ def _stored(what: str, array: ArrayLayout, values: Rows, start: int, stop: int) 
         raise DataError(f"{what} has dtype {values.dtype}, expected {array.dtype}", hint="convert the array first")
     with np.errstate(over="ignore"):  # an overflow is found below, and named
         stored = (
-            bfloat16.encode(values.astype(np.float32, copy=False)) if array.dtype == "bfloat16" else values.astype(array.dtype, copy=False)
+            bfloat16.to_bfloat16(values.astype(np.float32, copy=False))
+            if array.dtype == "bfloat16"
+            else values.astype(array.dtype, copy=False)
         )
     if kind == "i" and not np.array_equal(stored, values):
         raise DataError(f"{what} has values that do not fit {array.dtype}", hint="check the dataset's actions and episode lengths")
@@ -69,7 +71,7 @@ def _stored(what: str, array: ArrayLayout, values: Rows, start: int, stop: int) 
 EXPONENTS = {2: np.uint16(0x7C00), 4: np.uint32(0x7F800000)}  # all ones in an infinity or NaN, nowhere else
 
 
-def has_nonfinite(stored: Rows) -> bool:
+def has_nonfinite(stored: GivenRows) -> bool:
     """Tell whether a stored float array holds NaN or an infinity, by its bits: for float16 far faster than ``np.isfinite``."""
     size = stored.dtype.itemsize
     exponent = np.uint16(bfloat16.EXPONENT) if stored.dtype.kind == "u" else EXPONENTS[size]
@@ -78,9 +80,9 @@ def has_nonfinite(stored: Rows) -> bool:
     return any(bool(((bits[start : start + step] & exponent) == exponent).any()) for start in range(0, len(bits), step))
 
 
-def check_fit(identity: identities.Identity, layout: StoreLayout) -> None:
+def check_identity_fits(identity: identities.Identity, layout: StoreLayout) -> None:
     """Raise DataError unless the identity is resolved and names exactly the planned layers, in order."""
-    identities.check(identity)
+    identities.check_identity(identity)
     planned = [{"name": spec.name, "module": spec.module, "width": spec.width, "role": spec.role} for spec in layout.specs]
     for position, (stated, needed) in enumerate(zip(identity["layers"], planned, strict=False)):
         if stated != needed:

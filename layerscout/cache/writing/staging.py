@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layerscout.cache.durable import FUTURE_SECONDS, runs, sync_folders
+from layerscout.cache.durable import FUTURE_SECONDS, process_runs, sync_folders
 from layerscout.cache.files import write_file
 from layerscout.errors import DataError
 
@@ -75,7 +75,7 @@ class Attempt:
                 return False
             sync_folders(self.tree, paths)
             marker = f"{UNITS}/{unit}.json"
-            taken = _share(source / marker, self.folder / marker, not alive(source))
+            taken = _share(source / marker, self.folder / marker, not owner_is_alive(source))
             sync_folders(self.folder / UNITS)
         except OSError:  # one of the two was swept away meanwhile
             return False
@@ -86,7 +86,7 @@ class Attempt:
 
         Where the file system has no hard links, the files of a dead owner are moved.
         """
-        dead = not alive(source)
+        dead = not owner_is_alive(source)
         return [path for path in paths if _share(source / TREE / path, self.tree / path, dead)]
 
     def release(self) -> None:
@@ -100,18 +100,18 @@ class Attempt:
             self.folder.parent.rmdir()
 
 
-def earlier(folder: Path, plan: dict[str, Any]) -> list[Path]:
+def earlier_attempts(folder: Path, plan: dict[str, Any]) -> list[Path]:
     """Return the attempts at exactly this plan, those with the most finished units first."""
-    found = [attempt for attempt in attempts(folder) if _read_json(attempt / ATTEMPT) == _document(plan)]
+    found = [attempt for attempt in begun_attempts(folder) if _read_json(attempt / ATTEMPT) == _document(plan)]
     return sorted(found, key=lambda attempt: (-len(_names(attempt / UNITS)), attempt.name))
 
 
-def attempts(folder: Path) -> list[Path]:
+def begun_attempts(folder: Path) -> list[Path]:
     """Return the attempts at one store, except those that are just beginning."""
     return [folder / name for name in _names(folder) if (folder / name / ATTEMPT).is_file()]
 
 
-def begin(folder: Path, plan: dict[str, Any]) -> Attempt:
+def begin_attempt(folder: Path, plan: dict[str, Any]) -> Attempt:
     """Make a new attempt."""
     attempt = Attempt(folder / uuid.uuid4().hex)
     _make(attempt.folder)
@@ -125,14 +125,14 @@ def begin(folder: Path, plan: dict[str, Any]) -> Attempt:
     return attempt
 
 
-def sweep(found: Iterable[Path]) -> None:
+def sweep_dead_attempts(found: Iterable[Path]) -> None:
     """Delete those of the given attempts whose owner is dead, because what they were for is published."""
     for path in found:
-        if not alive(path):
+        if not owner_is_alive(path):
             Attempt(path).discard()
 
 
-def alive(attempt: Path) -> bool:
+def owner_is_alive(attempt: Path) -> bool:
     """Tell whether the owner of an attempt still works on it."""
     return _alive(_read_json(attempt / LEASE))
 
@@ -170,7 +170,7 @@ def _alive(claim: dict[str, Any]) -> bool:
     pid = claim.get("pid")
     if pid == os.getpid() or age > LONGEST_LEASE_SECONDS or not isinstance(pid, int):
         return False
-    return runs(pid)
+    return process_runs(pid)
 
 
 def claimed_age(claim: dict[str, Any]) -> float:

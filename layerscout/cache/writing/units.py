@@ -30,7 +30,7 @@ class UnitMarker(Record):
         return UnitMarker.model_validate(fields | {"digest": manifest.digest_of(fields)})
 
 
-def finished(attempt: Path, unit: int, layout: StoreLayout, identity_digest: str) -> tuple[StoredObject, ...] | None:
+def finished_unit_objects(attempt: Path, unit: int, layout: StoreLayout, identity_digest: str) -> tuple[StoredObject, ...] | None:
     """Return the files of a unit when its marker tells of exactly this unit and every file that it names is intact."""
     try:
         marker = UnitMarker.model_validate_json((attempt / staging.UNITS / f"{unit}.json").read_bytes())

@@ -12,16 +12,16 @@ from layerscout.cache import identity as identities
 from layerscout.cache import manifest
 from layerscout.cache.arrays import Codec, ColumnSpec, LayerSpec
 from layerscout.cache.durable import sync_folders
-from layerscout.cache.files import LARGEST_DOCUMENT, Buffer, StoredObject, first_misfit, trailer_of, write_file, write_files
+from layerscout.cache.files import LARGEST_DOCUMENT, FileContent, StoredObject, first_misfit, read_trailer_crc, write_file, write_files
 from layerscout.cache.layout import ROWS_PER_CHUNK, STANDARD_COLUMNS, StoreLayout, planned_bytes
 from layerscout.cache.root import STAGING, STORES
 from layerscout.cache.store import Store
 from layerscout.cache.writing import staging
-from layerscout.cache.writing.checks import Rows, check_fit, check_space, checked_arrays
-from layerscout.cache.writing.units import UnitMarker, finished
+from layerscout.cache.writing.checks import GivenRows, check_identity_fits, check_space, checked_arrays
+from layerscout.cache.writing.units import UnitMarker, finished_unit_objects
 from layerscout.errors import DataError
 
-Units = Mapping[int, tuple[StoredObject, ...]]  # the files of every unit that is done
+FinishedUnits = Mapping[int, tuple[StoredObject, ...]]  # the files of every unit that is done
 
 
 class StoreWriter:
@@ -35,7 +35,9 @@ class StoreWriter:
     >>> store = writer.commit({"command": "..."})  # doctest: +SKIP
     """
 
-    def __init__(self, root: Path, identity: identities.Identity, layout: StoreLayout, attempt: staging.Attempt, done: Units) -> None:
+    def __init__(
+        self, root: Path, identity: identities.Identity, layout: StoreLayout, attempt: staging.Attempt, done: FinishedUnits
+    ) -> None:
         self.root, self.identity, self.layout = root, identity, layout
         self.store_id = identities.store_id(identity)
         self._digest = identities.identity_digest(identity)
@@ -82,7 +84,7 @@ class StoreWriter:
         """
         root = Path(root)
         layout = StoreLayout.plan(arrays, rows, rows_per_chunk, columns, codec)
-        check_fit(identity, layout)
+        check_identity_fits(identity, layout)
         folder = root / STAGING / identities.store_id(identity)
         digest = identities.identity_digest(identity)
         plan = {
@@ -94,12 +96,12 @@ class StoreWriter:
             "codec": codec,
         }
         found: dict[int, tuple[Path, tuple[StoredObject, ...]]] = {}
-        for source in staging.earlier(folder, plan) if resume else ():
+        for source in staging.earlier_attempts(folder, plan) if resume else ():
             for unit in set(range(layout.units)) - set(found):
-                if objects := finished(source, unit, layout, digest):
+                if objects := finished_unit_objects(source, unit, layout, digest):
                     found[unit] = source, objects
         check_space(root, planned_bytes(layout) - sum(item.size for _, objects in found.values() for item in objects))
-        attempt = staging.begin(folder, plan)
+        attempt = staging.begin_attempt(folder, plan)
         taken = {unit for unit, (source, objects) in found.items() if attempt.take(source, unit, [item.path for item in objects])}
         return StoreWriter(root, identity, layout, attempt, {unit: found[unit][1] for unit in taken})
 
@@ -130,7 +132,7 @@ class StoreWriter:
             if not self._published():
                 raise
 
-    def write_unit(self, unit: int, layers: Mapping[str, Rows], index: Mapping[str, Rows]) -> None:
+    def write_unit(self, unit: int, layers: Mapping[str, GivenRows], index: Mapping[str, GivenRows]) -> None:
         """Write one unit: every layer ``[row, feature]`` and every index column ``[row]`` of the rows ``span(unit)``.
 
         Raises
@@ -152,7 +154,7 @@ class StoreWriter:
                 raise
             self._done[unit] = ()  # another process has published the store and swept this attempt away, taking us for dead
 
-    def _write(self, unit: int, encoded: Iterable[tuple[str, Callable[[], Buffer]]]) -> tuple[StoredObject, ...]:
+    def _write(self, unit: int, encoded: Iterable[tuple[str, Callable[[], FileContent]]]) -> tuple[StoredObject, ...]:
         self._attempt.beat()
         objects = write_files(self._attempt.tree, encoded)
         sync_folders(self._attempt.tree, (item.path for item in objects))
@@ -198,13 +200,13 @@ class StoreWriter:
                 raise  # else another process was first, and swept this attempt away
         store = Store.open(self._target)  # when the one that stands there is damaged this raises, and our attempt is kept
         self._attempt.discard()
-        staging.sweep(staging.attempts(self._attempt.folder.parent))
+        staging.sweep_dead_attempts(staging.begun_attempts(self._attempt.folder.parent))
         return store
 
     def discard(self) -> None:
         """Delete what was written, by this writer and by those that are gone: it is not what the identity says."""
         self._attempt.discard()
-        staging.sweep(staging.attempts(self._attempt.folder.parent))
+        staging.sweep_dead_attempts(staging.begun_attempts(self._attempt.folder.parent))
 
     def release(self) -> None:
         """Stop writing without committing; the next writer of this store continues here."""
@@ -226,14 +228,14 @@ class StoreWriter:
         chunks = [item for unit in range(self.units) for item in self._done[unit]]
         passports = list(self._passports.values())
         changed = first_misfit(tree, [*chunks, *passports]) or next(
-            (item for item in chunks if trailer_of(tree / item.path) != item.crc32c), None
+            (item for item in chunks if read_trailer_crc(tree / item.path) != item.crc32c), None
         )
         if changed:
             raise DataError(f"{tree / changed.path} changed after it was written", hint="run the same command again; it rewrites that unit")
-        documents = self.layout.metadata_files() | {manifest.IDENTITY_NAME: identities.canonical(self.identity)}
+        documents = self.layout.metadata_files() | {manifest.IDENTITY_NAME: identities.canonical_json(self.identity)}
         objects = [*chunks, *passports, *(write_file(tree, path, data) for path, data in documents.items())]
         sync_folders(tree, (*documents, *self._passports))
-        manifest.write(tree, self.identity, self.layout, objects, provenance)
+        manifest.write_manifest(tree, self.identity, self.layout, objects, provenance)
         self._target.parent.mkdir(parents=True, exist_ok=True)
         try:
             tree.rename(self._target)

@@ -43,15 +43,15 @@ def prune(
 ) -> None:
     """Delete what killed processes left behind, and more on demand."""
     from layerscout.cache.catalog.prune import plan_prune
-    from layerscout.cache.catalog.query import duration
+    from layerscout.cache.catalog.query import parse_duration
 
-    age = None if older_than is None else duration(older_than)
+    age = None if older_than is None else parse_duration(older_than)
     _delete(plan_prune(writable_root(root, call.dry_run), unreferenced, age), yes, call)
 
 
 def _delete(planned: Deletion, yes: bool, call: Call) -> None:
     """Show the plan; ask, where somebody can be asked; delete; say what became of it."""
-    from layerscout.cache.catalog.prune import delete
+    from layerscout.cache.catalog.prune import carry_out_deletion
     from layerscout.commands.stores import text
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
@@ -67,7 +67,7 @@ def _delete(planned: Deletion, yes: bool, call: Call) -> None:
         call.emit(plan | {"deleted": False}, "nothing was deleted")
         return
     with call.reporter().task("delete", len(planned.victims), "items") as task:
-        outcome = delete(planned, lambda victim: task.advance())
+        outcome = carry_out_deletion(planned, lambda victim: task.advance())
     left = [{"path": str(victim.path), "why": why} for victim, why in outcome.left]
     facts = plan | {"deleted": True, "freed_bytes": outcome.bytes, "left": left}
     call.emit(facts, f"deleted: {text.counted(len(outcome.deleted), 'item')}, {size(outcome.bytes)} freed")

@@ -26,19 +26,19 @@ def ls(
     root: Root = None,
 ) -> None:
     """List stores: what they hold, how large they are, what keeps them."""
-    from layerscout.cache.catalog.entries import entries, remote_entries
-    from layerscout.cache.catalog.prune import beside
-    from layerscout.cache.catalog.query import select
+    from layerscout.cache.catalog.entries import list_entries, list_remote_entries
+    from layerscout.cache.catalog.prune import remains_beside_stores
+    from layerscout.cache.catalog.query import select_entries
     from layerscout.commands.stores import text
 
     if where and root:
         raise UsageError(f"two folders: '{where}' and --root {root}", hint="give one of them")
     remote = where is not None and "://" in where
     folder = None if remote else existing_root(Path(where) if where else root)
-    found = select(remote_entries(str(where)) if folder is None else entries(folder), filters or (), sort)
+    found = select_entries(list_remote_entries(str(where)) if folder is None else list_entries(folder), filters or (), sort)
     shown = found[:limit]
     facts: dict[str, Any] = {"root": str(folder or where), "stores": [entry.describe() for entry in shown], "count": len(found)}
-    facts |= {"bytes": sum(entry.bytes for entry in found)} | (beside(folder) if folder else {})
+    facts |= {"bytes": sum(entry.bytes for entry in found)} | (remains_beside_stores(folder) if folder else {})
     call.emit(facts, text.listing(found, shown))
     if not call.as_json:
         for line in text.hints(facts):
@@ -51,12 +51,12 @@ def info(call: Call, store: OneStore, root: Root = None) -> None:
 
     Layers, identity, provenance, names and pin; no data is read.
     """
-    from layerscout.cache.catalog.details import details
-    from layerscout.cache.catalog.entries import find
+    from layerscout.cache.catalog.details import store_details
+    from layerscout.cache.catalog.entries import find_store_folder
     from layerscout.commands.stores import text
 
     folder = existing_root(root, needed=not Path(store).is_dir())
-    facts = details(folder, find(folder, store))
+    facts = store_details(folder, find_store_folder(folder, store))
     call.emit(facts, text.information(facts))
 
 
@@ -76,8 +76,8 @@ def verify(
     Exit code 4 when anything is missing, damaged, of another size, or in no manifest. With --against, read two stores of one id and
     tell how many values of every layer differ, and by how much; exit code 4 when their index columns differ.
     """
-    from layerscout.cache.catalog.entries import find
-    from layerscout.cache.catalog.verification import verify as check
+    from layerscout.cache.catalog.entries import find_store_folder
+    from layerscout.cache.catalog.verification import verify_store as check
     from layerscout.cache.root import STORES, store_folders
     from layerscout.commands.stores import text
 
@@ -87,7 +87,7 @@ def verify(
     if every == bool(stores):
         raise UsageError("which stores?", hint="layerscout store verify STORE, or layerscout store verify --all")
     folder = existing_root(root, needed=every or not all(Path(word).is_dir() for word in stores or ()))
-    paths = list(store_folders(folder / STORES)) if every else [find(folder, word) for word in stores or ()]
+    paths = list(store_folders(folder / STORES)) if every else [find_store_folder(folder, word) for word in stores or ()]
     checked = [check(path, full, call.reporter()) for path in paths]
     damaged = [one for one in checked if one.problems]
     call.emit({"stores": [one.describe() for one in checked], "damaged": len(damaged)}, text.problems(checked))
@@ -98,16 +98,16 @@ def verify(
 
 
 def _compare(call: Call, stores: Sequence[str], against: str, root: Path | None) -> None:
-    from layerscout.cache.catalog.comparison import compare, open_against
-    from layerscout.cache.catalog.entries import find
+    from layerscout.cache.catalog.comparison import compare_stores, open_against
+    from layerscout.cache.catalog.entries import find_store_folder
     from layerscout.cache.store import Store
     from layerscout.commands.stores import text
 
     if len(stores) != 1:
         raise UsageError("which store?", hint="one STORE goes with --against: layerscout store verify STORE --against FOLDER")
     folder = existing_root(root, needed=not Path(stores[0]).is_dir())
-    store = Store.open(find(folder, stores[0]))
-    found = compare(store, open_against(store.id, against), call.reporter())
+    store = Store.open(find_store_folder(folder, stores[0]))
+    found = compare_stores(store, open_against(store.id, against), call.reporter())
     call.emit(found.describe(), text.differences(found))
     if found.unequal_columns:
         message = f"index columns differ: {', '.join(found.unequal_columns)}; {found.path} and {found.other_path} are not of the same rows"

@@ -24,8 +24,8 @@ def pin(
     from layerscout.cache.catalog import references
 
     folder = writable_root(root, call.dry_run)
-    ids = [catalog.held(folder, word) for word in stores]
-    new = [store_id for store_id in ids if not call.dry_run and references.pin(folder, store_id, reason)]
+    ids = [catalog.held_store_id(folder, word) for word in stores]
+    new = [store_id for store_id in ids if not call.dry_run and references.pin_store(folder, store_id, reason)]
     told = [
         f"{store_id}: {'would be pinned' if call.dry_run else 'pinned' if store_id in new else 'was pinned already'}" for store_id in ids
     ]
@@ -44,8 +44,8 @@ def unpin(
 
     folder = writable_root(root, call.dry_run)
     pinned = references.references(folder).pins
-    ids = [word if word in pinned else catalog.held(folder, word) for word in stores]
-    ended = [store_id for store_id in ids if store_id in pinned and (call.dry_run or references.unpin(folder, store_id))]
+    ids = [word if word in pinned else catalog.held_store_id(folder, word) for word in stores]
+    ended = [store_id for store_id in ids if store_id in pinned and (call.dry_run or references.unpin_store(folder, store_id))]
     told = [
         f"{store_id}: {'was not pinned' if store_id not in ended else 'would be unpinned' if call.dry_run else 'unpinned'}"
         for store_id in ids
@@ -78,7 +78,7 @@ def name(
         call.emit({"name": remove, "was": known.get(remove), "removed": gone}, told + ("" if gone else suggest(remove, known)))
     elif remove is None and store is not None and name is not None:
         check_name(name)
-        opened = open_store(folder, catalog.held(folder, store))
+        opened = open_store(folder, catalog.held_store_id(folder, store))
         before = named_store(folder, name)
         if not call.dry_run:
             name_store(folder, name, opened)

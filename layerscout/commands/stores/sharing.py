@@ -24,11 +24,11 @@ def push(
     root: Root = None,
 ) -> None:
     """Publish a store for others; the same command continues."""
-    from layerscout.cache.catalog.entries import find
+    from layerscout.cache.catalog.entries import find_store_folder
     from layerscout.cache.remote import transfer as remote
     from layerscout.cache.store import Store
 
-    opened = Store.open(find(existing_root(root, needed=not Path(store).is_dir()), store))
+    opened = Store.open(find_store_folder(existing_root(root, needed=not Path(store).is_dir()), store))
     done = remote.plan_push(opened, url, workers) if call.dry_run else remote.push(opened, url, call.reporter(), workers)
     call.emit(done.describe())
     if done.outcome == "another":

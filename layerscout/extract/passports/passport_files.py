@@ -102,7 +102,7 @@ def from_bytes(description: bytes, tensors: bytes, where: str, device: str | tor
     DataError
         It is damaged, or of a kind that this version does not know.
     """
-    text = records.validate(PassportText, records.parse(description, where), where)
+    text = records.validate_record(PassportText, records.parse_json(description, where), where)
     try:
         held = {name: value.to(device) for name, value in safetensors.load(tensors).items()}
     except SafetensorError as error:

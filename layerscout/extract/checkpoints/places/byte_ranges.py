@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.client
-import os
 import re
 import time
 import urllib.error
@@ -14,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from layerscout.cache.remote.bucket import ObjectPlace, explained
+from layerscout.cache.file_state import FileState
+from layerscout.cache.remote.bucket import ObjectPlace, explained_failures
 from layerscout.errors import DataError
 
 LARGEST_DOCUMENT = 64 * 2**20  # bytes of a configuration or an index
@@ -22,23 +22,6 @@ TRIES = 4
 PAUSE = 0.5  # seconds before the second try, doubled for each further one
 TIMEOUT = 60.0  # seconds without a byte
 CONNECTION = "check the address and the connection, then run the same command again"
-
-
-@dataclass(frozen=True)
-class FileState:
-    """What tells a file from another that takes its place or its content: no program can set the time of its last change."""
-
-    device: int
-    inode: int
-    size: int
-    modified: int
-    changed: int
-
-    @staticmethod
-    def of(descriptor: int) -> FileState:
-        """Look at an open file."""
-        state = os.fstat(descriptor)
-        return FileState(state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
 
 
 class ByteSource(Protocol):
@@ -134,7 +117,7 @@ class BucketSource:
         import obstore
 
         try:
-            with explained(self.place.url):
+            with explained_failures(self.place.url):
                 return int(obstore.head(self.place.handle, path)["size"])
         except FileNotFoundError:
             return None
@@ -142,7 +125,7 @@ class BucketSource:
     def names(self, folder: str) -> list[str] | None:
         import obstore
 
-        with explained(self.place.url):
+        with explained_failures(self.place.url):
             listed = obstore.list_with_delimiter(self.place.handle, folder or None)["objects"]
         return sorted(str(item["path"]).rpartition("/")[2] for item in listed)
 
@@ -151,7 +134,7 @@ class BucketSource:
 
         if start == stop:
             return b""
-        with explained(self.place.url):
+        with explained_failures(self.place.url):
             data = bytes(obstore.get_range(self.place.handle, path, start=start, end=stop))
         return checked(data, f"{self.address}/{path}", start, stop)
 

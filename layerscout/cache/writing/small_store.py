@@ -114,7 +114,7 @@ def small_stores() -> Any:
 
 def _values(random: np.random.Generator, spec: LayerSpec, rows: int) -> np.ndarray:
     values = random.normal(size=(rows, spec.width)).astype(np.float32)
-    return bfloat16.decode(bfloat16.encode(values)) if spec.dtype == "bfloat16" else values.astype(spec.dtype)
+    return bfloat16.from_bfloat16(bfloat16.to_bfloat16(values)) if spec.dtype == "bfloat16" else values.astype(spec.dtype)
 
 
 def _column(random: np.random.Generator, column: ColumnSpec, rows: int) -> np.ndarray:
