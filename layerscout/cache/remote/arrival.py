@@ -12,7 +12,7 @@ from layerscout.cache.files import StoredObject
 from layerscout.cache.fingerprint import Fingerprint
 from layerscout.errors import DataError
 
-Done = TypeVar("Result")
+Done = TypeVar("Done")
 
 
 def receive_file(blocks: Iterable[Any], folder: Path, item: StoredObject, source: str) -> None:
