@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
@@ -24,6 +23,9 @@ from sklearn.preprocessing import StandardScaler
 from layerscout.extract.backbones import tiny
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.pooling import pixel_features
+from layerscout.pages.charts import Level, Plot, Point, Series, as_drawing, draw_plot, tile
+from layerscout.pages.palette import Look
+from layerscout.pages.svg import file
 from tools.videos import clips, play
 
 SEED = 3  # pretraining drew its videos with seed 1, its held-out clips with seed 2
@@ -71,28 +73,46 @@ def read(features: np.ndarray, state: np.ndarray, episodes: np.ndarray) -> list[
 
 
 def draw(document: dict, path: Path) -> None:
-    """Loss over steps, and read-outs of position and speed by depth."""
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
-    loss, position, speed = figure.subplots(1, 3)
+    """Write the figure: loss over steps, and read-outs of position and speed by depth."""
+    panels = [draw_plot(plot, 340, 220, title) for title, plot in plots(document).items()]
+    best = max(document["readouts"][f"tiny blocks.{depth}"][2] for depth in range(tiny.BLOCKS))
+    label = f"Loss over steps, and linear read-outs by block: of the ball's speed up to R² {best}, from raw pixels {document['readouts']['pixels'][2]}"
+    path.write_text(file(as_drawing(tile(panels, 3), label)))
+
+
+def plots(document: dict) -> dict[str, Plot]:
+    """Return the three plots under their titles."""
     curve = document["training"]["curve"]
-    held_out = document["training"]["held_out"]["layerscout/Intercept-v0"]
-    loss.plot([point["step"] for point in curve], [point["loss"] for point in curve], label="training mixture", color="#7a7a7a")
-    loss.plot(
-        [point["step"] for point in curve], [point["held_out_intercept"] for point in curve], label="Intercept, held out", color="#0072b2"
-    )
-    loss.axhline(held_out["copy_last_frame"], color="#d55e00", linestyle="--", label="copying the last frame")
-    loss.set(yscale="log", xlabel="training step", ylabel="squared error", title="Predicting the future frame")
-    loss.legend(fontsize=8, frameon=False)
-    for axes, part, title in ((position, 0, "Ball column"), (speed, 2, "Ball column speed")):
-        for name, label, colour in (("tiny", "trained", "#0072b2"), ("tiny-untrained", "untrained", "#d55e00")):
-            values = [document["readouts"][f"{name} blocks.{depth}"][part] for depth in range(tiny.BLOCKS)]
-            axes.plot(range(tiny.BLOCKS), values, "o-", label=label, color=colour)
-        axes.axhline(document["readouts"]["pixels"][part], color="#7a7a7a", linestyle=":", label="raw pixels")
-        axes.set(xlabel="block", ylabel="linear read-out R²", title=title)
-        axes.legend(fontsize=8, frameon=False)
-    for axes in (loss, position, speed):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, metadata={"Date": None})
+    copied = document["training"]["held_out"]["layerscout/Intercept-v0"]["copy_last_frame"]
+    mixture = tuple(Point(point["step"], point["loss"]) for point in curve)
+    held_out = tuple(Point(point["step"], point["held_out_intercept"]) for point in curve)
+    values = [value for point in (*mixture, *held_out) if (value := point.value) is not None]
+    found = {
+        "Predicting the future frame": Plot(
+            (
+                Series("training mixture", Look("grey", "thick", ""), mixture),
+                Series("Intercept, held out", Look("blue", "thick", ""), held_out),
+            ),
+            (Level("copying the last frame", Look("red", "dashed", ""), copied),),
+            "training step",
+            "squared error",
+            y_range=(min(*values, copied) * 0.9, max(*values, copied) * 1.1),
+            y_log=True,
+        )
+    }
+    for title, part in (("Ball column", 0), ("Ball column speed", 2)):
+        trained, untrained = (
+            tuple(Point(depth, document["readouts"][f"{name} blocks.{depth}"][part]) for depth in range(tiny.BLOCKS))
+            for name in ("tiny", "tiny-untrained")
+        )
+        found[title] = Plot(
+            (Series("trained", Look("blue"), trained), Series("untrained", Look("red", "dashed", "square"), untrained)),
+            (Level("raw pixels", Look("grey", "dotted", ""), document["readouts"]["pixels"][part]),),
+            "block",
+            "linear read-out R²",
+            names={float(depth): str(depth) for depth in range(tiny.BLOCKS)},
+        )
+    return found
 
 
 if __name__ == "__main__":

@@ -41,6 +41,9 @@ class Scale:
         """Return round values inside the scale, at most about ``most`` of them."""
         if self.log:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
+            if last - first < 2:  # within two powers of ten, 2 and 5 stand between them
+                finer = [factor * 10.0**power for power in range(first - 1, last + 1) for factor in (1, 2, 5)]
+                return [tick for tick in finer if self.low <= tick * (1 + 1e-9) and tick <= self.high * (1 + 1e-9)]
             return [10.0**power for power in range(first, last + 1, max(1, math.ceil((last - first + 1) / most)))]
         apart = round_step((self.high - self.low) / most)
         return [place * apart for place in range(math.ceil(self.low / apart - 1e-9), math.floor(self.high / apart + 1e-9) + 1)]

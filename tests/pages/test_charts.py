@@ -72,6 +72,8 @@ def test_scales_have_round_ticks_and_end_at_their_ends() -> None:
     log = Scale(1e-7, 100.0, 0, 90, log=True)
     assert log.ticks(4) == pytest.approx([1e-7, 1e-4, 1e-1, 1e2])
     assert [log(tick) for tick in log.ticks(4)] == [0, 30, 60, 90]
+    assert Scale(0.003, 0.04, 0, 90, log=True).ticks() == pytest.approx([0.005, 0.01, 0.02])
+    assert Scale(1.0, 10.0, 0, 90, log=True).ticks() == [1, 2, 5, 10]
     assert log(1e-9) == 0  # beyond an end: at the end
     assert covering([0.5], 0, 1).high > 0.5  # one value: still a scale
     assert scale.moved(7)(scale.low) == 307
