@@ -14,7 +14,7 @@ from calling import call, refused
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "extract"))  # tiny checkpoints, and a hub of our own
 
-from layerscout.extract.checkpoints import tensor_values
+from layerscout.extract.checkpoints.tensors import values as tensor_values
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.loaded import digest_tensors
 from layerscout.extract.backbones.modules import from_module
 from layerscout.extract.backbones.views import read_view
+from layerscout.extract.checkpoints.states import read_state
 from layerscout.extract.passes.capture import Capture
 
 CPU = torch.device("cpu")
@@ -258,3 +259,80 @@ def test_an_entry_point_leads_to_it(monkeypatch):
     monkeypatch.setitem(registry.REGISTRY["backbone"], "own", f"{__name__}:own")
     monkeypatch.setitem(__import__("sys").modules, __name__, __import__("types").SimpleNamespace(own=lambda source, options: tokens()))
     assert find_backbone("own").layers == tokens().layers
+
+
+# --- states that are not quite the module's
+
+
+def held() -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in convolutions().load(CPU).module.state_dict().items()}
+
+
+def in_eight_bits(state, name: str) -> dict[str, torch.Tensor]:
+    scale = state[name].abs().max() / 448
+    return state | {name: (state[name] / scale).to(torch.float8_e4m3fn), f"{name}_scale": scale}
+
+
+def test_numbers_with_a_scale_are_multiplied_by_it():
+    state = held()
+    loaded = convolutions(weights=lambda: in_eight_bits(state, "body.0.weight")).load(CPU).module.state_dict()
+    assert (loaded["body.0.weight"] - state["body.0.weight"]).norm() < 0.04 * state["body.0.weight"].norm()
+    assert all(torch.equal(value, loaded[name]) for name, value in state.items() if name != "body.0.weight")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "hint"),
+    [
+        ({"body.0.weight": None}, r"lacks 1 weights of its configuration, first body\.0\.weight", "strict=False"),
+        ({"strange": torch.ones(1)}, "1 belong to nothing in it: strange", "strict=False"),
+        (
+            {f"strange.{i}": torch.ones(1) for i in range(5)},
+            r"5 belong to nothing in it: strange\.0, strange\.1, strange\.2, …",
+            "strict=False",
+        ),
+        ({"body.0.weight": torch.ones(3, 3)}, r"body\.0\.weight is \(3, 3\), expected", "strict=False"),
+        ({"body.0.weight": torch.ones(1, dtype=torch.int8)}, "is quantised by a packed format", "bfloat16"),
+        ({"body.0.lora_A.weight": torch.ones(4, 4)}, "of an adapter that is not merged", "fuse_lora"),
+        ({"body.0.SCB": torch.ones(4)}, "is quantised by bitsandbytes", "bfloat16"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_told_in_one_line(changes, message, hint):
+    state = {name: value for name, value in (held() | changes).items() if value is not None}
+    with pytest.raises(DataError, match=message) as error:
+        convolutions(weights=lambda: state).load(CPU)
+    assert hint in error.value.hint
+    assert len(str(error.value)) < 400
+
+
+def test_without_strictness_the_module_fills_what_is_missing_and_its_digest_says_so():
+    state = held() | {"strange": torch.ones(1)}
+    del state["body.0.weight"]
+    loose = convolutions(weights=lambda: state, strict=False)
+    loaded = loose.load(CPU).module.state_dict()
+    assert loose.weights_digest() == digest_tensors(loaded)
+    assert torch.equal(loaded["body.0.weight"], convolutions().load(CPU).module.state_dict()["body.0.weight"])
+    state["body.0.weight"] = torch.zeros(3, 3)
+    with pytest.raises(DataError, match="another shape"):
+        loose.load(CPU)
+
+
+def test_weights_that_change_after_their_digest_are_not_loaded():
+    state = held()
+    backbone = convolutions(weights=lambda: state)
+    backbone.weights_digest()
+    assert backbone.load(CPU)
+    state["body.0.weight"] = state["body.0.weight"] + 1
+    with pytest.raises(DataError, match="changed since their digest was taken"):
+        backbone.load(CPU)
+
+
+def test_a_file_is_read_through_the_same_gate(tmp_path):
+    from safetensors.torch import save_file
+
+    state = held()
+    save_file(in_eight_bits(state, "body.0.weight"), tmp_path / "own.safetensors")
+    read = read_state(tmp_path / "own.safetensors")
+    assert sorted(read) == sorted(state)
+    assert (read["body.0.weight"] - state["body.0.weight"]).norm() < 0.04 * state["body.0.weight"].norm()
+    with pytest.raises(DataError, match="there is no file"):
+        read_state(tmp_path / "none.safetensors")

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from layerscout.errors import DataError
 from layerscout.extract.checkpoints.checkpoint import as_checkpoint
 from layerscout.extract.checkpoints.places.byte_ranges import FolderSource
-from layerscout.extract.checkpoints.tensor_values import read_value
+from layerscout.extract.checkpoints.tensors.values import read_value
 
 DIFFUSERS, TRANSFORMERS = "diffusion_pytorch_model", "model"
 BOTH = pytest.mark.parametrize("stem", [DIFFUSERS, TRANSFORMERS])

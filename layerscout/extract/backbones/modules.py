@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo
 from layerscout.extract.backbones.loaded import LoadedBackbone, digest_tensors
 from layerscout.extract.backbones.own_code import code_of
 from layerscout.extract.backbones.views import View, first_tensor, read_view
+from layerscout.extract.checkpoints.states import fitted
 
 SEED = 0  # of the weights that a module draws for itself
 CLIPS = 2  # in the blank pass; one clip could not be told from one frame
@@ -43,6 +44,7 @@ def from_module(
     class_tokens: int = 0,
     default_pooling: str = "all/mean",
     weights: Callable[[], dict[str, Tensor]] | None = None,
+    strict: bool = True,
     identity: dict[str, Any] | None = None,
 ) -> Backbone:
     """Describe a backbone made of a torch module of yours.
@@ -72,8 +74,11 @@ def from_module(
     class_tokens
         How many of such tokens come before the video's.
     weights
-        Returns the state to load into the module (all of it), e.g. ``lambda: safetensors.torch.load_file(path)``. It is
-        not called for a description.
+        Returns the state to load into the module, e.g. ``lambda: read_state(path)`` (see `read_state`). It is not called for a
+        description. Numbers with a scale beside them are multiplied by it, and other quantised formats refused.
+    strict
+        Whether the state must be the module's whole state and nothing else; without it, what is missing stays as the module makes
+        it, and what belongs to nothing is dropped.
     identity
         Further values that change the numbers, as plain JSON.
 
@@ -84,7 +89,7 @@ def from_module(
     """
     if takes not in INPUTS:
         raise UsageError(f"unknown input axes '{takes}'{suggest(takes, INPUTS)}", hint=f"one of: {'; '.join(INPUTS)}")
-    recipe = _Recipe(make_module, takes, tuple(mean), tuple(std), weights)
+    recipe = _Recipe(name, make_module, takes, tuple(mean), tuple(std), weights, strict)
     with torch.device("meta"):
         module = recipe.made()
     outputs = _blank_pass(name, module, module_names, recipe, (CLIPS, frames, *size, len(recipe.mean)))
@@ -107,7 +112,7 @@ def from_module(
             "std": list(std),
         }
         | (identity or {}),
-        weights_digest=lambda: digest_tensors(weights() if weights else recipe.made().state_dict()),
+        weights_digest=recipe.digest,
         load=lambda device, dtype=torch.float32: _LoadedModule(recipe, views, device, dtype),
         code=lambda: code_of(module.modules()),
         class_token=class_tokens > 0 and all(view.class_tokens and not view.frames for view in views.values()),
@@ -116,13 +121,44 @@ def from_module(
 
 @dataclass(frozen=True)
 class _Recipe:
-    """How the module is made and fed."""
+    """How the module is made and fed. ``seen`` keeps the digest that was told, so that no other weights are loaded."""
 
+    name: str
     make_module: Callable[[], nn.Module]
     takes: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
     weights: Callable[[], dict[str, Tensor]] | None
+    strict: bool
+    seen: list[str] = field(default_factory=list)
+
+    def digest(self) -> str:
+        """Return the digest of what will be loaded."""
+        self.seen[:] = [self._loaded()[1]]
+        return self.seen[0]
+
+    def loaded(self) -> nn.Module:
+        """Make the module with its weights.
+
+        Raises
+        ------
+        DataError
+            The weights do not fit it, or are others than those whose digest was told.
+        """
+        module, digest = self._loaded()
+        if self.seen and digest != self.seen[0]:
+            raise DataError(f"the weights of {self.name} changed since their digest was taken", hint="run the same command again")
+        return module
+
+    def _loaded(self) -> tuple[nn.Module, str]:
+        module = self.made()
+        if self.weights is None:
+            return module, digest_tensors(module.state_dict())
+        state = self.weights()
+        digest = digest_tensors(state)
+        module.load_state_dict(fitted(module.state_dict(), state, f"the weights of {self.name}", self.strict), strict=self.strict)
+        # without strictness the module adds weights of its own
+        return module, digest if self.strict else digest_tensors(module.state_dict())
 
     def made(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -139,15 +175,7 @@ class _Recipe:
 class _LoadedModule(LoadedBackbone):
     def __init__(self, recipe: _Recipe, views: dict[str, View], device: torch.device, dtype: torch.dtype) -> None:
         self.device, self._dtype, self._recipe, self._views = device, dtype, recipe, views
-        self.module = recipe.made()
-        if recipe.weights:
-            try:
-                self.module.load_state_dict(recipe.weights())
-            except RuntimeError as error:
-                raise DataError(
-                    f"the weights do not fit the module: {' '.join(str(error).split())}", hint="make the module that they are of"
-                ) from None
-        self.module.to(device, dtype)
+        self.module = recipe.loaded().to(device, dtype)
         self._last = ""
         self._stop: Any = None
         self._lock = threading.Lock()

@@ -16,9 +16,10 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor
 
-from layerscout.errors import DataError, MissingExtraError, UsageError
+from layerscout.errors import MissingExtraError, UsageError
 from layerscout.extract.backbones.base import Backbone
 from layerscout.extract.backbones.modules import from_module
+from layerscout.extract.checkpoints.states import read_state
 from layerscout.paths import expand
 from layerscout.settings import Config
 from layerscout.settings import build as build_settings
@@ -78,12 +79,4 @@ def _torchvision_video() -> Any:
 def _weights(video: Any, source: str | None) -> dict[str, Tensor]:
     if source is None:
         return video.R3D_18_Weights.KINETICS400_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(expand(source))
-    except (OSError, SafetensorError) as error:
-        raise DataError(
-            f"{source} cannot be read: {error}", hint="give a safetensors file with the state of torchvision's r3d_18"
-        ) from None
+    return read_state(expand(source))

@@ -15,7 +15,7 @@ from typing import Any
 from layerscout.errors import DataError
 from layerscout.extract.checkpoints.places.byte_ranges import FolderSource, document
 from layerscout.extract.checkpoints.places.hub import HubSource, split_hub_id
-from layerscout.extract.checkpoints.stored import StoredTensors, open_stored
+from layerscout.extract.checkpoints.tensors.stored import StoredTensors, open_stored
 from layerscout.extract.checkpoints.weight_set import WeightSet, find_weights
 from layerscout.paths import expand
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from layerscout.errors import DataError
 from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.folder import read_config
-from layerscout.extract.checkpoints.formats import check_configuration
 from layerscout.extract.checkpoints.places.byte_ranges import FolderSource
 from layerscout.extract.checkpoints.places.hub import HubSource
+from layerscout.extract.checkpoints.tensors.formats import check_configuration
 from layerscout.progress import SILENT, Reporter
 
 

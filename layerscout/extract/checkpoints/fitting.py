@@ -6,13 +6,14 @@ The one gate of every loader: whole models of diffusers and transformers, single
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from layerscout.errors import DataError
 from layerscout.extract.checkpoints.skeleton import ignored, renamed
-from layerscout.extract.checkpoints.stored import StoredTensors
+from layerscout.extract.checkpoints.tensors.formats import Described
+from layerscout.extract.checkpoints.tensors.stored import StoredTensors
 from layerscout.extract.checkpoints.weight_set import AGAIN
 
 SHOWN = 3  # names that a message gives; the rest are counted
@@ -27,16 +28,6 @@ HEADS = {
     "UMT5EncoderModel": ("decoder.", "lm_head."),
 }
 FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
-
-
-class Stored(Protocol):
-    """What is asked of a stored tensor: its type as safetensors names it, and its shape."""
-
-    @property
-    def dtype(self) -> Any: ...
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
 
 
 def matched(model: Any, stored: StoredTensors, kind: str, *, whole: bool = True) -> dict[str, str]:
@@ -107,7 +98,12 @@ def check_left(names: Iterable[str], where: str, kind: str) -> None:
 
 
 def check_fit(
-    expected: Mapping[str, torch.Tensor], found: Mapping[str, Stored], where: str, *, scaled: Sequence[str] = (), idle: Sequence[str] = ()
+    expected: Mapping[str, torch.Tensor],
+    found: Mapping[str, Described],
+    where: str,
+    *,
+    scaled: Sequence[str] = (),
+    idle: Sequence[str] = (),
 ) -> None:
     """Hold what a model has against what is stored under the same names.
 
@@ -142,18 +138,19 @@ def check_fit(
     if other:
         first = other[0]
         raise DataError(
-            f"{where}: {len(other)} weights have another shape than the configuration says: {_listed(other)}; "
+            f"{where}: {len(other)} weights have another shape than the configuration says: {listed(other)}; "
             f"{first} is {tuple(found[first].shape)}, expected {tuple(expected[first].shape)}",
             hint=AGAIN,
         )
     if lacking:
-        raise DataError(f"{where} lacks {len(lacking)} weights of its configuration, first {_listed(lacking)}", hint=AGAIN)
+        raise DataError(f"{where} lacks {len(lacking)} weights of its configuration, first {listed(lacking)}", hint=AGAIN)
 
 
 def _counted(names: Sequence[str], what: str) -> str:
     many = len(names) > 1
-    return f"{len(names)} {what}{'s' * many} belong{'s' * (not many)} ({_listed(names)})"
+    return f"{len(names)} {what}{'s' * many} belong{'s' * (not many)} ({listed(names)})"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return the first names of many."""
     return f"{', '.join(names[:SHOWN])}{', …' * (len(names) > SHOWN)}"

@@ -16,7 +16,7 @@ from layerscout.errors import DataError, LayerscoutError
 from layerscout.extract.checkpoints.checkpoint import CheckpointFolder, as_checkpoint
 from layerscout.extract.checkpoints.fitting import matched
 from layerscout.extract.checkpoints.folder import read_config
-from layerscout.extract.checkpoints.tensor_values import read_value
+from layerscout.extract.checkpoints.tensors.values import read_value
 from layerscout.extract.checkpoints.weight_set import AGAIN
 from layerscout.extract.checkpoints.without_memory import without_memory
 

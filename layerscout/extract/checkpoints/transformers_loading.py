@@ -12,8 +12,8 @@ import torch
 from layerscout.errors import DataError, LayerscoutError
 from layerscout.extract.checkpoints.checkpoint import CheckpointFolder, as_checkpoint
 from layerscout.extract.checkpoints.fitting import SHOWN, matched
-from layerscout.extract.checkpoints.stored import StoredTensors
-from layerscout.extract.checkpoints.tensor_values import DTYPES, read_value
+from layerscout.extract.checkpoints.tensors.stored import StoredTensors
+from layerscout.extract.checkpoints.tensors.values import DTYPES, read_value
 from layerscout.extract.checkpoints.transformers_folder import library_config, transformers_package
 from layerscout.extract.checkpoints.weight_set import AGAIN
 from layerscout.extract.checkpoints.without_memory import without_memory

@@ -157,6 +157,8 @@ class DenoiserFamily:
         def load(device: Any, dtype: Any = None) -> LoadedBackbone:
             import torch
 
+            if details.text is not None and prompts.describe(chosen.text, *details.text) != text["text"]:
+                raise DataError(f"{chosen.text} was changed since the model was described", hint="run the same command again")
             module, _, name = self.network.partition(":")
             network = getattr(importlib.import_module(f"{NETWORKS}.{module}"), name)
             return network(weights.fetch(), reading, chosen.text, device, dtype or torch.float32, **details.network)

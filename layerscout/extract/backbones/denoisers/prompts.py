@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 
 from layerscout.errors import DataError, UsageError
+from layerscout.extract.checkpoints.tensors.stored import stored_file
 from layerscout.paths import expand
 
 TOKENIZER, ENCODER = "tokenizer", "text_encoder"  # folders of a checkpoint, needed for ``empty`` only
@@ -44,14 +45,11 @@ def embedding_file(text: str, length: int, width: int) -> Path:
         raise UsageError(
             f"text '{text}' is neither zeros nor empty nor a safetensors file", hint="--set extract.backbone_options.text=zeros"
         )
-    from safetensors import safe_open
-
-    try:
-        with safe_open(file, framework="np") as stream:
-            shapes = {name: tuple(stream.get_slice(name).get_shape()) for name in stream.keys()}  # noqa: SIM118 - it is not a mapping
-        *tokens, features = shapes[EMBEDDING]
-    except Exception as error:  # safetensors' own errors have no common class
-        raise DataError(f"{file} holds no readable '{EMBEDDING}': {error}", hint="write it with safetensors.torch.save_file") from error
+    stored = stored_file(file)
+    shapes = {name: stored.range(name).shape for name in stored.values}
+    if not shapes.get(EMBEDDING):
+        raise DataError(f"{file} holds no readable '{EMBEDDING}'", hint="write it with safetensors.torch.save_file")
+    *tokens, features = shapes[EMBEDDING]
     embedding, mask = (math.prod(tokens), features), (math.prod(shapes.get(MASK, tokens)),)
     if embedding != (length, width) or mask != (length,):
         raise DataError(

@@ -14,6 +14,7 @@ from layerscout.errors import DataError
 from layerscout.extract.backbones.denoisers.prompts import EMBEDDING, ENCODER, MASK, TOKENIZER, embedding_file
 from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.folder import AGAIN, read_config
+from layerscout.extract.checkpoints.states import read_state
 from layerscout.extract.checkpoints.transformers_folder import transformers_package
 from layerscout.extract.checkpoints.transformers_loading import load
 
@@ -74,9 +75,7 @@ def _encode(folder: CheckpointFolder | Path, ids: Tensor, mask: Float[Tensor, "1
 
 
 def _from_file(text: str, length: int, width: int) -> Text:
-    from safetensors.torch import load_file
-
-    tensors = load_file(embedding_file(text, length, width))
+    tensors = read_state(embedding_file(text, length, width))
     embedding = tensors[EMBEDDING].to(torch.float32).reshape(length, width)
     mask = tensors.get(MASK, torch.ones(length)).to(torch.float32).flatten()
     return Text(embedding[None], mask[None])

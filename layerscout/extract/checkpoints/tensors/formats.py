@@ -11,10 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from layerscout.errors import DataError
-from layerscout.extract.checkpoints.tensor_header import TensorRange
 from layerscout.extract.checkpoints.weight_set import MERGE
 
 FLOAT8 = ("F8_E4M3", "F8_E5M2")
@@ -50,6 +49,16 @@ ADAPTER = re.compile(
     r"(^|[._])(lora|loha|lokr|dora|vera|boft|oft|hada|ia3)([._]|$)|(^|\.)(base_layer|modules_to_save|original_module)(\.|$)|^base_model\.model\."
 )
 GGUF_NAMES = re.compile(r"^(blk|token_embd|output_norm|enc\.blk|dec\.blk)\.")
+
+
+class Described(Protocol):
+    """What is known of a tensor: its type as safetensors names it, and its shape."""
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,7 @@ def check_configuration(config: Mapping[str, Any], where: str) -> None:
 
 
 def read_layout(
-    names: Iterable[str], known: Mapping[str, TensorRange], where: str, metadata: Mapping[str, Any] | None = None
+    names: Iterable[str], known: Mapping[str, Described], where: str, metadata: Mapping[str, Any] | None = None
 ) -> NumberLayout:
     """Tell scales from weights.
 
@@ -163,7 +172,7 @@ def _weights_of(scale: str) -> list[str]:
     return [inside + leaf.removeprefix("scale_")] if leaf.startswith("scale_") and leaf not in PASSING else []
 
 
-def _check_types(scales: Mapping[str, str], passing: set[str], known: Mapping[str, TensorRange], where: str) -> None:
+def _check_types(scales: Mapping[str, str], passing: set[str], known: Mapping[str, Described], where: str) -> None:
     for name, item in known.items():
         if item.dtype in PACKED and name not in scales.values():
             raise _refused(where, f"packed {item.dtype}", name)
@@ -183,7 +192,7 @@ def _check_types(scales: Mapping[str, str], passing: set[str], known: Mapping[st
         raise _refused(where, f"a packed format ({known[integers[0]].dtype} numbers without a scale)", integers[0])
 
 
-def check_scale(name: str, item: TensorRange, weight: TensorRange | None, where: str) -> None:
+def check_scale(name: str, item: Described, weight: Described | None, where: str) -> None:
     """Refuse a scale that is not one number for the tensor or for each of its rows.
 
     Raises

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from layerscout.errors import DataError
-from layerscout.extract.checkpoints.formats import NumberLayout, check_configuration, check_note, notes_of, read_layout
-from layerscout.extract.checkpoints.places.byte_ranges import ByteSource
-from layerscout.extract.checkpoints.tensor_header import TensorHeader, TensorRange, read_header
+from layerscout.extract.checkpoints.places.byte_ranges import ByteSource, FolderSource
+from layerscout.extract.checkpoints.tensors.formats import NumberLayout, check_configuration, check_note, notes_of, read_layout
+from layerscout.extract.checkpoints.tensors.header import TensorHeader, TensorRange, read_header
 from layerscout.extract.checkpoints.weight_set import AGAIN, WeightSet
 
 
@@ -77,6 +78,19 @@ class StoredTensors:
             item = self.range(name)
             check_note(self.source.read(self.files[name], item.start, item.stop), name, self.where)
         return replace(self, layout=layout)
+
+
+def stored_file(file: Path) -> StoredTensors:
+    """Open one safetensors file that belongs to no checkpoint.
+
+    Raises
+    ------
+    DataError
+        There is no such file, it is damaged, or its numbers are in a format that is not read.
+    """
+    if not file.is_file():
+        raise DataError(f"there is no file {file}", hint="give a safetensors file")
+    return open_stored(FolderSource(file.parent), "", WeightSet((file.name,)), {})
 
 
 def open_stored(source: ByteSource, folder: str, weights: WeightSet, config: Mapping[str, Any], *, headers: bool = True) -> StoredTensors:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from layerscout.errors import DataError
-from layerscout.extract.checkpoints.formats import check_scale
 from layerscout.extract.checkpoints.places.byte_ranges import ByteSource
-from layerscout.extract.checkpoints.stored import StoredTensors
-from layerscout.extract.checkpoints.tensor_header import TensorHeader, TensorRange
+from layerscout.extract.checkpoints.tensors.formats import check_scale
+from layerscout.extract.checkpoints.tensors.header import TensorHeader, TensorRange
+from layerscout.extract.checkpoints.tensors.stored import StoredTensors
 
 DTYPES = {
     "F64": torch.float64,
