@@ -26,7 +26,7 @@ Codec = Literal["none", "zstd"]
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """One layer of a store.
+    """A layer of a store: what it is called, what its numbers are, and where in the backbone it was taken.
 
     ``depth`` counts the layers in forward order from 0; ``module`` is the path of the block inside the backbone;
     ``role`` tells a candidate ("layer") from what only serves comparison ("control"). ``dtype`` is the numbers' logical type.
@@ -51,7 +51,7 @@ class LayerSpec:
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """One index column of a store: ``[row]``, or ``[row, value]`` when it has a width."""
+    """An index column of a store. It is an array ``[row]``, or ``[row, value]`` when it has a width."""
 
     name: str
     dtype: Literal["int16", "int32", "int64", "float32", "float64", "bool"]
@@ -87,7 +87,7 @@ def zstd_frame_bytes(data: NDArray[np.uint8]) -> int | None:
 
 @dataclass(frozen=True)
 class ArrayLayout:
-    """One array of a store: ``[row, feature]`` for a layer, ``[row]`` or ``[row, value]`` for an index column."""
+    """How an array of a store is cut and spelled on disk. A layer is ``[row, feature]``, an index column ``[row]`` or ``[row, value]``."""
 
     folder: str
     dtype: str  # logical: what the numbers mean
@@ -100,55 +100,55 @@ class ArrayLayout:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the whole array."""
+        """Return the shape of the whole array."""
         return (self.rows,) if self.width is None else (self.rows, self.width)
 
     @property
     def chunk_shape(self) -> tuple[int, ...]:
-        """Shape of every chunk; the last one is stored full, its missing rows filled."""
+        """Return the shape of every chunk. The last one is stored full too, its missing rows filled."""
         return (self.chunk_rows, *self.shape[1:])
 
     @property
     def stored(self) -> np.dtype[Any]:
-        """Type of the numbers on disk, little-endian."""
+        """Return the type of the numbers on disk, which is little-endian."""
         return np.dtype("<u2") if self.dtype == "bfloat16" else np.dtype(self.dtype).newbyteorder("<")
 
     @property
     def read(self) -> np.dtype[Any]:
-        """Type of the numbers that a reader gives out; bfloat16 comes as the float32 of the same value."""
+        """Return the type of the numbers that a reader gives out; bfloat16 comes as the float32 of the same value."""
         return np.dtype("float32" if self.dtype == "bfloat16" else self.dtype)
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row."""
+        """Return how many bytes a row has."""
         return self.stored.itemsize * (self.width or 1)
 
     @property
     def payload_bytes(self) -> int:
-        """Bytes of one decoded chunk."""
+        """Return how many bytes a chunk has when it is decoded."""
         return self.chunk_rows * self.row_bytes
 
     @property
     def most_file_bytes(self) -> int:
-        """Bytes of one chunk file with its crc32c trailer: exact without compression, else at most so many (RFC 8878 framing)."""
+        """Return the bytes of a chunk file with its crc32c trailer. Without compression they are exact, else the most (RFC 8878 framing)."""
         framing = self.payload_bytes // 256 + 64 if self.codec == "zstd" else 0
         return self.payload_bytes + framing + CRC_BYTES
 
     @property
     def chunks(self) -> int:
-        """How many chunk files the array has."""
+        """Return how many chunk files the array has."""
         return -(-self.rows // self.chunk_rows)
 
     @property
     def fill(self) -> float | int | bool:
-        """What stands in the rows of the last chunk that do not exist."""
+        """Return what stands in the rows of the last chunk that do not exist."""
         if self.dtype == "bfloat16":
             return bfloat16.NAN
         kind = np.dtype(self.dtype).kind
         return float("nan") if kind == "f" else False if kind == "b" else 0
 
     def path(self, chunk: int) -> str:
-        """Path of a chunk file relative to the store."""
+        """Return the path of a chunk file relative to the store."""
         return f"{self.folder}/c/{chunk}" + ("" if self.width is None else "/0")
 
     def encode(self, values: Shaped[np.ndarray, "row ..."]) -> NDArray[np.uint8]:

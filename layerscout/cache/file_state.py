@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 
 class FileState(NamedTuple):
-    """A file as the file system knows it. ``changed`` is its time of change, which no program can set, in nanoseconds.
+    """What tells a file from another in its place, and from itself before a change.
+
+    ``modified`` and ``changed`` are times in nanoseconds; no program can set the second, which is that of the last change of any kind.
 
     It does not name the device, so that two machines that share a disk see the same state.
     """

@@ -27,7 +27,7 @@ FileContent = bytes | NDArray[np.uint8]
 
 
 class StoredObject(Record):
-    """One file of a store: path relative to the store, bytes, and the digests it must have.
+    """What the manifest says of a file of a store: its path relative to the store, its bytes, and the digests it must have.
 
     ``crc32c`` of a chunk file covers the payload without its trailer (over payload and trailer together crc32c is the
     same constant for every intact file, so it could not tell two chunks apart); of any other file, the whole file.

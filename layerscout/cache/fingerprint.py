@@ -16,7 +16,7 @@ CRC_OF_INTACT_CHUNK = 0x48674BC7  # crc32c over any payload followed by its own 
 
 
 class Fingerprint:
-    """Size, crc32c and, with ``full``, sha256 of a stream, compared with what they should be."""
+    """Takes the size, the crc32c and, with ``full``, the sha256 of a stream, and compares them with what the manifest says."""
 
     def __init__(self, full: bool = True) -> None:
         self.size, self._crc, self._tail = 0, 0, b""

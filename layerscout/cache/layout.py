@@ -29,7 +29,7 @@ JSON_BYTES_PER_FILE = 1024  # upper bound of what one file adds to markers, mani
 
 @dataclass(frozen=True)
 class StoreLayout:
-    """All arrays of a store and how their rows are cut into units."""
+    """Where everything of a store lies: which arrays it has, and how their rows are cut into units."""
 
     specs: tuple[LayerSpec, ...]
     rows: int
@@ -73,7 +73,7 @@ class StoreLayout:
 
     @property
     def units(self) -> int:
-        """How many pieces of work the store is made of: one chunk of rows of every array."""
+        """Return how many units the store has. A unit is one chunk of rows of every array."""
         return -(-self.rows // self.chunk_rows)
 
     def span(self, unit: int) -> tuple[int, int]:
@@ -125,7 +125,7 @@ class StoreLayout:
 
     @property
     def data_bytes(self) -> int:
-        """Bytes of all chunk files together; with compression, the most they can be."""
+        """Return the bytes of all chunk files together; with compression, the most they can be."""
         return self.units * sum(array.most_file_bytes for array in self.arrays())
 
 

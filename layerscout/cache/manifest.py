@@ -30,7 +30,7 @@ LARGEST_PASSPORT = 2**30  # bytes of its tensors: what a store from a stranger m
 
 
 class Manifest(Record):
-    """What a committed store holds. ``digest`` covers all other fields, so a damaged manifest is noticed too."""
+    """The commit of a store: every file with its digests, and how the store came to be. ``digest`` covers all other fields."""
 
     format: Literal["layerscout-store/1"] = "layerscout-store/1"
     store_id: str
@@ -49,13 +49,13 @@ class Manifest(Record):
 
     @property
     def passports(self) -> tuple[str, ...]:
-        """Names of the layers that have one."""
+        """Return the names of the layers whose passports the store keeps."""
         found = (PASSPORT.fullmatch(item.path) for item in self.objects)
         return tuple(match[1] for match in found if match and match[2] == "json")
 
     @property
     def layout(self) -> StoreLayout:
-        """Where every array lies."""
+        """Return where every array of the store lies."""
         return StoreLayout.plan(self.layers, self.rows, self.rows_per_chunk, self.columns, self.codec)
 
 
@@ -200,4 +200,5 @@ def manifest_text(fields: dict[str, Any]) -> bytes:
 
 
 def digest_of(fields: dict[str, Any]) -> str:
+    """Return "sha256:..." over plain data, whatever the order of its keys and however it is spelled."""
     return "sha256:" + hashlib.sha256(identities.plain_json(fields, "the manifest").encode()).hexdigest()

@@ -16,7 +16,7 @@ from layerscout.errors import DataError, UsageError
 
 
 class Reference(Record):
-    """``refs/<name>.json``: a name for people."""
+    """The content of ``refs/<name>.json``, which says which store has this name."""
 
     format: Literal["layerscout-ref/1"] = "layerscout-ref/1"
     store_id: str

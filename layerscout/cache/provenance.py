@@ -23,7 +23,7 @@ Count = Annotated[int, Field(strict=True, ge=0, le=MOST_ACTIONS)]
 
 
 class Told(BaseModel):
-    """Base of what is told: what is not known here is let through, because later versions may tell more."""
+    """Base of what a store freely says. Fields that this version does not know are let through, because later ones may tell more."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -50,7 +50,7 @@ class DatasetAttributes(Told):
 
 
 class Provenance(Told):
-    """What a store says of how it was made."""
+    """What a store says of how it was made; every field may be missing."""
 
     backbone: Word | None = None
     backbone_options: dict[Word, Any] = {}

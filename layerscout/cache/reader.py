@@ -32,7 +32,7 @@ LayerRows = Shaped[np.ndarray, "row ..."]
 
 @dataclass(frozen=True)
 class LayerReader:
-    """One array of a committed store. It may be pickled and used by many threads."""
+    """Reads one array of a committed store, and gives out no number whose chunk was not verified. It may be pickled and used by many threads."""
 
     store: Path
     name: str
@@ -47,17 +47,17 @@ class LayerReader:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """``(rows, width)``; ``(rows,)`` for an index column."""
+        """Return ``(rows, width)``, or ``(rows,)`` for an index column without a width."""
         return self.layout.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the numbers given out: the stored one, or float32 for bfloat16."""
+        """Return the type of the numbers given out: the stored one, or float32 for bfloat16."""
         return self.layout.read
 
     @property
     def chunk_rows(self) -> int:
-        """Rows of a chunk: reading one of them reads them all."""
+        """Return the rows of a chunk. Reading one of them reads them all."""
         return self.layout.chunk_rows
 
     def all(self) -> LayerRows:

@@ -25,7 +25,44 @@ __all__ = ["ColumnSpec", "LayerReader", "LayerSpec", "Store"]
 
 
 class Store(Shown):
-    """The activations of one backbone on one dataset, immutable. Open it with ``Store.open`` or ``open_store``."""
+    """The activations of one backbone on one dataset, as they lie in a folder; nothing ever changes them.
+
+    Open it with ``open_store`` (by id, name, folder or URL) or ``Store.open`` (by folder). A store is a table of rows, one for each
+    frame of the dataset: every layer is an array ``[row, feature]``, every index column an array ``[row]`` or ``[row, value]``.
+
+    Attributes
+    ----------
+    id, path, rows
+        The name that its identity gives it, its folder, and how many rows it has.
+    specs, columns
+        Layers and index columns by name, with their types and widths.
+    identity
+        Everything that the numbers were computed from.
+    manifest
+        Every file with its size and digests, and how the store came to be.
+
+    Examples
+    --------
+    A small store of made-up numbers is written and opened again. Every chunk is verified when it is read.
+
+    >>> import tempfile
+    >>> from layerscout.cache.opening import open_store
+    >>> from layerscout.cache.testing import made_up
+    >>> root = tempfile.mkdtemp()
+    >>> written = made_up(seed=0, rows=7, widths=(3, 5)).write(root)
+    >>> store = open_store(root, written.id)
+    >>> store.rows, list(store.specs)
+    (7, ['blocks.0', 'blocks.1', 'pixels'])
+    >>> layer = store.layer("blocks.1")
+    >>> layer.shape, layer.dtype
+    ((7, 5), dtype('float16'))
+    >>> layer.read(2, 4).shape
+    (2, 5)
+    >>> bool((layer.rows([6, 0]) == layer.all()[[6, 0]]).all())
+    True
+    >>> store.index("step").tolist()
+    [0, 1, 2, 3, 4, 5, 6]
+    """
 
     def __init__(self, path: Path, manifest: manifests.Manifest, identity: identities.Identity) -> None:
         self.path, self.manifest, self.identity = path, manifest, identity
@@ -88,7 +125,7 @@ class Store(Shown):
 
     @property
     def passports(self) -> tuple[str, ...]:
-        """Names of the layers whose passports were kept (see ``extract.passport``)."""
+        """Return the names of the layers whose passports were kept (see ``extract.passports``)."""
         return self.manifest.passports
 
     def passport(self, layer: str) -> tuple[bytes, bytes]:

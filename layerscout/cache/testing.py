@@ -28,7 +28,7 @@ READERS = 4
 
 
 class Backend(Protocol):
-    """A way to keep stores, empty at the start of every test."""
+    """What a test needs of a way to keep stores; nothing is kept at its start."""
 
     def publish(self, small: SmallStore) -> str:
         """Publish a store by the back-end's own means and return the digest of the manifest that is published after that."""
@@ -50,7 +50,7 @@ class Backend(Protocol):
 
 
 class StoreContract:
-    """What must hold for every back-end; a subclass gives the fixture ``backend``."""
+    """The laws that every way to keep stores must obey, as tests; a subclass gives the fixture ``backend``."""
 
     examples = 5  # how many stores hypothesis makes up
 

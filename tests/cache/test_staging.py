@@ -102,6 +102,20 @@ def test_a_folder_whose_parent_is_deleted_meanwhile_is_made_again(folder, monkey
         staging.begin_attempt(folder, PLAN)
 
 
+def test_a_folder_is_made_once_and_only_once(folder):
+    staging._make(folder / "a")
+    assert (folder / "a").is_dir()
+    with pytest.raises(FileExistsError):
+        staging._make(folder / "a")
+
+
+def test_the_times_are_those_that_the_page_on_formats_tells():
+    page = " ".join((Path(__file__).parents[2] / "docs" / "reference" / "formats.md").read_text().split())
+    assert f"a heartbeat every {BEAT_SECONDS:.0f} s" in page
+    assert f"whose heartbeat is older than {LEASE_SECONDS:.0f} s, or from more than {FUTURE_SECONDS:.0f} s in the future" in page
+    assert f"or whose heartbeat is older than {LONGEST_LEASE_SECONDS / 3600:.0f} h" in page
+
+
 def test_who_is_swept_away_while_it_begins_does_not_fail(folder, monkeypatch):
     """Whoever publishes the store takes it for dead; it ends with that store."""
     write = staging.write_file

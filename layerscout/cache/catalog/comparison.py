@@ -26,7 +26,7 @@ BLOCK_VALUES = 2**20  # compared at a time
 
 @dataclass(frozen=True)
 class LayerDifference:
-    """How far one layer lies apart in two stores.
+    """What was found when one layer was compared in two stores.
 
     ``largest_relative`` is the largest |a - b| / max(|a|, |b|) of a single value; values near zero make it large, so it is to be read
     beside ``largest_absolute`` and the layer's ``root_mean_square`` (in the first store).
@@ -42,7 +42,7 @@ class LayerDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two stores of one id. ``unequal_columns`` are index columns that do not agree: then it is not the same data."""
+    """What was found when two stores of one id were compared. Where ``unequal_columns`` names an index column, the rows are not the same."""
 
     store_id: str
     path: Path
@@ -54,7 +54,7 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """Whether every number is the same, bit for bit."""
+        """Tell whether every number is the same, bit for bit."""
         return not self.unequal_columns and not any(layer.different for layer in self.layers)
 
     def describe(self) -> dict[str, Any]:

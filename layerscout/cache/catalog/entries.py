@@ -23,7 +23,7 @@ LEAST_PREFIX = 8  # characters of an id that may stand for it: "ls1-" and four d
 
 @dataclass(frozen=True)
 class Entry:
-    """One store of a root. What a damaged manifest cannot tell is None; ``bytes`` are then those found on disk."""
+    """What is known of a store of a root without reading its data. What a damaged manifest cannot tell is None; ``bytes`` are then those found on disk."""
 
     store_id: str
     path: str  # folder or URL
@@ -40,12 +40,12 @@ class Entry:
 
     @property
     def states(self) -> tuple[str, ...]:
-        """Words for the store's state: pinned, named, damaged; "free" when nothing keeps it from being pruned."""
+        """Return words for the store's state: pinned, named, damaged, or "free" when nothing keeps it from being pruned."""
         kept = (*(["pinned"] if self.pinned else []), *(["named"] if self.names else []))
         return (*(kept or ("free",)), *(["damaged"] if self.damage else []))
 
     def describe(self) -> dict[str, Any]:
-        """The entry as plain data, for ``--json``."""
+        """Return the entry as plain data, for ``--json``."""
         facts: dict[str, Any] = {"store": self.store_id, "path": self.path, "names": list(self.names), "state": list(self.states)}
         facts |= {"backbone": self.backbone, "dataset": self.dataset, "rows": self.rows, "layers": self.layers}
         return facts | {"bytes": self.bytes, "created": self.created, "committed": round(self.committed, 3), "damage": self.damage}

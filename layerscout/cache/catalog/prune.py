@@ -23,7 +23,7 @@ VictimKind = Literal["store", "mirror", "attempt", "partial sums", "torn file", 
 
 @dataclass(frozen=True)
 class Victim:
-    """One path that will be deleted, and why."""
+    """A path that a plan will delete, of which kind it is, how many bytes it has, and why it goes."""
 
     path: Path
     kind: VictimKind
@@ -33,7 +33,7 @@ class Victim:
 
 @dataclass(frozen=True)
 class Deletion:
-    """What will be deleted under a root. ``kept`` pairs a store id with the reason; ``absent`` ids were asked for and are gone already."""
+    """A plan of what to delete under a root. ``kept`` pairs a store id with the reason; ``absent`` ids were asked for and are gone already."""
 
     root: Path
     victims: tuple[Victim, ...]
@@ -42,11 +42,11 @@ class Deletion:
 
     @property
     def bytes(self) -> int:
-        """Bytes that the deletion frees."""
+        """Return how many bytes the deletion frees."""
         return sum(victim.bytes for victim in self.victims)
 
     def describe(self) -> dict[str, Any]:
-        """The plan as plain data, for ``--dry-run`` and ``--json``."""
+        """Return the plan as plain data, for ``--dry-run`` and ``--json``."""
         victims = [{"path": str(v.path), "kind": v.kind, "bytes": v.bytes, "why": v.why} for v in self.victims]
         kept = [{"store": store_id, "why": why} for store_id, why in self.kept]
         return {"root": str(self.root), "victims": victims, "bytes": self.bytes, "kept": kept, "absent": list(self.absent)}
@@ -54,14 +54,14 @@ class Deletion:
 
 @dataclass(frozen=True)
 class DeletionOutcome:
-    """What was deleted, and what was not and why. What another process deleted first is in neither."""
+    """What a deletion did: which victims are gone, and which were left and why. What another process deleted first is in neither."""
 
     deleted: tuple[Victim, ...]
     left: tuple[tuple[Victim, str], ...]
 
     @property
     def bytes(self) -> int:
-        """Bytes that were freed."""
+        """Return how many bytes were freed."""
         return sum(victim.bytes for victim in self.deleted)
 
 

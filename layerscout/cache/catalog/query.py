@@ -43,7 +43,7 @@ AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]*)")
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition on an entry. What an entry does not know (None) satisfies no condition on numbers."""
+    """A condition that an entry satisfies or not. What an entry does not know (None) satisfies no condition on numbers."""
 
     key: str
     relation: str

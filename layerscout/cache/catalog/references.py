@@ -21,7 +21,7 @@ PINS = "pins"
 
 
 class Pin(Record):
-    """``pins/<store id>.json``: the wish that this store stays."""
+    """The content of ``pins/<store id>.json``, which says that this store must stay and why."""
 
     format: Literal["layerscout-pin/1"] = "layerscout-pin/1"
     store_id: str
@@ -31,7 +31,7 @@ class Pin(Record):
 
 @dataclass(frozen=True)
 class References:
-    """Names and pins by store id. ``unreadable`` names cannot tell which store they keep."""
+    """Who needs which store: names and pins by store id. Names that are ``unreadable`` cannot tell which store they keep."""
 
     names: Mapping[str, tuple[str, ...]]
     pins: Mapping[str, Pin | None]  # None: a pin whose content is damaged; it still keeps its store

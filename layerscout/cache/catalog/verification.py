@@ -25,7 +25,7 @@ READERS = 4  # files read at once: on a network disk one waits while others are 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a store; ``path`` is relative to it."""
+    """A file of a store that is not what the manifest says; ``path`` is relative to the store."""
 
     path: str
     kind: Literal["missing", "wrong size", "damaged", "stray"]
@@ -34,7 +34,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was read of a store, and every problem found."""
+    """What a verification read of a store, and every problem that it found."""
 
     store_id: str
     path: Path
@@ -43,7 +43,7 @@ class Verification:
     problems: tuple[Problem, ...]
 
     def describe(self) -> dict[str, Any]:
-        """The result as plain data, for ``--json``."""
+        """Return the result as plain data, for ``--json``."""
         problems = [asdict(problem) for problem in self.problems]
         return {"store": self.store_id, "path": str(self.path), "files": self.files, "bytes": self.bytes, "problems": problems}
 

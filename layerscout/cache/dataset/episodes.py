@@ -61,7 +61,7 @@ class Episode:
 
     @property
     def steps(self) -> int:
-        """T, the number of steps."""
+        """Return T, the number of steps."""
         return len(self.terminated)
 
     def arrays(self) -> Iterator[tuple[str, Shaped[np.ndarray, "*axes"]]]:
@@ -93,7 +93,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class Fields:
-    """What all episodes of a file have in common."""
+    """Which arrays an episode has, and of which widths; it is the same for all episodes of a file."""
 
     frame_shape: tuple[int, ...]
     has_actions: bool

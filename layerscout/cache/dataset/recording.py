@@ -54,7 +54,7 @@ def episode_name(index: int) -> str:
 
 
 class TrajectoryWriter:
-    """Records episodes to ``path``; made again with the same path and attributes, it continues after the last safe part.
+    """Takes episodes one by one and leaves one trajectory file. Made again with the same path and attributes, it continues after the last safe part.
 
     Parameters
     ----------

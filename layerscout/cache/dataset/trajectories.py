@@ -27,7 +27,7 @@ __all__ = ["BoundDataset", "Episode", "Trajectories", "TrajectoryWriter"]
 
 @dataclass(frozen=True)
 class BoundDataset:
-    """A dataset as a plan saw it: where it lay, the digest of its content, and the state of its file then."""
+    """What binds later readers to the dataset that a plan saw: where it lay, the digest of its content, and the state of its file."""
 
     path: Path
     digest: str

@@ -23,7 +23,7 @@ class Record(BaseModel):
 
 
 class Estimate(Record):
-    """A number with its 95 % interval; the interval is None when it cannot be had."""
+    """A figure with its 95 % interval. ``low`` and ``high`` are None when no interval can be had."""
 
     value: float
     low: float | None = None

@@ -21,7 +21,7 @@ class Confirmation(Record):
 
 
 class LayerScore(Record):
-    """One layer's evidence. A figure that the data cannot give is None and shown as n/a.
+    """Everything that was measured about a layer. A figure that the data cannot give is None and shown as n/a.
 
     ``role`` is "layer" for a candidate, "control" for raw pixels, "twin" for the same block of the untrained backbone.
     ``depth`` counts candidates from 0 in forward order. R² are out-of-fold, unclipped.
@@ -67,7 +67,7 @@ class LayerScore(Record):
 
 
 class RankedStore(Record):
-    """One of the stores that a ranking draws layers from."""
+    """A store that a ranking draws layers from."""
 
     store_id: str
     backbone: str

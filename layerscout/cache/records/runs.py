@@ -27,7 +27,7 @@ class Budget(Record):
 
 
 class Run(Record):
-    """One agent: (arm, seed). ``returns`` are undiscounted episode returns in the order they ended."""
+    """What one agent, that is one arm with one seed, earned. ``returns`` are undiscounted episode returns in the order they ended."""
 
     arm: str
     seed: int
@@ -41,7 +41,7 @@ class Run(Record):
 
 
 class Arm(Record):
-    """One representation with its head; its runs differ only by seed."""
+    """A representation with a head, as agents were trained on it; its runs differ only by seed."""
 
     name: str
     kind: str
@@ -54,7 +54,7 @@ class Arm(Record):
 
 
 class RunRecord(Record, Shown):
-    """One comparison: every arm and every run under one budget."""
+    """A comparison of arms under one budget: every arm, and every run of it."""
 
     format: Literal["layerscout-runs/1"] = "layerscout-runs/1"
     environment: str

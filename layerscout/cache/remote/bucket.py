@@ -26,7 +26,7 @@ ACCESS_HINT = {
 
 @dataclass(frozen=True)
 class ObjectPlace:
-    """A bucket, or what lies in it under a prefix; ``handle`` is an obstore store."""
+    """A place that is a bucket, or what lies in it under a prefix; ``handle`` is an obstore store."""
 
     url: str
     handle: Any
@@ -103,7 +103,7 @@ class ObjectPlace:
         return True
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Delete objects."""
+        """Delete the objects at these paths; what is gone already is no error."""
         import obstore
 
         with explained_failures(self.url):

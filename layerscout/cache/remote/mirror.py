@@ -31,7 +31,7 @@ WORKERS = 8
 
 
 class Origin(Record):
-    """``origin.json``: the place that a mirror's missing layers come from."""
+    """The content of ``origin.json``, which says from where a mirror's missing layers come."""
 
     format: Literal["layerscout-mirror/1"] = "layerscout-mirror/1"
     url: str
@@ -65,7 +65,7 @@ class Mirror(Store):
 
     @property
     def layers_here(self) -> tuple[str, ...]:
-        """Names of the layers that can be read without the origin."""
+        """Return the names of the layers that can be read without the origin."""
         return tuple(name for name in self.specs if all(has_file(self.path, item) for item in layer_objects(self.manifest, (name,))))
 
     def fetch(self, layers: Sequence[str], reporter: Reporter = SILENT, workers: int = WORKERS, source: Published | None = None) -> None:

@@ -21,7 +21,7 @@ TIMEOUTS = {"connect_timeout": "5s", "timeout": "5m"}  # the second is for one r
 
 @dataclass(frozen=True)
 class FolderPlace:
-    """A folder of this or a network file system; paths are relative to it."""
+    """A place that is a folder of this or a network file system; paths are relative to it."""
 
     url: str
     folder: Path

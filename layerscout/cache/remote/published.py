@@ -25,7 +25,7 @@ STRANGE = "this is not a store that layerscout wrote"
 
 @dataclass(frozen=True)
 class Published:
-    """A store that lies somewhere else. ``folder`` is where its files are, relative to the place."""
+    """A store that was found at a place, with its manifest. ``folder`` is where its files are, relative to the place."""
 
     place: Place
     manifest: manifests.Manifest
@@ -34,7 +34,7 @@ class Published:
 
     @property
     def where(self) -> str:
-        """Address of the files, for messages."""
+        """Return the address of the files, for messages."""
         return f"{self.place.url}/{self.folder}" if self.folder else self.place.url
 
     def stream(self, item: StoredObject) -> Iterator[Any]:
@@ -113,12 +113,12 @@ def folder_of(place: Place, manifest: manifests.Manifest) -> str:
 
 
 def manifest_path(store_id: str) -> str:
-    """Path of a store's manifest at a place."""
+    """Return the path of a store's manifest at a place."""
     return f"stores/{store_id}/{manifests.NAME}"
 
 
 def content_folder(manifest: manifests.Manifest) -> str:
-    """Path of the files that ``push`` sends to a bucket; only this very manifest can ever refer to it."""
+    """Return the path of the files that ``push`` sends to a bucket; only this very manifest can ever refer to it."""
     return f"stores/{manifest.store_id}/content/{manifest.digest.removeprefix('sha256:')[:32]}"
 
 

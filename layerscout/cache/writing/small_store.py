@@ -18,7 +18,7 @@ from layerscout.cache.writing.writer import StoreWriter
 
 @dataclass(frozen=True)
 class SmallStore:
-    """Everything that a store is made of. ``layers`` and ``index`` are what a reader must give back, bit for bit."""
+    """Everything that a small store is made of. ``layers`` and ``index`` are what a reader must give back, bit for bit."""
 
     specs: tuple[LayerSpec, ...]
     columns: tuple[ColumnSpec, ...]
@@ -30,7 +30,7 @@ class SmallStore:
 
     @property
     def id(self) -> str:
-        """The store's id."""
+        """Return the store's id."""
         return store_id(self.identity)
 
     def write(self, root: Path) -> Store:
@@ -50,7 +50,7 @@ class SmallStore:
         return {name: rows[start:stop] for name, rows in self.layers.items()}, {name: rows[start:stop] for name, rows in self.index.items()}
 
     def of_another_run(self) -> SmallStore:
-        """The same identity with other numbers in the last bits, as another GPU would have computed them."""
+        """Return a store of the same identity with other numbers, as another GPU would have computed them."""
         return replace(self, layers={name: -values for name, values in self.layers.items()})
 
     def check(self, store: Store, layers: Sequence[str] | None = None) -> None:

@@ -46,7 +46,7 @@ class Attempt:
 
     @property
     def tree(self) -> Path:
-        """The folder that becomes the store."""
+        """Return the folder that becomes the store."""
         return self.folder / TREE
 
     def beat(self) -> None:
@@ -112,7 +112,7 @@ def begun_attempts(folder: Path) -> list[Path]:
 
 
 def begin_attempt(folder: Path, plan: dict[str, Any]) -> Attempt:
-    """Make a new attempt."""
+    """Make a folder of one's own to work in, with a lease and the plan."""
     attempt = Attempt(folder / uuid.uuid4().hex)
     _make(attempt.folder)
     attempt._claim()
@@ -140,8 +140,9 @@ def owner_is_alive(attempt: Path) -> bool:
 def _make(folder: Path) -> None:
     for _ in range(MAKE_TRIES):  # another process may delete the empty parent just before its child is made
         with contextlib.suppress(*VANISHED):
-            return folder.mkdir(parents=True)
-    return folder.mkdir(parents=True)
+            folder.mkdir(parents=True)
+            return
+    folder.mkdir(parents=True)
 
 
 def _share(source: Path, target: Path, dead: bool) -> bool:

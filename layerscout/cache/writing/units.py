@@ -16,7 +16,7 @@ from layerscout.cache.writing import staging
 
 
 class UnitMarker(Record):
-    """Says that a unit is done, and with which files. ``digest`` covers all other fields, so a damaged marker is noticed too."""
+    """The content of ``units/<k>.json``, which says that a unit is done and with which files. ``digest`` covers all other fields."""
 
     identity_digest: str
     unit: int

@@ -25,14 +25,50 @@ FinishedUnits = Mapping[int, tuple[StoredObject, ...]]  # the files of every uni
 
 
 class StoreWriter:
-    """Writes one store; make it with ``StoreWriter.open``.
+    """One process's attempt at one store: it writes units of rows in any order, and commits when all are there.
+
+    Make it with ``StoreWriter.open``. A unit that was written is safe: whoever opens a writer of the same store later takes it over.
 
     Examples
     --------
-    >>> writer = StoreWriter.open(root, identity, specs, rows=10_000)  # doctest: +SKIP
-    >>> for unit in writer.pending():  # doctest: +SKIP
-    ...     writer.write_unit(unit, *compute(*writer.span(unit)))
-    >>> store = writer.commit({"command": "..."})  # doctest: +SKIP
+    Ten rows of one layer are written in units of four. A writer that is killed after the first unit loses nothing: the next one has two
+    units left to do.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from layerscout.cache.identity import SCHEMA
+    >>> root = tempfile.mkdtemp()
+    >>> spec = LayerSpec("blocks.0", width=3, dtype="float32", role="layer", depth=0, module="blocks.0")
+    >>> identity = {
+    ...     "schema": SCHEMA,
+    ...     "backbone": {"name": "mine", "weights_digest": "sha256:aa"},
+    ...     "recipe": {"offsets": [0]},
+    ...     "preprocessing": {"fingerprint": "sha256:bb"},
+    ...     "dataset": {"digest": "sha256:cc"},
+    ...     "layers": [{"name": "blocks.0", "module": "blocks.0", "width": 3, "role": "layer"}],
+    ...     "pooling": "all/mean",
+    ...     "logical_dtype": "float32",
+    ... }
+    >>> def write(writer, unit):
+    ...     start, stop = writer.span(unit)
+    ...     step = np.arange(start, stop, dtype=np.int32)
+    ...     none, zero = np.zeros(len(step), bool), np.zeros(len(step), np.int16)
+    ...     index = {"episode": step * 0, "step": step, "action": step % 2, "reward": step / np.float32(2)}
+    ...     index |= {"terminated": none, "truncated": none, "padding": zero}
+    ...     writer.write_unit(unit, {"blocks.0": np.outer(step, [1, 2, 3]).astype(np.float32)}, index)
+    >>> writer = StoreWriter.open(root, identity, [spec], rows=10, rows_per_chunk=4)
+    >>> writer.pending()
+    [0, 1, 2]
+    >>> write(writer, 0)
+    >>> writer.release()
+    >>> writer = StoreWriter.open(root, identity, [spec], rows=10, rows_per_chunk=4)
+    >>> writer.pending()
+    [1, 2]
+    >>> for unit in writer.pending():
+    ...     write(writer, unit)
+    >>> store = writer.commit({"command": "an example"})
+    >>> store.layer("blocks.0").read(8, 10).tolist()
+    [[8.0, 16.0, 24.0], [9.0, 18.0, 27.0]]
     """
 
     def __init__(
@@ -107,7 +143,7 @@ class StoreWriter:
 
     @property
     def units(self) -> int:
-        """How many units the store is made of."""
+        """Return how many units the store is made of."""
         return self.layout.units
 
     def pending(self) -> list[int]:
