@@ -8,13 +8,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from drawn import flat, inside, marks, words
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from layerscout.pages.axes import Scale, covering, legend, named_axis, push_apart, round_step, shorten, tick_label
 from layerscout.pages.charts import Level, Panel, Plot, Point, Series, as_drawing, draw_plot, multiples, tile
-from layerscout.pages.drawing import PENS, Area, Drawing, DrawingItem, Group, Mark, Position, Shared, Stroke, Words, corners
+from layerscout.pages.drawing import PENS, Area, Drawing, DrawingItem, Group, Mark, Shared, Stroke, Words, corners
 from layerscout.pages.palette import SHAPES, Look
 from layerscout.pages.points import Spot, draw_points
 from layerscout.pages.raster import DENSITY, png
@@ -22,36 +23,6 @@ from layerscout.pages.rows import Line, RowColumn, draw_rows, whisker
 from layerscout.pages.svg import element, file
 
 finite = st.floats(-1e6, 1e6) | st.floats(-1e30, 1e30)
-
-
-def flat(items: object, move: Position = (0.0, 0.0), colour: str | None = None) -> list[tuple[DrawingItem, Position, str | None]]:
-    """Every item that is drawn, with how far it is moved and the colour it stands in."""
-    found: list[tuple[DrawingItem, Position, str | None]] = []
-    for item in items:  # type: ignore[attr-defined]
-        if isinstance(item, Group):
-            found += flat(item.items, (move[0] + item.move[0], move[1] + item.move[1]), item.colour or colour)
-        elif isinstance(item, Shared):
-            found += flat(() if item.item is None else (item.item,), move, colour)
-        else:
-            found.append((item, move, colour))
-    return found
-
-
-def marks(panel: Panel) -> list[Mark]:
-    return [item for item, _, _ in flat(panel.items) if isinstance(item, Mark) and item.hint]
-
-
-def words(panel: Panel) -> list[str]:
-    return [item.text for item, _, _ in flat(panel.items) if isinstance(item, Words)]
-
-
-def inside(panel: Panel) -> None:
-    """Every point of every mark and line lies within the panel."""
-    for item, (across, down), _ in flat(panel.items):
-        points = item.points if isinstance(item, Stroke | Area) else ((item.x, item.y),)
-        for x, y in points:
-            assert -0.5 <= x + across <= panel.width + 0.5
-            assert -0.5 <= y + down <= panel.height + 0.5
 
 
 @given(st.lists(finite, min_size=1, max_size=20))
