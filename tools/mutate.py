@@ -32,6 +32,16 @@ PLAN = {
     "layerscout/probe/evidence/controls.py": ["tests/probe/test_controls.py"],
     "layerscout/probe/ranking/compare.py": ["tests/probe/test_compare.py"],
     "layerscout/probe/ranking/choose.py": ["tests/probe/test_choose.py"],
+    "layerscout/report/numbers/statistics.py": ["tests/report/test_number_laws.py", "tests/report/test_statistics.py"],
+    "layerscout/report/numbers/association.py": ["tests/report/test_number_laws.py", "tests/report/test_statistics.py"],
+    "layerscout/report/numbers/pooled.py": ["tests/report/test_number_laws.py", "tests/report/test_pooled.py"],
+    "layerscout/report/numbers/nested.py": ["tests/report/test_number_laws.py", "tests/report/test_pooled.py"],
+    "layerscout/report/numbers/decisions.py": ["tests/report/test_number_laws.py", "tests/report/test_pooled.py"],
+    "layerscout/report/numbers/comparing.py": ["tests/report/test_number_laws.py", "tests/report/test_comparing.py"],
+    "layerscout/report/numbers/profiles.py": ["tests/report/test_number_laws.py", "tests/report/test_comparing.py"],
+    "layerscout/report/numbers/speed.py": ["tests/report/test_number_laws.py", "tests/report/test_comparing.py"],
+    "layerscout/report/numbers/curves.py": ["tests/report/test_number_laws.py", "tests/report/test_report.py"],
+    "layerscout/report/numbers/summaries.py": ["tests/report/test_number_laws.py", "tests/report/test_report.py"],
 }
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE,

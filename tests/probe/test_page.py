@@ -18,7 +18,7 @@ from layerscout.probe.page.diagnostics import FIGURES
 from layerscout.probe.page.figure import write_ranking_figures
 from layerscout.probe.page.page import render
 from layerscout.probe.page.tables import COLUMNS, as_text, layer_csv, layer_markdown, write_ranking_tables
-from layerscout.probe.page.wording import reasons, score_parts
+from layerscout.probe.page.wording import reasons, weighted_parts
 
 VOID = ("meta", "br", "link", "img")
 
@@ -172,10 +172,10 @@ def test_the_parts_that_are_drawn_add_up_to_the_score_that_orders(kind: str) -> 
     for layer in ranking.candidates:
         reward = 0.45 * layer.reward_r2.value
         rest = 0.45 * layer.transition_r2.value + 0.1 * 0.2 if kind == "S/1" else 0.45 * layer.transition_skill.value + 0.1 * 0.75
-        assert sum(share for _, share in score_parts(ranking, layer)) == pytest.approx(reward + rest)
+        assert sum(share for _, share in weighted_parts(ranking, layer)) == pytest.approx(reward + rest)
     assert ("log rank 0.750" in reasons(ranking)) == (kind == "S-skill/1")
     affine = ranking.model_copy(update={"normalisation": "affine"})
-    assert score_parts(affine, ranking.layers[0])[0][1] == pytest.approx(0.45 * (ranking.layers[0].reward_r2.value + 1) / 2)
+    assert weighted_parts(affine, ranking.layers[0])[0][1] == pytest.approx(0.45 * (ranking.layers[0].reward_r2.value + 1) / 2)
 
 
 def rows_of(ranking: Ranking) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from layerscout.pages.page import NARROW, WIDE
 from layerscout.pages.ranking import answer_of, draw_file, draw_score, draw_score_and_parts
 from layerscout.probe.page.charts import MOST_NARROW, draw_order
 from layerscout.probe.page.panels import Measured, penalty_paths, spectra, thinned
-from layerscout.probe.page.wording import formula, score_parts
+from layerscout.probe.page.wording import formula, weighted_parts
 
 WIDTHS = pytest.mark.parametrize("width", [WIDE, NARROW])
 EXAMPLES = pytest.mark.parametrize("shown", [example(), example(5, stores=3), example(rewards=False, confirmed=0), example(1, confirmed=0)])
@@ -73,7 +73,7 @@ def test_the_order_has_a_row_a_layer_with_parts_that_add_up(width: float, layers
     bars = [item for item, _, _ in flat(drawing.items) if isinstance(item, Area) and item.kind == "pale"]
     assert len(bars) == 3 * (rows + 1)  # with the pixels; the twin has another label here
     first = bars[:3]
-    assert [bar.hint for bar in first] == [f"{part}: {share:.3f}" for part, share in score_parts(ranking, ranking.candidates[0])]
+    assert [bar.hint for bar in first] == [f"{part}: {share:.3f}" for part, share in weighted_parts(ranking, ranking.candidates[0])]
     assert first[0].points[1][0] == pytest.approx(first[1].points[0][0], abs=0.11)  # each part begins where the last one ends
     assert sum(mark.hint.count("behind the best: ") for mark in marks(drawing)) == rows - 1
     assert f"{layers} layers" in drawing.label

@@ -95,6 +95,7 @@ def test_smallest_p_is_capped_and_corrected() -> None:
     assert own.smallest_p(2, 5) == 1.0
     assert own.seeds_needed(level=0.0625) == 5  # at the level is enough
     assert own.seeds_needed(level=0.0624) == 6
+    assert own.seeds_needed(level=1.0) == 1
 
 
 def test_holm_never_falls_and_never_passes_one() -> None:
@@ -220,6 +221,7 @@ def test_a_pooled_correlation_is_refused_where_orders_are_too_few(layers: list[i
 def test_the_level_decides_what_is_needed() -> None:
     assert pooled.needed_correlation([3, 3], level=0.06) == pytest.approx(1.0)  # 2 of 36 orders agree everywhere
     assert pooled.needed_correlation([2, 2], level=0.5) is None  # 2 of 4: p is the level itself
+    assert pooled.needed_correlation([], level=9.0) is None  # nothing is never significant
     strict, loose = pooled.needed_correlation([5, 5], level=0.01), pooled.needed_correlation([5, 5], level=0.2)
     assert 0 < loose < strict <= 1
     found = pooled.needed_correlation([4, 4])

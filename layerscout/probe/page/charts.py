@@ -11,7 +11,7 @@ from layerscout.pages.drawing import Drawing, DrawingItem, Group, Stroke, box
 from layerscout.pages.palette import Look
 from layerscout.pages.ranking import layer_title, ordering, short_kind, twin_of
 from layerscout.pages.rows import NARROW, RowColumn, draw_rows, whisker
-from layerscout.probe.page.wording import score_parts
+from layerscout.probe.page.wording import weighted_parts
 
 PARTS = ("green", "blue", "purple")
 MOST_NARROW = 16  # layers on a telephone; the table has all
@@ -38,7 +38,8 @@ def draw_order(ranking: Ranking, width: float) -> Drawing:
     if any(layer.behind_best is not None for layer in rows):
         columns.append(_behind(ranking, rows))
     keys = [
-        (Look(colour, "", "square"), words) for colour, (words, _) in zip(PARTS, score_parts(ranking, ranking.candidates[0]), strict=True)
+        (Look(colour, "", "square"), words)
+        for colour, (words, _) in zip(PARTS, weighted_parts(ranking, ranking.candidates[0]), strict=True)
     ]
     keys.append((Look("ink", "whisker", ""), "95 % interval"))
     panel = draw_rows(names, columns, width, tall=22 if len(rows) <= 24 else 17, keys=keys)
@@ -55,7 +56,7 @@ def _scores(ranking: Ranking, rows: Sequence[LayerScore]) -> RowColumn:
     def paint(place: int, scale: Scale, middle: float, tall: float) -> list[DrawingItem]:
         layer, x = rows[place], scale(0)
         items: list[DrawingItem] = []
-        for colour, (words, share) in zip(PARTS, score_parts(ranking, layer), strict=True):
+        for colour, (words, share) in zip(PARTS, weighted_parts(ranking, layer), strict=True):
             if share is not None:
                 wide = scale(share) - scale(0)
                 hint = f"{words}: {share:.3f}"  # the row says whose

@@ -7,7 +7,7 @@ from layerscout.pages.ranking import layer_title, ordering, short_kind, twin_of
 from layerscout.probe.ranking import score
 
 
-def score_parts(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, float | None], ...]:
+def weighted_parts(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, float | None], ...]:
     """Return what each part adds to the score that orders; None where the part is undefined (it then adds 0)."""
     names, values = _parts(ranking, layer)
     return tuple(
