@@ -14,6 +14,7 @@ from layerscout.cache.importers import run as importing
 from layerscout.cache.importers.config import ImportConfig
 from layerscout.errors import BudgetError, DataError, UsageError
 
+pytestmark = pytest.mark.usefixtures("trusted_hdf5")
 LENGTHS = (4, 2, 11)
 SHAPE = (12, 10, 3)
 

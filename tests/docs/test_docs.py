@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 import layerscout
 from layerscout import registry
 from layerscout.cache import records
+from layerscout.cache.importers.config import ImportConfig
 from layerscout.cache.records import study as study_records
 from layerscout.cli import application
 from layerscout.extract.config import ExtractConfig
@@ -152,7 +153,7 @@ def slug(heading: str) -> str:
 
 @pytest.mark.parametrize(
     "config",
-    [CollectConfig, ExtractConfig, ProbeConfig, TrainConfig, DQNConfig, SACConfig, IQLConfig],
+    [CollectConfig, ImportConfig, ExtractConfig, ProbeConfig, TrainConfig, DQNConfig, SACConfig, IQLConfig],
     ids=lambda config: config.__name__,
 )
 def test_the_page_of_settings_has_every_setting_with_its_default(config: Any) -> None:

@@ -67,7 +67,7 @@ def guarded_open(path: Path, hint: str) -> h5py.File:
     return file
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=4096)
 def _prove(path: Path, state: FileState, hint: str) -> None:
     """Raise DataError unless the HDF5 library can be trusted with a file in this state."""
     if is_sealed(path) and state.size <= LARGEST_SUMMED:
