@@ -27,7 +27,9 @@ class Scale:
     def __call__(self, value: float) -> float:
         """Return the pixel of a value."""
         value = min(max(value, self.low), self.high)
-        if self.log:
+        if self.high <= self.low:  # no width: everything lies in the middle
+            share = 0.5
+        elif self.log:
             share = math.log(value / self.low) / math.log(self.high / self.low)
         else:
             share = (value - self.low) / (self.high - self.low)

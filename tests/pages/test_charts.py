@@ -48,6 +48,7 @@ def test_scales_have_round_ticks_and_end_at_their_ends() -> None:
     assert log(1e-9) == 0  # beyond an end: at the end
     assert covering([0.5], 0, 1).high > 0.5  # one value: still a scale
     assert scale.moved(7)(scale.low) == 307
+    assert Scale(3.0, 3.0, 0, 90)(3.0) == 45
 
 
 @given(st.floats(1e-8, 1e8))

@@ -8,10 +8,11 @@ import pytest
 from drawn import flat, inside, marks, words
 from ranking_by_hand import Example, example
 
-from layerscout.cache.records import as_table_value
+from layerscout.cache.records import Estimate, as_table_value
 from layerscout.pages.drawing import Area, Stroke
 from layerscout.pages.page import NARROW, WIDE
 from layerscout.pages.ranking import answer_of, draw_file, draw_score, draw_score_and_parts
+from layerscout.pages.svg import element
 from layerscout.probe.page.charts import MOST_NARROW, draw_order
 from layerscout.probe.page.panels import Measured, penalty_paths, spectra, thinned
 from layerscout.probe.page.wording import formula, weighted_parts
@@ -143,3 +144,28 @@ def test_the_lines_of_a_score_join_its_marks() -> None:
     dots = {(mark.x, mark.y) for mark in marks(drawing) if mark.shape == "circle"}
     lines = [item for item, _, colour in flat(drawing.items) if isinstance(item, Stroke) and item.kind == "thick" and len(item.points) == 5]
     assert any(set(line.points) == dots for line in lines)
+
+
+@WIDTHS
+@pytest.mark.parametrize("value", [0.0, 1e-30, -1e-30, 1e30, -1e30, 1e12])
+def test_degenerate_figures_are_drawn_inside_the_frame(value: float, width: float) -> None:
+    shown = example(3)
+    same = Estimate(value=value, low=value, high=value)
+    changes = {
+        "score": same,
+        "reward_r2": same,
+        "transition_r2": same,
+        "behind_best": same,
+        "persistence_r2": value,
+        "effective_rank": same,
+    }
+    ranking = shown.ranking.model_copy(update={"layers": tuple(layer.model_copy(update=changes) for layer in shown.ranking.layers)})
+    for draw in (draw_score, draw_score_and_parts, draw_order):
+        drawing = draw(ranking, width)
+        inside(drawing)
+        assert "nan" not in element(drawing)
+    flat_evidence = shown.evidence[next(iter(shown.evidence))].model_copy(
+        update={"spectrum": (1.0, 0.0, 0.0), "reward_path": (value,) * 5, "transition_path": (None,) * 5}
+    )
+    layers = [Measured(layer.name, layer, flat_evidence) for layer in ranking.candidates]
+    assert "nan" not in spectra(layers, [])[0] + penalty_paths(layers, [])[0]

@@ -161,3 +161,20 @@ def test_a_study_draws_blocks_beside_their_untrained_twins(analysis: StudyAnalys
     assert words(drawing).count("pretrained") == words(drawing).count("untrained") == 1  # the legend is not doubled
     without = tuple(layer.model_copy(update={"untrained_returns": ()}) for layer in analysis.layers)
     assert draw_untrained(analysis.model_copy(update={"layers": without})) is None
+
+
+@WIDTHS
+@pytest.mark.parametrize("value", [0.0, 1e-30, 1e30, -1e30])
+def test_degenerate_returns_are_drawn_inside_the_frame(value: float, width: float) -> None:
+    record = example_runs(mode="offline", seeds=2)
+    runs = tuple(run.model_copy(update={"final": value, "evaluations": ((5, (value,)), (9, (value,)))}) for run in record.runs)
+    arms = tuple(arm.model_copy(update={"score": value}) for arm in record.arms)
+    same = record.model_copy(update={"runs": runs, "arms": arms, "random_policy_return": value})
+    returns = [final_returns(same, arm.name) for arm in arms]
+    for draw in (
+        draw_final_returns(same, "blocks.5"),
+        draw_learning_curves(learning_curves(same), arms, "blocks.5", value, "curves"),
+        draw_profiles(same, "blocks.5", "profiles"),
+        draw_score_and_return(arms, returns, "blocks.5", score_and_return(same, "mlp-64")),
+    ):
+        inside(draw(width))

@@ -491,6 +491,8 @@ def test_common_levels_reach_beyond_every_return() -> None:
     assert (levels[0], levels[-1], len(levels)) == (-0.4, 10.4, 201)
     flat = profiles.common_levels([np.array([3.0, 3.0])])
     assert (flat[0], flat[-1]) == (2.5, 3.5)
+    huge = profiles.common_levels([np.array([-1e30])])
+    assert huge[0] < -1e30 < huge[-1]
 
 
 def test_the_gap_to_the_best_is_never_made_up() -> None:

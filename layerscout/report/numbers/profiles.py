@@ -53,7 +53,7 @@ def common_levels(arms: Sequence[Float[np.ndarray, " seed"]]) -> Float[np.ndarra
     """Return levels that span every arm's returns with a margin, so that each profile runs from 1 to 0."""
     values = np.concatenate([np.asarray(values, dtype=np.float64) for values in arms])
     low, high = float(values.min()), float(values.max())
-    margin = 0.04 * (high - low) or 0.5
+    margin = 0.04 * (high - low) or max(0.5, 1e-9 * abs(high))  # half a unit is nothing beside 1e30
     return np.linspace(low - margin, high + margin, LEVELS)
 
 
