@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+import layerscout
+from layerscout.cache.records import Selection
 from layerscout.rl.agents.configs import DQNConfig, IQLConfig, SACConfig
 from layerscout.settings import Config, Flag, Positional
+
+KEY_NAME = "settings.key"  # in a group's folder: the key that its results belong to
+# where and how fast, never what comes out
+RUN_ONLY = frozenset({"out", "root", "selection", "threads", "checkpoint_updates", "tensorboard", "wandb", "videos", "trust"})
 
 
 class TrainConfig(Config):
@@ -75,3 +83,13 @@ class TrainConfig(Config):
     videos: int = Field(default=0, ge=0, description="Films of the final policy, of so many seeds of every arm.")
     device: str = Field(default="cpu", description="cpu, cuda or cuda:0.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; left out: as many as this process may use.")
+
+
+def comparison_key(config: TrainConfig, selection: Selection) -> str:
+    """Return the digest of everything that decides a comparison's numbers: settings, selection, version; places and speed are left out."""
+    document = {
+        "config": json.loads(config.model_dump_json(exclude=set(RUN_ONLY))),
+        "selection": selection.model_dump_json(),
+        "version": layerscout.__version__,
+    }
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-import layerscout
 from layerscout.cache import records
 from layerscout.cache.opening import open_store
 from layerscout.cache.provenance import backbone_source, played_attributes
@@ -26,12 +23,11 @@ from layerscout.rl.agents.base import Agent
 from layerscout.rl.agents.divided import divided
 from layerscout.rl.arms import CLIPS, ArmSpec, arms_of, check_environment, in_loop_arms
 from layerscout.rl.comparison.learners import ActionSpace, Algorithm, algorithm_of, head_learner, settings_of
-from layerscout.rl.config import TrainConfig
+from layerscout.rl.config import KEY_NAME, TrainConfig, comparison_key
 from layerscout.rl.memory.replay import Batch
 from layerscout.showing import ShownPlan
 from layerscout.worlds.pixels import world_of
 
-KEY = "settings.key"  # the digest of the settings that a group's folder belongs to
 PILOT_UPDATES = 3
 
 
@@ -199,24 +195,7 @@ def plan(config: TrainConfig) -> TrainPlan:
         _check_recorded_actions(config, actions, home)
     if config.mode == "in-loop":
         arms = in_loop_arms(arms, config)
-    exempt = {
-        "out",
-        "root",
-        "selection",
-        "threads",
-        "checkpoint_updates",
-        "tensorboard",
-        "wandb",
-        "videos",
-        "trust",
-    }  # where and how fast, never what comes out
-    document = {
-        "config": json.loads(config.model_dump_json(exclude=exempt)),
-        "selection": selection.model_dump_json(),
-        "version": layerscout.__version__,
-    }
-    key = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-    planned = TrainPlan(config, selection, tuple(arms), actions, key, untrusted)
+    planned = TrainPlan(config, selection, tuple(arms), actions, comparison_key(config, selection), untrusted)
     _refuse_other_settings(config.out, planned.key)
     available = available_memory()
     if available is not None and planned.memory_bytes > available:
@@ -267,6 +246,6 @@ def _check_recorded_actions(config: TrainConfig, actions: ActionSpace, store: St
 
 def _refuse_other_settings(out: Path, key: str) -> None:
     """Every group's folder says from its beginning under which settings it was made; refuse before anything is overwritten."""
-    for path in sorted(out.glob(f"*/{KEY}")):
+    for path in sorted(out.glob(f"*/{KEY_NAME}")):
         if path.read_text(encoding="utf-8").strip() != key:
             raise UsageError(f"{path.parent} holds results of other settings", hint="choose another --out, or delete that folder")

@@ -21,10 +21,10 @@ from layerscout.rl.agents.base import Agent
 from layerscout.rl.arms import CLIPS, PIXELS, ArmSpec
 from layerscout.rl.comparison.groups import ComparisonSetting, RunGroup, feature_groups
 from layerscout.rl.comparison.in_loop import in_loop_groups
-from layerscout.rl.config import TrainConfig
+from layerscout.rl.config import KEY_NAME, TrainConfig
 from layerscout.rl.loops.learning import GroupCheckpoint, LearningHistory, final_mean
 from layerscout.rl.loops.log import Log
-from layerscout.rl.plan import KEY, TrainPlan, plan
+from layerscout.rl.plan import TrainPlan, plan
 from layerscout.rl.seeing.filming import film, save_film
 from layerscout.rl.seeing.rollouts import Stage, random_return
 from layerscout.worlds.pixels import side_by_side, world_of
@@ -86,7 +86,7 @@ def _train(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporte
     config = plan.config
     folder = config.out / group.name
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / KEY, plan.key.encode())
+    write_atomic(folder / KEY_NAME, plan.key.encode())
     saved = GroupCheckpoint(folder / "checkpoint.npz", plan.key)
     runs = len(group.arms) * config.seeds
     total = (config.updates if config.mode == "offline" else config.steps) * runs

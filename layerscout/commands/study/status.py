@@ -1,0 +1,104 @@
+"""A folder of results in, what is done, left, stale and next out: the ``status`` command; it needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from layerscout.commands.console import Call, table
+from layerscout.commands.study.init import NAME
+from layerscout.commands.words import Root, command
+from layerscout.errors import DataError, shell
+from layerscout.paths import expand
+
+if TYPE_CHECKING:
+    from layerscout.commands.study.standing import Standing, Study
+
+STAGES = ("collect", "extract", "probe", "train", "report")
+Folder = Annotated[
+    Path | None, typer.Argument(metavar="FOLDER", parser=expand, help="Results of a study (default: this folder, or outputs in it).")
+]
+
+
+@command("layerscout status outputs")
+def status(call: Call, folder: Folder = None, root: Root = None) -> None:
+    """Tell what a folder of results holds, what is left and what is next.
+
+    A result is stale when what it was made of is another one now: it is then made again, by the command that comes next.
+    """
+    from layerscout.commands.study.standing import Study
+
+    place = folder or _default()
+    if not place.is_dir():
+        raise DataError(f"no folder {place}", hint="give the folder that the stages wrote to; layerscout init begins one")
+    study = Study.at(place, root)
+    found = study.standings()
+    after = next_command(study, found)
+    rows = [(one.stage, one.state, _short(one.path, place), "; ".join(part for part in (one.what, one.why) if part)) for one in found]
+    text = f"{table(('stage', 'state', 'where', 'what'), rows)}\nnext: {after or 'nothing is left to do'}"
+    call.emit({"folder": str(place), "stages": [asdict(one) for one in found], "next": after}, text)
+
+
+def next_command(study: Study, found: Sequence[Standing]) -> str | None:
+    """Return the command for the first stage that is not done; None when all are.
+
+    What is missing is not missed where a later stage is done without it. A stale store or stale agents beside ones that are not are history.
+    """
+    done = [one.stage for one in found if one.state == "done"]
+    first = next((one for one in found if one.state != "done" and not _needless(one, done)), None)
+    if first is None:
+        return None
+    settings = study.folder / NAME
+    if settings.is_file() and first.stage != "report":  # it says the rest
+        return shell(first.stage, "--config", settings)
+    data = next(iter(study.datasets.values()), Path(first.path))
+    roots = () if len(study.roots) != 1 else ("--root", study.roots[0])
+    trained = [one for one in study.stores.values() if "untrained" not in (one.backbone or "")] or list(study.stores.values())
+    selection = (next(iter(study.rankings), study.folder / "probe")) / "selection.json"
+    commands = {
+        "collect": ("collect", "layerscout/Intercept-v0", "--steps", 30_000, "--out", data),
+        "extract": ("extract", "tiny", data, *roots),
+        "probe": ("probe", trained[0].store_id if trained else "STORE", "--out", first.path, *roots),
+        "train": ("train", environment_of(study), "--selection", selection, "--out", _free(first), *roots),
+        "report": ("report", study.folder),
+    }
+    return shell(*commands[first.stage])
+
+
+def _needless(standing: Standing, done: Sequence[str]) -> bool:
+    if standing.stage in ("extract", "train") and standing.stage in done:
+        return True
+    later = STAGES[STAGES.index(standing.stage) + 1 :]
+    return standing.state == "missing" and any(stage in done for stage in later[:-1])
+
+
+def environment_of(study: Study) -> str:
+    """Return what was played, as the dataset tells it; ENVIRONMENT where it does not."""
+    from layerscout.cache.dataset.trajectories import Trajectories
+
+    for path in study.datasets.values():
+        with Trajectories(path) as data:
+            return str(data.attributes.get("environment") or "ENVIRONMENT")
+    return "ENVIRONMENT"
+
+
+def _default() -> Path:
+    here, outputs = Path(), Path("outputs")
+    begun = (here / NAME).is_file() or any(here.glob("*.h5"))
+    return outputs if outputs.is_dir() and not begun else here
+
+
+def _free(standing: Standing) -> Path:
+    """Agents of other settings are never overwritten: stale ones get a folder beside them."""
+    place = Path(standing.path)
+    if standing.state != "stale":
+        return place
+    return next(other for number in range(2, 1000) if not (other := place.with_name(f"{place.name}-{number}")).exists())
+
+
+def _short(path: str, folder: Path) -> str:
+    return str(Path(path).relative_to(folder)) if path and Path(path).is_relative_to(folder) else path
