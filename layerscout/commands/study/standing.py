@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from layerscout.cache.catalog.entries import Entry, entries
+from layerscout.cache.catalog.entries import Entry, list_entries, read_entry
+from layerscout.cache.catalog.references import references
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.records import Ranking, RunRecord, Selection, load, load_object
-from layerscout.cache.root import MIRRORS, STAGING, STORES, default_root
+from layerscout.cache.root import MIRRORS, STAGING, STORES, default_root, store_folders
 from layerscout.errors import LayerscoutError, UsageError
 from layerscout.rl.config import KEY_NAME, TrainConfig, comparison_key
 
@@ -74,7 +75,7 @@ class Study:
         return found or [Standing("collect", "missing", str(self.folder / "data.h5"))]
 
     def _stores(self) -> list[Standing]:
-        every = [entry for root in self.roots if root.is_dir() for entry in entries(root)]
+        every = [entry for root in self.roots if root.is_dir() for entry in list_entries(root)]
         every += [entry for root in self.roots if (root / MIRRORS).is_dir() for entry in _mirrors(root)]
         found = []
         for entry in every:
@@ -167,8 +168,4 @@ def _unfinished(root: Path) -> list[Standing]:
 
 
 def _mirrors(root: Path) -> Sequence[Entry]:
-    from layerscout.cache.catalog.entries import entry
-    from layerscout.cache.catalog.references import references
-    from layerscout.cache.root import store_folders
-
-    return [entry(path, references(root)) for path in store_folders(root / MIRRORS)]
+    return [read_entry(path, references(root)) for path in store_folders(root / MIRRORS)]
