@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.utils.estimator_checks import check_estimator
 
+from layerscout.probe.solve.batches import _blocks
 from layerscout.probe.solve.streaming import StreamingRidge
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
@@ -148,3 +149,99 @@ def test_mistakes_are_named() -> None:
         StreamingRidge().fit(x, y).merge(StreamingRidge().fit(x, y[:, :2]))
     with pytest.raises(ValueError, match="cannot merge: precision is float64 here and float32 there"):
         StreamingRidge().fit(x, y).merge(StreamingRidge(precision="float32").fit(x, y))
+
+
+def drifting(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows whose features or targets leave the place where they began, or are of no usual size."""
+    rng = np.random.default_rng(0)
+    x, noise = rng.standard_normal((3000, 16)), rng.standard_normal(3000)
+    y = x @ rng.standard_normal(16) + noise
+    after = np.arange(3000)[:, None] >= (1 if "one row" in kind else 1000)
+    if "features" in kind:
+        x = x + 1000 * after
+    if "targets" in kind:
+        y = y + 1e5 * after[:, 0]
+    if kind == "a steady drift":
+        x, y = x + np.linspace(0, 1000, 3000)[:, None], y + np.linspace(0, 1e6, 3000)
+    if kind == "a random walk":
+        x = x + np.cumsum(rng.standard_normal((3000, 16)), axis=0)
+    if kind == "a large mean of targets":
+        y = y + 1e8
+    return x * {"huge": 1e20, "tiny": 1e-25}.get(kind, 1.0) * (10.0 ** np.linspace(-25, 25, 16) if kind == "of all sizes" else 1.0), y
+
+
+DRIFTS = ("features after 1000 rows", "features after one row", "targets after 1000 rows", "targets and features after one row")
+
+
+@pytest.mark.parametrize("kind", [*DRIFTS, "a steady drift", "a random walk", "a large mean of targets", "huge", "tiny", "of all sizes"])
+@pytest.mark.parametrize("precision", TOLERANCE)
+def test_neither_drift_nor_size_costs_digits(precision: str, kind: str) -> None:
+    """Against ``Ridge`` in float64 on features that were put to their own scale first, where no digit is lost."""
+    x, y = drifting(kind)
+    scale = x.std(axis=0)
+    expected = Ridge(alpha=1e-9).fit((x - x.mean(axis=0)) / scale, y).score((x - x.mean(axis=0)) / scale, y)
+    found = StreamingRidge(alpha=0.0, precision=precision)
+    parts = [StreamingRidge(alpha=0.0, precision=precision) for _ in range(3)]
+    for number, start in enumerate((0, 1, 600, 1200, 1800, 2400)):
+        stop = (1, 600, 1200, 1800, 2400, 3000)[number]
+        found.partial_fit(x[start:stop], y[start:stop])
+        parts[number % 3].partial_fit(x[start:stop], y[start:stop])
+    merged = parts[2].merge(parts[0]).merge(parts[1])
+    assert found.score(x, y) == pytest.approx(expected, abs=1e-5)
+    assert merged.score(x, y) == pytest.approx(expected, abs=1e-5)
+    assert found.predict(x).dtype == np.float64
+
+
+@pytest.mark.parametrize("kind", [*DRIFTS, "a steady drift"])
+def test_a_drift_inside_one_batch_costs_no_digits(kind: str) -> None:
+    x, y = drifting(kind)
+    found = StreamingRidge(alpha=1.0, precision="float32").fit(x, y)
+    assert found.score(x, y) == pytest.approx(Ridge(alpha=1.0).fit(x, y).score(x, y), abs=1e-5)
+
+
+def test_a_block_is_cut_where_it_drifts_and_nowhere_else() -> None:
+    rng = np.random.default_rng(0)
+    plain, targets = rng.standard_normal((3000, 3)), rng.standard_normal((3000, 1))
+    rare, two_valued = np.eye(1, 3000, 7)[0] + np.eye(1, 3000, 2000)[0], 1000.0 * rng.integers(0, 2, 3000)
+    steady = np.column_stack([plain, rare, two_valued, np.full(3000, 0.1)])
+    sizes = {
+        name: [len(x) for x, _ in _blocks(x, targets, "float32")]
+        for name, x in (("steady", steady), ("step", plain + 1000 * (np.arange(3000) > 1500)[:, None]))
+    }
+    assert sizes["steady"] == [2048, 952]
+    assert sum(sizes["step"]) == 3000
+    assert 16 <= min(sizes["step"]) <= 64
+    assert len(sizes["step"]) < 12
+
+
+def test_rows_of_float32_are_exact_whatever_their_mean() -> None:
+    x, y = drifting("features after 1000 rows")
+    x = x.astype(np.float32)
+    found, expected = StreamingRidge(precision="float32").fit(x, y), Ridge().fit(x.astype(np.float64), y)
+    assert relative(found.coef_, expected.coef_) <= 1e-3  # the one block that holds both places
+    assert found.score(x, y) == pytest.approx(expected.score(x.astype(np.float64), y), abs=1e-5)
+
+
+def test_squares_beyond_float64_are_refused_and_what_was_learned_stays() -> None:
+    x, y = rows()
+    found = StreamingRidge().fit(x, y)
+    before = found.coef_
+    for batch in ((x * 1e200, y), (x, y * 1e200)):
+        with pytest.raises(ValueError, match="squares of X or y exceed the range of float64"):
+            found.partial_fit(*batch)
+        with pytest.raises(ValueError, match="squares of X or y"):
+            StreamingRidge().partial_fit(*batch)
+    np.testing.assert_array_equal(found.coef_, before)
+    assert found.n_samples_seen_ == len(x)
+
+
+def test_the_shift_follows_the_rows_and_a_constant_column_moves_it_no_further() -> None:
+    x, y = rows()
+    x[:, 3] = 0.1
+    found = StreamingRidge().partial_fit(x[:200], y[:200])
+    kept = found._shift[0]
+    assert found.partial_fit(x[200:], y[200:])._shift[0] is kept
+    found = StreamingRidge().partial_fit(x[:1], y[:1])
+    more = np.vstack([x[:100]] * 200) + 1e4
+    found.partial_fit(more, np.vstack([y[:100]] * 200))
+    np.testing.assert_allclose(found._shift[0], (x[0] + more.sum(axis=0)) / 20001, rtol=1e-9)

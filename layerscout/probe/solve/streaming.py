@@ -13,9 +13,10 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from layerscout.probe.moments.moments import MomentSums
+from layerscout.probe.solve.batches import BLOCK_ROWS, batch_sums, centre_of, less, no_sums, shift_sums
 
 PILOT_ROWS = 2000
-BLOCK_ROWS = 2048  # rows multiplied at once: float32 sums stay short, and a block stays in the processor's cache
+FAR = 100.0  # standard deviations from the shift to the mean: more would cost float64 four digits
 INPUT_TYPES = (np.float64, np.float32, np.float16)
 
 Solution = tuple[Float[np.ndarray, "feature target"], Float[np.ndarray, " target"]]
@@ -27,9 +28,10 @@ class StreamingRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         minimise ||y - X w - b||² + alpha ||w||²
 
     Equal to ``sklearn.linear_model.Ridge`` on all rows at once. It keeps the count, the sums and the products of the rows
-    less a shift, the mean of the first ones: (features + targets) · features numbers, whatever the number of rows, and a
-    mean of a thousand standard deviations costs no digits. ``alpha`` and ``fit_intercept`` may be changed at any time with
-    ``set_params``: ``coef_`` is then solved again from the same sums, without the data.
+    less a shift: (features + targets) · features numbers, whatever the number of rows. Every block of rows is multiplied
+    about its own mean, and the shift follows the rows when they move away from it, so neither a large mean nor a drift, of
+    features or of targets, costs digits. ``alpha`` and ``fit_intercept`` may be changed at any time with ``set_params``:
+    ``coef_`` is then solved again from the same sums, without the data.
 
     Errors are of scikit-learn's own kinds (ValueError, NotFittedError), as its other tools expect.
 
@@ -85,7 +87,8 @@ class StreamingRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            Rows are not finite or of another shape than the batches before, or ``precision`` is unknown.
+            Rows are not finite, of another shape than the batches before, or so large that squares overflow float64; or
+            ``precision`` is unknown. What was learned before stays.
         """
         first = not hasattr(self, "_sums")
         if self.precision not in ("float32", "float64"):
@@ -94,26 +97,40 @@ class StreamingRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         y = check_array(y, dtype=np.float64, ensure_2d=False)
         targets = y.reshape(len(y), -1)
         if first:
-            pilots = (part[:PILOT_ROWS].mean(axis=0, dtype=np.float64).astype(self.precision) for part in (X, targets))
-            self._one_target, self._shift, self.n_samples_seen_ = y.ndim == 1, tuple(pilots), 0
-            self._sums = _nothing(X.shape[1], targets.shape[1])
+            self._one_target, self.n_samples_seen_ = y.ndim == 1, 0
+            self._shift = tuple(part[:PILOT_ROWS].mean(axis=0, dtype=np.float64) for part in (X, targets))
+            self._sums = no_sums(X.shape[1], targets.shape[1])
         if (y.ndim == 1) != self._one_target or targets.shape[1] != len(self._shift[1]):
             before = "[row]" if self._one_target else f"[row, {len(self._shift[1])}]"
             raise ValueError(f"y has shape {y.shape}; in the batches before it was {before}")
-        for start in range(0, len(X), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            x, t = (np.subtract(part[rows], shift, dtype=self.precision) for part, shift in zip((X, targets), self._shift, strict=True))
-            x_sum, t_sum = (part.sum(axis=0, dtype=np.float64) for part in (x, t))
-            self._sums = self._sums + MomentSums(len(x), x_sum, t_sum, x.T @ x, x.T @ t, np.einsum("ij,ij->j", t, t, dtype=np.float64))
+        with np.errstate(over="ignore", invalid="ignore"):
+            added = self._sums + batch_sums(X, targets, self._shift, self.precision)
+        if not all(np.isfinite(part).all() for part in (added.xx, added.xy, added.yy)):
+            if first:
+                del self._sums
+            raise ValueError("squares of X or y exceed the range of float64: divide the features or targets that are so large")
+        self._sums = added
         self.n_samples_seen_ += len(X)
+        self._follow()
         return self
+
+    def _follow(self) -> None:
+        """Move the shift to the mean of all rows where that is far from it. The sums stay those of the same rows."""
+        sums, count = self._sums, max(self._sums.count, 1)
+        apart = sums.x / count, sums.y / count
+        spread = np.diagonal(sums.xx) / count - apart[0] ** 2, sums.yy / count - apart[1] ** 2
+        limits = [FAR * np.sqrt(np.maximum(own, 0.0)) + 1e-10 * np.abs(at) for own, at in zip(spread, self._shift, strict=True)]
+        # the last part of the limit: a column that does not vary lies at rounding from its shift
+        if any((np.abs(one) > limit).any() for one, limit in zip(apart, limits, strict=True)):
+            self._sums = shift_sums(sums, -apart[0], -apart[1])
+            self._shift = self._shift[0] + apart[0], self._shift[1] + apart[1]
 
     def empty_copy(self) -> StreamingRidge:
         """Return an estimator with the same settings and shift that has seen nothing: what to hand to a worker."""
         check_is_fitted(self)
         other = StreamingRidge(**self.get_params())
         other.__dict__ |= {name: value for name, value in self.__dict__.items() if name not in ("_sums", "_solved")}
-        other._sums, other.n_samples_seen_ = _nothing(*self._sums.xy.shape), 0
+        other._sums, other.n_samples_seen_ = no_sums(*self._sums.xy.shape), 0
         return other
 
     def merge(self, other: StreamingRidge) -> StreamingRidge:
@@ -135,24 +152,27 @@ class StreamingRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 raise ValueError(f"cannot merge: {name.strip('_')} is {mine} here and {theirs} there")
         if self._sums.xy.shape != other._sums.xy.shape:
             raise ValueError(f"cannot merge: {self._sums.xy.shape[1]} targets here and {other._sums.xy.shape[1]} there")
-        apart = [there.astype(np.float64) - here for here, there in zip(self._shift, other._shift, strict=True)]
-        self._sums = self._sums + (moved(other._sums, *apart) if any(part.any() for part in apart) else other._sums)
+        apart = [there - here for here, there in zip(self._shift, other._shift, strict=True)]
+        self._sums = self._sums + (shift_sums(other._sums, *apart) if any(part.any() for part in apart) else other._sums)
         self.n_samples_seen_ += other.n_samples_seen_
+        self._follow()
         return self
 
     def predict(self, X: Any) -> Float[np.ndarray, "row ..."]:
-        """Return X w + b, [row] or [row, target]: float64, or float32 when both X and ``precision`` are less than that."""
+        """Return X w + b, [row] or [row, target], in float64: a target's mean may have more digits than float32 holds.
+
+        Products are float32 when both X and ``precision`` are less than float64.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=INPUT_TYPES)
         weights, level = self._solve()
-        shift = self._shift[0]
         dtype = np.result_type(X.dtype, self.precision)
-        level = (level + shift.astype(np.float64) @ weights).astype(dtype)
-        weights = weights.astype(dtype)
-        found = np.empty((len(X), weights.shape[1]), dtype=dtype)
+        found, rounded = np.empty((len(X), weights.shape[1])), weights.astype(dtype)
         for start in range(0, len(X), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
-            found[rows] = np.subtract(X[rows], shift, dtype=dtype) @ weights + level
+            centre = centre_of(X[rows], dtype.name)
+            found[rows] = less(X[rows], centre, dtype) @ rounded
+            found[rows] += level + centre.astype(np.float64) @ weights
         return found[:, 0] if self._one_target else found
 
     @property
@@ -175,11 +195,11 @@ class StreamingRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             return kept[2]
         if not isinstance(self.alpha, Real) or not 0 <= self.alpha < np.inf:
             raise ValueError(f"alpha is {self.alpha!r}; it must be a number of at least 0")
-        x_shift, y_shift = (part.astype(np.float64) for part in self._shift)
+        x_shift, y_shift = self._shift
         if self.fit_intercept:
             sums, count = self._sums, max(self._sums.count, 1)
         else:
-            sums, count = moved(self._sums, x_shift, y_shift), np.inf  # about 0, and no mean is taken off
+            sums, count = shift_sums(self._sums, x_shift, y_shift), np.inf  # about 0, and no mean is taken off
         matrix = sums.xx - np.outer(sums.x, sums.x / count)
         matrix.flat[:: len(matrix) + 1] += self.alpha
         try:
@@ -193,20 +213,3 @@ class StreamingRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             level = y_shift + sums.y / count - (x_shift + sums.x / count) @ weights
         self._solved = settings, self._sums, (weights, level)
         return weights, level
-
-
-def moved(sums: MomentSums, x: Float[np.ndarray, " feature"], y: Float[np.ndarray, " target"]) -> MomentSums:
-    """Sums of the same rows with ``x`` added to each row's features and ``y`` to its targets."""
-    return MomentSums(
-        sums.count,
-        sums.x + sums.count * x,
-        sums.y + sums.count * y,
-        sums.xx + np.outer(sums.x, x) + np.outer(x, sums.x) + sums.count * np.outer(x, x),
-        sums.xy + np.outer(sums.x, y) + np.outer(x, sums.y) + sums.count * np.outer(x, y),
-        sums.yy + 2 * y * sums.y + sums.count * y**2,
-    )
-
-
-def _nothing(features: int, targets: int) -> MomentSums:
-    shapes = (features,), (targets,), (features, features), (features, targets), (targets,)
-    return MomentSums(0, *(np.zeros(shape) for shape in shapes))
