@@ -97,7 +97,7 @@ def test_features_of_several_axes_and_text_are_named_and_not_lost_silently(tmp_p
         "pose": ("float32", [2, 2], lambda episode, frame: [[1.0, 2.0], [3.0, 4.0]]),
         "task": ("string", [1], lambda episode, frame: "walk"),
     }
-    told = importing.plan(ImportConfig(source=lerobot(tmp_path / "in", features))).describe()["account"]
+    told = importing.plan(ImportConfig(source=lerobot(tmp_path / "in", features))).describe()["came_over"]
     assert told.endswith("Not taken: 'pose' (float32 [2, 2]), 'task' (string [1]).")
 
 

@@ -77,7 +77,7 @@ def test_the_command_plans_imports_and_finds_it_complete(folder, tmp_path):
     facts = json.loads(done.stdout)
     assert (facts["episodes"], facts["steps"]) == (4, sum(len(one) - 1 for one in frames.values()))
     assert "b.mp4" in facts["skipped"][0]
-    assert "1 episodes could not be read" in done.stderr
+    assert "episodes skipped, because they could not be read: 1" in done.stderr
     assert "b.mp4: " in done.stderr
     assert facts["bytes"] == out.stat().st_size
     # an estimate from one file's first pictures: random ones do not compress, so it is close
@@ -92,7 +92,7 @@ def test_the_command_tells_of_dropped_actions_and_takes_so_many_episodes(tmp_pat
     done = call(source, "--out", tmp_path / "x.h5", "--camera", CAMERAS[1], "--episodes", 2, "--size", "8x12", "--json")
     facts = json.loads(done.stdout)
     assert (facts["episodes"], facts["dropped_last_actions"]) == (2, 2)
-    assert "2 last actions were dropped" in done.stderr
+    assert "nobody recorded what they led to: 2" in done.stderr
     with Trajectories(tmp_path / "x.h5") as data:
         assert data.frame_shape == (8, 12, 3)
         assert data.attributes["options"] == {"camera": CAMERAS[1], "size": "8x12"}

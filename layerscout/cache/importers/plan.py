@@ -13,7 +13,7 @@ from layerscout import registry
 from layerscout.cache.dataset.episodes import Episode, Fields, check_episode
 from layerscout.cache.dataset.recording import TrajectoryWriter
 from layerscout.cache.dataset.trajectories import Trajectories
-from layerscout.cache.importers.account import sentence, what_came_over
+from layerscout.cache.importers.account import what_came_over
 from layerscout.cache.importers.base import ForeignEpisode, Importer, SkippedEpisode
 from layerscout.cache.importers.columns import EXACT_IN
 from layerscout.cache.importers.config import ImportConfig
@@ -70,32 +70,29 @@ class ImportPlan(ShownPlan):
         """Return what a dry run shows, as plain data; ``measure`` adds nothing, because reading is all there is to do."""
         sample, steps = self.sample, sum(item.steps for item in self.episodes)
         kind = "none" if sample.actions is None else "discrete" if sample.actions.ndim == 1 else f"continuous[{sample.actions.shape[1]}]"
-        return (
-            {
-                "stage": "import",
-                "format": self.format,
-                "source": str(self.config.source),
-                "file": str(self.config.out),
-                "complete": self.complete,
-                "episodes": len(self.episodes),
-                "steps": steps,
-                "rows": steps + len(self.episodes),
-                "frame_shape": list(sample.frames.shape[1:]),
-                "actions": kind,
-                "rewards": sample.rewards is not None,
-                "state": sample.state is not None,
-                "extra": sorted(sample.extra),
-                "came_over": what_came_over(self.importer, sample),
-                "account": sentence(self.importer, sample),
-                "notes": self.importer.told(),
-                "source_bytes": sum(state.size for state in self.source.states.values() if state),
-                "bytes": 0 if self.complete else self.bytes,
-                "disk_bytes_at_peak": 0 if self.complete else 2 * self.bytes,  # parts and the file made of them
-                "free_bytes": free_bytes(self.config.out),
-            }
-            | {DROPPED: 0}
-            | self.counts
-        )
+        return {
+            "stage": "import",
+            "format": self.format,
+            "source": str(self.config.source),
+            "file": str(self.config.out),
+            "complete": self.complete,
+            "episodes": len(self.episodes),
+            "steps": steps,
+            "rows": steps + len(self.episodes),
+            "frame_shape": list(sample.frames.shape[1:]),
+            "actions": kind,
+            "rewards": sample.rewards is not None,
+            "state": sample.state is not None,
+            "extra": sorted(sample.extra),
+            "source_bytes": sum(state.size for state in self.source.states.values() if state),
+            "bytes": 0 if self.complete else self.bytes,
+            "disk_bytes_at_peak": 0 if self.complete else 2 * self.bytes,  # parts and the file made of them
+            "free_bytes": free_bytes(self.config.out),
+            DROPPED: 0,
+            **self.counts,
+            "notes": self.importer.told(),
+            "came_over": what_came_over(self.importer, sample),
+        }
 
 
 def detect(path: Path) -> str:

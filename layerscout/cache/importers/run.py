@@ -10,7 +10,7 @@ from typing import Any
 from layerscout.cache.dataset.episodes import Episode, Fields
 from layerscout.cache.dataset.recording import TrajectoryWriter
 from layerscout.cache.dataset.trajectories import Trajectories
-from layerscout.cache.importers.account import sentence, what_came_over
+from layerscout.cache.importers.account import what_came_over
 from layerscout.cache.importers.base import ForeignEpisode, SkippedEpisode
 from layerscout.cache.importers.plan import DIGEST, DROPPED, LOST, REPEATED, SHORT, ImportPlan, detect, free_bytes, plan
 from layerscout.errors import BudgetError, DataError, shell
@@ -34,9 +34,7 @@ def run(planned: ImportPlan, reporter: Reporter = SILENT) -> dict[str, Any]:
     out = planned.config.out
     if planned.complete:
         reporter.say(f"{out} is complete")
-        result = _result(planned)
-        reporter.say(result["account"])
-        return result
+        return _result(planned)
     planned.source.require_unchanged()
     attributes = planned.attributes | {DIGEST: planned.attributes.get(DIGEST) or planned.source.digest(reporter)}
     writer = TrajectoryWriter(out, attributes)
@@ -98,7 +96,7 @@ def _different(first: Fields, now: Fields) -> list[str]:
 
 
 def _result(planned: ImportPlan) -> dict[str, Any]:
-    importer, sample, out = planned.importer, planned.sample, planned.config.out
+    importer, out = planned.importer, planned.config.out
     with Trajectories(out) as data:
         skipped = data.attributes.get("skipped", {})
         return {
@@ -107,34 +105,31 @@ def _result(planned: ImportPlan) -> dict[str, Any]:
             "episodes": len(data),
             "steps": int(data.lengths.sum()),
             "bytes": out.stat().st_size,
-            "came_over": what_came_over(importer, sample),
-            "account": sentence(importer, sample),
             DROPPED: 0,
             **planned.counts,
             "notes": importer.told(),
             "skipped": [f"{name}: {why}" for name, why in skipped.items()],
             "next": shell("extract", "tiny", out),
+            "came_over": what_came_over(importer, planned.sample),
         }
 
 
 def _tell(result: dict[str, Any], reporter: Reporter) -> None:
-    for note in result["notes"]:
-        reporter.say(f"warning: {note}")
+    """Say what nobody should overlook."""
+    notes = list(result["notes"])
     if result[DROPPED]:
-        lost = result.get(LOST, 0)
-        going = f"; {lost} rewards other than 0 went with them" if lost else ""
-        told = f"nobody recorded what the last action of an episode led to: {result[DROPPED]} last actions were dropped{going}"
-        reporter.say(f"warning: {told}")
+        lost = f"; rewards other than 0 that went with them: {result[LOST]}" if result.get(LOST) else ""
+        notes.append(f"last actions dropped, because nobody recorded what they led to: {result[DROPPED]}{lost}")
     if result.get(REPEATED):
-        told = f"{result[REPEATED]} last actions ended the task and were kept: their last frame stands for the one that nobody recorded"
-        reporter.say(f"warning: {told}")
+        notes.append(f"last actions kept, because the task ended with them; their last frame stands there twice: {result[REPEATED]}")
     if result.get(SHORT):
-        reporter.say(f"warning: {result[SHORT]} episodes have no step and were left out")
+        notes.append(f"episodes left out, because they have no step: {result[SHORT]}")
     if result["skipped"]:
-        reporter.say(f"warning: {len(result['skipped'])} episodes could not be read and were skipped:")
-        for line in result["skipped"]:
-            reporter.say(f"  {line}")
-    reporter.say(result["account"])
+        notes.append(f"episodes skipped, because they could not be read: {len(result['skipped'])}")
+    for note in notes:
+        reporter.say(f"warning: {note}")
+    for line in result["skipped"]:
+        reporter.say(f"  {line}")
 
 
 def _require_space(planned: ImportPlan, steps_there: int) -> None:
