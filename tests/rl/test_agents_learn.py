@@ -54,12 +54,13 @@ def sac(seeds: list[int], **settings: Any) -> Agent:
 
 
 def test_double_dueling_q_learning_balances_the_pole(tmp_path: Path) -> None:
-    history, _ = play(dqn([0, 1], dueling=True, n_step=3), CARTPOLE, 6000, tmp_path)
+    agent = dqn([0, 1], dueling=True, n_step=3, lr=2e-3, epsilon_steps=1500, train_interval=2)
+    history, _ = play(agent, CARTPOLE, 4000, tmp_path)
     assert np.mean(history.evaluations[-1][1]) > 150  # a random policy: 22; 500 is the most
 
 
 def test_soft_actor_critic_swings_the_pendulum_up(tmp_path: Path) -> None:
-    history, _ = play(sac([0, 1]), PENDULUM, 3500, tmp_path)
+    history, _ = play(sac([0, 1], lr=3e-3, batch=32, hidden=(32, 32)), PENDULUM, 3500, tmp_path)
     assert np.mean(history.evaluations[-1][1]) > -300  # a random policy: -1200; an optimal one about -140
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from by_hand import select, settings, without_times
@@ -28,16 +30,19 @@ def pendulum(tmp_path_factory, _no_waiting_for_the_disk):
     options = {"max_episode_steps": 12}
     data = collect(plan_collection(CollectConfig(environment=PENDULUM, steps=48, out=folder / "data.h5", size=32, options=options)))
     store = extract(plan_extraction(ExtractConfig(backbone="tiny", data=data, root=folder / "root", pooling="last/mean")))
-    return select(folder / "selection.json", ("ranked", store, "blocks.3"), ("pixels", store, "pixels")), folder / "root"
+    both = select(folder / "selection.json", ("ranked", store, "blocks.3"), ("pixels", store, "pixels"))
+    without_model = select(folder / "pixels.json", ("pixels", store, "pixels"))
+    return SimpleNamespace(selection=both, pixels=without_model, root=folder / "root")
 
 
 def small(pendulum, out, mode, **changes):
     shorter = {"environment": PENDULUM, "steps": 30, "updates": 12, "evaluations": 1, "final_episodes": 1, "sac": SMALL, "iql": SMALL}
-    return settings(pendulum[0], out, pendulum[1], mode=mode, **(shorter | {"scratch_hidden": (12,)} | changes))
+    selection = changes.pop("selection", pendulum.selection)
+    return settings(selection, out, pendulum.root, mode=mode, **(shorter | {"scratch_hidden": (12,)} | changes))
 
 
 def test_the_dataset_says_what_its_actions_are(pendulum):
-    planned = plan(small(pendulum, pendulum[1].parent / "nothing", "online"))
+    planned = plan(small(pendulum, pendulum.root.parent / "nothing", "online"))
     assert (planned.actions.count, planned.actions.dimensions) == (0, 1)
     assert planned.describe()["algorithm"] == "sac"
     assert planned.arms[0].store.index("action").shape[1] == 1
@@ -56,7 +61,7 @@ def test_every_arm_learns(pendulum, tmp_path, mode, updates):
 
 
 def test_a_killed_comparison_continues_bit_equal(pendulum, tmp_path, monkeypatch):
-    config = small(pendulum, tmp_path / "whole", "online", scratch=False, checkpoint_updates=7)
+    config = small(pendulum, tmp_path / "whole", "online", scratch=False, checkpoint_updates=7, selection=pendulum.pixels)
     whole = run(plan(config))
     save, saved = checkpoint.save, []
 
@@ -84,12 +89,12 @@ def test_a_run_whose_loss_is_not_finite_stops_and_the_others_go_on(pendulum, tmp
         return update(self, batch)
 
     monkeypatch.setattr(SAC, "update", poisoned)
-    record = run(plan(small(pendulum, tmp_path, "online", scratch=False)))
+    record = run(plan(small(pendulum, tmp_path, "online", scratch=False, selection=pendulum.pixels)))
     failed = [(one.arm, one.seed) for one in record.runs if one.status == "failed"]
-    assert failed == [("blocks.3", 1)]
+    assert failed == [("pixels", 1)]
     assert "not finite at update 4" in next(one.reason for one in record.runs if one.status == "failed")
     table = (tmp_path / "experiment_summary_table.md").read_text()
-    assert "blocks.3" in table
+    assert "pixels" in table
 
 
 @pytest.mark.parametrize(

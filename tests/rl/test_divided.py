@@ -111,6 +111,6 @@ def test_there_are_never_more_parts_than_runs_cores_or_sense() -> None:
 def test_the_number_of_threads_changes_no_record(tmp_path, small, synthetic_store, mode) -> None:
     selection = select(tmp_path / "s.json", ("ranked", synthetic_store, "structured_mid"), ("pixels", synthetic_store, "pixels"))
     before = torch.get_num_threads()
-    one, two = (run(plan(settings(selection, tmp_path / str(n), small.root, mode=mode, steps=60, threads=n))) for n in (1, 2))
+    one, two = (run(plan(settings(selection, tmp_path / str(n), small.root, mode=mode, steps=40, threads=n))) for n in (1, 2))
     assert without_times(one) == without_times(two)
     assert torch.get_num_threads() == before

@@ -8,7 +8,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -128,20 +127,15 @@ def test_meta_world_is_drawn_upright_by_its_own_renderer_turned(request):
     np.testing.assert_array_equal(frame, theirs[::-1, ::-1])
 
 
-def test_the_fast_picture_is_close_and_much_faster(request):
-    worlds = {quality: _world("metaworld/reach-v3", 1, request, size=64, quality=quality) for quality in ("fast", "full")}
-    frames, seconds = {}, {quality: [] for quality in worlds}
-    for quality, world in worlds.items():
+def test_the_fast_picture_is_close(request):
+    """How much faster it is, ``benchmarks/drawing.py`` measures."""
+    frames = {}
+    for quality in ("fast", "full"):
+        world = _world("metaworld/reach-v3", 1, request, size=64, quality=quality)
         world.reset(np.array([0]), np.array([1]))
         frames[quality] = world.frames()[0].astype(float)
-    for _ in range(4):  # interleaved
-        for quality, world in worlds.items():
-            began = time.process_time()
-            world._singles[0].frame()
-            seconds[quality].append(time.process_time() - began)
     assert abs(frames["fast"].mean() - frames["full"].mean()) < 2  # of 255
     assert np.corrcoef(frames["fast"].ravel(), frames["full"].ravel())[0, 1] > 0.95
-    assert min(seconds["full"]) > 3 * min(seconds["fast"])  # about 15 times: the rest is room for a busy machine
 
 
 @pytest.mark.parametrize("task", ["reach-v3", "drawer-open-v3"])
@@ -159,14 +153,12 @@ def test_the_goal_is_shown_where_it_is_from_the_first_frame(task, request):
     assert not np.array_equal(places[1], places[2])
 
 
-@pytest.mark.parametrize("policy", ["epsilon:0", "noise:0.3"])
-def test_the_scripted_expert_reaches_the_goal(policy, request, tmp_path):
+def test_the_scripted_expert_reaches_the_goal_with_noise_too(request, tmp_path):
     _need("metaworld/reach-v3", request)
     options = {"reward": "success", "max_episode_steps": 120}
     config = CollectConfig(
-        environment="metaworld/reach-v3", policy=policy, steps=1, size=8, copies=1, options=options, out=tmp_path / "x.h5"
+        environment="metaworld/reach-v3", policy="noise:0.3", steps=1, size=8, copies=1, options=options, out=tmp_path / "x.h5"
     )
-    _need("metaworld/reach-v3", request)
     with Trajectories(collect.run(collect.plan(config))) as data:
         episode = data.episode(0)
     assert episode.terminated[-1]
@@ -218,15 +210,15 @@ class _Killed(Exception):
 
 
 @pytest.mark.usefixtures("_no_waiting_for_the_disk")
-def test_a_simulator_killed_and_run_again_equals_unbroken(tmp_path, monkeypatch, request):
+def test_a_simulator_killed_and_run_again_equals_unbroken(tmp_path, monkeypatch, request, small_parts):
     _need("InvertedPendulum-v5", request)
 
     def config(name: str, copies: int) -> CollectConfig:
-        return CollectConfig(environment="InvertedPendulum-v5", policy="random:2", steps=500, size=8, copies=copies, out=tmp_path / name)
+        return CollectConfig(environment="InvertedPendulum-v5", policy="random:2", steps=50, size=8, copies=copies, out=tmp_path / name)
 
     def dying(*arguments, **keywords):
         for count, episode in enumerate(play(*arguments, **keywords)):
-            if count == 66:  # past the first part of 64 episodes
+            if count == small_parts + 2:
                 raise _Killed
             yield episode
 
@@ -238,7 +230,7 @@ def test_a_simulator_killed_and_run_again_equals_unbroken(tmp_path, monkeypatch,
     for name, copies in (("killed.h5", 3), ("whole.h5", 1)):
         with Trajectories(collect.run(collect.plan(config(name, copies)))) as data:
             digests.add(data.digest())
-            assert len(data) > 66
+            assert len(data) > small_parts + 2
             last, episode, attributes = len(data) - 1, data.episode(len(data) - 1), data.attributes
     assert len(digests) == 1
     assert attributes["options"] == {"quality": "fast", "camera": "free"}  # also what nobody stated
