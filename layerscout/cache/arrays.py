@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -98,7 +99,7 @@ class ArrayLayout:
     codec: Codec = "none"
     attributes: tuple[tuple[str, Any], ...] = ()
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Return the shape of the whole array."""
         return (self.rows,) if self.width is None else (self.rows, self.width)
@@ -108,12 +109,12 @@ class ArrayLayout:
         """Return the shape of every chunk. The last one is stored full too, its missing rows filled."""
         return (self.chunk_rows, *self.shape[1:])
 
-    @property
+    @cached_property
     def stored(self) -> np.dtype[Any]:
         """Return the type of the numbers on disk, which is little-endian."""
         return np.dtype("<u2") if self.dtype == "bfloat16" else np.dtype(self.dtype).newbyteorder("<")
 
-    @property
+    @cached_property
     def read(self) -> np.dtype[Any]:
         """Return the type of the numbers that a reader gives out; bfloat16 comes as the float32 of the same value."""
         return np.dtype("float32" if self.dtype == "bfloat16" else self.dtype)
@@ -187,7 +188,7 @@ class ArrayLayout:
 
     def give(self, rows: Shaped[np.ndarray, "row ..."]) -> Shaped[np.ndarray, "row ..."]:
         """Turn stored numbers into what a reader gives out."""
-        return bfloat16.from_bfloat16(rows) if self.dtype == "bfloat16" else rows.astype(self.read, copy=False)
+        return bfloat16.from_bfloat16(rows) if self.dtype == "bfloat16" else rows if rows.dtype == self.read else rows.astype(self.read)
 
     def metadata(self) -> dict[str, Any]:
         """Return the array's Zarr v3 metadata document."""

@@ -21,7 +21,7 @@ class FileState(NamedTuple):
     changed: int
 
     @staticmethod
-    def of(path: Path | int) -> FileState:
+    def of(path: Path | str | int) -> FileState:
         """Ask the file system about a path or an open file.
 
         Raises
@@ -29,5 +29,13 @@ class FileState(NamedTuple):
         OSError
             There is no such file, or it cannot be asked about.
         """
-        found = os.stat(path)
+        return FileState.read(os.stat(path))
+
+    @staticmethod
+    def read(found: os.stat_result) -> FileState:
+        """Take from what the file system answered what belongs to the state."""
         return FileState(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+    def is_of(self, found: os.stat_result) -> bool:
+        """Tell whether the file system answered with this state; faster than to make another one of the answer."""
+        return found.st_ctime_ns == self.changed and found.st_ino == self.inode and found.st_size == self.size

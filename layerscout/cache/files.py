@@ -63,17 +63,22 @@ def write_file(root: Path, path: str, data: FileContent, *, chunk: bool = False)
     return StoredObject(path=path, size=size, crc32c=checksum, sha256=digest.hexdigest())
 
 
-def write_files(root: Path, chunks: Iterable[tuple[str, Callable[[], FileContent]]]) -> tuple[StoredObject, ...]:
-    """Write chunk files side by side, so that one is hashed while another waits for the disk; in the order given.
+def write_files(root: Path, contents: Iterable[tuple[str, Callable[[], FileContent]]], *, chunk: bool = False) -> tuple[StoredObject, ...]:
+    """Write files side by side, so that one is hashed while another waits for the disk; return them in the order given.
 
     Each content is made by a call in the thread that writes it, so that memory holds no more of them than there are threads.
+
+    Parameters
+    ----------
+    chunk
+        Append the crc32c trailer to every content.
     """
 
-    def one(item: tuple[str, Callable[[], FileContent]]) -> StoredObject:
-        return write_file(root, item[0], item[1](), chunk=True)
+    def write(item: tuple[str, Callable[[], FileContent]]) -> StoredObject:
+        return write_file(root, item[0], item[1](), chunk=chunk)
 
     with ThreadPoolExecutor(WRITERS) as pool:
-        return tuple(pool.map(one, chunks))
+        return tuple(pool.map(write, contents))
 
 
 def _write_all(descriptor: int, piece: memoryview) -> None:

@@ -9,9 +9,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import FileIO
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from awscrt.checksums import crc32c
@@ -30,6 +29,14 @@ REPAIR = "delete the store and extract it again, or copy it again from where it 
 LayerRows = Shaped[np.ndarray, "row ..."]
 
 
+class MappedChunk(NamedTuple):
+    """A chunk that was verified for single rows. It stays mapped as long as its file is in this state."""
+
+    path: str
+    state: FileState
+    rows: LayerRows
+
+
 @dataclass(frozen=True)
 class LayerReader:
     """Reads one array of a committed store, and gives out no number whose chunk was not verified. It may be pickled and used by many threads."""
@@ -38,9 +45,7 @@ class LayerReader:
     name: str
     layout: ArrayLayout
     objects: tuple[StoredObject, ...]  # one a chunk, in row order
-    _mapped: dict[int, tuple[FileState, LayerRows]] = field(
-        default_factory=dict, compare=False, repr=False
-    )  # chunks verified for single rows
+    _mapped: dict[int, MappedChunk] = field(default_factory=dict, compare=False, repr=False)  # chunks verified for single rows
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_mapped": {}}  # memory maps stay in their process
@@ -113,22 +118,37 @@ class LayerReader:
             An index is outside the store, or a chunk is missing, torn, changed, or another chunk's.
         """
         wanted = np.asarray(indices)
-        if wanted.ndim != 1 or (wanted.size and (wanted.dtype.kind not in "iu" or wanted.min() < 0 or wanted.max() >= self.layout.rows)):
-            raise DataError(f"row indices of '{self.name}' are not integers in range", hint=f"the store has rows 0 to {self.layout.rows}")
+        if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
+            raise self._out_of_range()
         wanted = wanted.astype(np.int64, copy=False)  # a small type may not hold the rows of a chunk
-        chunks, within = np.divmod(wanted, self.layout.chunk_rows)
-        order = None if (chunks[1:] >= chunks[:-1]).all() else np.argsort(chunks, kind="stable")
-        if order is not None:
-            chunks, within = chunks[order], within[order]
         out = np.empty((len(wanted), *self.shape[1:]), dtype=self.layout.stored)
-        borders = [0, *(np.flatnonzero(chunks[1:] != chunks[:-1]) + 1).tolist(), len(chunks)]
-        for start, stop in pairwise(borders):
-            if start < stop:  # "clip" writes in place; the indices are known to be in range
-                np.take(self._chunk(int(chunks[start])), within[start:stop], axis=0, out=out[start:stop], mode="clip")
+        if not len(wanted):
+            return self.layout.give(out)
+        order = None if (wanted[1:] >= wanted[:-1]).all() else np.argsort(wanted, kind="stable")
+        if order is not None:
+            wanted = wanted[order]
+        if wanted[0] < 0 or wanted[-1] >= self.layout.rows:
+            raise self._out_of_range()
+        for chunk, start, stop in self._by_chunk(wanted):
+            within = wanted[start:stop] - chunk * self.layout.chunk_rows
+            # "clip" writes in place; the indices are known to be in range
+            self._chunk(chunk).take(within, axis=0, out=out[start:stop], mode="clip")
         if order is not None:
             sorted_rows, out = out, np.empty_like(out)
             out[order] = sorted_rows
         return self.layout.give(out)
+
+    def _by_chunk(self, wanted: Int[np.ndarray, " row"]) -> list[tuple[int, int, int]]:
+        """Cut rising row indices where another chunk begins: (chunk, from, to)."""
+        size = self.layout.chunk_rows
+        first, last = int(wanted[0]) // size, int(wanted[-1]) // size
+        touched = range(first, last + 1) if last - first < len(wanted) else np.unique(wanted // size).tolist()
+        borders = np.searchsorted(wanted, [chunk * size for chunk in touched[1:]]).tolist()
+        pieces = zip(touched, [0, *borders], [*borders, len(wanted)], strict=True)
+        return [(chunk, start, stop) for chunk, start, stop in pieces if start < stop]
+
+    def _out_of_range(self) -> DataError:
+        return DataError(f"row indices of '{self.name}' are not integers in range", hint=f"the store has rows 0 to {self.layout.rows}")
 
     def chunks(self) -> Iterator[tuple[int, LayerRows]]:
         """Yield ``(first row, rows)`` chunk by chunk, so that memory holds one chunk only."""
@@ -161,29 +181,30 @@ class LayerReader:
 
     def _chunk(self, chunk: int) -> LayerRows:
         """Return a whole chunk in the stored type, mapped from its file when that is possible."""
-        path = self.store / self.objects[chunk].path
         if self.layout.codec != "none":
             return self._decoded(chunk)
+        known = self._mapped.get(chunk)
+        path = known.path if known is not None else str(self.store / self.objects[chunk].path)
         try:
-            state = FileState.of(path)
-            known = self._mapped.get(chunk)
-            if known is not None and known[0] == state:
-                return known[1]
-            with path.open("rb", buffering=0) as file:
+            found = os.stat(path)
+            if known is not None and known.state.is_of(found):
+                return known.rows
+            state = FileState.read(found)
+            with Path(path).open("rb", buffering=0) as file:
                 if state.size != self.objects[chunk].size:
-                    raise _wrong_size(path, self.objects[chunk], state.size)
+                    raise _wrong_size(Path(path), self.objects[chunk], state.size)
                 data = np.frombuffer(mmap.mmap(file.fileno(), state.size, access=mmap.ACCESS_READ), dtype=np.uint8)
         except OSError as error:
             if error.errno == errno.EMFILE:  # too many open files: without a map, every call reads and verifies the whole chunk
                 self._mapped.clear()
                 return self._decoded(chunk)
-            raise _unreadable(path, error) from None
+            raise _unreadable(Path(path), error) from None
         payload = data[:-CRC_BYTES]
-        self._compare(path, chunk, _crc(payload), trailer_crc(data))
+        self._compare(Path(path), chunk, _crc(payload), trailer_crc(data))
         rows = payload.view(self.layout.stored).reshape(self.layout.chunk_shape)
         for oldest in list(self._mapped)[: max(0, len(self._mapped) - MOST_MAPPED + 1)]:  # each map holds a file open
             self._mapped.pop(oldest, None)  # other threads may do the same
-        self._mapped[chunk] = state, rows
+        self._mapped[chunk] = MappedChunk(path, state, rows)
         return rows
 
     def _decoded(self, chunk: int) -> LayerRows:

@@ -79,6 +79,7 @@ class StoreWriter:
         self._digest = identities.identity_digest(identity)
         self._attempt, self._done = attempt, dict(done)
         self._passports: dict[str, StoredObject] = {}
+        self._lasting: set[Path] = set()  # folders whose names are on disk
 
     @staticmethod
     def open(
@@ -192,8 +193,8 @@ class StoreWriter:
 
     def _write(self, unit: int, encoded: Iterable[tuple[str, Callable[[], FileContent]]]) -> tuple[StoredObject, ...]:
         self._attempt.beat()
-        objects = write_files(self._attempt.tree, encoded)
-        sync_folders(self._attempt.tree, (item.path for item in objects))
+        objects = write_files(self._attempt.tree, encoded, chunk=True)
+        sync_folders(self._attempt.tree, (item.path for item in objects), self._lasting)
         marker = UnitMarker.of(self._digest, unit, objects)
         write_file(self._attempt.folder, f"{staging.UNITS}/{unit}.json", marker.model_dump_json().encode())
         sync_folders(self._attempt.folder / staging.UNITS)
@@ -269,7 +270,8 @@ class StoreWriter:
         if changed:
             raise DataError(f"{tree / changed.path} changed after it was written", hint="run the same command again; it rewrites that unit")
         documents = self.layout.metadata_files() | {manifest.IDENTITY_NAME: identities.canonical_json(self.identity)}
-        objects = [*chunks, *passports, *(write_file(tree, path, data) for path, data in documents.items())]
+        written = write_files(tree, ((path, partial(bytes, data)) for path, data in documents.items()))
+        objects = [*chunks, *passports, *written]
         sync_folders(tree, (*documents, *self._passports))
         manifest.write_manifest(tree, self.identity, self.layout, objects, provenance)
         self._target.parent.mkdir(parents=True, exist_ok=True)
