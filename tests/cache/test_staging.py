@@ -53,7 +53,7 @@ def test_an_attempt_begins_with_its_plan_its_lease_and_its_folders(folder, force
     assert re.fullmatch(r"[0-9a-f]{32}", attempt.folder.name)
     assert sorted(os.listdir(attempt.folder)) == ["attempt.json", "lease.json", "store", "units"]
     assert attempt.tree == attempt.folder / "store"
-    assert json.loads((attempt.folder / "attempt.json").read_bytes()) == {"format": "layerscout-attempt/1"} | PLAN
+    assert (attempt.folder / "attempt.json").read_text() == json.dumps({"format": "layerscout-attempt/1"} | PLAN, indent=1)
     claim = json.loads((attempt.folder / "lease.json").read_bytes())
     assert (claim["host"], claim["pid"]) == (HERE, os.getpid())
     assert 0 <= time.time() - claim["time"] < 60
@@ -97,6 +97,8 @@ def test_a_folder_whose_parent_is_deleted_meanwhile_is_made_again(folder, monkey
 
     monkeypatch.setattr(Path, "mkdir", unlucky)
     assert staging.begin_attempt(folder, PLAN).tree.is_dir()
+    failures = iter([FileNotFoundError] * staging.MAKE_TRIES)
+    assert staging.begin_attempt(folder / "deep", PLAN).tree.is_dir(), "the last try is a try as well"
     monkeypatch.setattr(Path, "mkdir", lambda self, **options: (_ for _ in ()).throw(FileNotFoundError(2, "for ever")))
     with pytest.raises(FileNotFoundError):
         staging.begin_attempt(folder, PLAN)
@@ -194,7 +196,7 @@ def test_a_unit_of_which_a_file_is_gone_is_not_taken(folder, lost):
     source, mine = staging.begin_attempt(folder, PLAN), staging.begin_attempt(folder, PLAN)
     paths = finish(source, 4, "layers/a/c/4/0", "index/step/c/4")
     (source.tree / lost).unlink()
-    assert not mine.take(source.folder, 4, paths)
+    assert mine.take(source.folder, 4, paths) is False
     assert not (mine.folder / "units/4.json").exists()
 
 
@@ -202,7 +204,7 @@ def test_a_unit_without_its_marker_is_not_taken(folder):
     source, mine = staging.begin_attempt(folder, PLAN), staging.begin_attempt(folder, PLAN)
     paths = finish(source, 4, "c/4")
     (source.folder / "units/4.json").unlink()
-    assert not mine.take(source.folder, 4, paths)
+    assert mine.take(source.folder, 4, paths) is False
 
 
 def test_nothing_is_taken_into_an_attempt_that_was_swept_away(folder, monkeypatch):
@@ -213,7 +215,7 @@ def test_nothing_is_taken_into_an_attempt_that_was_swept_away(folder, monkeypatc
         raise FileNotFoundError(2, "swept away")
 
     monkeypatch.setattr(staging, "sync_folders", gone)
-    assert not mine.take(source.folder, 4, paths)
+    assert mine.take(source.folder, 4, paths) is False
 
 
 @pytest.mark.parametrize("living", [True, False])
@@ -224,7 +226,7 @@ def test_without_hard_links_files_of_the_dead_are_moved_and_those_of_the_living_
         lease(source.folder)
     monkeypatch.setattr(os, "link", no_links)
     assert mine.share(source.folder, [*paths, "e/4"]) == ([] if living else paths)
-    assert mine.take(source.folder, 4, []) == (not living)
+    assert mine.take(source.folder, 4, []) is (not living)
     for path in paths:
         assert (source.tree / path).exists() == living
         assert (mine.tree / path).exists() == (not living)
@@ -304,6 +306,21 @@ def test_the_lease_tells_who_lives(folder, claim, living):
         said["pid"] = os.getpid() if said["pid"] == "own" else dead_process()
     lease(attempt.folder, **said)
     assert staging.owner_is_alive(attempt.folder) == living
+
+
+def test_a_heartbeat_lives_up_to_its_limit_and_not_beyond(folder, monkeypatch):
+    attempt = staging.begin_attempt(folder, PLAN)
+    monkeypatch.setattr(staging.time, "time", lambda: 10.0**6)
+    for host, age, living in (
+        (ELSEWHERE, LEASE_SECONDS, False),
+        (ELSEWHERE, LEASE_SECONDS - 0.5, True),
+        (ELSEWHERE, -FUTURE_SECONDS, False),
+        (ELSEWHERE, 0.5 - FUTURE_SECONDS, True),
+        (HERE, LONGEST_LEASE_SECONDS, True),
+        (HERE, LONGEST_LEASE_SECONDS + 0.5, False),
+    ):
+        lease(attempt.folder, host=host, time=10.0**6 - age)
+        assert staging.owner_is_alive(attempt.folder) is living, (host, age)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "7", "[" * 100_000], ids=["empty", "torn", "list", "number", "deep"])

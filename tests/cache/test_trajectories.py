@@ -238,16 +238,49 @@ def test_only_what_dead_processes_left_is_cleared(tmp_path, monkeypatch, place, 
 
 
 def test_two_writers_of_one_recording_end_with_one_whole_file(tmp_path, path, episodes):
+    """Both may be told that it is done: it is the recording that they were asked for."""
     one, other = (TrajectoryWriter(tmp_path / "x.h5", ATTRIBUTES, part_episodes=2) for _ in range(2))
     for episode in episodes:
         one.append(episode)
         other.append(episode)
-    one.commit()
-    with pytest.raises(UsageError, match="another process finished"):
-        other.commit()
+    assert one.commit() == other.commit()
+    assert other.finished
     with Trajectories(tmp_path / "x.h5") as written, Trajectories(path) as expected:
         assert written.digest() == expected.digest()
-    assert not list(tmp_path.glob(".*.partial"))
+    assert sorted(item.name for item in tmp_path.iterdir() if item.name.startswith(("x", "."))) == ["x.h5"]
+
+
+def test_a_writer_that_another_one_overtook_with_other_episodes_is_refused(tmp_path, episodes):
+    one, other = (TrajectoryWriter(tmp_path / "x.h5", ATTRIBUTES, part_episodes=2) for _ in range(2))
+    for episode in episodes:
+        one.append(episode)
+    for episode in episodes[:-1]:
+        other.append(episode)
+    one.commit()
+    with pytest.raises(UsageError, match=r"another process finished .* with 5 episodes and 16 steps, this one had 4 and 12"):
+        other.commit()
+    with Trajectories(tmp_path / "x.h5") as written:
+        assert len(written) == len(episodes)
+
+
+def test_a_writer_that_begins_while_another_one_ends_finds_the_file(tmp_path, episodes, monkeypatch):
+    """The parts that it lists are gone when it looks into them."""
+    one = TrajectoryWriter(tmp_path / "x.h5", ATTRIBUTES, part_episodes=2)
+    for episode in episodes:
+        one.append(episode)
+    one.flush()
+    existing = TrajectoryWriter._existing
+
+    def late(self):
+        found = existing(self)
+        monkeypatch.setattr(TrajectoryWriter, "_existing", existing)
+        one.commit()
+        return found
+
+    monkeypatch.setattr(TrajectoryWriter, "_existing", late)
+    other = TrajectoryWriter(tmp_path / "x.h5", ATTRIBUTES, part_episodes=2)
+    assert (other.finished, other.episodes, other.steps) == (True, len(episodes), sum(LENGTHS))
+    assert other.commit() == tmp_path / "x.h5"
 
 
 def test_other_attributes_are_refused(tmp_path, path, episodes):

@@ -6,8 +6,7 @@ import glob
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +88,13 @@ class TrajectoryWriter:
             self._count(self.path)
         else:
             sweep_temporaries(self._parts)
-            for part in self._existing():
-                self._count(part)
+            try:
+                for part in self._existing():
+                    self._count(part)
+            except FileNotFoundError:
+                if not self.path.exists():
+                    raise
+                self._take_finished()
 
     def append(self, episode: Episode, source: str = "") -> None:
         """Take one episode; it is safe once ``episodes`` counts it.
@@ -126,8 +130,7 @@ class TrajectoryWriter:
             for offset, (episode, source) in enumerate(self._waiting):
                 write_episode(file[GROUP], episode_name(self.episodes + offset), episode, source)
 
-        with self._against_others():
-            write_through_memory(self._parts / f"{episode_name(self.episodes)}.h5", self._framed(fill))
+        write_through_memory(self._parts / f"{episode_name(self.episodes)}.h5", self._framed(fill))
         self.episodes += len(self._waiting)
         self.steps += sum(episode.steps for episode, _ in self._waiting)
         self.sources += [source for _, source in self._waiting]
@@ -146,7 +149,7 @@ class TrajectoryWriter:
         DataError
             There is no episode, or ``outcome`` is not plain JSON data.
         UsageError
-            Another process finished the same recording meanwhile.
+            Another process finished another recording to the same path meanwhile. One that finished this very recording is no error.
         """
         if self.finished:
             return self.path
@@ -156,7 +159,7 @@ class TrajectoryWriter:
         spelled = plain_json(dict(outcome), "the outcome") if outcome else None
 
         parts = self._existing()
-        with self._against_others():
+        try:
             size = sum(part.stat().st_size for part in parts) + ROOM_FOR_NAMES * (self.episodes + len(parts) + 1)
 
             def fill(file: h5py.File, require: Callable[[], None]) -> None:
@@ -171,6 +174,10 @@ class TrajectoryWriter:
                     file.attrs["outcome"] = spelled
 
             write_large(self.path, size, lambda file, require: self._framed(lambda inner: fill(inner, require))(file))
+        except (FileNotFoundError, DataError):  # of a part that vanishes while it is opened, the HDF5 library says that it is damaged
+            if not self.path.exists():
+                raise
+            self._require_same_recording()
         shutil.rmtree(self._parts, ignore_errors=True)
         self.finished = True
         return self.path
@@ -187,16 +194,18 @@ class TrajectoryWriter:
 
         return write
 
-    @contextmanager
-    def _against_others(self) -> Iterator[None]:
-        """Tell what it means that a file is gone: another process finished the same recording."""
-        try:
-            yield
-        except FileNotFoundError:
-            if not self.path.exists():
-                raise
-            message = f"another process finished {self.path} and cleared the parts"
-            raise UsageError(message, hint="record to a path of its own, or use that file") from None
+    def _take_finished(self) -> None:
+        """Become the writer of a file that another process has finished meanwhile."""
+        self._fields, self.episodes, self.steps, self.sources, self.finished = None, 0, 0, [], True
+        self._count(self.path)
+
+    def _require_same_recording(self) -> None:
+        """Refuse a file that another process finished meanwhile, unless it holds as many episodes and steps with the same attributes."""
+        told = (self.episodes, self.steps, self.sources)
+        self._take_finished()
+        if told != (self.episodes, self.steps, self.sources):
+            message = f"another process finished {self.path} with {self.episodes} episodes and {self.steps} steps, this one had {told[0]} and {told[1]}"
+            raise UsageError(message, hint="record to a path of its own, or use that file")
 
     def _existing(self) -> list[Path]:
         """Return the parts in order; a part is named by its first episode, so a lost one leaves a gap that ``_count`` finds."""
@@ -222,7 +231,7 @@ class TrajectoryWriter:
                     self.episodes, self.steps = self.episodes + 1, self.steps + steps
                     self.sources.append(source_of(file[GROUP][name]))
         except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
-            if shortage(error) is not None:
+            if shortage(error) is not None or isinstance(error, FileNotFoundError):
                 raise
             raise DataError(f"{path} is truncated or damaged: {error}", hint=self._begin_again) from None
 
