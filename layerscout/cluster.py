@@ -17,7 +17,7 @@ RETRIES = 5  # of one task: a worker may die of other tasks' faults
 IN_FLIGHT = 2  # tasks a thread of the cluster: enough to keep it busy, few enough to keep the scheduler idle
 CONNECT_SECONDS = 30
 
-Task = TypeVar("Task")
+Item = TypeVar("Item")
 
 
 @contextmanager
@@ -57,8 +57,8 @@ def connected(scheduler: str | None, local_workers: int, setting: str, connect_s
 
 
 def each_done(
-    client: Any, do: Callable[..., None], shared: tuple[Any, ...], waiting: deque[Task], answers: tuple[type[Exception], ...] = ()
-) -> Iterator[tuple[Task, Exception | None]]:
+    client: Any, do: Callable[..., None], shared: tuple[Any, ...], waiting: deque[Item], answers: tuple[type[Exception], ...] = ()
+) -> Iterator[tuple[Item, Exception | None]]:
     """Do ``do(*shared, task)`` for every task, few at a time, and yield each when it is done; ``waiting`` may grow meanwhile.
 
     Parameters
@@ -73,10 +73,10 @@ def each_done(
     """
     from distributed import as_completed
 
-    running: dict[Any, tuple[Task, int]] = {}
+    running: dict[Any, tuple[Item, int]] = {}
     done = as_completed()
 
-    def submit(task: Task, tries: int) -> None:
+    def submit(task: Item, tries: int) -> None:
         future = client.submit(do, *shared, task, pure=False)
         running[future] = task, tries
         done.add(future)

@@ -36,7 +36,7 @@ class Shown:
         try:
             import pandas
         except ImportError:
-            raise MissingExtraError("to_frame makes a pandas DataFrame, and pandas is not installed", hint="pip install pandas") from None
+            raise MissingExtraError("to_frame makes a pandas DataFrame, and pandas is not installed", hint=install("pandas")) from None
         return pandas.DataFrame(self.frame_rows())
 
     def _repr_html_(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import grimp
 import pytest
 
 import layerscout
@@ -60,6 +61,31 @@ def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
 )
 def test_cycles_are_found(graph, expected):
     assert cycles(graph) == expected
+
+
+def test_no_module_reaches_itself_by_imports_not_even_through_imports_inside_functions():
+    graph = grimp.build_graph("layerscout", cache_dir=None, exclude_type_checking_imports=True)
+    imports = {module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
+    assert cycles(imports) == []
+
+
+def names(kind: str) -> dict[str, list[str]]:
+    """Public classes, and aliases of types, with the modules that define them."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for file in SOURCES:
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(str(file.relative_to(PACKAGE)))
+            elif kind == "aliases" and isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                name = node.targets[0].id
+                if re.fullmatch(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*", name):
+                    found[name].append(str(file.relative_to(PACKAGE)))
+    return {name: files for name, files in found.items() if not name.startswith("_")}
+
+
+def test_a_class_name_stands_for_one_class():
+    classes, both = names("classes"), names("aliases")
+    assert {name: files for name, files in both.items() if len(files) > 1 and name in classes} == {}
 
 
 def test_files_are_one_idea_and_folders_are_rooms():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from layerscout.commands.console import table
-from layerscout.commands.demo import DemoSettings
+from layerscout.commands.demo_settings import DemoSettings
 from layerscout.extract import run as extraction
 from layerscout.memory import give_back
 from layerscout.probe import run as probing

@@ -28,8 +28,8 @@ from layerscout.extract.plan import ExtractPlan
 from layerscout.progress import Task
 
 LOCAL = "local:"
-Described = tuple[str, BoundDataset, bool, str, bool]  # settings, dataset, whether latents are wanted, identity's digest, on this machine
-_HELD: dict[Described, tuple[Extractor, StoreWriter]] = {}  # what a worker process has loaded: one model at a time
+ModelKey = tuple[str, BoundDataset, bool, str, bool]  # settings, dataset, whether latents are wanted, identity's digest, on this machine
+_HELD: dict[ModelKey, tuple[Extractor, StoreWriter]] = {}  # what a worker process has loaded: one model at a time
 _LOADING = Lock()
 
 
@@ -55,7 +55,7 @@ def fill_on_cluster(planned: ExtractPlan, pending: Sequence[int], task: Task) ->
     shared = {"root": planned.root.absolute(), "data": Path(config.data).absolute(), "threads": threads}
     settings = config.model_copy(update=shared).model_dump_json()
     identity = identity_digest(planned.identity)
-    described: Described = settings, planned.data, planned.of_latents, identity, bool(workers)
+    described: ModelKey = settings, planned.data, planned.of_latents, identity, bool(workers)
     layout = planned.layout
     with connected(None if workers else scheduler, workers, "extract.scheduler") as client:
         for unit, _ in each_done(client, _compute, (described,), deque(pending)):
@@ -66,7 +66,7 @@ def fill_on_cluster(planned: ExtractPlan, pending: Sequence[int], task: Task) ->
     return {"batch": config.batch, "threads": threads, "workers": seen}
 
 
-def _compute(described: Described, unit: int) -> None:
+def _compute(described: ModelKey, unit: int) -> None:
     """One unit, in a worker."""
     with _LOADING:  # a worker may have several threads
         if described not in _HELD:

@@ -24,7 +24,7 @@ from layerscout.probe.plan import Job, ProbePlan
 from layerscout.probe.solve.accuracy import RoundingExceeded
 from layerscout.probe.work import load_evidence, measure_layer, write_span_partials
 
-Call = tuple[str, int, tuple[Any, ...]]  # what to do, for which job of the plan, with what
+ProbeTask = tuple[str, int, tuple[Any, ...]]  # what to do, for which job of the plan, with what
 
 
 def measure_all(plan: ProbePlan, reporter: progress.Reporter = progress.SILENT) -> dict[Job, LayerEvidence]:
@@ -45,7 +45,7 @@ def measure_all(plan: ProbePlan, reporter: progress.Reporter = progress.SILENT) 
     settings = plan.config.model_copy(update=shared).model_dump_json()
     numbers = {job: number for number, job in enumerate(plan.jobs)}
     reading: dict[int, int] = {}
-    waiting: deque[Call] = deque()
+    waiting: deque[ProbeTask] = deque()
 
     def read(number: int, precision: str, float32_effect: float | None) -> int:
         """Line up the spans of a layer that must be read, and the fit when there is none."""
@@ -69,7 +69,7 @@ def measure_all(plan: ProbePlan, reporter: progress.Reporter = progress.SILENT) 
     return {job: load_evidence(plan, job) for job in plan.pending}
 
 
-def _do(settings: str, task: Call) -> None:
+def _do(settings: str, task: ProbeTask) -> None:
     """One task, in a worker."""
     from threadpoolctl import threadpool_limits
 

@@ -6,6 +6,7 @@ Nothing here imports torch, so a description costs a fraction of a second. What 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,15 @@ from layerscout.errors import UsageError, shell, suggest
 if TYPE_CHECKING:
     from layerscout.extract.backbones.loaded import LoadedBackbone
     from layerscout.extract.checkpoints.checkpoint_weights import CheckpointWeights
+
+NETWORKS = "layerscout.extract.backbones.networks"
+
+
+def network_part(name: str) -> Any:
+    """Return ``module:object`` of the networks: a description names its network as the registry names descriptions, and nothing of
+    torch is imported before a model is loaded."""
+    module, _, part = name.partition(":")
+    return getattr(importlib.import_module(f"{NETWORKS}.{module}"), part)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from layerscout.errors import UsageError
-from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid, network_part
 
 if TYPE_CHECKING:
     from layerscout.extract.backbones.loaded import LoadedBackbone
@@ -45,13 +45,10 @@ def build(source: str | None, options: dict[str, Any]) -> Backbone:
 
 
 def _load(device: Any, dtype: Any = None) -> LoadedBackbone:
-    from layerscout.extract.backbones.networks.synthetic import Synthetic
-
-    return Synthetic(device, dtype)
+    return network_part("synthetic:Synthetic")(device, dtype)
 
 
 def _digest() -> str:
     from layerscout.extract.backbones.loaded import digest_tensors
-    from layerscout.extract.backbones.networks.synthetic import new_modules
 
-    return digest_tensors(new_modules().state_dict())
+    return digest_tensors(network_part("synthetic:new_modules")().state_dict())

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from layerscout.errors import UsageError
-from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid, network_part
 
 if TYPE_CHECKING:
     from layerscout.extract.backbones.loaded import LoadedBackbone
@@ -61,9 +61,7 @@ def _describe(name: str, source: str | None, options: dict[str, Any]) -> Backbon
         raise UsageError(f"backbone '{name}' takes no source and no options", hint=f"write just: {name}")
 
     def load(device: Any, dtype: Any = None) -> LoadedBackbone:
-        from layerscout.extract.backbones.networks.tiny import Tiny
-
-        return Tiny(weights() if name == "tiny" else None, device, dtype)
+        return network_part("tiny:Tiny")(weights() if name == "tiny" else None, device, dtype)
 
     cells = SIZE // PATCH
     parameters = json.loads((files(__package__) / "weights" / "tiny.json").read_text(encoding="utf-8"))["parameters_per_block"]
@@ -93,6 +91,5 @@ def weights() -> bytes:
 
 def _untrained_digest() -> str:
     from layerscout.extract.backbones.loaded import digest_tensors
-    from layerscout.extract.backbones.networks.tiny import new_model
 
-    return digest_tensors(new_model(UNTRAINED_SEED).state_dict())
+    return digest_tensors(network_part("tiny:new_model")(UNTRAINED_SEED).state_dict())

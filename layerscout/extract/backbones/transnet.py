@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from layerscout.errors import MissingExtraError, UsageError, install
-from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid, network_part
 from layerscout.settings import Config
 from layerscout.settings import build as build_settings
 
@@ -67,14 +67,10 @@ def _describe(name: str, source: str | None, options: dict[str, Any]) -> Backbon
     chosen = build_settings(TransNetOptions, options, "extract.backbone_options")
 
     def load(device: Any, dtype: Any = None) -> LoadedBackbone:
-        from layerscout.extract.backbones.networks.transnet import load_transnet
-
-        return load_transnet(described, device, dtype)
+        return network_part("transnet:load_transnet")(described, device, dtype)
 
     def digest() -> str:
-        from layerscout.extract.backbones.networks.transnet import transnet_digest
-
-        return transnet_digest(described)
+        return network_part("transnet:transnet_digest")(described)
 
     layers = _layers(chosen.frames)
     described = Backbone(

@@ -58,7 +58,7 @@ class PictureCount:
         return sum(time > first and time not in self._decoded for time in self._held)
 
 
-class Clock:
+class PictureClock:
     """When pictures are shown, in seconds: never backwards, whatever the file says."""
 
     def __init__(self, stream: Any, count: PictureCount) -> None:

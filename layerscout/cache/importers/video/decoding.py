@@ -12,7 +12,7 @@ import numpy as np
 
 from layerscout.cache.importers.base import need, require_memory
 from layerscout.cache.importers.pictures.frames import CHANNELS, LARGEST_PICTURE, Frame, Frames
-from layerscout.cache.importers.video.clock import Clock, PictureCount
+from layerscout.cache.importers.video.clock import PictureClock, PictureCount
 from layerscout.cache.importers.video.containers import missing_part
 from layerscout.cache.importers.video.orientation import display_matrix, upright
 from layerscout.errors import DataError
@@ -74,7 +74,7 @@ def pictures(path: Path) -> Iterator[Picture]:
         raise DataError(f"{path} is damaged: {missing}", hint=AGAIN)
     with _open(path) as (container, stream):
         count, shape = PictureCount(stream, container.format.name), ()
-        clock = Clock(stream, count)
+        clock = PictureClock(stream, count)
         for number, picture in enumerate(_decoded(path, container, stream, count)):
             values = _values(picture, path, number)
             shape = shape or values.shape

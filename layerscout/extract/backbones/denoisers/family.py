@@ -6,14 +6,13 @@ A family's own file holds what is particular to it, and its network (``networks`
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid, network_part
 from layerscout.extract.backbones.denoisers import prompts
 from layerscout.extract.backbones.denoisers.options import DenoiserOptions, Reading, Training, checked_reading, newest_steps
 from layerscout.extract.checkpoints.checkpoint import CheckpointFolder, open_checkpoint
@@ -24,7 +23,6 @@ from layerscout.settings import build as build_settings
 if TYPE_CHECKING:
     from layerscout.extract.backbones.loaded import LoadedBackbone
 
-NETWORKS = "layerscout.extract.backbones.networks"
 SCHEDULER = "scheduler"
 FILES = {SCHEDULER: "scheduler_config.json"}  # configurations that are not called config.json
 
@@ -159,8 +157,7 @@ class DenoiserFamily:
 
             if details.text is not None and prompts.describe(chosen.text, *details.text) != text["text"]:
                 raise DataError(f"{chosen.text} was changed since the model was described", hint="run the same command again")
-            module, _, name = self.network.partition(":")
-            network = getattr(importlib.import_module(f"{NETWORKS}.{module}"), name)
+            network = network_part(self.network)
             return network(weights.fetch(), reading, chosen.text, device, dtype or torch.float32, **details.network)
 
         return Backbone(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from layerscout.errors import DataError, MissingExtraError, UsageError, install
-from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid, network_part
 from layerscout.extract.backbones.counting import attention, feed_forward
 from layerscout.extract.backbones.pixels import read_scaling
 from layerscout.extract.checkpoints import transformers_folder as checkpoint
@@ -109,9 +109,7 @@ class EncoderFamily:
         weights = CheckpointWeights(folder, ("",), kinds={"": self.model}).inspect()
 
         def load(device: Any, dtype: Any = None) -> LoadedBackbone:
-            from layerscout.extract.backbones.networks.encoder import load_encoder
-
-            return load_encoder(self, weights.fetch(), written, geometry, scaling, device, dtype)
+            return network_part("encoder:load_encoder")(self, weights.fetch(), written, geometry, scaling, device, dtype)
 
         paths = [f"{self.blocks}.{i}" for i in range(config["num_hidden_layers"])]
         return Backbone(
