@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from layerscout.errors import MissingExtraError
+from layerscout.errors import MissingExtraError, install
 from layerscout.text import html_text
 
 if TYPE_CHECKING:
