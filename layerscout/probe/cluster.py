@@ -49,7 +49,7 @@ def measure_all(plan: ProbePlan, reporter: progress.Reporter = progress.SILENT) 
 
     def read(number: int, precision: str, float32_effect: float | None) -> int:
         """Line up the spans of a layer that must be read, and the fit when there is none."""
-        absent = [] if plan.wide(plan.jobs[number]) else plan.absent(plan.jobs[number], precision)
+        absent = [] if plan.work.is_wide(plan.jobs[number]) else plan.work.absent(plan.jobs[number], precision)
         reading[number] = len(absent)
         waiting.extend(("partials", number, (start, stop, precision, float32_effect)) for start, stop in absent)
         if not absent:
@@ -92,7 +92,7 @@ def _planned(settings: str) -> ProbePlan:
 def _client(plan: ProbePlan) -> Iterator[Any]:
     local = plan.config.scheduler == "local"
     # one thread a worker, so that a worker's memory is one layer's; the plan has counted how many fit
-    workers = plan.at_once(len(plan.to_read)) if local else 0
+    workers = plan.cost.at_once(len(plan.work.to_read)) if local else 0
     with connected(None if local else plan.config.scheduler, workers, "probe.scheduler", CONNECT_SECONDS) as client:
         if not local:
             _require_memory(plan, client)
@@ -101,8 +101,8 @@ def _client(plan: ProbePlan) -> Iterator[Any]:
 
 def _require_memory(plan: ProbePlan, client: Any) -> None:
     for address, share in _limits(client).items():
-        if share < plan.layer_memory:
-            message = f"worker {address} has {share / 1e9:.1f} GB a thread, and one layer takes {plan.layer_memory / 1e9:.1f} GB"
+        if share < plan.cost.layer_memory:
+            message = f"worker {address} has {share / 1e9:.1f} GB a thread, and one layer takes {plan.cost.layer_memory / 1e9:.1f} GB"
             raise BudgetError(message, hint="start the workers with more memory, or with --nthreads 1")
 
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from layerscout.probe.evidence.evidence import LayerEvidence, measure
 from layerscout.probe.evidence.kept import load_evidence_of, save_evidence
+from layerscout.probe.keys import EVIDENCE_FOLDER, evidence_key
 from layerscout.probe.moments import partials
 from layerscout.probe.moments.moments import OutOfRange, ReusableSums, accumulate, empty_sums, split_views
 from layerscout.probe.moments.rows import pilot_mean
 from layerscout.probe.moments.spans import add_up
-from layerscout.probe.plan import EVIDENCE_FOLDER, Job, ProbePlan, evidence_key
+from layerscout.probe.plan import Job, ProbePlan
 from layerscout.probe.solve.accuracy import LARGEST_ROUNDING_EFFECT, RoundingExceeded
 from layerscout.probe.solve.ridge import NotPositiveDefinite
 from layerscout.probe.wide.wide import measure_wide
@@ -20,8 +21,8 @@ from layerscout.probe.wide.wide import measure_wide
 
 def write_span_partials(plan: ProbePlan, job: Job, start: int, stop: int, precision: str) -> None:
     """Write those partials of one span of a layer that are not there."""
-    chosen, reader = plan.transitions_of_span(start, stop), job.store.layer(job.spec.name)
-    paths = plan.partials_folder(job).paths(reader, chosen, precision)
+    chosen, reader = plan.work.transitions_of_span(start, stop), job.store.layer(job.spec.name)
+    paths = plan.work.partials_folder(job).paths(reader, chosen, precision)
     if paths is None or all(path.is_file() for path in paths):
         return
     sizes = chosen.inputs.shape[1], chosen.scalars.shape[1]
@@ -58,11 +59,12 @@ def measure_layer(
     all), and no evidence was kept.
     """
     reader, folder, key = job.store.layer(job.spec.name), plan.config.out / EVIDENCE_FOLDER, evidence_key(plan.config, job, plan.store)
-    if plan.wide(job):
+    if plan.work.is_wide(job):
         found = measure_wide(job.spec.name, job.role, job.spec.depth, reader, plan.transitions, plan.split, plan.config)
         save_evidence(folder, key, found)
         advance()
         return None
+    plan.config.out.mkdir(parents=True, exist_ok=True)  # sums that wait lie on a disk that is meant to be written to
     config = plan.config.model_copy(update={"precision": precision})
     allowed = LARGEST_ROUNDING_EFFECT if precision == "float32" else np.inf
     try:
@@ -73,9 +75,9 @@ def measure_layer(
             plan.split,
             precision,
             plan.config.max_nonfinite,
-            folder=plan.partials_folder(job),
-            choose=plan.transitions_of_span,
-            scratch=plan.scratch(),
+            folder=plan.work.partials_folder(job),
+            choose=plan.work.transitions_of_span,
+            scratch=plan.config.out,
             advance=advance,
             space=space,
         )

@@ -194,7 +194,7 @@ def test_a_ranking_of_degenerate_layers_is_written_and_drawn(tmp_path: Path) -> 
 
 
 def test_numbers_are_written_before_anything_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from layerscout.probe import run as stage
+    from layerscout.probe import outputs as stage
 
     def broken(*words: Any) -> None:
         raise RuntimeError("no figure")

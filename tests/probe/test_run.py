@@ -20,11 +20,12 @@ from layerscout.cache import records
 from layerscout.cache.records import Cost, Ranking, Selection
 from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError
-from layerscout.probe import plan as plan_module
+from layerscout.probe import costs
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.evidence.kept import KeptEvidence
+from layerscout.probe.keys import OUTPUTS
 from layerscout.probe.page.tables import as_text
-from layerscout.probe.plan import OUTPUTS, plan_stores
+from layerscout.probe.plan import plan_stores
 from layerscout.probe.questions.sources import store_labels
 from layerscout.probe.run import plan, run
 from layerscout.probe.solve import ridge
@@ -226,7 +227,7 @@ def test_an_unknown_layer_is_named_with_the_nearest(tmp_path: Path) -> None:
 
 
 def test_too_little_memory_is_refused_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_module, "available_memory", lambda: 10**6)
+    monkeypatch.setattr(costs, "available_memory", lambda: 10**6)
     store, _ = stores()
     with pytest.raises(BudgetError, match="GB of memory, more than is free"):
         run(plan_stores(config(tmp_path), store))
@@ -338,7 +339,7 @@ def test_a_layer_wider_than_its_rows_is_ranked_beside_the_others_and_labelled(tm
 
 def test_too_little_disk_is_refused_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = commit(tmp_path, stores()[0])
-    monkeypatch.setattr(plan_module.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(costs.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(BudgetError, match="the partial sums take"):
         run(plan(ProbeConfig(store=store.id, root=tmp_path, out=tmp_path / "out", partials="always")))
     assert not (tmp_path / "partials").exists()
