@@ -14,12 +14,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from layerscout.cache.catalog import trash
+from layerscout.cache.catalog import in_use, trash
 from layerscout.cache.catalog.prune import carry_out_deletion, plan_prune, plan_rm, remains_beside_stores
 from layerscout.cache.catalog.references import pin_store
+from layerscout.cache.durable import FUTURE_SECONDS
 from layerscout.cache.naming import name_store
 from layerscout.cache.store import Store
 from layerscout.errors import DataError
@@ -405,3 +407,34 @@ def test_a_root_with_nothing_in_it_has_nothing_to_prune(root):
     root.mkdir()
     assert carry_out_deletion(plan_prune(root, unreferenced=True, older_than=0.0)).deleted == ()
     assert list(root.iterdir()) == []
+
+
+def test_a_time_in_the_future_keeps_nothing(make, root):
+    """Such as a clock that ran ahead, or ``touch``, gives a file. When it changed, the file system knows by itself."""
+    store = make()
+    age_tree(store.path, -1e8)
+    assert [victim.path for victim in plan_prune(root, unreferenced=True).victims] == [store.path]
+    assert plan_prune(root, unreferenced=True, older_than=60.0).victims == ()
+    later = plan_prune(root, unreferenced=True, older_than=60.0, now=time.time() + 120)
+    assert [victim.path for victim in later.victims] == [store.path]
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "changed", "or_read", "expected"),
+    [
+        (-100, -50, 0, False, -100),
+        (-100, -50, 0, True, -50),
+        (-50, -100, 0, True, -50),
+        (200, -50, -7, False, 200),  # two clocks never agree
+        (FUTURE_SECONDS + 1, -50, -7, False, -7),
+        (FUTURE_SECONDS + 1, -50, -7, True, -50),
+        (FUTURE_SECONDS + 1, FUTURE_SECONDS + 1, FUTURE_SECONDS, True, FUTURE_SECONDS),
+        (FUTURE_SECONDS + 1, FUTURE_SECONDS + 1, FUTURE_SECONDS + 1, True, None),
+    ],
+)
+def test_when_a_path_changed_is_the_latest_time_that_can_be_true(tmp_path, monkeypatch, written, read, changed, or_read, expected):
+    now = 10.0**9
+    monkeypatch.setattr(in_use.time, "time", lambda: now)
+    answer = SimpleNamespace(st_mtime=now + written, st_atime=now + read, st_ctime=now + changed)
+    monkeypatch.setattr(Path, "stat", lambda self: answer)
+    assert in_use.last_changed(tmp_path, or_read) == (0.0 if expected is None else now + expected)
