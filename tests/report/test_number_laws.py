@@ -124,6 +124,7 @@ def test_every_order_of_eight_layers_is_there_and_beyond_the_observed_one_is_fir
     assert (drawn[0] == np.arange(9)).all()
     assert (np.sort(drawn, axis=1) == np.arange(9)).all()
     assert len(np.unique(drawn, axis=0)) > 40_000
+    assert association.ORDERS == 50_000
 
 
 def test_p_of_a_perfect_order_is_never_nothing_and_ties_count() -> None:
@@ -149,7 +150,8 @@ def test_an_association_needs_four_layers_that_differ() -> None:
     assert (found.layers, found.spearman.value, found.kendall.value, found.needed) == (4, -1.0, -1.0, None)
     assert found.regret == 3.0
     assert found.spearman.low == found.kendall.low == -1.0
-    assert found == association.associate(np.array([3.0, 2.0, 1.0, 0.0]), seeds, draws=2000, seed=0)
+    noisy = [np.random.default_rng(place).normal(place, 3, 5) for place in range(6)]
+    assert association.associate(np.arange(6.0), noisy) == association.associate(np.arange(6.0), noisy, draws=2000, seed=0)
 
 
 def test_an_interval_is_widened_to_hold_its_value() -> None:
@@ -159,12 +161,13 @@ def test_an_interval_is_widened_to_hold_its_value() -> None:
 
 
 def test_nested_intervals_are_percentiles_of_resampled_layers_and_seeds() -> None:
-    scores, returns = np.array([0.1, 0.5, 0.2, 0.9, 0.4]), [np.array([1.0, 2.0, 4.0]) * place for place in (1, 3, 2, 1, 5)]
+    scores = np.array([0.1, 0.5, 0.2, 0.9, 0.4, 0.7, 0.3, 0.6])
+    returns = [np.array([1.0, 2.0, 4.0]) * place for place in (1, 3, 2, 1.5, 5, 4, 0.5, 2.5)]
     rho, tau = association.nested_interval(scores, returns, 200, 4)
     generator = np.random.default_rng(4)
     picks = [generator.integers(3, size=(200, 3)) for _ in returns]
     means = np.stack([values[pick].mean(axis=1) for values, pick in zip(returns, picks, strict=True)], axis=1)
-    layers = generator.integers(5, size=(200, 5))
+    layers = generator.integers(8, size=(200, 8))
     drawn = [stats.spearmanr(scores[at], row[at])[0] for at, row in zip(layers, means, strict=True)]
     assert rho == pytest.approx(tuple(np.nanpercentile(drawn, [2.5, 97.5])))
     drawn = [stats.kendalltau(scores[at], row[at])[0] for at, row in zip(layers, means, strict=True)]
@@ -225,6 +228,9 @@ def test_the_level_decides_what_is_needed() -> None:
     strict, loose = pooled.needed_correlation([5, 5], level=0.01), pooled.needed_correlation([5, 5], level=0.2)
     assert 0 < loose < strict <= 1
     found = pooled.needed_correlation([4, 4])
+    assert (
+        pooled.needed_correlation([6, 7, 5]) == pooled.needed_correlation([6, 7, 5], seed=0) != pooled.needed_correlation([6, 7, 5], seed=3)
+    )
     exact = sorted(
         abs(sum(np.dot(np.array(one) - 1.5, np.arange(4) - 1.5) for one in pair) / 10)
         for pair in itertools.product(itertools.permutations(range(4)), repeat=2)
@@ -279,7 +285,9 @@ def test_one_task_is_never_resampled_away_and_resamples_repeat() -> None:
     assert finite.sum() >= 98  # a resample of a single layer has no order
     assert np.allclose(rho[0][finite[0]], 1)
     assert np.allclose(rho[1][finite[1]], -1)
-    again, _ = nested.nested_bootstrap([one], draws=50)
+    assert np.allclose(tau[0][finite[0]], 1)
+    assert np.allclose(tau[1][finite[1]], -1)
+    again, _ = nested.nested_bootstrap([one], draws=50, seed=0)
     assert np.array_equal(again, rho, equal_nan=True)
     assert nested.nested_bootstrap([one])[0].shape == (2, 1000)
 
@@ -305,6 +313,8 @@ def test_reliability_needs_two_seeds_and_stays_between_nothing_and_one() -> None
     # half the pairs of two seeds that agree by ρ½ step up to 2 ρ½ / (1 + ρ½)
     mixed = task("a", measures, [[1.0, 2.0], [2.0, 1.0], [3.0, 3.0]])
     assert nested.reliability([mixed]) == pytest.approx(2 * 0.5 / 1.5)
+    loud = task("a", measures, np.random.default_rng(0).normal(size=(3, 6)).tolist())
+    assert nested.reliability([loud]) == nested.reliability([loud], seed=0) != nested.reliability([loud], seed=1)
 
 
 # decisions
@@ -356,6 +366,11 @@ def test_a_tie_counts_one_half() -> None:
     assert comparing.improvement([], []) is None
     assert comparing.improvement([np.array([2.0])], [np.array([1.0, 3.0])]) == Estimate(value=0.5)
     assert comparing.improvement([np.array([2.0, 3.0])], [np.array([1.0])]) == Estimate(value=1.0)
+    full, one, none = np.array([1.0, 2.0]), np.array([1.0]), np.array([])
+    assert comparing.improvement([full, full], [full, none]) is None  # a task that one side never finished
+    assert comparing.improvement([full, one], [full, full]).low is None  # an interval needs two runs in every task
+    with pytest.raises(ValueError, match="shorter"):
+        comparing.improvement([full, full], [full])
     pair = ([np.array([1.0, 3.0]), np.array([0.0, 1.0])], [np.array([2.0, 2.0]), np.array([0.0, 0.0])])
     found = comparing.improvement(*pair)
     assert found.value == 0.625
@@ -364,10 +379,11 @@ def test_a_tie_counts_one_half() -> None:
 
 
 def test_the_interval_of_improvement_resamples_both_sides_within_tasks() -> None:
-    a, b = [np.array([1.0, 4.0, 2.0])], [np.array([3.0, 0.0])]
-    found = comparing.improvement(a, b, draws=100, seed=2)
+    spread = np.random.default_rng(9)
+    a, b = [spread.normal(0.5, 1, 9)], [spread.normal(0, 1, 7)]
+    found = comparing.improvement(a, b, draws=400, seed=2)
     generator = np.random.default_rng(2)
-    ours, theirs = a[0][generator.integers(3, size=(100, 3))], b[0][generator.integers(2, size=(100, 2))]
+    ours, theirs = a[0][generator.integers(9, size=(400, 9))], b[0][generator.integers(7, size=(400, 7))]
     drawn = [np.mean([(x > y) + 0.5 * (x == y) for x in one for y in other]) for one, other in zip(ours, theirs, strict=True)]
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])))
 
