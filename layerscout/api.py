@@ -1,6 +1,6 @@
 """Settings as keywords in; files, stores, rankings and records out: the stages as functions, for notebooks and programs.
 
-Everything here is reached as ``layerscout.NAME``; see ``layerscout.__all__``.
+Everything here is reached as ``layerscout.NAME``. Paths may begin with ``~``, as in settings.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def collect(environment: str, *, progress: bool = False, **keys: Any) -> Path:
 
     Returns
     -------
-    The HDF5 file; the same call again finds it complete.
+    Path
+        The HDF5 file; the same call again finds it complete.
 
     Raises
     ------
@@ -73,7 +74,8 @@ def import_data(source: Path | str, *, progress: bool = False, **keys: Any) -> P
 
     Returns
     -------
-    The HDF5 file; the same call again finds it complete.
+    Path
+        The HDF5 file; the same call again finds it complete.
 
     Raises
     ------
@@ -99,7 +101,8 @@ def extract(backbone: str, data: Path | str, *, progress: bool = False, **keys: 
 
     Returns
     -------
-    The committed store; the same call again finds it, and after a kill it does what is missing.
+    Store
+        The committed store; the same call again finds it, and after a kill it does what is missing.
 
     Raises
     ------
@@ -123,7 +126,8 @@ def probe(store: Store | str, *others: Store | str, progress: bool = False, **ke
 
     Returns
     -------
-    All layers in order, with an interval on every figure.
+    Ranking
+        All layers in order, with an interval on every figure.
 
     Raises
     ------
@@ -149,7 +153,8 @@ def train(environment: str, selection: Path | str, *, progress: bool = False, **
 
     Returns
     -------
-    Every arm with its budget and every run with its returns.
+    RunRecord
+        Every arm with its budget and every run with its returns.
 
     Raises
     ------
@@ -171,7 +176,8 @@ def report(*folders: Path | str, out: Path | str | None = None) -> Path:
 
     Returns
     -------
-    The HTML page.
+    Path
+        The HTML page.
 
     Raises
     ------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,6 +41,12 @@ def test_every_public_name_is_there_and_says_what_it_is():
     assert list(inspect.signature(ls.extract).parameters) == ["backbone", "data", "progress", "keys"]
     with pytest.raises(AttributeError, match="has no attribute 'extrakt'"):
         _ = ls.extrakt
+
+
+def test_the_page_of_the_names_has_them_all_and_no_other():
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    shown = {name.rpartition(".")[2] for name in re.findall(r"^::: (layerscout[.\w]+)$", page, re.MULTILINE)}
+    assert {"plan" if name == "Plans" else name for name in shown} == set(ls.__all__) - {"__version__"}
 
 
 @pytest.mark.parametrize("first", ["pass", "import layerscout.extract.config, layerscout.probe.config", "from layerscout import extract"])
