@@ -53,6 +53,7 @@ class Provenance(Told):
     """What a store says of how it was made; every field may be missing."""
 
     backbone: Word | None = None
+    backbone_commit: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
     backbone_options: dict[Word, Any] = {}
     data: Word | None = None
     dataset_attributes: DatasetAttributes = DatasetAttributes()
@@ -107,7 +108,9 @@ def backbone_source(store: Store) -> tuple[str, dict[str, Any]]:
         The store does not tell, or tells nonsense.
     """
     found = provenance_of(store)
-    return str(found.told("backbone", store.id)), dict(found.backbone_options)
+    backbone = str(found.told("backbone", store.id))
+    at = f"@{found.backbone_commit}" if found.backbone_commit and "@" not in backbone else ""  # its branch may have moved on since
+    return backbone + at, dict(found.backbone_options)
 
 
 def dataset_path(store: Store) -> Path:

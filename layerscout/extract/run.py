@@ -109,5 +109,7 @@ def provenance(planned: ExtractPlan) -> dict[str, Any]:
         "dataset_attributes": attributes,
         "device": config.device,
     }
+    if backbone.weights is not None and (commit := backbone.weights.commit):
+        facts["backbone_commit"] = commit
     # for every time slot of the tokens the newest environment step in it, relative to the row's
     return facts if backbone.seen is None else facts | {"slots_see_steps": list(backbone.seen)}

@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from calling import call, refused
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "extract"))  # tiny checkpoints, and a hub of our own
 
+from layerscout.cache.opening import open_store
+from layerscout.cache.provenance import backbone_source
+from layerscout.cli import application
 from layerscout.extract.checkpoints.tensors import values as tensor_values
 
 
@@ -34,7 +39,19 @@ def done(tmp_path_factory, small, tiny_store):
     assert call("store", "push", store, place.as_uri(), "--root", root, "-q").exit_code == 0
     wan = denoisers.save_wan(folder / "wan")
     pixels = shutil.copy(small.intercept, folder / "pixels.h5")
-    made = {"folder": folder, "data": data, "root": root, "place": place, "store": store, "wan": wan, "pixels": pixels}
+    for number in range(6):
+        (folder / "pictures" / "one").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (40 * number, 0, 0)).save(folder / "pictures" / "one" / f"{number:03}.png")
+    made = {
+        "pictures": folder / "pictures",
+        "folder": folder,
+        "data": data,
+        "root": root,
+        "place": place,
+        "store": store,
+        "wan": wan,
+        "pixels": pixels,
+    }
     return made | {"tiny": tiny_store.id, "tinies": small.root}
 
 
@@ -90,6 +107,7 @@ def commands(done, new: Path) -> dict[str, list[object]]:
             "--set",
             'options={"observation": "planes"}',
         ],
+        "import": ["import", done["pictures"], "--out", new / "imported.h5"],
         "extract": ["extract", "synthetic", done["data"], "--root", new / "root"],
         "extract again": ["extract", "synthetic", done["data"], "--root", root],
         "extract a pretrained model": ["extract", "tiny", done["pixels"], "--root", new / "root"],
@@ -102,6 +120,7 @@ def commands(done, new: Path) -> dict[str, list[object]]:
         "train offline": train,
         "train online": [*train, "--mode", "online"],
         "train in the loop": [*train, "--mode", "in-loop"],
+        "report": ["report", folder],
         "passport": ["passport", store, "--root", root],
         "passport of a layer": ["passport", done["tiny"], "blocks.3", "--root", done["tinies"]],
         "push": ["store", "push", store, (new / "elsewhere").as_uri(), "--root", root],
@@ -114,12 +133,16 @@ def commands(done, new: Path) -> dict[str, list[object]]:
     }
 
 
-NAMES = list(
-    commands(
-        {"root": Path(), "store": "", "place": Path("/p"), "folder": Path(), "data": "", "wan": "", "pixels": "", "tiny": "", "tinies": ""},
-        Path("/n"),
-    )
-)
+NOWHERE = dict.fromkeys(("root", "store", "place", "folder", "data", "wan", "pixels", "tiny", "tinies", "pictures"), Path("/n"))
+NAMES = list(commands(NOWHERE, Path("/n")))
+
+
+def test_every_command_that_has_a_dry_run_is_tried():
+    found = typer.main.get_command(application()).commands
+    found |= {f"store {name}": command for name, command in found.pop("store").commands.items()}
+    has = {name for name, command in found.items() if any("--dry-run" in parameter.opts for parameter in command.params)}
+    tried = {" ".join(map(str, words[: 1 + (words[0] == "store")])) for words in commands(NOWHERE, Path("/n")).values()}
+    assert tried == has
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -183,6 +206,8 @@ def test_a_checkpoint_of_the_hub_is_planned_from_what_the_hub_tells(done, tmp_pa
         assert unnamed["exists"] is None
         made = json.loads(call("extract", "wan:org/wan", done["pixels"], *words).stdout)
         assert made["store"] == planned["store"]
+        source = backbone_source(open_store(tmp_path / "root", made["store"]))[0]
+        assert source == f"wan:org/wan@{hub_by_hand.commit_of(done['wan'])}", "its branch may move on: the commit is kept"
         again = json.loads(call("extract", "wan:org/small", done["pixels"], *words).stdout)
         assert again["store"] == planned["store"], "the same weights are the same store, wherever they lie"
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody answers

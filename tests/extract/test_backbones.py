@@ -98,7 +98,7 @@ def test_it_describes_itself_without_weights(family, monkeypatch):
         (synthetic_network, "new_modules"),
         (cogvideox, "load_model"),
         (CheckpointWeights, "digest"),
-        (encoder_network, "load"),
+        (encoder_network, "load_transformers"),
         (tensor_values, "read_tensor"),
         (transnet_network, "transnet_weights"),
     ]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from layerscout.errors import DataError
+from layerscout.errors import DataError, MissingExtraError
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.networks.text import load_text
 from layerscout.extract.checkpoints.block_file import read_block
@@ -325,3 +325,25 @@ def test_a_file_that_replaces_another_is_noticed_too(kept, wan):
     (wan / "other.safetensors").replace(wan / FILE)
     with pytest.raises(DataError, match="was changed since its digest was taken"):
         backbone.load(CPU)
+
+
+# --- the libraries themselves
+
+
+def test_a_checkpoint_in_another_programs_layout_is_told_so(kept, wan):
+    save_file({f"model.diffusion_model.{name}": value for name, value in kept[1].items()}, wan / FILE, metadata={"format": "pt"})
+    with pytest.raises(
+        DataError, match=r"holds no weight of WanTransformer3DModel: its tensors are called model\.diffusion_model\."
+    ) as error:
+        transformer(wan)
+    assert "convert" in error.value.hint
+
+
+def test_a_library_that_loads_in_another_way_is_refused_by_its_version(wan, monkeypatch):
+    import diffusers
+    from diffusers.models.modeling_utils import ModelMixin
+
+    monkeypatch.delattr(ModelMixin, "_fix_state_dict_keys_on_load")
+    with pytest.raises(MissingExtraError, match=f"diffusers {diffusers.__version__} loads weights in another way") as error:
+        transformer(wan)
+    assert "constraints.txt" in error.value.hint

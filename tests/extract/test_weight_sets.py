@@ -389,3 +389,8 @@ def test_a_hash_is_remembered_for_the_file_that_it_is_of(tmp_path):
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert FolderSource(tmp_path).digest(file.name) != before
+
+
+def test_a_pointer_of_git_is_told_apart_from_weights(tmp_path):
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    says(tmp_path, "model.safetensors is a pointer of Git LFS in place of the weights", "git lfs pull")

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from layerscout.errors import DataError, suggest
 from layerscout.extract.checkpoints.fitting import check_fit, placed
+from layerscout.extract.checkpoints.libraries import kept_in_float32
 from layerscout.extract.checkpoints.places.byte_ranges import ByteSource, document
 from layerscout.extract.checkpoints.places.opening import open_source
-from layerscout.extract.checkpoints.skeleton import kept_in_float32, skeleton
+from layerscout.extract.checkpoints.skeleton import skeleton
 from layerscout.extract.checkpoints.tensors.stored import StoredTensors, open_stored
 from layerscout.extract.checkpoints.tensors.values import read_tensors, scaled
 from layerscout.extract.checkpoints.weight_set import AGAIN, find_weights

@@ -102,6 +102,12 @@ class CheckpointWeights:
             )
         return found
 
+    @property
+    def commit(self) -> str | None:
+        """The commit of the hub's repository that is read; None of a folder."""
+        source = self.checkpoint.source
+        return source.commit if isinstance(source, HubSource) else None
+
     def missing_bytes(self) -> int:
         """Return how much `fetch` would download."""
         source = self.checkpoint.source

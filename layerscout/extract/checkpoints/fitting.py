@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from layerscout.errors import DataError
-from layerscout.extract.checkpoints.skeleton import ignored, renamed
+from layerscout.extract.checkpoints.libraries import ignored, renamed
 from layerscout.extract.checkpoints.tensors.formats import Described
 from layerscout.extract.checkpoints.tensors.stored import StoredTensors
 from layerscout.extract.checkpoints.weight_set import AGAIN
 
+CONVERT = "they are in another program's layout: convert them with the library's own script, and save_pretrained"
 SHOWN = 3  # names that a message gives; the rest are counted
 # behind the blocks, or of a twin with another head: what a published checkpoint holds beside the model that is read from it
 HEADS = {
@@ -70,6 +71,9 @@ def placed(model: Any, stored: StoredTensors, kind: str) -> dict[str, str]:
         if name in names and name in expected:
             raise DataError(f"{stored.where} holds {names[name]} and {held}, which are the same weight", hint=AGAIN)
         names[name] = held
+    if names and not set(names) & set(expected):
+        first = listed(sorted(names.values()))
+        raise DataError(f"{stored.where} holds no weight of {kind}: its tensors are called {first}", hint=CONVERT)
     left = {held for name, held in names.items() if name not in expected and not ignored(model, name) and not is_head(kind, name)}
     check_left(left, stored.where, kind)
     return {name: held for name, held in names.items() if name in expected}

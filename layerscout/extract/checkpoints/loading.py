@@ -16,6 +16,7 @@ from layerscout.errors import DataError, LayerscoutError
 from layerscout.extract.checkpoints.checkpoint import CheckpointFolder, as_checkpoint
 from layerscout.extract.checkpoints.fitting import matched
 from layerscout.extract.checkpoints.folder import read_config
+from layerscout.extract.checkpoints.libraries import kept_in_float32
 from layerscout.extract.checkpoints.tensors.values import read_value
 from layerscout.extract.checkpoints.weight_set import AGAIN
 from layerscout.extract.checkpoints.without_memory import without_memory
@@ -37,7 +38,7 @@ def load_model(
     folder
         The part, on this machine.
     dtype
-        What weights are brought to, whatever they are stored in; modules in the class's ``_keep_in_fp32_modules`` stay float32.
+        What weights are brought to, whatever they are stored in; modules that the class keeps in float32 stay there.
     keep
         More names of modules or weights that stay float32.
 
@@ -50,7 +51,7 @@ def load_model(
     part = as_checkpoint(folder)
     config = read_config(part)
     stored = part.stored(config)
-    kept = {*(kind._keep_in_fp32_modules or ()), *keep}
+    kept = {*kept_in_float32(kind), *keep}
     try:
         model = without_memory(lambda: kind.from_config(config))
         state = model.state_dict()

@@ -19,7 +19,7 @@ from layerscout.extract.checkpoints.weight_set import AGAIN
 from layerscout.extract.checkpoints.without_memory import without_memory
 
 
-def load(
+def load_transformers(
     kind: str,
     folder: CheckpointFolder | Path,
     config: dict[str, Any],

@@ -13,7 +13,7 @@ from layerscout.errors import DataError
 from layerscout.extract.backbones.denoisers.wan import IMAGE_ENCODER, IMAGE_PROCESSOR
 from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.folder import AGAIN, read_config
-from layerscout.extract.checkpoints.transformers_loading import load
+from layerscout.extract.checkpoints.transformers_loading import load_transformers
 
 
 class ClipImage:
@@ -21,7 +21,7 @@ class ClipImage:
 
     def __init__(self, folder: CheckpointFolder | Path, device: torch.device, dtype: torch.dtype) -> None:
         config = read_config(folder / IMAGE_ENCODER)
-        self._model: Any = load("CLIPVisionModel", folder / IMAGE_ENCODER, config, {}, (), dtype).to(device)
+        self._model: Any = load_transformers("CLIPVisionModel", folder / IMAGE_ENCODER, config, {}, (), dtype).to(device)
         self._dtype = dtype
         said = read_config(
             folder / IMAGE_PROCESSOR, name="preprocessor_config.json", needed=("size", "crop_size", "image_mean", "image_std")

@@ -15,7 +15,7 @@ from layerscout.extract.backbones.loaded import LoadedBackbone
 from layerscout.extract.backbones.pixels import PixelScaling
 from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.transformers_folder import completed
-from layerscout.extract.checkpoints.transformers_loading import load
+from layerscout.extract.checkpoints.transformers_loading import load_transformers
 
 
 def load_encoder(
@@ -36,7 +36,7 @@ def load_encoder(
     dtype
         What it computes in (default: float32).
     """
-    model = load(family.model, folder, completed(written), family.construct, family.idle, dtype or torch.float32)
+    model = load_transformers(family.model, folder, completed(written), family.construct, family.idle, dtype or torch.float32)
     return LoadedEncoder(family, geometry, scaling, model.to(device), device, dtype or torch.float32)
 
 

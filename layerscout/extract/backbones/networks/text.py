@@ -16,7 +16,7 @@ from layerscout.extract.checkpoints.checkpoint import CheckpointFolder
 from layerscout.extract.checkpoints.folder import AGAIN, read_config
 from layerscout.extract.checkpoints.states import read_state
 from layerscout.extract.checkpoints.transformers_folder import transformers_package
-from layerscout.extract.checkpoints.transformers_loading import load
+from layerscout.extract.checkpoints.transformers_loading import load_transformers
 
 ENCODERS = ("T5EncoderModel", "UMT5EncoderModel")
 
@@ -70,7 +70,7 @@ def _encode(folder: CheckpointFolder | Path, ids: Tensor, mask: Float[Tensor, "1
     kind = next(iter(config.get("architectures") or ["nothing"]))
     if kind not in ENCODERS:
         raise DataError(f"{folder} holds {kind}, expected {' or '.join(ENCODERS)}", hint="--set extract.backbone_options.text=zeros")
-    model = load(kind, folder, config, {}, (), "auto")
+    model = load_transformers(kind, folder, config, {}, (), "auto")
     return model(ids, attention_mask=mask).last_hidden_state.to(torch.float32)
 
 

@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from layerscout.cache.writing.checks import check_space
 from layerscout.errors import DataError
 from layerscout.extract.checkpoints.places.byte_ranges import ByteSource, FolderSource, WebSource
 from layerscout.extract.checkpoints.places.downloading import Wanted, download
@@ -164,6 +163,8 @@ class HubSource:
             return
         import huggingface_hub
         from huggingface_hub import constants
+
+        from layerscout.cache.writing.checks import check_space
 
         total, blobs = sum(file.size for file in absent), self._cache / "blobs"
         check_space(Path(constants.HF_HUB_CACHE), total, what=self.repository, hint="free some space, or set HF_HUB_CACHE")

@@ -127,6 +127,8 @@ def read_layout(
         scale and others of the same type have none, or an adapter lies beside.
     """
     held = set(names)
+    if any(word in str(told) for told in (metadata or {}).values() for word in ("torchao", "Float8Tensor", "AffineQuantized")):
+        raise _refused(where, "torchao")
     if any("gguf" in str(key).lower() for key in metadata or ()) or any(GGUF_NAMES.match(name) for name in held):
         raise _refused(where, "GGUF")
     scales = {weight: name for name in sorted(held) for weight in _weights_of(name) if weight in held}

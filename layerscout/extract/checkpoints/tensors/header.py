@@ -12,6 +12,7 @@ from layerscout.extract.checkpoints.places.byte_ranges import ByteSource
 
 LARGEST_HEADER = 100_000_000  # bytes, the format's own limit
 LENGTH_BYTES = 8
+POINTER = b"version https://git-lfs"  # how the file begins that Git keeps in place of a large one
 AGAIN = "the file is damaged or no safetensors file; download the checkpoint again"
 BITS = {  # of one number, by the name that the format gives to its type
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
@@ -56,7 +57,10 @@ def read_header(source: ByteSource, path: str) -> TensorHeader:
         raise DataError(f"{where} is missing, which the checkpoint lists", hint="download the checkpoint again")
     if size < LENGTH_BYTES:
         raise DataError(f"{where} has {size} bytes and no header", hint=AGAIN)
-    length = int.from_bytes(source.read(path, 0, LENGTH_BYTES), "little")
+    start = source.read(path, 0, LENGTH_BYTES)
+    if start == POINTER[:LENGTH_BYTES]:
+        raise DataError(f"{where} is a pointer of Git LFS in place of the weights", hint="git lfs pull, or download the checkpoint")
+    length = int.from_bytes(start, "little")
     if length > min(LARGEST_HEADER, size - LENGTH_BYTES):
         raise DataError(f"{where} states a header of {length:,} bytes, and the file has {size:,}", hint=AGAIN)
     try:
