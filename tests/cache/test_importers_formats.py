@@ -327,3 +327,47 @@ def test_a_space_of_any_description_is_taken_or_refused_but_never_a_bug(shared_m
 @pytest.fixture(scope="module")
 def shared_minari(tmp_path_factory) -> Path:
     return minari(tmp_path_factory.mktemp("minari"))
+
+
+WRONG = (None, True, -1, 0, 10**12, 1.5, float("nan"), "", "x", [], [1, 2], {"bytes": b"x"}, b"x", 2**62, 1e300)
+
+
+@pytest.fixture(scope="module")
+def shared_lerobot(tmp_path_factory) -> Path:
+    features = {
+        "action": ("float32", [1], lambda episode, frame: frame),
+        "next.reward": ("float32", [1], lambda episode, frame: frame),
+        "next.done": ("bool", [1], lambda episode, frame: frame == 2),
+        "count": ("int64", [1], lambda episode, frame: frame),
+    }
+    return lerobot(tmp_path_factory.mktemp("lerobot"), features)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    file=st.sampled_from(["meta/info.json", "meta/episodes/c/0.parquet", "data/0.parquet"]),
+    place=st.integers(0, 50),
+    value=st.sampled_from(WRONG),
+)
+def test_metadata_and_tables_of_any_content_are_taken_or_refused_but_never_a_bug(shared_lerobot, file, place, value):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = shared_lerobot / file
+    whole = path.read_bytes()
+    if path.suffix == ".json":
+        document = json.loads(whole)
+        features = document["features"]
+        spots = [(document, key) for key in document] + [(features, key) for key in features]
+        spots += [(feature, key) for feature in features.values() for key in feature]
+        table, key = spots[place % len(spots)]
+        table[key] = value.decode() if isinstance(value, bytes) else value
+        path.write_text(json.dumps(document, default=str))
+    else:
+        table = pq.read_table(path)
+        name = table.column_names[place % len(table.column_names)]
+        changed = pa.array([value] * len(table), type=pa.float64() if value == 10**12 else None)
+        pq.write_table(table.set_column(table.column_names.index(name), name, changed), path)
+    refused = refusal(ImportConfig(source=shared_lerobot, out=shared_lerobot / "never.h5"), write=False)
+    path.write_bytes(whole)
+    assert refused is None or refused.hint

@@ -145,5 +145,6 @@ class _Lines:
         }
 
     def columns(self, name: str, values: Array, kind: str) -> Array:
-        """Numbers as rows of the type ``kind``."""
+        """Numbers as rows of the type ``kind``; real numbers that were said to be whole ones keep their values as float64."""
+        kind = "float64" if kind == "int64" and values.dtype.kind == "f" else kind
         return as_columns(values, name, self.where, self.config.again("--leave-out", name), kind)

@@ -49,7 +49,7 @@ class EpisodeRows:
         import pyarrow
 
         try:
-            self._open(path)
+            self._open(path, where)
             parts = {group: np.flatnonzero(numbers == episode) for group, numbers in enumerate(self._numbers)}
             parts = {group: rows for group, rows in parts.items() if len(rows)}
             kept = {group: table for group, table in self._groups.items() if group in parts}
@@ -64,7 +64,7 @@ class EpisodeRows:
         """Forget what was decoded."""
         self._path, self._file, self._groups, self._numbers = None, None, {}, []
 
-    def _open(self, path: Path) -> None:
+    def _open(self, path: Path, where: str) -> None:
         import pyarrow.parquet
 
         if path == self._path:
@@ -72,7 +72,7 @@ class EpisodeRows:
         self.close()
         self._file = pyarrow.parquet.ParquetFile(path)
         groups = range(self._file.num_row_groups)
-        self._numbers = [self._file.read_row_group(group, [EPISODE]).column(EPISODE).to_numpy() for group in groups]
+        self._numbers = [tables.whole_numbers(self._file.read_row_group(group, [EPISODE]), EPISODE, where) for group in groups]
         self._path = path
 
     def _decode(self, group: int, where: str) -> Any:
@@ -101,8 +101,8 @@ def last_values(paths: Sequence[Path], columns: Sequence[str], where: str) -> di
     found: dict[int, dict[str, Shaped[np.ndarray, "..."]]] = {}
     for path in paths:
         table = tables.read([path], where, [EPISODE, *columns])
-        numbers = table.column(EPISODE).to_numpy()
-        lasts = np.flatnonzero(np.append(np.diff(numbers), 1))[: len(numbers)]
-        for row in lasts:
-            found[int(numbers[row])] = {name: np.asarray(table.column(name)[int(row)].as_py()) for name in columns}
+        numbers = tables.whole_numbers(table, EPISODE, where)
+        read = {name: tables.values(table, [name], None, where, tables.AGAIN) for name in columns}
+        for row in np.flatnonzero(np.append(np.diff(numbers), 1))[: len(numbers)]:
+            found[int(numbers[row])] = {name: column[row] for name, column in read.items()}
     return found

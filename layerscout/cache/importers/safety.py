@@ -32,7 +32,11 @@ def inside(root: Path, relative: str) -> Path:
     allowed = [home, *([home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [])]
     if not any(target.is_relative_to(folder) for folder in allowed):
         raise DataError(f"{root / path} is a link to {target}, outside the dataset", hint=STRANGE)
-    if not target.exists():
+    try:
+        there = target.exists()
+    except OSError as error:  # a name that no file can have
+        raise DataError(f"{root} names the file '{relative[:80]}...': {error.strerror}", hint=STRANGE) from None
+    if not there:
         raise DataError(f"{root} has no file '{relative}'", hint="the source is incomplete; fetch it again")
     return root / path
 

@@ -42,10 +42,11 @@ def read(paths: Sequence[Path], where: str, columns: Sequence[str] | None = None
     return table
 
 
-def values(table: Any, path: Sequence[str], shape: Sequence[int] | None, where: str, way_out: str) -> Array:
+def values(table: Any, path: Sequence[str], shape: Sequence[int] | None, where: str, way_out: str, packed: bool = False) -> Array:
     """Return one column, or a part of a column of structures, as an array ``[row, *shape]``; bytes come as an array of objects.
 
-    ``way_out`` is what to do about a field that cannot be read. Without a shape, the values say how many a row has.
+    ``way_out`` is what to do about a field that cannot be read. Without a shape, the values say how many a row has. ``packed``
+    tells whether rows of bytes are expected, or will do.
 
     Raises
     ------
@@ -67,7 +68,7 @@ def values(table: Any, path: Sequence[str], shape: Sequence[int] | None, where: 
     require_memory(found.nbytes, f"{where}: '{name}'")
     if found.null_count:
         raise DataError(f"{where}: '{name}' has no value in {found.null_count} of {rows} rows", hint=way_out)
-    if pyarrow.types.is_binary(found.type) or pyarrow.types.is_large_binary(found.type):
+    if packed and (pyarrow.types.is_binary(found.type) or pyarrow.types.is_large_binary(found.type)):
         return np.array(found.to_pylist(), dtype=object)
     inner = found
     while pyarrow.types.is_list(inner.type) or pyarrow.types.is_large_list(inner.type) or pyarrow.types.is_fixed_size_list(inner.type):
@@ -85,3 +86,17 @@ def _is_number(kind: Any) -> bool:
 
     types = pyarrow.types
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+
+def whole_numbers(table: Any, name: str, where: str) -> Array:
+    """Return one column of whole numbers, as int64.
+
+    Raises
+    ------
+    DataError
+        There is no such column, or it holds something else.
+    """
+    found = values(table, [name], (), where, AGAIN)
+    if found.dtype.kind not in "iu":
+        raise DataError(f"{where}: '{name}' holds {found.dtype}, expected whole numbers", hint=AGAIN)
+    return found.astype(np.int64)

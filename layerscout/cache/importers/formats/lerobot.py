@@ -78,9 +78,9 @@ class LeRobot(Importer):
 
     def episode(self, item: ForeignEpisode) -> Episode:
         where, row = f"{self.path}, {item.name}", self._layout.rows[item.name]
-        length = int(row["length"])
+        length = row["length"]
         data = safety.inside(self.path, self._layout.data_name(row))
-        table = self._rows.read(data, int(row["episode_index"]), where)
+        table = self._rows.read(data, row["episode_index"], where)
         if len(table) != length:
             raise safety.incomplete(f"{where} has {len(table)} rows, expected {length}")
         columns = {name: self._column(table, name, where) for name in self._columns}
@@ -118,7 +118,7 @@ class LeRobot(Importer):
         lasts = last_values(self._data_files(), columns, f"{self.path}") if columns else {}
         found = []
         for name, row in self._layout.rows.items():
-            last, length = lasts.get(int(row["episode_index"]), {}), int(row["length"])
+            last, length = lasts.get(row["episode_index"], {}), row["length"]
             terminated = any(bool(as_flags(last[one].reshape(1, -1)).any()) for one in self.roles["ends"] if one in last)
             steps, ending = ending_of(length, length, terminated)
             rewarded = any(bool(np.any(last[one] != 0)) for one in self.roles["rewards"] if one in last)
@@ -145,7 +145,7 @@ class LeRobot(Importer):
 
     def _frames(self, table: Any, row: dict[str, Any], length: int, where: str) -> Frames:
         if self._is_image():
-            return decode_pictures(tables.values(table, [self._camera, "bytes"], (), where, AGAIN), length, where)
+            return decode_pictures(tables.values(table, [self._camera, "bytes"], (), where, AGAIN, packed=True), length, where)
         video = safety.inside(self.path, self._layout.video_name(row, self._camera))
         begin = as_number(row.get(f"videos/{self._camera}/from_timestamp", 0.0), where)
         return pictures_at(video, begin, self._layout.rate, length, self._shape(self._camera))

@@ -72,7 +72,7 @@ class Layout:
             The metadata are damaged, tell of another number of episodes, or of pictures that two episodes share.
         """
         rows = self._rows_v3(camera) if self.three else self._rows_v2()
-        named = {f"episode_{int(row['episode_index']):06d}": row for row in rows}
+        named = {f"episode_{row['episode_index']:06d}": row for row in rows}
         self.rows = dict(sorted(named.items()))
         if len(self.rows) != self.info.get("total_episodes"):
             message = f"{self.path} describes {len(self.rows)} episodes, {INFO} states {self.info.get('total_episodes')}"
@@ -97,10 +97,10 @@ class Layout:
             raise DataError(message, hint="the times of its rows are not the format's; make it again with LeRobot")
 
     def _name(self, template: str, row: dict[str, Any], prefix: str, camera: str) -> str:
-        number = int(row["episode_index"])
+        number = row["episode_index"]
         places: dict[str, int | str] = {"episode_index": number, "video_key": camera}
         if self.three:
-            places |= {name: int(row[prefix + name]) for name in ("chunk_index", "file_index")}
+            places |= {name: row[prefix + name] for name in ("chunk_index", "file_index")}
         else:
             places["episode_chunk"] = number // max(1, int(as_number(self.info.get("chunks_size", 1000), f"{INFO}: chunks_size")))
         return safety.fill_in(str(self.info.get(template)), places)
@@ -110,7 +110,7 @@ class Layout:
         try:
             text = safety.inside(self.path, EPISODES_V2).read_text(encoding="utf-8")
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-            return [{"episode_index": int(row["episode_index"]), "length": int(row["length"])} for row in rows]
+            return [{name: as_whole(row[name], EPISODES_V2) for name in ("episode_index", "length")} for row in rows]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{self.path / EPISODES_V2} is damaged: {error!r}", hint=AGAIN) from None
 
@@ -124,7 +124,10 @@ class Layout:
         where = f"{self.path / 'meta/episodes'}"
         table = tables.read([safety.inside(self.path, file) for file in files], where, names)
         names = [name for name in names if name in table.column_names or not name.endswith("to_timestamp")]
-        columns: Sequence[Array] = [tables.values(table, [name], (), where, AGAIN) for name in names]
+        columns: Sequence[Array] = [
+            tables.values(table, [name], (), where, AGAIN) if name.endswith("timestamp") else tables.whole_numbers(table, name, where)
+            for name in names
+        ]
         return [dict(zip(names, row, strict=True)) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
     def _check_windows(self, camera: str) -> None:
@@ -133,7 +136,7 @@ class Layout:
         windows: dict[str, list[tuple[float, float, str]]] = {}
         for name, row in self.rows.items():
             first = as_number(row[begin], f"{self.path}, {name}")
-            last = first + int(row["length"]) / self.rate
+            last = first + row["length"] / self.rate
             if end in row and last > as_number(row[end], f"{self.path}, {name}") + 0.5 / self.rate:
                 message = f"{self.path}, {name}: its {row['length']} pictures from {first:.3f} s on end after {row[end]:.3f} s"
                 raise DataError(f"{message}, where its window is said to end", hint=AGAIN)
@@ -157,3 +160,16 @@ def as_number(value: Any, what: str, above: float = -1) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not above < value < 1e9:
         raise DataError(f"{what} is {value!r}, expected a number above {above:g}", hint=AGAIN)
     return float(value)
+
+
+def as_whole(value: Any, what: str) -> int:
+    """Return a whole number of the metadata.
+
+    Raises
+    ------
+    DataError
+        It is something else, or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53 or value != int(value):
+        raise DataError(f"{what} holds {value!r}, expected a whole number from 0", hint=AGAIN)
+    return int(value)

@@ -151,7 +151,8 @@ class Minari(Importer):
         def column(name: str, leaf: Leaf) -> Array:
             rows = len(table) if leaf.path[0] == "observations" else item.steps  # of steps, the last row is filling
             way_out = self.config.again("--leave-out", name)
-            return tables.values(table.slice(0, rows), [str(part) for part in leaf.path], leaf.shape, where, way_out)
+            path = [str(part) for part in leaf.path]
+            return tables.values(table.slice(0, rows), path, leaf.shape, where, way_out, packed=name == self._camera)
 
         yield column
 

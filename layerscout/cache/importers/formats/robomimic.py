@@ -121,11 +121,11 @@ class Robomimic(Importer):
         """Tell how many steps a demonstration will have, and what becomes of its last one."""
         where = f"{self.path}, {name}"
         demo = data[name]
-        now, after = (_observations(demo, part, where) for part in ("obs", "next_obs"))
-        if self._camera not in now:
+        now, after = (array(demo, f"{part}/{self._camera}", where) for part in ("obs", "next_obs"))
+        if now is None or not now.ndim:
             raise DataError(f"{where} misses obs/{self._camera}", hint=INCOMPLETE)
         recorded = self._recorded(demo, where)
-        frames = len(now[self._camera]) + (self._camera in after)
+        frames = len(now) + (after is not None and after.ndim > 0 and len(after) > 0)
         ends, rewards = (self._of_steps(demo, role, where, last=True) for role in ("ends", "rewards"))
         steps, ending = ending_of(frames, recorded, ends is not None and bool(as_flags(ends[1]).any()))
         lost = ending == "dropped" and rewards is not None and bool(np.any(rewards[1] != 0))
