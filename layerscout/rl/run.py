@@ -25,7 +25,7 @@ from layerscout.rl.config import KEY_NAME, TrainConfig
 from layerscout.rl.loops.learning import GroupCheckpoint, LearningHistory, final_mean
 from layerscout.rl.loops.log import Log
 from layerscout.rl.plan import TrainPlan, plan
-from layerscout.rl.seeing.filming import film, save_film
+from layerscout.rl.seeing.filming import film_runs, save_film
 from layerscout.rl.seeing.rollouts import Stage, random_return
 from layerscout.worlds.pixels import side_by_side, world_of
 
@@ -116,7 +116,7 @@ def _film(group: RunGroup, agent: Agent, stage: Stage, config: TrainConfig, repo
     """Save films of the first seeds of every arm that did not fail."""
     runs = [arm * config.seeds + seed for arm in range(len(group.arms)) for seed in range(min(config.videos, config.seeds))]
     runs = [run for run in runs if not agent.failed[run]]
-    for run, pictures in zip(runs, film(agent, stage, runs) if runs else (), strict=True):
+    for run, pictures in zip(runs, film_runs(agent, stage, runs) if runs else (), strict=True):
         arm = group.arms[run // config.seeds]
         reporter.say(f"film: {save_film(pictures, config.out / 'videos' / f'{arm.folder}-{run % config.seeds}')}")
 

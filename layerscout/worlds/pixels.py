@@ -82,7 +82,7 @@ def side_by_side(environment_id: str) -> int:
 
 
 def _gymnasium(environment_id: str, size: int | None, options: dict[str, Any]) -> Single:
-    specification = _find(environment_id)
+    specification = _find_specification(environment_id)
     from layerscout.worlds.simulators.gym_mujoco import GymMujoco, is_mujoco
     from layerscout.worlds.simulators.gym_world import GymSingle
 
@@ -99,7 +99,7 @@ def _check_options(environment_id: str, kind: Any, options: dict[str, Any], give
             raise UsageError(f"unknown option '{name}' of {environment_id}{suggest(name, known)}", hint=hint)
 
 
-def _find(environment_id: str) -> Any:
+def _find_specification(environment_id: str) -> Any:
     """Return Gymnasium's specification of the id, importing what registers it."""
     import gymnasium
 

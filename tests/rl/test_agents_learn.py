@@ -131,17 +131,17 @@ def test_a_run_that_breaks_while_playing_is_the_only_one_that_stops(tmp_path: Pa
 
 def test_a_full_disk_is_told_with_the_next_step_and_spares_the_checkpoint_before(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.npz"
-    checkpoint.save(path, "key", {"step": 1, "values": np.arange(10)})
+    checkpoint.save_checkpoint(path, "key", {"step": 1, "values": np.arange(10)})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # no file of this process may grow past this
     try:
         with pytest.raises(BudgetError, match=r"a checkpoint of 8\.0 MB cannot be written") as caught:
-            checkpoint.save(path, "key", {"step": 2, "values": np.zeros(10**6)})
+            checkpoint.save_checkpoint(path, "key", {"step": 2, "values": np.zeros(10**6)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "continues from the checkpoint before" in caught.value.hint
     assert list(tmp_path.iterdir()) == [path]
-    state = checkpoint.load(path, "key")
+    state = checkpoint.load_checkpoint(path, "key")
     assert state is not None
     assert state["step"] == 1
 
@@ -149,4 +149,4 @@ def test_a_full_disk_is_told_with_the_next_step_and_spares_the_checkpoint_before
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
-        checkpoint.save(tmp_path / "file" / "checkpoint.npz", "key", {"step": 1})
+        checkpoint.save_checkpoint(tmp_path / "file" / "checkpoint.npz", "key", {"step": 1})

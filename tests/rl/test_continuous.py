@@ -63,7 +63,7 @@ def test_every_arm_learns(pendulum, tmp_path, mode, updates):
 def test_a_killed_comparison_continues_bit_equal(pendulum, tmp_path, monkeypatch):
     config = small(pendulum, tmp_path / "whole", "online", scratch=False, checkpoint_updates=7, selection=pendulum.pixels)
     whole = run(plan(config))
-    save, saved = checkpoint.save, []
+    save, saved = checkpoint.save_checkpoint, []
 
     def dies_after_saving(*arguments):
         save(*arguments)
@@ -74,7 +74,7 @@ def test_a_killed_comparison_continues_bit_equal(pendulum, tmp_path, monkeypatch
     monkeypatch.setattr("layerscout.rl.loops.learning.SPARING", 0)
     broken = config.model_copy(update={"out": tmp_path / "broken"})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "save", dies_after_saving)
+        patch.setattr(checkpoint, "save_checkpoint", dies_after_saving)
         with pytest.raises(KeyboardInterrupt):
             run(plan(broken))
     assert without_times(run(plan(broken))) == without_times(whole)

@@ -35,7 +35,7 @@ def test_the_module_gives_the_stored_rows_as_agents_see_them(selection, small, t
         frames = data.episode(0).frames
     clips = torch.from_numpy(np.stack([stacked(frames, step, module.frames) for step in range(6)]))
     reader = tiny_store.layer(layer)
-    stored = Scaler.of(chunk for _, chunk in reader.chunks())(reader.read(0, 6))
+    stored = Scaler.measure(chunk for _, chunk in reader.chunks())(reader.read(0, 6))
     assert module(clips).shape == (6, module.width)
     np.testing.assert_allclose(module(clips).numpy(), stored, atol=0.02, rtol=0.02)  # a batch of another size rounds to the next float16
 
@@ -45,6 +45,15 @@ def test_the_frozen_copy_is_shared_and_is_nobodys_parameter(selection, small):
     assert one is again
     assert not list(one.parameters())
     assert not one.state_dict()
+
+
+def test_a_selection_that_changed_at_its_path_gives_its_new_layer(tmp_path, small, synthetic_store):
+    path = tmp_path / "s.json"
+    first = layer_module(select(path, ("ranked", synthetic_store, "structured_mid")), root=small.root)
+    other = layer_module(select(path, ("ranked", synthetic_store, "random_narrow")), root=small.root)
+    again = layer_module(select(path, ("ranked", synthetic_store, "structured_mid")), root=small.root)
+    assert (first.layer, other.layer) == ("structured_mid", "random_narrow")
+    assert again is first
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "bfloat16"])
@@ -110,9 +119,11 @@ def test_a_random_layer_is_the_same_whenever_it_is_drawn(synthetic_store, seed):
 
     arm = ArmSpec("random", "random", "pixels", synthetic_store, "mlp", (16,), None, random_width=24, random_seed=seed)
     reader = synthetic_store.layer("pixels")
-    one, again = (Representation.of(arm, standardise=True).table(reader) for _ in range(2))
+    one, again = (Representation.measure(arm, standardise=True).all_rows(reader) for _ in range(2))
     assert one.shape == (synthetic_store.rows, 24)
     np.testing.assert_array_equal(one, again)
     np.testing.assert_allclose(one.mean(axis=0), 0, atol=1e-3)
-    other = Representation.of(ArmSpec("r", "random", "pixels", synthetic_store, "mlp", (16,), None, 24, seed + 1), True).table(reader)
+    other = Representation.measure(ArmSpec("r", "random", "pixels", synthetic_store, "mlp", (16,), None, 24, seed + 1), True).all_rows(
+        reader
+    )
     assert abs(np.corrcoef(one[:, 0], other[:, 0])[0, 1]) < 0.9

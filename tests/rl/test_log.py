@@ -19,7 +19,7 @@ from layerscout.errors import DataError
 from layerscout.rl.loops.log import FILE, Log
 from layerscout.rl.run import plan, run
 from layerscout.rl.seeing import filming
-from layerscout.rl.seeing.filming import film, save_film
+from layerscout.rl.seeing.filming import film_runs, save_film
 from layerscout.worlds.grid import Grid
 
 NAMES = [("blocks.1", 0), ("blocks.1", 1), ("all layers/with slash", 0)]
@@ -111,7 +111,7 @@ def stage(world):
 
 
 def test_a_film_shows_every_frame_from_the_first_to_the_last():
-    pictures = film(Counting(), stage(lambda copies: Grid(copies, "rgb")), [1])
+    pictures = film_runs(Counting(), stage(lambda copies: Grid(copies, "rgb")), [1])
     assert len(pictures) == 1
     assert pictures[0].dtype == np.uint8
     assert pictures[0].shape[-1] == 3
@@ -119,7 +119,7 @@ def test_a_film_shows_every_frame_from_the_first_to_the_last():
 
 
 def test_a_world_of_planes_shows_its_pictures():
-    (pictures,) = film(Counting(), stage(lambda copies: Grid(copies, "planes")), [0])
+    (pictures,) = film_runs(Counting(), stage(lambda copies: Grid(copies, "planes")), [0])
     assert pictures.shape[-1] == 3
 
 

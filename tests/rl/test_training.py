@@ -321,7 +321,7 @@ def test_the_time_of_all_processes_is_counted(chosen, tmp_path, monkeypatch):
             train(config)
     path = tmp_path / "mlp-16" / "checkpoint.npz"
     key = plan(config).key
-    checkpoint.save(path, key, checkpoint.load(path, key) | {"seconds": [1000.0, 300.0]})
+    checkpoint.save_checkpoint(path, key, checkpoint.load_checkpoint(path, key) | {"seconds": [1000.0, 300.0]})
     arms = {arm.name: arm.budget for arm in train(config).arms}
     assert 1000 < arms["structured_mid"].wall_seconds < 1100
     assert 100 < arms["structured_mid"].cpu_seconds < 150, "three arms share the processor time of their group"
@@ -409,28 +409,28 @@ def same(one, other) -> bool:
 
 def test_a_checkpoint_round_trips_and_leaves_no_other_file(tmp_path):
     path = tmp_path / "folder" / "checkpoint.npz"
-    assert checkpoint.load(path, "key") is None
-    checkpoint.save(path, "key", STATE)
-    checkpoint.save(path, "key", STATE)
-    assert same(checkpoint.load(path, "key"), STATE)
+    assert checkpoint.load_checkpoint(path, "key") is None
+    checkpoint.save_checkpoint(path, "key", STATE)
+    checkpoint.save_checkpoint(path, "key", STATE)
+    assert same(checkpoint.load_checkpoint(path, "key"), STATE)
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
-    checkpoint.save(tmp_path / "c.npz", "key", STATE)
+    checkpoint.save_checkpoint(tmp_path / "c.npz", "key", STATE)
     with pytest.raises(DataError, match="belongs to other settings"):
-        checkpoint.load(tmp_path / "c.npz", "another key")
+        checkpoint.load_checkpoint(tmp_path / "c.npz", "another key")
 
 
 def test_no_damaged_byte_gives_another_state(tmp_path):
     path = tmp_path / "c.npz"
-    checkpoint.save(path, "key", STATE)
+    checkpoint.save_checkpoint(path, "key", STATE)
     content = path.read_bytes()
     refused = 0
     for place in range(0, len(content), 5):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         try:
-            assert same(checkpoint.load(path, "key"), STATE), f"byte {place}"
+            assert same(checkpoint.load_checkpoint(path, "key"), STATE), f"byte {place}"
         except DataError:
             refused += 1
     assert refused > 0.5 * len(content) / 5
@@ -439,10 +439,10 @@ def test_no_damaged_byte_gives_another_state(tmp_path):
 @pytest.mark.parametrize("kept", [0, 1, 50, -1, -40])
 def test_a_truncated_checkpoint_is_refused(tmp_path, kept):
     path = tmp_path / "c.npz"
-    checkpoint.save(path, "key", STATE)
+    checkpoint.save_checkpoint(path, "key", STATE)
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(DataError, match=f"{path} is damaged") as error:
-        checkpoint.load(path, "key")
+        checkpoint.load_checkpoint(path, "key")
     assert error.value.exit_code == 4
 
 
@@ -563,12 +563,12 @@ def test_agents_see_the_stored_rows_of_the_same_frames(chosen, small, tmp_path, 
     config = settings(chosen.intercept, tmp_path, chosen.root, environment=INTERCEPT, scratch=False)
     arms = arms_of(records.load(Selection, chosen.intercept), config)
     assert [arm.name for arm in arms] == ["blocks.5", "blocks.5 (untrained)", "pixels"]
-    representations = [Representation.of(arm, standardise=True) for arm in arms]
+    representations = [Representation.measure(arm, standardise=True) for arm in arms]
     arm_of_copy = np.repeat(np.arange(3), 2)
     observer = FeatureObserver(arms, representations, arm_of_copy, encoders_of(arms, "cpu"))
     with Trajectories(small.intercept) as data:
         table, episodes = RowTable(data.lengths), [data.episode(i).frames for i in (0, 1)]
-    tables = [representation.table(arm.store.layer(arm.layer)) for arm, representation in zip(arms, representations, strict=True)]
+    tables = [representation.all_rows(arm.store.layer(arm.layer)) for arm, representation in zip(arms, representations, strict=True)]
     everyone = np.arange(6)
     observer.start(everyone, np.stack([episodes[copy % 2][0] for copy in everyone]))
     for step in range(len(episodes[0])):
@@ -600,7 +600,7 @@ def test_features_are_scaled_to_mean_zero_and_deviation_one(synthetic_store):
     for layer in ("random_wide", "structured_mid", "pixels"):
         reader = synthetic_store.layer(layer)
         rows = reader.all().astype(np.float64)
-        scaled = Scaler.of(chunk for _, chunk in reader.chunks())(reader.all())
+        scaled = Scaler.measure(chunk for _, chunk in reader.chunks())(reader.all())
         varying = rows.std(axis=0) > 1e-6
         np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-4)
         np.testing.assert_allclose(scaled.std(axis=0), varying, atol=1e-3)

@@ -36,7 +36,7 @@ def opengl_library() -> str:
     if importlib.util.find_spec("mujoco") is None:
         pytest.skip("runs when one of the extras [metaworld], [dm-control], [mujoco] is installed")
     try:
-        return opengl.choose()
+        return opengl.choose_library()
     except MissingExtraError as error:
         pytest.skip(f"runs where an OpenGL library can draw: {error.hint}")
 
@@ -288,26 +288,26 @@ def test_the_first_opengl_library_that_works_is_taken(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "")  # not delenv: what is chosen below must be taken back afterwards
     failures = {"egl": "no device", "osmesa": "", "glfw": "no display"}
     monkeypatch.setattr(opengl, "_try", failures.__getitem__)
-    assert opengl.choose() == os.environ["MUJOCO_GL"] == "osmesa"
+    assert opengl.choose_library() == os.environ["MUJOCO_GL"] == "osmesa"
     failures["egl"] = ""
-    assert opengl.choose() == "osmesa", "what was chosen stays"
+    assert opengl.choose_library() == "osmesa", "what was chosen stays"
     monkeypatch.setenv("MUJOCO_GL", "")
-    assert opengl.choose() == "egl"
+    assert opengl.choose_library() == "egl"
     monkeypatch.setenv("MUJOCO_GL", "glfw")
     with pytest.raises(MissingExtraError, match="MUJOCO_GL=glfw: no display"):
-        opengl.choose()  # what is stated is not replaced
+        opengl.choose_library()  # what is stated is not replaced
 
 
 def test_no_opengl_library_names_the_packages_that_bring_one(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "")
     monkeypatch.setattr(opengl, "_try", lambda library: f"{library} is not here")
     with pytest.raises(MissingExtraError, match="egl: egl is not here; osmesa: osmesa is not here") as caught:
-        opengl.choose()
+        opengl.choose_library()
     assert {"libegl1", "libegl-mesa0", "libosmesa6"} <= set(caught.value.hint.split())
     assert not os.environ["MUJOCO_GL"]
     monkeypatch.setenv("MUJOCO_GL", "vulkan")
     with pytest.raises(UsageError, match="MUJOCO_GL is 'vulkan'"):
-        opengl.choose()
+        opengl.choose_library()
 
 
 def test_a_stated_library_that_is_missing_is_named_and_nothing_else_is_tried(tmp_path, request):

@@ -114,7 +114,7 @@ def _learn_on_features(arms: Sequence[ArmSpec], setting: ComparisonSetting, save
     arm_of_run = np.repeat(np.arange(len(arms)), len(seeds))
     width, live = max(arm.width for arm in arms), [arms[arm].width for arm in arm_of_run.tolist()]
     encoders, workers = encoders_of(arms, config.device, config.trust), cores(config.threads)
-    representations = list(batches_in_threads(lambda arm: Representation.of(arm, config.standardise), arms, workers))
+    representations = list(batches_in_threads(lambda arm: Representation.measure(arm, config.standardise), arms, workers))
 
     def learner(runs: slice) -> Agent:
         own_seeds = (seeds * len(arms))[runs]
@@ -128,7 +128,7 @@ def _learn_on_features(arms: Sequence[ArmSpec], setting: ComparisonSetting, save
         agent = divided(learner, len(arm_of_run), workers if config.device == "cpu" else 1)
         if config.mode == "offline":
             of_arms = list(zip(arms, representations, strict=True))
-            tables = list(batches_in_threads(lambda one: one[1].table(one[0].store.layer(one[0].layer)), of_arms, workers))
+            tables = list(batches_in_threads(lambda one: one[1].all_rows(one[0].store.layer(one[0].layer)), of_arms, workers))
             rows = _rows(arms[0], tables, arm_of_run.tolist(), setting)
             return TrainedGroup(agent, learn_offline(agent, rows, stage, config, saved, log, task), stage)
         with closing(setting.make_world(len(arm_of_run))) as world:

@@ -6,7 +6,7 @@ features = z(frames)                                  # uint8 [batch, time, heig
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ from layerscout.extract.clips import fit
 from layerscout.extract.encoder import Encoder
 from layerscout.rl.arms import ArmSpec
 from layerscout.rl.seeing.representation import Representation
+
+MOST_SHARED = 4  # frozen layers that are kept for the next call
 
 
 class LayerModule(nn.Module):
@@ -40,7 +42,7 @@ class LayerModule(nn.Module):
 
     def __init__(self, encoder: Encoder, arm: ArmSpec, standardise: bool) -> None:
         super().__init__()
-        self._shared = (encoder, Representation.of(arm, standardise))  # in a tuple: no part of this module's state
+        self._shared = (encoder, Representation.measure(arm, standardise))  # in a tuple: no part of this module's state
         self.layer, self.store_id, self.width = arm.layer, arm.store.id, arm.width
         self.frames = 1 - min(encoder.clip.offsets)
 
@@ -86,19 +88,21 @@ def layer_module(
     DataError
         The selection or its store cannot be read, or has no such layer.
     """
-    return _shared(str(Path(selection).absolute()), layer, None if root is None else str(Path(root).absolute()), standardise, device)
-
-
-@cache
-def _shared(selection: str, layer: str | None, root: str | None, standardise: bool, device: str) -> LayerModule:
-    chosen = records.load(Selection, Path(selection))
+    path = Path(selection)
+    chosen = records.load(Selection, path)  # at every call: what lies at a path can change
     wanted = [choice for choice in chosen.choices if (choice.layer == layer if layer else choice.kind == "ranked")]
     if not wanted:
         known = ", ".join(choice.layer for choice in chosen.choices)
-        raise DataError(f"{selection} has no layer '{layer or 'ranked'}'", hint=f"its layers: {known}")
+        raise DataError(f"{path} has no layer '{layer or 'ranked'}'", hint=f"its layers: {known}")
     best = wanted[0]
-    store = open_store(None if root is None else Path(root), best.store_id)
-    if best.layer not in store.specs:
-        raise DataError(f"store {store.id} has no layer '{best.layer}'", hint=f"layers: {', '.join(store.specs)}")
-    arm = ArmSpec(best.layer, best.kind, best.layer, store, "mlp", (), best.score)
-    return LayerModule(Encoder(store, [best.layer], device), arm, standardise)
+    return _module(None if root is None else str(Path(root).absolute()), best.store_id, best.layer, standardise, device)
+
+
+@lru_cache(maxsize=MOST_SHARED)
+def _module(root: str | None, store_id: str, layer: str, standardise: bool, device: str) -> LayerModule:
+    """Load a layer once: a committed store never changes, so these words say all."""
+    store = open_store(None if root is None else Path(root), store_id)
+    if layer not in store.specs:
+        raise DataError(f"store {store.id} has no layer '{layer}'", hint=f"layers: {', '.join(store.specs)}")
+    arm = ArmSpec(layer, "exported", layer, store, "mlp", (), None)
+    return LayerModule(Encoder(store, [layer], device), arm, standardise)

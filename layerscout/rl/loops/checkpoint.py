@@ -17,7 +17,7 @@ STRUCTURE = "structure"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # no space, no quota, no larger file
 
 
-def save(path: Path, key: str, state: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, key: str, state: dict[str, Any]) -> None:
     """Write ``state`` (dicts, lists, numbers, words, None, numpy arrays); ``key`` names the settings that it belongs to.
 
     Raises
@@ -41,7 +41,7 @@ def save(path: Path, key: str, state: dict[str, Any]) -> None:
         raise DataError(message, hint="check that the folder is there and writable, then run the same command to continue") from None
 
 
-def load(path: Path, key: str) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
     """Read the state, or None when there is no file.
 
     Raises

@@ -61,7 +61,7 @@ class GroupCheckpoint:
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state, or None, and count the seconds that led to it."""
-        state = checkpoint.load(self.path, self.key)
+        state = checkpoint.load_checkpoint(self.path, self.key)
         if state is not None:
             self.clock.wall_before, self.clock.cpu_before = state["seconds"]
         return state
@@ -74,7 +74,7 @@ class GroupCheckpoint:
     def save(self, state: dict[str, Any]) -> None:
         """Save the state with the seconds spent on it."""
         began = time.monotonic()
-        checkpoint.save(self.path, self.key, state | {"seconds": list(self.clock.read())})
+        checkpoint.save_checkpoint(self.path, self.key, state | {"seconds": list(self.clock.read())})
         self.clock.saved_at = time.monotonic()
         self.clock.save_seconds = self.clock.saved_at - began
 

@@ -23,7 +23,7 @@ LONGEST = 1_000  # steps of one film
 Film = UInt8[np.ndarray, "frame height width channel"]
 
 
-def film(agent: Agent, stage: Stage, runs: Sequence[int]) -> list[Film]:
+def film_runs(agent: Agent, stage: Stage, runs: Sequence[int]) -> list[Film]:
     """Play evaluation episode 0 greedily with every run and return the pictures of ``runs``, from the first to the last frame.
 
     Raises

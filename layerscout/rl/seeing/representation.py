@@ -20,7 +20,7 @@ class Scaler:
     inverse: Float32[np.ndarray, " feature"]
 
     @staticmethod
-    def of(chunks: Iterable[Shaped[np.ndarray, "row feature"]]) -> Scaler:
+    def measure(chunks: Iterable[Shaped[np.ndarray, "row feature"]]) -> Scaler:
         """Measure over all rows, chunk by chunk, in float64 around the first row."""
         rows, shift, total, squares = 0, np.zeros(0), np.zeros(0), np.zeros(0)
         for chunk in chunks:
@@ -75,20 +75,20 @@ class Representation:
     scaler: Scaler
 
     @staticmethod
-    def of(arm: ArmSpec, standardise: bool) -> Representation:
+    def measure(arm: ArmSpec, standardise: bool) -> Representation:
         """Measure what the arm needs over the rows of its layer."""
         reader = arm.store.layer(arm.layer)
         before = None
         if arm.random_width is not None:
-            before = RandomLayer.drawn(Scaler.of(_chunks(reader)), arm.random_width, arm.random_seed)
+            before = RandomLayer.drawn(Scaler.measure(_chunks(reader)), arm.random_width, arm.random_seed)
         if not standardise:
             return Representation(before, Scaler.unchanged(arm.width))
-        return Representation(before, Scaler.of(chunk if before is None else before(chunk) for chunk in _chunks(reader)))
+        return Representation(before, Scaler.measure(chunk if before is None else before(chunk) for chunk in _chunks(reader)))
 
     def __call__(self, rows: np.ndarray) -> Float32[np.ndarray, "row feature"]:
         return self.scaler(rows if self.before is None else self.before(rows))
 
-    def table(self, reader: LayerReader) -> Float32[np.ndarray, "row feature"]:
+    def all_rows(self, reader: LayerReader) -> Float32[np.ndarray, "row feature"]:
         """Return all rows of a layer, filled chunk by chunk."""
         table = np.empty((reader.shape[0], len(self.scaler.mean)), dtype=np.float32)
         for start, chunk in reader.chunks():

@@ -61,7 +61,7 @@ class ControlSuite:
             raise UsageError(
                 f"{self.name}: action_repeat {action_repeat}, max_episode_steps {max_episode_steps}", hint="both are whole numbers from 1"
             )
-        self._domain, self._task = _find(task)
+        self._domain, self._task = _find_task(task)
         self._repeat, self._limit = action_repeat, max_episode_steps
         self._load()
         model = self._environment.physics.model.ptr
@@ -127,9 +127,9 @@ class ControlSuite:
         self._clock = 0
 
 
-def _find(task: str) -> tuple[str, str]:
+def _find_task(task: str) -> tuple[str, str]:
     """Return the domain and the task of that name."""
-    opengl.require(f"dm_control/{task}", "dm_control", "dm-control")
+    opengl.require_simulator(f"dm_control/{task}", "dm_control", "dm-control")
     from dm_control import suite
 
     known: dict[str, Any] = {f"{domain}-{name}": (domain, name) for domain, name in suite.ALL_TASKS}

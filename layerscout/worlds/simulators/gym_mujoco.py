@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from layerscout.worlds.action_spaces import read_action_space
 from layerscout.worlds.simulators import opengl
 from layerscout.worlds.simulators.foreign import one_number
-from layerscout.worlds.simulators.gym_world import make, trial_command
+from layerscout.worlds.simulators.gym_world import make_environment, trial_command
 from layerscout.worlds.simulators.painter import FREE, Painter, cameras, check_camera, check_quality
 
 MODULE = "gymnasium.envs.mujoco"
@@ -47,9 +47,9 @@ class GymMujoco:
     def __init__(self, environment_id: str, size: int, quality: str = "fast", camera: str | None = None, **options: Any) -> None:
         self.name = environment_id
         check_quality(environment_id, quality)
-        opengl.require(environment_id, "mujoco", "mujoco")
+        opengl.require_simulator(environment_id, "mujoco", "mujoco")
         self._options = options
-        self._environment = make(environment_id, options)
+        self._environment = make_environment(environment_id, options)
         self.actions = read_action_space(environment_id, self._environment.action_space)
         inner = self._inner()
         camera = check_camera(environment_id, inner.model, camera or (FOLLOWING if FOLLOWING in cameras(inner.model) else FREE))
@@ -80,7 +80,7 @@ class GymMujoco:
 
     def another(self) -> GymMujoco:
         twin = copy.copy(self)
-        twin._environment = make(self.name, self._options)
+        twin._environment = make_environment(self.name, self._options)
         return twin
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ class GymSingle:
 
     def __init__(self, environment_id: str, options: Mapping[str, Any]) -> None:
         self.name, self._options = environment_id, dict(options)
-        environment = make(environment_id, self._options)
+        environment = make_environment(environment_id, self._options)
         space = environment.observation_space
         self._renders = not _is_picture(space)
         modes = environment.metadata.get("render_modes") or []
@@ -59,7 +59,7 @@ class GymSingle:
         if self._renders:
             environment.close()
             self._options |= {"render_mode": "rgb_array"}
-            environment = make(environment_id, self._options)
+            environment = make_environment(environment_id, self._options)
         self._tells = self._renders and self.actions.dimensions > 0 and isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1
         self._take(environment)
 
@@ -94,14 +94,14 @@ class GymSingle:
 
     def another(self) -> GymSingle:
         twin = copy.copy(self)
-        twin._take(make(self.name, self._options))
+        twin._take(make_environment(self.name, self._options))
         return twin
 
     def close(self) -> None:
         self._environment.close()
 
 
-def make(environment_id: str, options: Mapping[str, Any]) -> gymnasium.Env:
+def make_environment(environment_id: str, options: Mapping[str, Any]) -> gymnasium.Env:
     """Make a Gymnasium environment, or say in one line why it cannot be made.
 
     Raises

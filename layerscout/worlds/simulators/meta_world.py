@@ -78,7 +78,7 @@ class MetaWorld:
             raise UsageError(
                 f"{self.name}: action_repeat {action_repeat}, max_episode_steps {max_episode_steps}", hint="both are whole numbers from 1"
             )
-        self._kind, expert = _find(task)
+        self._kind, expert = _find_task(task)
         self._expert = expert()
         self._solving, self._repeat, self._limit = reward == "success", action_repeat, max_episode_steps
         self._environment = self._prepare(self._kind())
@@ -151,9 +151,9 @@ class MetaWorld:
         return environment
 
 
-def _find(task: str) -> tuple[Any, Any]:
+def _find_task(task: str) -> tuple[Any, Any]:
     """Return the classes of a task's environment and expert."""
-    opengl.require(f"metaworld/{task}", "metaworld", "metaworld")
+    opengl.require_simulator(f"metaworld/{task}", "metaworld", "metaworld")
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     from metaworld.policies import ENV_POLICY_MAP
 

@@ -2,7 +2,7 @@
 
 MuJoCo draws through one of three libraries, which the environment variable ``MUJOCO_GL`` names: ``egl`` (with or without a
 GPU, no window), ``osmesa`` (on the processor, no window) or ``glfw`` (needs a display). Simulators read the variable when they
-are imported, so ``choose`` must come before that.
+are imported, so ``choose_library`` must come before that.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ PROBE = "import importlib, sys; c = importlib.import_module('mujoco.' + sys.argv
 PROBE_SECONDS = 60
 
 
-def require(environment_id: str, package: str, extra: str) -> None:
+def require_simulator(environment_id: str, package: str, extra: str) -> None:
     """Make sure that a simulator is installed and that its pictures can be drawn, before it is imported.
 
     Raises
     ------
     UsageError, MissingExtraError
-        The package is not installed; or see ``choose``.
+        The package is not installed; or see ``choose_library``.
     """
     if importlib.util.find_spec(package) is None:
         raise MissingExtraError(f"{environment_id} needs the package {package}", hint=install(extra))
-    choose()
+    choose_library()
 
 
-def choose() -> str:
+def choose_library() -> str:
     """Return the library that draws, and leave its name in ``MUJOCO_GL`` for every simulator imported from now on.
 
     The library that is stated there must work; nothing else is tried then. A library is tried in a process of its own, because
@@ -76,15 +76,15 @@ def choose() -> str:
     )
 
 
-def context(width: int, height: int) -> Any:
+def drawing_context(width: int, height: int) -> Any:
     """Return MuJoCo's OpenGL context of this size, made current in this thread.
 
     Raises
     ------
     UsageError, MissingExtraError
-        See ``choose``.
+        See ``choose_library``.
     """
-    made = importlib.import_module(f"mujoco.{choose()}").GLContext(width, height)
+    made = importlib.import_module(f"mujoco.{choose_library()}").GLContext(width, height)
     made.make_current()
     return made
 

@@ -121,7 +121,7 @@ class Painter:
             look.global_.offwidth = look.global_.offheight = size
         else:
             look.global_.offwidth, look.global_.offheight = max(size, look.global_.offwidth), max(size, look.global_.offheight)
-        self._window = opengl.context(size, size)
+        self._window = opengl.drawing_context(size, size)
         self._scene = mujoco.MjvScene(self._model, MOST_GEOMS)
         if self._fast:
             self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
