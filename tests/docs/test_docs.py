@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -222,3 +223,16 @@ def test_the_readme_gives_both_commands_on_one_line_each() -> None:
     codes = [block.code.strip() for block in blocks(ROOT / "README.md", "sh")]
     assert "pip install -c constraints.txt . && layerscout demo" in codes
     assert "pip install -c constraints.txt '.[test]' && pytest" in codes
+
+
+def test_the_readme_of_the_package_has_no_link_that_leads_nowhere() -> None:
+    """On a package index there is no repository around it; what stands in code is code."""
+    absolute = runpy.run_path(str(ROOT / "setup.py"))["absolute_links"]
+    text = absolute((ROOT / "README.md").read_text(encoding="utf-8"))
+    targets = LINK.findall(FENCE.sub("", text))
+    assert len(targets) > 20
+    assert all(target.startswith("https://") for target in targets)
+    assert "https://raw.githubusercontent.com/layerscout/layerscout/main/docs/pipeline.svg" in targets
+    said = "[a](b.md) ![c](d.svg) [e](https://f) [g](#h) `[i](j.md)`\n```\n[k](l.md)\n```\n"
+    pages, files = "https://github.com/layerscout/layerscout/blob/main/", "https://raw.githubusercontent.com/layerscout/layerscout/main/"
+    assert absolute(said) == said.replace("(b.md)", f"({pages}b.md)").replace("(d.svg)", f"({files}d.svg)")
