@@ -126,3 +126,8 @@ def test_every_package_that_is_imported_is_declared():
             if not {normal(owner) for owner in owners.get(package, [package])} & declared():
                 undeclared[package].append(str(file.relative_to(PACKAGE)))
     assert dict(undeclared) == {}
+
+
+def test_a_test_module_has_a_name_of_its_own():
+    modules = [file.name for file in (PROJECT / "tests").rglob("*.py") if file.name not in ("conftest.py", "__init__.py")]
+    assert {name for name in modules if modules.count(name) > 1} == set()
