@@ -103,7 +103,7 @@ def read_document(path: Path) -> bytes:
     if not stat.S_ISREG(state.st_mode):
         raise OSError(errno.EINVAL, "not a plain file")
     if state.st_size > LARGEST_DOCUMENT:
-        raise OSError(errno.EFBIG, f"{state.st_size:,} bytes, more than the {LARGEST_DOCUMENT:,} that such a file has")
+        raise OSError(errno.EINVAL, f"{state.st_size:,} bytes, more than the {LARGEST_DOCUMENT:,} that such a file has")
     return path.read_bytes()
 
 

@@ -93,12 +93,12 @@ def sizes(store: Store, paths: list[str]) -> list[int]:
 
 KILLED_PULL = """
     from layerscout.cache.remote import assembly, transfer as remote
-    receive, count = assembly.receive, iter(range(10**6))
+    receive, count = assembly.receive_file, iter(range(10**6))
     def receive_or_die(*arguments):
         if next(count) == int(sys.argv[3]):
             os.kill(os.getpid(), signal.SIGKILL)
         receive(*arguments)
-    assembly.receive = receive_or_die
+    assembly.receive_file = receive_or_die
     remote.pull(sys.argv[1], sys.argv[2], workers=3)
 """
 
@@ -129,7 +129,7 @@ def test_what_a_killed_pull_left_is_checked_before_it_is_used(url, store, tmp_pa
                 raise KeyboardInterrupt
             receive_file(*arguments)
 
-        patch.setattr("layerscout.cache.remote.assembly.receive", fail_late)
+        patch.setattr("layerscout.cache.remote.assembly.receive_file", fail_late)
         with pytest.raises(KeyboardInterrupt):
             pull(url, root, workers=1)
     left = [path for path in (root / "staging").rglob("*") if path.is_file() and "store" in path.parts and path.suffix != ".json"]
@@ -202,7 +202,7 @@ def test_a_store_that_is_deleted_while_it_is_pushed_is_said_to_be_deleted(url, s
     if when == "before":
         shutil.rmtree(store.path)
     else:  # right before its first file is read
-        module, name = (transfer, "misfit_of_file") if place == "bucket" else (assembly, "receive")
+        module, name = (transfer, "misfit_of_file") if place == "bucket" else (assembly, "receive_file")
         read = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *arguments: shutil.rmtree(store.path, ignore_errors=True) or read(*arguments))
     with pytest.raises(DataError, match="was deleted here while it was pushed"):

@@ -183,7 +183,7 @@ def test_of_two_that_push_the_same_store_both_are_right(store, bucket, monkeypat
 
 
 def test_a_folder_that_another_run_fills_meanwhile_keeps_the_first(store, other, tmp_path, monkeypatch):
-    there, assemble = tmp_path / "there", transfer.assemble
+    there, assemble = tmp_path / "there", transfer.assemble_store
 
     def late(*arguments):
         monkeypatch.setattr(transfer, "assemble_store", assemble)
