@@ -87,6 +87,8 @@ def rows_of(dataset: h5py.Dataset, rows: slice, where: str) -> Array:
     BudgetError
         They would not fit.
     """
+    if not dataset.ndim:
+        raise DataError(f"{where}: '{dataset.name}' is a single value, expected rows", hint=AGAIN)
     start, stop, _ = rows.indices(dataset.shape[0])
     require_memory((stop - start) * math.prod(dataset.shape[1:]) * dataset.dtype.itemsize, f"{where}: '{dataset.name}'")
     try:

@@ -152,7 +152,7 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
         raise DataError(f"{path} cannot be opened as a video: {getattr(error, 'strerror', error)}", hint=AGAIN) from None
     with container:
         moving = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
-        if not moving:
-            raise DataError(f"{path} has no pictures", hint=AGAIN)
+        if not moving or moving[0].codec_context is None:
+            raise DataError(f"{path} has no pictures{' that FFmpeg can decode' if moving else ''}", hint=AGAIN)
         moving[0].thread_type = "AUTO"
         yield container, moving[0]
