@@ -80,7 +80,7 @@ def made(tmp_path_factory):
 @pytest.mark.parametrize("kind", WRITERS)
 def test_frames_actions_rewards_and_ends_come_back_at_their_rows(made, kind):
     source = made(kind)
-    assert importing.detect(source) == {"v-d4rl": "d4rl"}.get(kind, kind)
+    assert importing.detect_format(source) == {"v-d4rl": "d4rl"}.get(kind, kind)
     episodes = take(source, camera=CAMERA.get(kind))
     acts, rewards = kind not in ("video", "images"), kind not in ("video", "images", "lerobot", "aloha")
     for steps, episode in zip(LENGTHS, episodes, strict=True):

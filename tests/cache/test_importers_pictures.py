@@ -241,7 +241,7 @@ def test_folders_of_pictures_come_over_in_the_order_of_their_numbers(tmp_path, s
         (folder / f"frame_{number}.{suffix}").write_bytes(png(picture) if suffix == "png" else jpeg(picture))
     (folder / "._frame_3.png").write_bytes(b"what a file system leaves")
     (folder / "notes.txt").write_text("no picture")
-    assert importing.detect(tmp_path / "in") == "images"
+    assert importing.detect_format(tmp_path / "in") == "images"
     (episode,) = take(tmp_path / "in")
     assert numbers_of(episode.frames) == list(range(12))
     assert numbers_of(take(folder, stride=5)[0].frames) == [0, 5, 10]

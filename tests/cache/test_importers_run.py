@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.importers import run as importing
-from layerscout.cache.importers.assemble import ForeignFields, assemble
+from layerscout.cache.importers.assemble import ForeignFields, assemble_episode
 from layerscout.cache.importers.columns import column_name
 from layerscout.cache.importers.config import ImportConfig
 from layerscout.cache.importers.formats import video
@@ -56,11 +56,11 @@ def test_every_format_is_recognised_by_itself_alone(tmp_path):
     (tmp_path / "minari/data").mkdir(parents=True)
     (tmp_path / "minari/data/metadata.json").write_text('{"data_format": "hdf5"}')
     made["minari"] = tmp_path / "minari"
-    assert {name: importing.detect(path) for name, path in made.items()} == {name: name for name in made}
+    assert {name: importing.detect_format(path) for name, path in made.items()} == {name: name for name in made}
     (tmp_path / "empty").mkdir()
     for path, message in ((tmp_path / "empty", "of no format that can be imported"), (tmp_path / "absent", "no dataset")):
         with pytest.raises(DataError, match=message):
-            importing.detect(path)
+            importing.detect_format(path)
 
 
 # the command
@@ -182,7 +182,7 @@ def test_as_many_frames_as_actions_lose_the_last_action_and_invent_nothing():
     actions, rewards = [("action", np.arange(4))], ("reward", np.arange(4.0))
     per_row = {"angle": np.arange(4.0), "joints": np.zeros((4, 2))}
     fields = ForeignFields(4, actions, rewards, np.array([0, 1, 0, 0]), None, ("states", np.ones((4, 3))), per_row)
-    episode = assemble(frames, fields, "here", CONFIG)
+    episode = assemble_episode(frames, fields, "here", CONFIG)
     assert (episode.steps, len(episode.frames)) == (3, 4)
     assert episode.actions.tolist() == [0, 1, 2]
     assert episode.rewards.tolist() == [0, 1, 2]
@@ -190,9 +190,9 @@ def test_as_many_frames_as_actions_lose_the_last_action_and_invent_nothing():
     assert episode.truncated.tolist() == [False, False, True]
     assert (episode.state.shape, episode.extra["angle"].shape, episode.extra["joints"].shape) == ((4, 3), (4, 1), (4, 2))
     with pytest.raises(DataError, match="here has 4 frames and 6 steps, expected 6 or 7 frames"):
-        assemble(frames, ForeignFields(6), "here", CONFIG)
+        assemble_episode(frames, ForeignFields(6), "here", CONFIG)
     with pytest.raises(DataError, match="'reward' has 3 rows, expected 4") as caught:
-        assemble(frames, ForeignFields(4, rewards=("reward", np.zeros(3))), "here", CONFIG)
+        assemble_episode(frames, ForeignFields(4, rewards=("reward", np.zeros(3))), "here", CONFIG)
     assert caught.value.hint == "layerscout import set --leave-out rewards"
 
 
@@ -200,7 +200,7 @@ def test_an_action_that_ended_the_task_is_kept_with_its_reward():
     """Its next frame is of no use to a value; everything of a frame is there once more, and the frame is the one before."""
     frames = pictures(4, 0)
     fields = ForeignFields(4, [("action", np.arange(4))], ("reward", np.arange(4.0)), np.array([0, 0, 0, 1]), numbers={"x": np.arange(4)})
-    episode = assemble(frames, fields, "here", CONFIG)
+    episode = assemble_episode(frames, fields, "here", CONFIG)
     np.testing.assert_array_equal(episode.frames, frames[[0, 1, 2, 3, 3]])
     assert (episode.actions.tolist(), episode.rewards.tolist()) == ([0, 1, 2, 3], [0, 1, 2, 3])
     assert (episode.terminated.tolist(), episode.truncated.any()) == ([False, False, False, True], False)
@@ -218,7 +218,7 @@ def test_an_action_that_ended_the_task_is_kept_with_its_reward():
     ],
 )
 def test_whole_numbered_single_actions_are_discrete_and_all_others_vectors(values, expected):
-    actions = assemble(pictures(3, 0), ForeignFields(2, [("action", values)]), "here", CONFIG).actions
+    actions = assemble_episode(pictures(3, 0), ForeignFields(2, [("action", values)]), "here", CONFIG).actions
     assert (actions.dtype.name, actions.shape) == expected
 
 

@@ -46,7 +46,7 @@ def ending_of(frames: int, steps: int, terminated: bool) -> tuple[int, Literal["
     return (steps, "repeated") if terminated else (steps - 1, "dropped")
 
 
-def assemble(
+def assemble_episode(
     frames: Shaped[np.ndarray, "frame height width channel"],
     fields: ForeignFields,
     where: str,

@@ -204,7 +204,7 @@ def reward_column(asked: str) -> tuple[str, int | None]:
     return (name, int(column)) if colon and column.isdecimal() else (asked, None)
 
 
-def need(module: str) -> Any:
+def need_package(module: str) -> Any:
     """Import an optional package of the extra ``import``.
 
     Raises

@@ -59,7 +59,7 @@ class SourceFiles:
 def _state(root: Path, name: str) -> FileState | None:
     """The state of a file of the source; None when nothing there may be read."""
     try:
-        path = safety.inside(root, name)
+        path = safety.path_inside(root, name)
         return FileState.of(path) if path.is_file() else None
     except (OSError, DataError):
         return None

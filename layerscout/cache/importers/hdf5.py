@@ -48,7 +48,7 @@ def _thrown_by_library(error: BaseException) -> bool:
     return last is not None and (last.tb_frame.f_globals.get("__name__") or "").partition(".")[0] == "h5py"
 
 
-def member(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Dataset | None:
+def find_member(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Dataset | None:
     """Return a member of a group by its path, or None; it must lie in this very file, and all of it must have been written.
 
     Raises
@@ -71,9 +71,9 @@ def member(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Datase
     return found
 
 
-def array(group: h5py.Group, name: str, where: str) -> h5py.Dataset | None:
+def find_array(group: h5py.Group, name: str, where: str) -> h5py.Dataset | None:
     """Return a member that is an array, or None when there is no such array."""
-    found = member(group, name, where)
+    found = find_member(group, name, where)
     return found if isinstance(found, h5py.Dataset) else None
 
 
@@ -105,13 +105,13 @@ def read_rows(group: h5py.Group, name: str, where: str, way_out: str, rows: slic
     DataError
         There is no such array, or it has fewer rows.
     """
-    found = array(group, name, where)
+    found = find_array(group, name, where)
     if found is None or not found.ndim or (rows.stop is not None and found.shape[0] < rows.stop):
         raise DataError(f"{where} has no '{name}' there", hint=way_out)
     return rows_of(found, rows, where)
 
 
-def joined(rows: Array, last: Array, name: str, where: str, way_out: str) -> Array:
+def join_rows(rows: Array, last: Array, name: str, where: str, way_out: str) -> Array:
     """Return rows with the one that comes after them.
 
     Raises
@@ -132,26 +132,26 @@ def largest_whole(group: h5py.Group, names: Iterable[str], where: str) -> float 
     """Return the largest magnitude in arrays of whole numbers, None when one of them is something else."""
     reach = 0.0
     for name in names:
-        found = array(group, name, where)
+        found = find_array(group, name, where)
         if found is None or found.dtype.kind not in "iu" or not found.ndim:
             return None
         reach = max(reach, magnitude(rows_of(found, slice(None), where)))
     return reach
 
 
-def leaves(group: h5py.Group, where: str, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
+def every_array(group: h5py.Group, where: str, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
     """Yield every array in a group and the groups in it, by its path in it; links that lead back to a group are not followed again."""
-    yield from _leaves(group, where, prefix, frozenset())
+    yield from _every_array(group, where, prefix, frozenset())
 
 
-def _leaves(group: h5py.Group, where: str, prefix: str, above: frozenset[Any]) -> Iterator[tuple[str, h5py.Dataset]]:
+def _every_array(group: h5py.Group, where: str, prefix: str, above: frozenset[Any]) -> Iterator[tuple[str, h5py.Dataset]]:
     here = h5py.h5o.get_info(group.id)
     key = (here.fileno, here.addr)
     if key in above:
         return
     for name in group:
-        found = member(group, name, where)
+        found = find_member(group, name, where)
         if isinstance(found, h5py.Dataset):
             yield prefix + name, found
         elif found is not None:
-            yield from _leaves(found, where, f"{prefix}{name}/", above | {key})
+            yield from _every_array(found, where, f"{prefix}{name}/", above | {key})

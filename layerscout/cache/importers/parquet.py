@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 
 from layerscout.cache.importers import tables
-from layerscout.cache.importers.base import need, require_memory
+from layerscout.cache.importers.base import need_package, require_memory
 from layerscout.errors import DataError
 
 EPISODE = "episode_index"
@@ -29,7 +29,7 @@ class EpisodeRows:
     """
 
     def __init__(self, columns: Sequence[str]) -> None:
-        need("pyarrow")
+        need_package("pyarrow")
         self._columns = [EPISODE, *(name for name in columns if name != EPISODE)]
         self._path: Path | None = None
         self._file: Any = None
@@ -100,9 +100,9 @@ def last_values(paths: Sequence[Path], columns: Sequence[str], where: str) -> di
     """
     found: dict[int, dict[str, Shaped[np.ndarray, "..."]]] = {}
     for path in paths:
-        table = tables.read([path], where, [EPISODE, *columns])
+        table = tables.read_table([path], where, [EPISODE, *columns])
         numbers = tables.whole_numbers(table, EPISODE, where)
-        read = {name: tables.values(table, [name], None, where, tables.AGAIN) for name in columns}
+        read = {name: tables.column_values(table, [name], None, where, tables.AGAIN) for name in columns}
         for row in np.flatnonzero(np.append(np.diff(numbers), 1))[: len(numbers)]:
             found[int(numbers[row])] = {name: column[row] for name, column in read.items()}
     return found

@@ -95,7 +95,7 @@ class ImportPlan(ShownPlan):
         }
 
 
-def detect(path: Path) -> str:
+def detect_format(path: Path) -> str:
     """Return the name of a dataset's format.
 
     Raises
@@ -122,7 +122,7 @@ def plan(config: ImportConfig) -> ImportPlan:
     DataError
         The dataset is damaged, has no images, or is no longer the one that ``out`` was made of.
     """
-    form = config.format or detect(config.source)
+    form = config.format or detect_format(config.source)
     importer: Importer = registry.load("importer", form)(config)
     importer.check_names()
     source = SourceFiles.find(importer.root, importer.files())

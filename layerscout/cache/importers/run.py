@@ -12,11 +12,11 @@ from layerscout.cache.dataset.recording import TrajectoryWriter
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.importers.account import what_came_over
 from layerscout.cache.importers.base import ForeignEpisode, SkippedEpisode
-from layerscout.cache.importers.plan import DIGEST, DROPPED, LOST, REPEATED, SHORT, ImportPlan, detect, free_bytes, plan
+from layerscout.cache.importers.plan import DIGEST, DROPPED, LOST, REPEATED, SHORT, ImportPlan, detect_format, free_bytes, plan
 from layerscout.errors import BudgetError, DataError, shell
 from layerscout.progress import SILENT, Reporter
 
-__all__ = ["ImportPlan", "detect", "plan", "run"]
+__all__ = ["ImportPlan", "detect_format", "plan", "run"]
 
 PART_BYTES = 2**28  # frames that are held in memory and made safe together
 

@@ -15,7 +15,7 @@ LARGEST_JSON = 2**26  # bytes; the metadata of real datasets has kilobytes
 STRANGE = "the source does not look like it was written by its format's own tools; do not trust it"
 
 
-def inside(root: Path, relative: str) -> Path:
+def path_inside(root: Path, relative: str) -> Path:
     """Return ``root / relative``, which must exist and lie inside ``root``.
 
     Symbolic links may lead elsewhere inside ``root``, or to the blobs of the Hugging Face cache that ``root`` is a snapshot of.
@@ -41,7 +41,7 @@ def inside(root: Path, relative: str) -> Path:
     return root / path
 
 
-def fill_in(template: str, values: dict[str, int | str]) -> str:
+def fill_template(template: str, values: dict[str, int | str]) -> str:
     """Fill the places ``{name}`` and ``{name:03d}`` of a path; nothing else of Python's formatting is understood.
 
     Raises

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from layerscout.cache.importers.base import Array, need, require_memory
+from layerscout.cache.importers.base import Array, need_package, require_memory
 from layerscout.errors import DataError
 
 AGAIN = "the source is incomplete or damaged; fetch it again"
 
 
-def read(paths: Sequence[Path], where: str, columns: Sequence[str] | None = None) -> Any:
+def read_table(paths: Sequence[Path], where: str, columns: Sequence[str] | None = None) -> Any:
     """Read Arrow (IPC) or Parquet files whole, as one ``pyarrow.Table``.
 
     Raises
@@ -23,7 +23,7 @@ def read(paths: Sequence[Path], where: str, columns: Sequence[str] | None = None
     DataError
         There is no file, or one is damaged.
     """
-    need("pyarrow")
+    need_package("pyarrow")
     import pyarrow
     import pyarrow.parquet
 
@@ -42,7 +42,7 @@ def read(paths: Sequence[Path], where: str, columns: Sequence[str] | None = None
     return table
 
 
-def values(table: Any, path: Sequence[str], shape: Sequence[int] | None, where: str, way_out: str, packed: bool = False) -> Array:
+def column_values(table: Any, path: Sequence[str], shape: Sequence[int] | None, where: str, way_out: str, packed: bool = False) -> Array:
     """Return one column, or a part of a column of structures, as an array ``[row, *shape]``; bytes come as an array of objects.
 
     ``way_out`` is what to do about a field that cannot be read. Without a shape, the values say how many a row has. ``packed``
@@ -96,7 +96,7 @@ def whole_numbers(table: Any, name: str, where: str) -> Array:
     DataError
         There is no such column, or it holds something else.
     """
-    found = values(table, [name], (), where, AGAIN)
+    found = column_values(table, [name], (), where, AGAIN)
     if found.dtype.kind not in "iu":
         raise DataError(f"{where}: '{name}' holds {found.dtype}, expected whole numbers", hint=AGAIN)
     return found.astype(np.int64)

@@ -13,11 +13,11 @@ import numpy as np
 
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety
-from layerscout.cache.importers.assemble import ForeignFields, assemble, ending_of
+from layerscout.cache.importers.assemble import ForeignFields, assemble_episode, ending_of
 from layerscout.cache.importers.base import Array, ForeignEpisode, Importer
 from layerscout.cache.importers.columns import is_numeric
 from layerscout.cache.importers.config import ImportConfig
-from layerscout.cache.importers.hdf5 import array, largest_whole, leaves, member, open_hdf5, read_rows, rows_of
+from layerscout.cache.importers.hdf5 import every_array, find_array, find_member, largest_whole, open_hdf5, read_rows, rows_of
 from layerscout.cache.importers.pictures.compressed import decode_pictures
 from layerscout.cache.importers.pictures.frames import FieldKind, Frames, as_frames, choose_camera, find_cameras, resize
 from layerscout.errors import DataError
@@ -39,7 +39,7 @@ class Aloha(Importer):
         self._names = _files(self.path)
         if not self._names:
             raise DataError(f"{self.path} has no HDF5 files", hint="give a folder with episode_<number>.hdf5")
-        with open_hdf5(safety.inside(self.root, self._names[0])) as file:
+        with open_hdf5(safety.path_inside(self.root, self._names[0])) as file:
             self._find_fields(file, str(self.root / self._names[0]))
         found = [self._look(name) for name in self._names]
         self.episodes = [item for item in found if item.steps > 0]
@@ -52,7 +52,7 @@ class Aloha(Importer):
         if not names:
             return False
         with open_hdf5(path / names[0] if path.is_dir() else path) as file:
-            return "action" in file and isinstance(member(file, IMAGES.rstrip("/"), str(path)), h5py.Group)
+            return "action" in file and isinstance(find_member(file, IMAGES.rstrip("/"), str(path)), h5py.Group)
 
     def files(self) -> Sequence[str]:
         return self._names
@@ -62,7 +62,7 @@ class Aloha(Importer):
 
     def episode(self, item: ForeignEpisode) -> Episode:
         where = str(self.root / item.name)
-        with open_hdf5(safety.inside(self.root, item.name)) as file:
+        with open_hdf5(safety.path_inside(self.root, item.name)) as file:
             frames = self._pictures(read_rows(file, IMAGES + self._camera, where, INCOMPLETE), where)
             rewards = [name for name in self.roles["rewards"] if self.wants(name)]
             fields = ForeignFields(
@@ -71,19 +71,19 @@ class Aloha(Importer):
                 (rewards[0], read_rows(file, rewards[0], where, INCOMPLETE)) if rewards else None,
                 numbers={name: read_rows(file, self._places[name], where, INCOMPLETE) for name in self.fields if self.wants(name)},
             )
-        return assemble(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
+        return assemble_episode(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
 
     def largest(self, name: str) -> float | None:
         found: list[float | None] = []
         for item in self.episodes:
-            with open_hdf5(safety.inside(self.root, item.name)) as file:
+            with open_hdf5(safety.path_inside(self.root, item.name)) as file:
                 found.append(largest_whole(file, [self._places[name]], item.name))
         whole = [one for one in found if one is not None]
         return max(whole) if whole and len(whole) == len(found) else None
 
     def _find_fields(self, file: h5py.File, where: str) -> None:
         """Learn from the first file which fields there are and what they are taken for."""
-        found = {name: field for name, field in leaves(file, where) if field.ndim}
+        found = {name: field for name, field in every_array(file, where) if field.ndim}
         kinds = {name: FieldKind(field.dtype, field.shape[1:]) for name, field in found.items()}
         views = {name.removeprefix(IMAGES): kind for name, kind in kinds.items() if name.startswith(IMAGES)}
         packed = [name for name, kind in views.items() if len(kind.shape) <= 1]  # a row of bytes is a compressed picture
@@ -106,19 +106,19 @@ class Aloha(Importer):
 
     def _look(self, name: str) -> ForeignEpisode:
         where = str(self.root / name)
-        with open_hdf5(safety.inside(self.root, name)) as file:
-            found = array(file, IMAGES + self._camera, where)
+        with open_hdf5(safety.path_inside(self.root, name)) as file:
+            found = find_array(file, IMAGES + self._camera, where)
             if found is None or not found.ndim:
                 raise DataError(f"{where} misses {IMAGES}{self._camera}", hint=INCOMPLETE)
             recorded = self._recorded(file, where)
-            rewards = array(file, self.roles["rewards"][0], where) if self.roles["rewards"] else None
+            rewards = find_array(file, self.roles["rewards"][0], where) if self.roles["rewards"] else None
             steps, ending = ending_of(int(found.shape[0]), recorded, terminated=False)
             lost = ending == "dropped" and rewards is not None and bool(np.any(rows_of(rewards, slice(recorded - 1, None), where) != 0))
         return ForeignEpisode(name, steps, ending, lost)
 
     def _recorded(self, file: h5py.File, where: str) -> int:
         for name in (*self.roles["actions"], "action"):
-            found = array(file, name, where)
+            found = find_array(file, name, where)
             if found is not None and found.ndim:
                 return int(found.shape[0])
         raise DataError(f"{where} misses its actions", hint=INCOMPLETE)

@@ -12,11 +12,11 @@ from jaxtyping import Bool
 
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety
-from layerscout.cache.importers.assemble import ForeignFields, assemble, ending_of
+from layerscout.cache.importers.assemble import ForeignFields, assemble_episode, ending_of
 from layerscout.cache.importers.base import Array, ForeignEpisode, Importer
 from layerscout.cache.importers.columns import as_flags, is_numeric
 from layerscout.cache.importers.config import ImportConfig
-from layerscout.cache.importers.hdf5 import array, joined, largest_whole, leaves, open_hdf5, read_rows, rows_of
+from layerscout.cache.importers.hdf5 import every_array, find_array, join_rows, largest_whole, open_hdf5, read_rows, rows_of
 from layerscout.cache.importers.pictures.frames import FieldKind, as_frames, choose_camera, find_cameras, resize
 from layerscout.errors import DataError
 
@@ -29,7 +29,7 @@ INCOMPLETE = "the file is incomplete; fetch it again"
 
 
 @dataclass(frozen=True)
-class Piece:
+class FlatEpisode:
     """Rows ``[start, stop)`` of a file: one episode. ``complete``: the file tells the frame after the last action."""
 
     file: str
@@ -53,11 +53,11 @@ class D4rl(Importer):
         self._names = _files(self.path)
         if not self._names:
             raise DataError(f"{self.path} has no HDF5 files", hint="give the file or the folder of shards")
-        self._pieces: dict[str, Piece] = {}
+        self._pieces: dict[str, FlatEpisode] = {}
         episodes: list[ForeignEpisode] = []
         layouts = set()
         for name in self._names:
-            with open_hdf5(safety.inside(self.root, name)) as file:
+            with open_hdf5(safety.path_inside(self.root, name)) as file:
                 where = str(self.root / name)
                 leading = V_D4RL[0] in file
                 layouts.add("v-d4rl" if leading else "d4rl")
@@ -74,7 +74,7 @@ class D4rl(Importer):
         if not files:
             return False
         with open_hdf5(path / files[0] if path.is_dir() else path) as file:
-            flat = array(file, D4RL[0], str(path)) is not None and "actions" in file
+            flat = find_array(file, D4RL[0], str(path)) is not None and "actions" in file
             return flat or all(name in file for name in V_D4RL)
 
     def files(self) -> Sequence[str]:
@@ -86,20 +86,20 @@ class D4rl(Importer):
     def episode(self, item: ForeignEpisode) -> Episode:
         piece = self._pieces[item.name]
         where = f"{self.root / piece.file}, rows {piece.start} to {piece.stop}"
-        with open_hdf5(safety.inside(self.root, piece.file)) as file:
+        with open_hdf5(safety.path_inside(self.root, piece.file)) as file:
             leading = V_D4RL[0] in file
             frames = rows_of(self._pictures(file, where), slice(piece.start, piece.stop), where)
             if not leading and piece.complete:
                 last = _rows(file, "next_observations", slice(piece.stop - 1, piece.stop), where)
-                frames = joined(frames, last, "observations", where, INCOMPLETE)
+                frames = join_rows(frames, last, "observations", where, INCOMPLETE)
             fields = self._fields_of(file, piece, leading, where)
         frames = resize(as_frames(frames, where, self.config, self.scale), self.config.frame_size)
-        return assemble(frames, fields, where, self.config, self.exact)
+        return assemble_episode(frames, fields, where, self.config, self.exact)
 
     def largest(self, name: str) -> float | None:
         found: list[float | None] = []
         for file_name in self._names:
-            with open_hdf5(safety.inside(self.root, file_name)) as file:
+            with open_hdf5(safety.path_inside(self.root, file_name)) as file:
                 found.append(largest_whole(file, [name], file_name))
         whole = [one for one in found if one is not None]
         return max(whole) if whole and len(whole) == len(found) else None
@@ -108,7 +108,7 @@ class D4rl(Importer):
         """Learn from the first file which fields there are and what they are taken for."""
         usual = V_D4RL if leading else D4RL
         count = self._pictures(file, where).shape[0]
-        found = dict(leaves(file, where))
+        found = dict(every_array(file, where))
         rows = [name for name, field in found.items() if field.ndim and field.shape[0] == count and field.dtype.kind in "fiub"]
         self.roles = {
             "actions": self.resolve_actions((usual[1],), rows),
@@ -127,7 +127,7 @@ class D4rl(Importer):
         ends, notes = _ends(file, count, where)
         told = self.wants("terminals") and "terminals" in file
         terminated = as_flags(_rows(file, "terminals", slice(0, count), where)) if told else np.zeros(count, bool)
-        complete = array(file, "next_observations", where) is not None
+        complete = find_array(file, "next_observations", where) is not None
         if notes and self.config.episode_length is None:
             self.notes.append(f"{where}: {notes}; {self.config.again('--episode-length', 'N')} cuts after N rows")
         rewards = self._rewards(file, slice(0, count), where)
@@ -135,7 +135,7 @@ class D4rl(Importer):
         for start, stop in _cuts(ends, count, self.config.episode_length):
             steps, ending = ending_of(stop - start + complete, stop - start, bool(terminated[stop - 1]))
             lost = ending == "dropped" and rewards is not None and bool(np.any(rewards[stop - 1] != 0))
-            found += self._piece(Piece(name, start, stop, complete), steps, ending, lost)
+            found += self._piece(FlatEpisode(name, start, stop, complete), steps, ending, lost)
         return found
 
     def _leading_episodes(self, file: h5py.File, name: str, count: int) -> list[ForeignEpisode]:
@@ -146,9 +146,9 @@ class D4rl(Importer):
         begins = np.zeros(count, bool)
         begins[starts[1:] - 1] = True  # the row before a first one is a last one
         cuts = _cuts(begins, count, None if self.config.episode_length is None else self.config.episode_length + 1)
-        return [found for start, stop in cuts for found in self._piece(Piece(name, start, stop, True), stop - start - 1)]
+        return [found for start, stop in cuts for found in self._piece(FlatEpisode(name, start, stop, True), stop - start - 1)]
 
-    def _piece(self, piece: Piece, steps: int, ending: str = "whole", lost: bool = False) -> list[ForeignEpisode]:
+    def _piece(self, piece: FlatEpisode, steps: int, ending: str = "whole", lost: bool = False) -> list[ForeignEpisode]:
         """The episode of a piece, in a list; an empty one when it has no step, which is counted."""
         if steps < 1:
             self.too_short += 1
@@ -157,7 +157,7 @@ class D4rl(Importer):
         self._pieces[item.name] = piece
         return [item]
 
-    def _fields_of(self, file: h5py.File, piece: Piece, leading: bool, where: str) -> ForeignFields:
+    def _fields_of(self, file: h5py.File, piece: FlatEpisode, leading: bool, where: str) -> ForeignFields:
         rows = slice(piece.start + leading, piece.stop)  # of leading rows, the first one's action led to nothing
         flags = {name: _rows(file, name, rows, where) for name in self.roles["ends"] if name in file and self.wants(name)}
         terminated = ~as_flags(flags["discount"]) if "discount" in flags else flags.get("terminals")
@@ -178,7 +178,7 @@ class D4rl(Importer):
 
     def _pictures(self, file: h5py.File, where: str) -> h5py.Dataset:
         name = V_D4RL[0] if V_D4RL[0] in file else D4RL[0]
-        found = array(file, name, where)
+        found = find_array(file, name, where)
         if found is None or not found.ndim:
             raise DataError(f"{where} misses '{name}'", hint=INCOMPLETE)
         kind = FieldKind(found.dtype, found.shape[1:])

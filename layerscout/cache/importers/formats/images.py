@@ -8,7 +8,7 @@ from pathlib import Path
 
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety
-from layerscout.cache.importers.assemble import ForeignFields, assemble
+from layerscout.cache.importers.assemble import ForeignFields, assemble_episode
 from layerscout.cache.importers.base import ForeignEpisode, Importer, SkippedEpisode
 from layerscout.cache.importers.config import ImportConfig
 from layerscout.cache.importers.pictures.compressed import decode_pictures
@@ -61,10 +61,10 @@ class Images(Importer):
             frames = decode_pictures((self._content(name) for name in names), len(names), f"{self.path}, {item.name}")
         except DataError as error:
             raise SkippedEpisode(str(error), hint=error.hint) from None
-        return assemble(resize(frames, self.config.frame_size), ForeignFields(len(names) - 1), item.name, self.config)
+        return assemble_episode(resize(frames, self.config.frame_size), ForeignFields(len(names) - 1), item.name, self.config)
 
     def _content(self, name: str) -> bytes:
-        path = safety.inside(self.root, name)
+        path = safety.path_inside(self.root, name)
         if path.stat().st_size > LARGEST_FILE:
             raise DataError(f"{path} has {path.stat().st_size:,} bytes, expected at most {LARGEST_FILE:,}", hint="leave it out")
         return path.read_bytes()

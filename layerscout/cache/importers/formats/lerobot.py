@@ -14,11 +14,11 @@ import numpy as np
 
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety, tables
-from layerscout.cache.importers.assemble import ForeignFields, assemble, ending_of
+from layerscout.cache.importers.assemble import ForeignFields, assemble_episode, ending_of
 from layerscout.cache.importers.base import Array, ForeignEpisode, Importer
 from layerscout.cache.importers.columns import as_flags, magnitude
 from layerscout.cache.importers.config import ImportConfig
-from layerscout.cache.importers.formats.lerobot_layout import AGAIN, INFO, Layout, as_number
+from layerscout.cache.importers.formats.lerobot_layout import AGAIN, INFO, LeRobotLayout, as_number
 from layerscout.cache.importers.parquet import EpisodeRows, last_values
 from layerscout.cache.importers.pictures.compressed import decode_pictures
 from layerscout.cache.importers.pictures.frames import Frames, choose_camera, resize
@@ -33,7 +33,7 @@ class LeRobot(Importer):
 
     def __init__(self, config: ImportConfig) -> None:
         super().__init__(config)
-        self._layout = Layout.read(self.path)
+        self._layout = LeRobotLayout.read(self.path)
         features = self._layout.features
         cameras = [name for name, feature in features.items() if feature.get("dtype") in ("video", "image") and not _is_depth(feature)]
         self._camera = choose_camera(config.camera, cameras, self.path, f"its features are {', '.join(features)}")
@@ -79,7 +79,7 @@ class LeRobot(Importer):
     def episode(self, item: ForeignEpisode) -> Episode:
         where, row = f"{self.path}, {item.name}", self._layout.rows[item.name]
         length = row["length"]
-        data = safety.inside(self.path, self._layout.data_name(row))
+        data = safety.path_inside(self.path, self._layout.data_name(row))
         table = self._rows.read(data, row["episode_index"], where)
         if len(table) != length:
             raise safety.incomplete(f"{where} has {len(table)} rows, expected {length}")
@@ -101,14 +101,14 @@ class LeRobot(Importer):
             role("state"),
             {name: columns[name] for name in self.fields if name in columns},
         )
-        return assemble(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
+        return assemble_episode(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
 
     def largest(self, name: str) -> float | None:
         if not str(self._layout.features[name].get("dtype")).startswith(("int", "uint")):
             return None
         reach = 0.0
         for path in self._data_files():
-            table = tables.read([path], f"{path}", [name])
+            table = tables.read_table([path], f"{path}", [name])
             reach = max(reach, magnitude(self._column(table, name, f"{path}")))
         return reach
 
@@ -128,7 +128,7 @@ class LeRobot(Importer):
 
     def _data_files(self) -> list[Path]:
         names = [self._layout.data_name(row) for row in list(self._layout.rows.values())[: self.config.episodes]]
-        return [safety.inside(self.path, name) for name in dict.fromkeys(names)]
+        return [safety.path_inside(self.path, name) for name in dict.fromkeys(names)]
 
     def _is_image(self) -> bool:
         return bool(self._layout.features[self._camera]["dtype"] == "image")
@@ -141,12 +141,12 @@ class LeRobot(Importer):
         return self._layout.shape(name)
 
     def _column(self, table: Any, name: str, where: str) -> Array:
-        return tables.values(table, [name], self._shape(name), where, self.config.again("--leave-out", name))
+        return tables.column_values(table, [name], self._shape(name), where, self.config.again("--leave-out", name))
 
     def _frames(self, table: Any, row: dict[str, Any], length: int, where: str) -> Frames:
         if self._is_image():
-            return decode_pictures(tables.values(table, [self._camera, "bytes"], (), where, AGAIN, packed=True), length, where)
-        video = safety.inside(self.path, self._layout.video_name(row, self._camera))
+            return decode_pictures(tables.column_values(table, [self._camera, "bytes"], (), where, AGAIN, packed=True), length, where)
+        video = safety.path_inside(self.path, self._layout.video_name(row, self._camera))
         begin = as_number(row.get(f"videos/{self._camera}/from_timestamp", 0.0), where)
         return pictures_at(video, begin, self._layout.rate, length, self._shape(self._camera))
 

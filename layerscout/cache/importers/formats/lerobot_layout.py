@@ -21,7 +21,7 @@ AGAIN = "the dataset is incomplete; fetch it again"
 
 
 @dataclass
-class Layout:
+class LeRobotLayout:
     """What ``meta/`` tells: version, features, frames a second, and episode → where its rows and pictures lie."""
 
     path: Path
@@ -33,7 +33,7 @@ class Layout:
     metadata_files: list[str] = field(default_factory=list)
 
     @staticmethod
-    def read(path: Path) -> Layout:
+    def read(path: Path) -> LeRobotLayout:
         """Read what the dataset says of itself; ``find_episodes`` then reads where they lie.
 
         Raises
@@ -41,7 +41,7 @@ class Layout:
         DataError
             It is of another version, or does not describe its features.
         """
-        info = safety.read_json(safety.inside(path, INFO))
+        info = safety.read_json(safety.path_inside(path, INFO))
         version = str(info.get("codebase_version"))
         if not version.startswith(VERSIONS):
             message = f"{path} is LeRobot {version}, expected v2.0, v2.1 or v3"
@@ -49,7 +49,7 @@ class Layout:
         features = info.get("features")
         if not isinstance(features, dict) or not all(isinstance(feature, dict) for feature in features.values()):
             raise DataError(f"{path / INFO} does not describe its features", hint=AGAIN)
-        return Layout(path, info, version, features, as_number(info.get("fps"), f"{path / INFO}: fps", above=0))
+        return LeRobotLayout(path, info, version, features, as_number(info.get("fps"), f"{path / INFO}: fps", above=0))
 
     @property
     def three(self) -> bool:
@@ -103,12 +103,12 @@ class Layout:
             places |= {name: row[prefix + name] for name in ("chunk_index", "file_index")}
         else:
             places["episode_chunk"] = number // max(1, int(as_number(self.info.get("chunks_size", 1000), f"{INFO}: chunks_size")))
-        return safety.fill_in(str(self.info.get(template)), places)
+        return safety.fill_template(str(self.info.get(template)), places)
 
     def _rows_v2(self) -> list[dict[str, Any]]:
         self.metadata_files = [INFO, EPISODES_V2]
         try:
-            text = safety.inside(self.path, EPISODES_V2).read_text(encoding="utf-8")
+            text = safety.path_inside(self.path, EPISODES_V2).read_text(encoding="utf-8")
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
             return [{name: as_whole(row[name], EPISODES_V2) for name in ("episode_index", "length")} for row in rows]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -122,10 +122,12 @@ class Layout:
             places += [f"videos/{camera}/{name}" for name in ("chunk_index", "file_index", "from_timestamp", "to_timestamp")]
         names = ["episode_index", "length", *places]
         where = f"{self.path / 'meta/episodes'}"
-        table = tables.read([safety.inside(self.path, file) for file in files], where, names)
+        table = tables.read_table([safety.path_inside(self.path, file) for file in files], where, names)
         names = [name for name in names if name in table.column_names or not name.endswith("to_timestamp")]
         columns: Sequence[Array] = [
-            tables.values(table, [name], (), where, AGAIN) if name.endswith("timestamp") else tables.whole_numbers(table, name, where)
+            tables.column_values(table, [name], (), where, AGAIN)
+            if name.endswith("timestamp")
+            else tables.whole_numbers(table, name, where)
             for name in names
         ]
         return [dict(zip(names, row, strict=True)) for row in zip(*(column.tolist() for column in columns), strict=True)]

@@ -11,11 +11,11 @@ import numpy as np
 
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety
-from layerscout.cache.importers.assemble import ForeignFields, assemble
+from layerscout.cache.importers.assemble import ForeignFields, assemble_episode
 from layerscout.cache.importers.base import Array, ForeignEpisode, Importer
 from layerscout.cache.importers.columns import is_numeric
 from layerscout.cache.importers.config import ImportConfig
-from layerscout.cache.importers.hdf5 import array, largest_whole, leaves, member, open_hdf5, read_rows
+from layerscout.cache.importers.hdf5 import every_array, find_array, find_member, largest_whole, open_hdf5, read_rows
 from layerscout.cache.importers.pictures.frames import FieldKind, as_frames, choose_camera, find_cameras, resize
 from layerscout.errors import DataError
 
@@ -60,7 +60,7 @@ class ManiSkill(Importer):
     def episode(self, item: ForeignEpisode) -> Episode:
         where = f"{self.path}, {item.name}"
         with open_hdf5(self.path) as file:
-            group = member(file, item.name, where)
+            group = find_member(file, item.name, where)
             frames = as_frames(read_rows(group, OBSERVATIONS + self._camera, where, INCOMPLETE), where, self.config, self.scale)
             rewards = [name for name in self.roles["rewards"] if self.wants(name)]
             ends = [read_rows(group, name, where, INCOMPLETE) if name in self.roles["ends"] and self.wants(name) else None for name in ENDS]
@@ -73,7 +73,7 @@ class ManiSkill(Importer):
                 self._state(group, where),
                 {name: read_rows(group, self._places[name], where, INCOMPLETE) for name in self.fields if self.wants(name)},
             )
-        return assemble(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
+        return assemble_episode(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
 
     def largest(self, name: str) -> float | None:
         with open_hdf5(self.path) as file:
@@ -82,10 +82,10 @@ class ManiSkill(Importer):
     def _find_fields(self, file: h5py.File, first: str) -> None:
         """Learn from the first trajectory which fields there are and what they are taken for."""
         where = f"{self.path}, {first}"
-        group = member(file, first, where)
+        group = find_member(file, first, where)
         if not isinstance(group, h5py.Group):
             raise DataError(f"{where} is no group", hint="fetch the file again")
-        found = {name: field for name, field in leaves(group, where) if field.ndim}
+        found = {name: field for name, field in every_array(group, where) if field.ndim}
         seen = {name: FieldKind(field.dtype, field.shape[1:]) for name, field in found.items()}
         observed = {name.removeprefix(OBSERVATIONS): kind for name, kind in seen.items() if name.startswith(OBSERVATIONS)}
         cameras = [name for name in find_cameras(observed, self.config) if self.config.camera or name.endswith(("rgb", "Color"))]
@@ -120,7 +120,7 @@ class ManiSkill(Importer):
 
     def _length(self, file: h5py.File, name: str) -> int:
         where = f"{self.path}, {name}"
-        frames = array(file, f"{name}/{OBSERVATIONS}{self._camera}", where)
+        frames = find_array(file, f"{name}/{OBSERVATIONS}{self._camera}", where)
         if frames is None or not frames.ndim:
             raise DataError(f"{where} misses {OBSERVATIONS}{self._camera}", hint=INCOMPLETE)
         return int(frames.shape[0]) - 1
@@ -129,5 +129,5 @@ class ManiSkill(Importer):
         beside = self.path.with_suffix(".json")
         if not beside.is_file():
             return None
-        info = safety.read_json(safety.inside(self.root, beside.name)).get("env_info")
+        info = safety.read_json(safety.path_inside(self.root, beside.name)).get("env_info")
         return str(info["env_id"]) if isinstance(info, dict) and "env_id" in info else None

@@ -12,19 +12,19 @@ import numpy as np
 
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety, tables
-from layerscout.cache.importers.assemble import ForeignFields, assemble
+from layerscout.cache.importers.assemble import ForeignFields, assemble_episode
 from layerscout.cache.importers.base import Array, ForeignEpisode, Importer
 from layerscout.cache.importers.columns import magnitude
 from layerscout.cache.importers.config import ImportConfig
-from layerscout.cache.importers.formats.minari_spaces import AGAIN, NUMBERS, VECTORS, Leaf, read_spaces
-from layerscout.cache.importers.hdf5 import array, member, open_hdf5, rows_of
+from layerscout.cache.importers.formats.minari_spaces import AGAIN, NUMBERS, VECTORS, SpaceLeaf, read_spaces
+from layerscout.cache.importers.hdf5 import find_array, find_member, open_hdf5, rows_of
 from layerscout.cache.importers.pictures.compressed import decode_pictures
 from layerscout.cache.importers.pictures.frames import FieldKind, Frames, as_frames, choose_camera, find_cameras, resize
 from layerscout.errors import DataError
 
 MAIN = "main_data.hdf5"
 ENDS = ("terminations", "truncations")
-OF_STEPS = Leaf("Box", ("rewards",), shape=None)
+OF_STEPS = SpaceLeaf("Box", ("rewards",), shape=None)
 
 
 class Minari(Importer):
@@ -39,7 +39,7 @@ class Minari(Importer):
     def __init__(self, config: ImportConfig) -> None:
         super().__init__(config)
         self._folder = _folder(self.path)
-        metadata = safety.read_json(safety.inside(self._folder, "metadata.json"))
+        metadata = safety.read_json(safety.path_inside(self._folder, "metadata.json"))
         self._form = str(metadata.get("data_format"))
         if self._form not in ("hdf5", "arrow", "parquet"):
             raise DataError(f"{self._folder} has data format '{self._form}', expected hdf5, arrow or parquet", hint=AGAIN)
@@ -85,10 +85,10 @@ class Minari(Importer):
             state = ("state", read("state", self._leaves["state"])) if self.roles["state"] and self.wants("state") else None
             actions = [(name, self._counted(read(name, self._actions[name]), name)) for name in self.roles["actions"] if self.wants(name)]
             rewards = ("rewards", read("rewards", OF_STEPS)) if self.wants("rewards") else None
-            ends = [read(name, Leaf("Box", (name,))) if self.wants(name) else None for name in ENDS]
+            ends = [read(name, SpaceLeaf("Box", (name,))) if self.wants(name) else None for name in ENDS]
             fields = ForeignFields(item.steps, actions, rewards, ends[0], ends[1], state, numbers)
             frames = self._pictures(read(self._camera, self._leaves[self._camera]), item.steps + 1, where)
-        return assemble(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
+        return assemble_episode(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
 
     def largest(self, name: str) -> float | None:
         leaf = self._leaves[name]
@@ -129,34 +129,34 @@ class Minari(Importer):
                 self.not_taken[name] = "another camera" if name in cameras else str(leaf)
 
     @contextmanager
-    def _open(self, item: ForeignEpisode, where: str) -> Iterator[Callable[[str, Leaf], Array]]:
+    def _open(self, item: ForeignEpisode, where: str) -> Iterator[Callable[[str, SpaceLeaf], Array]]:
         """Give a function that reads one array of an episode by the path of its leaf."""
         if self._form == "hdf5":
-            with open_hdf5(safety.inside(self._folder, MAIN)) as file:
-                group = member(file, item.name, where)
+            with open_hdf5(safety.path_inside(self._folder, MAIN)) as file:
+                group = find_member(file, item.name, where)
 
-                def stored(name: str, leaf: Leaf) -> Array:
+                def stored(name: str, leaf: SpaceLeaf) -> Array:
                     path = "/".join(f"_index_{part}" if isinstance(part, int) else part for part in leaf.path)
-                    found = array(group, path, where)
+                    found = find_array(group, path, where)
                     if found is None:
                         raise DataError(f"{where} misses '{path}'", hint=AGAIN)
                     return rows_of(found, slice(None), where)
 
                 yield stored
             return
-        table = tables.read(_parts(safety.inside(self._folder, item.name), self._form), where)
+        table = tables.read_table(_parts(safety.path_inside(self._folder, item.name), self._form), where)
         if len(table) != item.steps + 1:
             raise DataError(f"{where} has {len(table)} rows, expected {item.steps + 1}", hint=AGAIN)
 
-        def column(name: str, leaf: Leaf) -> Array:
+        def column(name: str, leaf: SpaceLeaf) -> Array:
             rows = len(table) if leaf.path[0] == "observations" else item.steps  # of steps, the last row is filling
             way_out = self.config.again("--leave-out", name)
             path = [str(part) for part in leaf.path]
-            return tables.values(table.slice(0, rows), path, leaf.shape, where, way_out, packed=name == self._camera)
+            return tables.column_values(table.slice(0, rows), path, leaf.shape, where, way_out, packed=name == self._camera)
 
         yield column
 
-    def _is_number(self, name: str, leaf: Leaf) -> bool:
+    def _is_number(self, name: str, leaf: SpaceLeaf) -> bool:
         """Tell whether a leaf is one number or one row of numbers a frame."""
         return leaf.kind in VECTORS and len(leaf.shape or ()) < 2 and 0 not in (leaf.shape or ()) and name != self._camera
 
@@ -174,7 +174,7 @@ class Minari(Importer):
     def _episode_names(self, stated: Any) -> list[str]:
         """Names of the episodes in order; their number must be the stated one."""
         if self._form == "hdf5":
-            with open_hdf5(safety.inside(self._folder, MAIN)) as file:
+            with open_hdf5(safety.path_inside(self._folder, MAIN)) as file:
                 found = {name.removeprefix("episode_") for name in file}
         else:
             found = {path.name for path in self._folder.iterdir() if path.is_dir()}
@@ -186,10 +186,10 @@ class Minari(Importer):
     def _steps(self, name: str) -> int:
         where = f"{self.path}, {name}"
         if self._form != "hdf5":
-            steps = safety.read_json(safety.inside(self._folder, f"{name}/metadata.json")).get("total_steps")
+            steps = safety.read_json(safety.path_inside(self._folder, f"{name}/metadata.json")).get("total_steps")
         else:
             with open_hdf5(self._folder / MAIN) as file:
-                rewards = array(file, f"{name}/rewards", where)
+                rewards = find_array(file, f"{name}/rewards", where)
                 steps = rewards.shape[0] if rewards is not None and rewards.shape else None
         if not isinstance(steps, int):
             raise DataError(f"{where} does not tell its number of steps", hint=AGAIN)
@@ -201,7 +201,7 @@ def _folder(path: Path) -> Path:
 
 
 def _parts(folder: Path, form: str) -> list[Path]:
-    return [safety.inside(folder, path.name) for path in sorted(folder.glob(f"*.{form}"))]
+    return [safety.path_inside(folder, path.name) for path in sorted(folder.glob(f"*.{form}"))]
 
 
 def _environment(metadata: dict[str, Any]) -> str | None:

@@ -18,7 +18,7 @@ AGAIN = "fetch the dataset again, or make it again with a current Minari"
 
 
 @dataclass(frozen=True)
-class Leaf:
+class SpaceLeaf:
     """A space without parts.
 
     Attributes
@@ -45,7 +45,7 @@ class Leaf:
         return f"{self.dtype or self.kind} {self.shape}"
 
 
-def read_spaces(metadata: dict[str, Any], name: str, root: str, folder: Path) -> dict[str, Leaf]:
+def read_spaces(metadata: dict[str, Any], name: str, root: str, folder: Path) -> dict[str, SpaceLeaf]:
     """Return the leaves of a space by their path in it; a space without parts is named ``root``.
 
     Raises
@@ -59,7 +59,7 @@ def read_spaces(metadata: dict[str, Any], name: str, root: str, folder: Path) ->
         space = None
     if not isinstance(space, dict):
         raise DataError(f"{folder / 'metadata.json'} does not describe its {name.replace('_', ' ')}", hint=AGAIN)
-    leaves: dict[str, Leaf] = {}
+    leaves: dict[str, SpaceLeaf] = {}
     for leaf in _leaves(space, (root,)):
         path = "/".join(map(str, leaf.path[1:])) or root
         if path in leaves:
@@ -69,7 +69,7 @@ def read_spaces(metadata: dict[str, Any], name: str, root: str, folder: Path) ->
     return leaves
 
 
-def _leaves(space: Any, path: tuple[str | int, ...]) -> Iterator[Leaf]:
+def _leaves(space: Any, path: tuple[str | int, ...]) -> Iterator[SpaceLeaf]:
     if not isinstance(space, dict):
         raise DataError(f"the space '{'/'.join(map(str, path))}' is described by {space!r}", hint=AGAIN)
     parts = space.get("subspaces")
@@ -86,7 +86,7 @@ def _leaves(space: Any, path: tuple[str | int, ...]) -> Iterator[Leaf]:
             raise DataError(f"the space '{'/'.join(map(str, path))}' is not described as spaces are: {error!r}", hint=AGAIN) from None
 
 
-def _leaf(space: dict[str, Any], path: tuple[str | int, ...]) -> Leaf:
+def _leaf(space: dict[str, Any], path: tuple[str | int, ...]) -> SpaceLeaf:
     kind = str(space.get("type"))
     sizes = {"Box": space.get("shape"), "MultiBinary": space.get("n"), "MultiDiscrete": np.shape(space.get("nvec", ()))}.get(kind, ())
     shape = tuple(sizes) if isinstance(sizes, list | tuple) else (sizes,)
@@ -95,14 +95,14 @@ def _leaf(space: dict[str, Any], path: tuple[str | int, ...]) -> Leaf:
     dtype = str(space.get("dtype", ""))
     if kind == "Discrete":
         count, start = int(space.get("n", 0)), int(space.get("start", 0))
-        return Leaf(kind, path, dtype, shape, count, start, float(max(abs(start), abs(start + count - 1))))
+        return SpaceLeaf(kind, path, dtype, shape, count, start, float(max(abs(start), abs(start + count - 1))))
     if kind != "Box" or not dtype.startswith(("int", "uint")):
         known = float(np.max(space["nvec"], initial=0)) if kind == "MultiDiscrete" and "nvec" in space else None
-        return Leaf(kind, path, dtype, shape, bound=known)
+        return SpaceLeaf(kind, path, dtype, shape, bound=known)
     low, high = (np.asarray(space.get(end, ()), dtype=np.float64).ravel() for end in ("low", "high"))
     limits = np.concatenate([low, high]) if low.size and high.size else np.array([np.inf])
     bound = float(np.abs(limits).max())
     single = int(np.prod(shape)) == 1 and low.size and high.size and low.min() < 0 and bound < 2**15
     count, start = (int(high.max() - low.min()) + 1, int(low.min())) if single else (0, 0)
     wide = bound >= np.iinfo(dtype).max if dtype in ("int32", "int64", "uint32", "uint64") else False
-    return Leaf(kind, path, dtype, shape, count, start, None if wide else bound)
+    return SpaceLeaf(kind, path, dtype, shape, count, start, None if wide else bound)

@@ -15,7 +15,7 @@ import numpy as np
 
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety
-from layerscout.cache.importers.assemble import ForeignFields, assemble
+from layerscout.cache.importers.assemble import ForeignFields, assemble_episode
 from layerscout.cache.importers.base import Array, ForeignEpisode, Importer, SkippedEpisode, require_memory
 from layerscout.cache.importers.columns import as_flags, is_numeric, magnitude
 from layerscout.cache.importers.config import ImportConfig
@@ -70,7 +70,7 @@ class Npz(Importer):
         actions = [name for name in self.roles["actions"] if self.wants(name)]
         numbers = [name for name in self.fields if self.wants(name)]
         try:
-            read = _read(safety.inside(self.root, item.name), [self._camera, *ends, *rewards, *actions, *numbers])
+            read = _read(safety.path_inside(self.root, item.name), [self._camera, *ends, *rewards, *actions, *numbers])
         except DataError as error:
             raise SkippedEpisode(str(error), hint=error.hint) from None
         where = f"{self.path}, {item.name}"
@@ -83,13 +83,13 @@ class Npz(Importer):
             numbers={name: read[name] for name in numbers},
         )
         frames = as_frames(read[self._camera], where, self.config, self.scale)
-        return assemble(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
+        return assemble_episode(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
 
     def largest(self, name: str) -> float | None:
         reach = 0.0
         for item in self.episodes:
             if item.name not in self._broken:
-                values = _read(safety.inside(self.root, item.name), [name])[name]
+                values = _read(safety.path_inside(self.root, item.name), [name])[name]
                 if values.dtype.kind not in "iu":
                     return None
                 reach = max(reach, magnitude(values))
@@ -118,7 +118,7 @@ class Npz(Importer):
 
     def _head(self, name: str) -> dict[str, FieldKind] | DataError:
         try:
-            return _kinds(safety.inside(self.root, name))
+            return _kinds(safety.path_inside(self.root, name))
         except DataError as error:
             return error
 

@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 
 from layerscout.cache.dataset.episodes import Episode
-from layerscout.cache.importers.assemble import ForeignFields, assemble, ending_of
+from layerscout.cache.importers.assemble import ForeignFields, assemble_episode, ending_of
 from layerscout.cache.importers.base import Array, ForeignEpisode, Importer
 from layerscout.cache.importers.columns import as_flags, is_numeric
 from layerscout.cache.importers.config import ImportConfig
-from layerscout.cache.importers.hdf5 import array, joined, largest_whole, member, open_hdf5, read_rows, rows_of
+from layerscout.cache.importers.hdf5 import find_array, find_member, join_rows, largest_whole, open_hdf5, read_rows, rows_of
 from layerscout.cache.importers.pictures.frames import FieldKind, as_frames, choose_camera, find_cameras, resize
 from layerscout.errors import DataError, UsageError, suggest
 
@@ -36,7 +36,7 @@ class Robomimic(Importer):
     def __init__(self, config: ImportConfig) -> None:
         super().__init__(config)
         with open_hdf5(self.path) as file:
-            data = member(file, "data", str(self.path))
+            data = find_member(file, "data", str(self.path))
             names = sorted((name for name in data or () if DEMO.fullmatch(name)), key=lambda name: int(name.removeprefix("demo_")))
             if not isinstance(data, h5py.Group) or not names:
                 raise DataError(f"{self.path} has no demonstrations data/demo_<number>", hint=INCOMPLETE)
@@ -57,13 +57,13 @@ class Robomimic(Importer):
         if not path.is_file() or not h5py.is_hdf5(path):
             return False
         with open_hdf5(path) as file:
-            data = member(file, "data", str(path))
+            data = find_member(file, "data", str(path))
             return isinstance(data, h5py.Group) and any(DEMO.fullmatch(name) for name in data)
 
     def episode(self, item: ForeignEpisode) -> Episode:
         where = f"{self.path}, {item.name}"
         with open_hdf5(self.path) as file:
-            demo = member(file, f"data/{item.name}", where)
+            demo = find_member(file, f"data/{item.name}", where)
             frames = as_frames(self._whole(demo, self._camera, where), where, self.config, self.scale)
             rewards, ends, state = (self._of_steps(demo, role, where) for role in ("rewards", "ends", "state"))
             fields = ForeignFields(
@@ -74,7 +74,7 @@ class Robomimic(Importer):
                 state=state,
                 numbers={name: self._whole(demo, name, where) for name in self.fields if self.wants(name)},
             )
-        return assemble(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
+        return assemble_episode(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
 
     def largest(self, name: str) -> float | None:
         with open_hdf5(self.path) as file:
@@ -82,7 +82,7 @@ class Robomimic(Importer):
 
     def _listed(self, file: h5py.File, key: str) -> set[str]:
         """Names of the demonstrations that a filter key lists."""
-        mask = member(file, "mask", str(self.path))
+        mask = find_member(file, "mask", str(self.path))
         keys = sorted(mask) if isinstance(mask, h5py.Group) else []
         if key not in keys:
             hint = f"filter keys: {', '.join(keys) or 'none'}"
@@ -91,7 +91,7 @@ class Robomimic(Importer):
             name.decode() if isinstance(name, bytes) else str(name)
             for name in read_rows(mask, key, f"{self.path}, mask", INCOMPLETE).ravel()
         }
-        there = member(file, "data", str(self.path))
+        there = find_member(file, "data", str(self.path))
         absent = sorted(name for name in listed if not isinstance(there, h5py.Group) or name not in there)
         if absent or not listed:
             what = f"lists {', '.join(absent[:3])}, which is not there" if absent else "lists no demonstration"
@@ -105,7 +105,7 @@ class Robomimic(Importer):
         seen = ", ".join(f"'{name}' {kind}" for name, kind in kinds.items())
         cameras = find_cameras(kinds, self.config)
         self._camera = choose_camera(self.config.camera, cameras, self.path, f"its observations are: {seen or 'none'}")
-        own = {name: field for name in demo if (field := array(demo, name, where)) is not None and field.ndim}
+        own = {name: field for name in demo if (field := find_array(demo, name, where)) is not None and field.ndim}
         own |= {f"action_dict/{name}": field for name, field in _observations(demo, "action_dict", where).items()}
         numbers = [name for name, field in own.items() if field.dtype.kind in "fiub"]
         self.roles = {role: (name,) for role, name in OF_STEPS.items() if name in own}
@@ -121,7 +121,7 @@ class Robomimic(Importer):
         """Tell how many steps a demonstration will have, and what becomes of its last one."""
         where = f"{self.path}, {name}"
         demo = data[name]
-        now, after = (array(demo, f"{part}/{self._camera}", where) for part in ("obs", "next_obs"))
+        now, after = (find_array(demo, f"{part}/{self._camera}", where) for part in ("obs", "next_obs"))
         if now is None or not now.ndim:
             raise DataError(f"{where} misses obs/{self._camera}", hint=INCOMPLETE)
         recorded = self._recorded(demo, where)
@@ -134,7 +134,7 @@ class Robomimic(Importer):
     def _recorded(self, demo: h5py.Group, where: str) -> int:
         """How many steps the file tells of: rows of the actions, wanted or not."""
         for name in (*self.roles["actions"], "actions"):
-            found = array(demo, name, where)
+            found = find_array(demo, name, where)
             if found is not None and found.ndim:
                 return int(found.shape[0])
         raise DataError(f"{where} misses its actions", hint=INCOMPLETE)
@@ -142,24 +142,24 @@ class Robomimic(Importer):
     def _whole(self, demo: h5py.Group, name: str, where: str) -> Array:
         """An observation of every frame, with the one after the last action where there is one."""
         rows = read_rows(demo, f"obs/{name}", where, INCOMPLETE)
-        after = array(demo, f"next_obs/{name}", where)
+        after = find_array(demo, f"next_obs/{name}", where)
         if after is None or not after.ndim or not after.shape[0]:
             return rows
         last = rows_of(after, slice(after.shape[0] - 1, None), where)
-        return joined(rows, last, f"obs/{name}", where, INCOMPLETE)
+        return join_rows(rows, last, f"obs/{name}", where, INCOMPLETE)
 
     def _of_steps(self, demo: h5py.Group, role: str, where: str, last: bool = False) -> tuple[str, Array] | None:
         names = [name for name in self.roles.get(role, ()) if self.wants(name)]
-        found = array(demo, names[0], where) if names and self.wants(role) else None
+        found = find_array(demo, names[0], where) if names and self.wants(role) else None
         if found is None or not found.ndim:
             return None
         return names[0], rows_of(found, slice(max(0, found.shape[0] - 1), None) if last else slice(None), where)
 
 
 def _observations(demo: Any, name: str, where: str) -> dict[str, h5py.Dataset]:
-    group = member(demo, name, where)
+    group = find_member(demo, name, where)
     names = sorted(group) if isinstance(group, h5py.Group) else []
-    found = {key: array(group, key, where) for key in names}
+    found = {key: find_array(group, key, where) for key in names}
     return {key: field for key, field in found.items() if field is not None and field.ndim}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety
-from layerscout.cache.importers.assemble import ForeignFields, assemble
+from layerscout.cache.importers.assemble import ForeignFields, assemble_episode
 from layerscout.cache.importers.base import ForeignEpisode, Importer, SkippedEpisode, require_memory
 from layerscout.cache.importers.config import ImportConfig
 from layerscout.cache.importers.pictures.frames import Frame, resize
@@ -73,11 +73,11 @@ class Video(Importer):
         if len(frames) < 2:
             hint = "a smaller --stride or a larger --fps"
             raise SkippedEpisode(f"{item.name} gives {len(frames)} frames, expected at least 2", hint=hint)
-        return assemble(np.stack(frames), ForeignFields(len(frames) - 1), item.name, self.config)
+        return assemble_episode(np.stack(frames), ForeignFields(len(frames) - 1), item.name, self.config)
 
     def _header(self, name: str) -> VideoHeader | DataError:
         try:
-            return read_video_header(safety.inside(self.root, name))
+            return read_video_header(safety.path_inside(self.root, name))
         except DataError as error:
             return error
 

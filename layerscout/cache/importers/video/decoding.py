@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from layerscout.cache.importers.base import need, require_memory
+from layerscout.cache.importers.base import need_package, require_memory
 from layerscout.cache.importers.pictures.frames import CHANNELS, LARGEST_PICTURE, Frame, Frames
 from layerscout.cache.importers.video.clock import PictureClock, PictureCount
 from layerscout.cache.importers.video.containers import missing_part
@@ -144,7 +144,7 @@ def _values(picture: Any, path: Path, number: int) -> Frame:
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[Any, Any]]:
-    av = need("av")
+    av = need_package("av")
     try:
         # a playlist must not fetch from elsewhere, whatever the file is called
         container = av.open(str(path), options={"protocol_whitelist": "file", "format_whitelist": READABLE})
