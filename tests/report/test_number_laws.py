@@ -432,6 +432,8 @@ def test_the_band_of_a_curve_resamples_whole_seeds() -> None:
     assert found.low.tolist() == pytest.approx(low.tolist())
     assert found.high.tolist() == pytest.approx(high.tolist())
     assert found.seeds == 3
+    pair = curves.average_curve("a", "updates", np.array([1.0]), values[:2, :1])
+    assert (pair.low[0], pair.high[0]) == (0.0, 1.0)  # two seeds have a band
     assert curves.average_curve("a", "updates", np.array([1.0]), values[:1, :1]).low is None
     assert curves.average_curve("a", "updates", np.zeros(0), np.zeros((3, 0))).low is None
 
@@ -446,6 +448,13 @@ def test_curves_of_a_record_share_one_axis_and_leave_failures_out() -> None:
     )
     assert {one.axis for one in curves.learning_curves(some)} <= {"episodes (running mean of 50)"}
     assert curves.learning_curves(record.model_copy(update={"runs": ()})) == ()
+    arm = record.arms[0].name
+    rolled = run(arm=arm, evaluations=((0, (1.0,)), (5, (2.0,))))  # without training episodes
+    trained = run(arm=arm, seed=1, returns=(1.0, 3.0))
+    (alone,) = curves.learning_curves(record.model_copy(update={"runs": (rolled,)}))
+    assert (alone.axis, alone.mean.tolist()) == ("updates", [1.0, 2.0])
+    (mixed,) = curves.learning_curves(record.model_copy(update={"runs": (rolled, trained)}))  # one was never evaluated
+    assert (mixed.axis, mixed.mean.tolist(), mixed.seeds) == ("episodes (running mean of 50)", [1.0, 2.0], 1)
 
 
 def test_work_to_a_level_is_the_first_that_reaches_it() -> None:
@@ -459,6 +468,7 @@ def test_work_to_a_level_is_the_first_that_reaches_it() -> None:
     assert speed.work_to_level(lucky, 10 / 21) == 21.0
     assert speed.area_under_curve(climbing) == pytest.approx((0.25 + 0.75 + 0.6) / 3)
     assert speed.area_under_curve(run(evaluations=((7, (2.0, 4.0)),))) == 3.0
+    assert speed.area_under_curve(run(evaluations=((0, (2.0,)), (10, (4.0,))))) == 3.0
     assert speed.area_under_curve(run()) is None
     assert speed.evaluation_return(climbing) == 0.2
     assert speed.evaluation_return(run()) is None
@@ -498,8 +508,17 @@ def test_a_profile_counts_what_lies_strictly_above() -> None:
     drawn = np.array([0.5, 1.5, 1.5])[np.random.default_rng(1).integers(3, size=(200, 3))]
     low, high = np.percentile([(drawn > level).mean(axis=1) for level in levels], [2.5, 97.5], axis=1)
     assert (found.low.tolist(), found.high.tolist()) == (low.tolist(), high.tolist())
-    whole = profiles.performance_profile([np.array([0.5, 1.5, 1.5])], levels)
-    assert np.array_equal(whole.low, profiles.performance_profile([np.array([0.5, 1.5, 1.5])], levels, draws=1000, seed=0).low)
+    pair = profiles.performance_profile([np.array([0.5, 1.5])], levels)
+    assert (pair.low[1], pair.share[1], pair.high[1]) == (0.0, 0.5, 1.0)  # two runs have a band
+    many, fine = [np.random.default_rng(8).normal(1, 1, 23), np.random.default_rng(9).normal(1, 1, 31)], np.linspace(-1, 3, 40)
+    whole = profiles.performance_profile(many, fine)
+    again = profiles.performance_profile(many, fine, draws=1000, seed=0)
+    assert np.array_equal(whole.low, again.low)
+    generator = np.random.default_rng(0)
+    drawn = np.concatenate([one[generator.integers(len(one), size=(1000, len(one)))] for one in many], axis=1)
+    shares = [(drawn > level).mean(axis=1) for level in fine]
+    assert again.low == pytest.approx(np.percentile(shares, 2.5, axis=1))
+    assert again.high == pytest.approx(np.percentile(shares, 97.5, axis=1))
 
 
 def test_common_levels_reach_beyond_every_return() -> None:
