@@ -22,7 +22,7 @@ class Repository:
 
     commits: dict[str, Path]
     large: int = LARGE
-    gated: bool = False
+    gated: bool | str = False  # "files": it is listed to everybody, and gives its files to nobody
 
     def commit(self, revision: str) -> str | None:
         if revision in self.commits:
@@ -42,6 +42,7 @@ class Hub:
     asked: list[tuple[str, str]] = field(default_factory=list)
     sent: int = 0
     cut: list[int] = field(default_factory=list)
+    out_of_order: bool = False
 
     def add(self, name: str, folder: Path, **more) -> Repository:
         self.repositories[name] = Repository({"main": folder}, **more)
@@ -65,6 +66,9 @@ def serve() -> Iterator[Hub]:
     try:
         yield server.hub
     finally:
+        from huggingface_hub import close_session
+
+        close_session()  # its connections are to this server
         server.shutdown()
         server.server_close()
 
@@ -81,6 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         hub, path = self.server.hub, unquote(urlsplit(self.path).path)
         hub.asked.append((self.command, path))
+        if hub.out_of_order:
+            self._refuse(503, "")
+            return
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/(.+))?", path):
             name, what, revision = match[1], match[2], match[3] or "main"
             repository, commit = self._found(name, revision.removesuffix("/"))
@@ -102,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _found(self, name: str, revision: str) -> tuple[Repository | None, str | None]:
         repository = self.server.hub.repositories.get(name)
         commit = repository.commit(revision) if repository else None
-        if repository is not None and repository.gated:
+        if repository is not None and (repository.gated is True or (repository.gated and "/resolve/" in self.path)):
             self._refuse(403, "GatedRepo")
             return repository, None
         if commit is None:

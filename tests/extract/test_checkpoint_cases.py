@@ -18,6 +18,8 @@ from layerscout.extract.backbones.networks.text import load_text
 from layerscout.extract.checkpoints.block_file import read_block
 from layerscout.extract.checkpoints.checking import check_weights
 from layerscout.extract.checkpoints.loading import load_model
+from layerscout.extract.config import ExtractConfig
+from layerscout.extract.run import plan, run
 
 CPU = torch.device("cpu")
 SMALL = {"size": [32, 32], "frames": 5}
@@ -325,6 +327,16 @@ def test_a_file_that_replaces_another_is_noticed_too(kept, wan):
     (wan / "other.safetensors").replace(wan / FILE)
     with pytest.raises(DataError, match="was changed since its digest was taken"):
         backbone.load(CPU)
+
+
+def test_an_extraction_ends_before_a_row_of_other_weights_is_kept(kept, wan, small, tmp_path):
+    """What was planned is what is computed, or nothing."""
+    options = {"backbone_options": SMALL, "layers": ("blocks.0",), "root": tmp_path / "root", "passport_clips": 0}
+    planned = plan(ExtractConfig(backbone=f"wan:{wan.parent}", data=small.intercept, **options))
+    save_file({name: value + 1 for name, value in kept[1].items()}, wan / FILE, metadata={"format": "pt"})
+    with pytest.raises(DataError, match="was changed since its digest was taken"):
+        run(planned)
+    assert not (tmp_path / "root" / "stores").exists()
 
 
 # --- the libraries themselves

@@ -136,6 +136,13 @@ def test_what_the_hub_does_not_give_is_said_in_one_line(spec, message, hint, wan
     assert "\n" not in str(error.value)
 
 
+def test_files_behind_terms_are_told_so(videomae, hub):
+    hub.add("org/mae", videomae, gated="files")
+    with pytest.raises(DataError, match="403") as error:
+        find_backbone("videomae:org/mae")
+    assert "accept the terms" in error.value.hint
+
+
 # --- downloaded
 
 
@@ -294,6 +301,7 @@ def test_offline_mode_is_obeyed(wan, hub, monkeypatch):
 def test_a_hub_with_no_answer_leaves_files_alone(videomae, hub):
     """A server's own fault is no reason to give up what is in the cache."""
     snapshot = in_cache(hub, videomae, "org/mae")
+    hub.out_of_order = True
     before = files(snapshot)
     assert find_backbone("videomae:org/mae").load(CPU)
     assert files(snapshot) == before

@@ -316,6 +316,16 @@ def test_without_strictness_the_module_fills_what_is_missing_and_its_digest_says
         loose.load(CPU)
 
 
+def test_a_digest_tells_what_does_not_fit_and_loads_nothing(monkeypatch):
+    state = held()
+    backbone = convolutions(weights=lambda: state)
+    monkeypatch.setattr(nn.Module, "load_state_dict", lambda *arguments, **named: pytest.fail("weights were loaded"))
+    backbone.weights_digest()
+    del state["body.0.weight"]
+    with pytest.raises(DataError, match="lacks 1 weights"):
+        backbone.weights_digest()
+
+
 def test_weights_that_change_after_their_digest_are_not_loaded():
     state = held()
     backbone = convolutions(weights=lambda: state)

@@ -112,7 +112,7 @@ def from_module(
             "std": list(std),
         }
         | (identity or {}),
-        weights_digest=recipe.digest,
+        weights_digest=lambda: recipe.digest(module),
         load=lambda device, dtype=torch.float32: _LoadedModule(recipe, views, device, dtype),
         code=lambda: code_of(module.modules()),
         class_token=class_tokens > 0 and all(view.class_tokens and not view.frames for view in views.values()),
@@ -132,9 +132,14 @@ class _Recipe:
     strict: bool
     seen: list[str] = field(default_factory=list)
 
-    def digest(self) -> str:
-        """Return the digest of what will be loaded."""
-        self.seen[:] = [self._loaded()[1]]
+    def digest(self, blank: nn.Module) -> str:
+        """Return the digest of what will be loaded, which must fit the module; ``blank`` is the module without memory."""
+        if self.weights is not None and self.strict:
+            state = self.weights()
+            fitted(blank.state_dict(), state, f"the weights of {self.name}")
+            self.seen[:] = [digest_tensors(state)]
+        else:  # what the module draws for itself is known only when it is made
+            self.seen[:] = [self._loaded()[1]]
         return self.seen[0]
 
     def loaded(self) -> nn.Module:

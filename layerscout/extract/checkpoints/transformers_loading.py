@@ -91,7 +91,7 @@ class _Stored:
 
 def _dtype(config: Any, stored: StoredTensors) -> torch.dtype:
     """Return what the model was saved to compute in: as its configuration says, else as its first weight is stored."""
-    if isinstance(told := getattr(config, "dtype", None), torch.dtype):
+    if isinstance(told := getattr(config, "dtype", None), torch.dtype) and told.itemsize > 1:  # nothing is computed in 8 bits
         return told
     kept = (DTYPES[stored.range(name).dtype] for name in stored.values)
     return next((dtype for dtype in kept if dtype.is_floating_point and dtype.itemsize > 1), torch.float32)

@@ -21,6 +21,7 @@ LARGEST_DOCUMENT = 64 * 2**20  # bytes of a configuration or an index
 TRIES = 4
 PAUSE = 0.5  # seconds before the second try, doubled for each further one
 TIMEOUT = 60.0  # seconds without a byte
+ENTRY = "log in (hf auth login for the hub) and accept the terms on its page, or check the address"
 CONNECTION = "check the address and the connection, then run the same command again"
 
 
@@ -176,9 +177,12 @@ class WebSource:
             try:
                 return self._once(url, start, stop)
             except urllib.error.HTTPError as error:
+                error.close()
                 if error.code == 404:
                     return None
                 why = f"{error.code} {error.reason}"
+                if error.code in (401, 403):
+                    raise DataError(f"{url}: {why}", hint=ENTRY) from None
                 if error.code < 500 and error.code != 429:
                     break
             except (OSError, http.client.HTTPException) as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from layerscout.errors import DataError
-from layerscout.extract.checkpoints.places.byte_ranges import CONNECTION, PAUSE, TIMEOUT, TRIES, WebSource
+from layerscout.extract.checkpoints.places.byte_ranges import CONNECTION, ENTRY, PAUSE, TIMEOUT, TRIES, WebSource
 
 PARTIAL = ".layerscout.incomplete"  # the file of a download that is not finished, beside its target
 BLOCK = 1 << 20  # bytes
@@ -80,7 +80,10 @@ def _bring(source: WebSource, wanted: Wanted, advance: Callable[[int], None]) ->
                 failures += here < wanted.size
                 why = "the connection ended early"
             except urllib.error.HTTPError as error:
+                error.close()
                 why = f"{error.code} {error.reason}"
+                if error.code in (401, 403):
+                    raise DataError(f"could not get {source.address}/{wanted.path}: {why}", hint=ENTRY) from None
                 failures += TRIES if error.code < 500 and error.code != 429 else 1
             except (OSError, http.client.HTTPException) as error:
                 why, failures = str(getattr(error, "reason", error)), failures + 1
