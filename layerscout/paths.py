@@ -22,3 +22,8 @@ def expand(path: Path | str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:  # neither HOME nor an entry in the list of users
         raise UsageError(f"{path}: there is no such home folder", hint="write the whole path instead of ~") from None
+
+
+def expand_word(text: str) -> str:
+    """Return a word that may be a name or a path: a leading ``~`` is the home folder, anything else stays as it is."""
+    return str(expand(text)) if text.startswith("~") else text

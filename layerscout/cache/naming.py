@@ -13,6 +13,7 @@ from layerscout.cache.records import Record
 from layerscout.cache.root import NAMES, default_root
 from layerscout.cache.store import Store
 from layerscout.errors import DataError, UsageError
+from layerscout.paths import expand
 
 
 class Reference(Record):
@@ -31,7 +32,7 @@ def name_store(root: Path | str | None, name: str, store: Store) -> Path:
         The name is not made of letters, digits, ".", "_" and "-", or looks like a store id.
     """
     check_name(name)
-    folder = (Path(root) if root is not None else default_root()) / NAMES
+    folder = (expand(root) if root is not None else default_root()) / NAMES
     path = folder / f"{name}.json"
     if not _names(path, store):
         write_atomic(path, records.encode_record(Reference(store_id=store.id)))

@@ -14,6 +14,7 @@ from layerscout.cache.remote import mirror
 from layerscout.cache.root import MIRRORS, STORES, default_root
 from layerscout.cache.store import Store
 from layerscout.errors import DataError, raise_shortage, suggest
+from layerscout.paths import expand, expand_word
 
 
 def open_store(root: Path | str | None, text: Path | str, scratch: Path | None = None) -> Store:
@@ -31,16 +32,16 @@ def open_store(root: Path | str | None, text: Path | str, scratch: Path | None =
     DataError
         Nothing is known under that word, or the store is incomplete or damaged, or its place cannot be reached.
     """
-    root = Path(root) if root is not None else default_root()
-    word = str(text)
+    root = expand(root) if root is not None else default_root()
+    word = expand_word(str(text))
     if "://" in word:
         return mirror.open_url(root, word, scratch)
     if identities.STORE_ID.fullmatch(word):
         return _open_held(root, word)
     if named := named_store(root, word):
         return _open_held(root, named)
-    if Path(text).is_dir():
-        return Store.open(text)
+    if Path(word).is_dir():
+        return Store.open(word)
     known = [path.stem for path in root.glob("refs/*.json")] + [path.name for path in root.glob("stores/ls1-*")]
     raise DataError(f"no store '{word}' under {root}{suggest(word, known)}", hint="give a store's id, name or folder, or the right --root")
 
@@ -53,7 +54,7 @@ def find_store(root: Path | str | None, identity: identities.Identity) -> Store 
     DataError
         The identity is unresolved, or the store that would serve is damaged.
     """
-    folder = (Path(root) if root is not None else default_root()) / STORES
+    folder = (expand(root) if root is not None else default_root()) / STORES
     exact = folder / identities.store_id(identity)
     if exact.is_dir():
         return Store.open(exact)

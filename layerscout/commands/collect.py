@@ -25,4 +25,5 @@ def collect(config: CollectConfig, call: Call) -> None:
 
     with Trajectories(path) as data:
         facts = {"data": str(path), "episodes": len(data.lengths), "steps": int(data.lengths.sum()), "bytes": path.stat().st_size}
-    call.emit(facts | {"next": shell("extract", "tiny", path)})
+        backbone = "tiny" if data.frame_shape[-1] == 3 else "synthetic"  # which sees Grid's planes, and no pictures
+    call.emit(facts | {"next": shell("extract", backbone, path)})

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from layerscout.commands.console import Call
 from layerscout.commands.words import command
+from layerscout.errors import LayerscoutError, shell
 from layerscout.probe.config import ProbeConfig
+
+if TYPE_CHECKING:
+    from layerscout.cache.store import Store
+
+PAGE_NAME, SELECTION_NAME = "probe.html", "selection.json"
 
 
 @command("layerscout probe STORE --twin TWIN", dry_run=True, measure=True)
@@ -29,4 +36,17 @@ def probe(config: ProbeConfig, call: Call) -> None:
         call.emit(stage.run_shard(planned, call.reporter()))
     else:
         ranking = stage.run(planned, call.reporter())
-        call.emit(ranking.model_dump(), ranking_tables.as_text(ranking))
+        text = ranking_tables.as_text(ranking)
+        call.emit(ranking.model_dump(), f"{text}\npage: {config.out / PAGE_NAME}\nnext: {_next(config, planned.store)}")
+
+
+def _next(config: ProbeConfig, store: Store) -> str:
+    """Return the command that trains agents on the selection, with every place that is not the default one."""
+    from layerscout.cache.provenance import played_attributes
+
+    environment = "ENVIRONMENT"
+    with suppress(LayerscoutError):  # somebody else's store may tell nonsense, and an imported dataset names no environment
+        environment = played_attributes(store).get("environment") or environment
+    places = () if config.root is None else ("--root", config.root)
+    out = () if config.out == ProbeConfig.model_fields["out"].default else ("--out", config.out.parent / "train")
+    return shell("train", environment, "--selection", config.out / SELECTION_NAME, *out, *places)

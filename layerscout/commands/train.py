@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from layerscout.commands.console import Call, table
 from layerscout.commands.words import command
+from layerscout.errors import shell
 from layerscout.rl.config import TrainConfig
 
 
@@ -21,4 +22,8 @@ def train(config: TrainConfig, call: Call) -> None:
         call.emit(planned.describe(call.measure))
         return
     record = stage.run(planned, call.reporter(events=config.out / "events.jsonl"))
-    call.emit(record.model_dump(), table(tables.PAPER_COLUMNS, tables.summary_cells(record)))
+    text = table(tables.PAPER_COLUMNS, tables.summary_cells(record))
+    folder = config.out.parent
+    if any((place / "ranking.json").is_file() for place in (folder / "probe", folder)):  # then there is something to report of
+        text += f"\nnext: {shell('report', folder)}"
+    call.emit(record.model_dump(), text)

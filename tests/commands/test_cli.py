@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -360,6 +361,25 @@ def test_a_dry_run_writes_nothing(pipeline, stage):
     changed[changed.index(elsewhere) + 1] = folder.parent / "never" / "there"
     assert call(*changed, "-n").exit_code == 0
     assert not (folder.parent / "never").exists()
+
+
+def test_every_stage_names_the_next_command_and_it_runs(pipeline):
+    """Pasted into a shell one after the other, with small numbers and a folder whose name needs quotes, they do the whole job."""
+    folder, words, _ = pipeline
+    place = folder.parent / "it's a study"
+    small = {"probe": ["--shifts", "2"], "train": ["--seeds", "2", "--updates", "3", "--set", "evaluations=1", "--set", "final_episodes=2"]}
+    line = [*words["collect"][:-3], place / "data.h5", *words["collect"][-2:]]
+    seen = []
+    while line:
+        stage = str(line[0])
+        own = {"extract": ["--root", place / "root"], "probe": ["--out", place / "probe"]}.get(stage, [])
+        done = call(*line, *own, *small.get(stage, []), "-q")
+        assert done.exit_code == 0, done.stderr
+        seen.append(stage)
+        after = [told.partition(": ")[2] for told in done.stdout.splitlines() if told.startswith("next: ")]
+        line = shlex.split(after[0])[1:] if after else []
+    assert seen == STAGES
+    assert (place / "report.html").is_file()
 
 
 def test_a_report_writes_the_files_that_its_plan_names(pipeline):

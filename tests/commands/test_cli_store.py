@@ -17,6 +17,7 @@ from calling import call as run
 from calling import refused
 
 from layerscout.cache.identity import SCHEMA
+from layerscout.cache.opening import open_store
 from layerscout.cache.store import LayerSpec, Store
 from layerscout.cache.writing.writer import StoreWriter
 from layerscout.cli import application
@@ -353,3 +354,17 @@ def test_a_root_that_may_not_be_written_is_told_before_anything_happens(stores, 
 def test_wrong_words_are_usage_errors(root):
     for words in (["list"], ["rm"], ["rm", "--yse"], ["ls", "--limit", "0"]):
         assert call(*words).exit_code == 2
+
+
+def test_home_is_meant_wherever_a_store_or_a_place_is_written(stores, root, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    place = f"~/root/stores/{stores[0].id}"
+    assert told("info", place)["store"] == stores[0].id
+    assert told("verify", place)["damaged"] == 0
+    assert told("ls", "~/root")["count"] == len(stores)
+    assert told("push", place, "~/shared")["objects"] > 0
+    assert (tmp_path / "shared").is_dir()
+    assert told("pull", "~/shared", "--root=~/other")["store"] == stores[0].id
+    assert open_store("~/root", stores[1].id).id == open_store(None, f"~/root/stores/{stores[1].id}").id == stores[1].id
+    assert not (tmp_path / "~").exists()

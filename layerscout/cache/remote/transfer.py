@@ -28,6 +28,7 @@ from layerscout.cache.remote.published import (
 from layerscout.cache.root import STORES, default_root
 from layerscout.cache.store import Store
 from layerscout.errors import DataError
+from layerscout.paths import expand
 from layerscout.progress import SILENT, Reporter
 
 WORKERS = 8  # files on their way at once; memory holds at most twice bucket.PART_BYTES of each
@@ -152,7 +153,7 @@ def plan_pull(url: Url | Published, root: Path | str | None, layers: Sequence[st
 
 
 def _origin(url: Url | Published, root: Path | str | None) -> tuple[Path, Published, Path]:
-    folder = Path(root) if root is not None else default_root()
+    folder = expand(root) if root is not None else default_root()
     source = url if isinstance(url, Published) else find_published(*resolve_place(url))
     return folder, source, folder / STORES / source.manifest.store_id
 

@@ -12,12 +12,13 @@ from layerscout.commands.console import Call
 from layerscout.commands.stores.roots import OneStore, existing_root
 from layerscout.commands.words import Root, command
 from layerscout.errors import DataError, UsageError, shell
+from layerscout.paths import expand_word
 
 
 @command("layerscout store ls --sort size:desc")
 def ls(
     call: Call,
-    where: Annotated[str | None, typer.Argument(metavar="ROOT", help="Folder of all stores, or a URL.")] = None,
+    where: Annotated[str | None, typer.Argument(metavar="ROOT", parser=expand_word, help="Folder of all stores, or a URL.")] = None,
     filters: Annotated[
         list[str] | None, typer.Option("--filter", metavar="CONDITION", help="size>1GB, backbone=tiny, age>30d, ... (repeat).")
     ] = None,
@@ -63,11 +64,14 @@ def info(call: Call, store: OneStore, root: Root = None) -> None:
 @command("layerscout store verify --all")
 def verify(
     call: Call,
-    stores: Annotated[list[str] | None, typer.Argument(metavar="STORE", help="Ids, names or folders.")] = None,
+    stores: Annotated[list[str] | None, typer.Argument(metavar="STORE", parser=expand_word, help="Ids, names or folders.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every store.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Also sha256 (slower); else size and crc32c of every file.")] = False,
     against: Annotated[
-        str | None, typer.Option("--against", metavar="OTHER", help="Compare with another machine's store of the same id: a folder.")
+        str | None,
+        typer.Option(
+            "--against", metavar="OTHER", parser=expand_word, help="Compare with another machine's store of the same id: a folder."
+        ),
     ] = None,
     root: Root = None,
 ) -> None:

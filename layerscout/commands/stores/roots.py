@@ -7,8 +7,14 @@ from typing import Annotated
 
 import typer
 
-Stores = Annotated[list[str], typer.Argument(metavar="STORE", help="A store's id, the beginning of one, a name or a folder; several.")]
-OneStore = Annotated[str, typer.Argument(metavar="STORE", help="A store's id, the beginning of one, a name or a folder.")]
+from layerscout.paths import expand_word
+
+Stores = Annotated[
+    list[str], typer.Argument(metavar="STORE", parser=expand_word, help="A store's id, the beginning of one, a name or a folder; several.")
+]
+OneStore = Annotated[
+    str, typer.Argument(metavar="STORE", parser=expand_word, help="A store's id, the beginning of one, a name or a folder.")
+]
 
 
 def existing_root(root: Path | None, needed: bool = True) -> Path:

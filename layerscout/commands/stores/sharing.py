@@ -11,6 +11,7 @@ from layerscout.commands.console import Call
 from layerscout.commands.stores.roots import OneStore, existing_root
 from layerscout.commands.words import Root, command
 from layerscout.errors import DataError, shell
+from layerscout.paths import expand_word
 
 Workers = Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Files on their way at once.")]
 
@@ -19,7 +20,7 @@ Workers = Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Fil
 def push(
     call: Call,
     store: OneStore,
-    url: Annotated[str, typer.Argument(metavar="URL", help="s3://bucket/prefix, gs://..., az://... or a folder.")],
+    url: Annotated[str, typer.Argument(metavar="URL", parser=expand_word, help="s3://bucket/prefix, gs://..., az://... or a folder.")],
     workers: Workers = 8,
     root: Root = None,
 ) -> None:
@@ -41,7 +42,10 @@ def push(
 @command("layerscout store pull s3://bucket/layerscout/STORE --layer blocks.3", dry_run=True)
 def pull(
     call: Call,
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where it was pushed to; ends in the store's id when there are several.")],
+    url: Annotated[
+        str,
+        typer.Argument(metavar="URL", parser=expand_word, help="Where it was pushed to; ends in the store's id when there are several."),
+    ],
     layer: Annotated[list[str] | None, typer.Option("--layer", metavar="NAME", help="Only these layers (repeat).")] = None,
     workers: Workers = 8,
     root: Root = None,
