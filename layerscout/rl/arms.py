@@ -53,8 +53,8 @@ class ArmSpec:
 
     @property
     def folder(self) -> str:
-        """The arm's name as a file system takes it."""
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name)
+        """The arm's name as a file system takes it, below the folder where it is put."""
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name).lstrip(".") or "-"
 
 
 def arms_of(selection: Selection, config: TrainConfig, hidden: tuple[int, ...] | None = None) -> list[ArmSpec]:
@@ -145,6 +145,8 @@ def in_loop_arms(arms: Sequence[ArmSpec], config: TrainConfig) -> list[ArmSpec]:
     ------
     UsageError
         The selection has no ranked layer.
+    DataError
+        Two arms' names differ only in signs that no folder can have.
     """
     ranked = [arm for arm in arms if arm.kind == "ranked"]
     if not ranked:
@@ -154,8 +156,14 @@ def in_loop_arms(arms: Sequence[ArmSpec], config: TrainConfig) -> list[ArmSpec]:
         head = best.name.removeprefix(best.layer)  # " + mlp" when heads are compared
         found.append(best)
         found.extend(replace(best, name=name + head, kind=kind, score=None) for kind, name in IN_LOOP_CONTROLS.items())
-    others = [arm for arm in arms if arm.kind in {"ranked", "layer", "middle", "worst"} and arm not in found]
-    return found + others if config.all_layers else found
+    if config.all_layers:
+        found += [arm for arm in arms if arm.kind in {"ranked", "layer", "middle", "worst"} and arm not in found]
+    by_folder = {arm.folder: arm.name for arm in found}
+    for arm in found:
+        if by_folder[arm.folder] != arm.name:
+            message = f"the results of '{arm.name}' and of '{by_folder[arm.folder]}' would lie in one folder, {arm.folder}"
+            raise DataError(message, hint="train them with two commands and two --out")
+    return found
 
 
 def check_environment(config: TrainConfig, store: Store, path: Path) -> None:

@@ -154,15 +154,16 @@ class TrainPlan(ShownPlan):
             seeds = range(runs)[own]
             return head_learner(self.config, self.actions, seeds, width, [width] * len(seeds), head, hidden)
 
-        agent = divided(learner, runs, cores(self.config.threads) if self.config.device == "cpu" else 1)
-        shape = (runs, agent.config.batch)
+        batch = settings_of(self.config, self.algorithm).batch
+        agent = divided(learner, runs, cores(self.config.threads) if self.config.device == "cpu" else 1, batch)
+        shape = (runs, batch)
         blank = np.zeros(shape, np.float32)
         action = np.zeros((*shape, self.actions.dimensions), np.float32) if self.actions.continuous else blank.astype(np.int64)
-        batch = Batch(np.zeros((runs, 2 * shape[1], width), np.float32), action, blank, blank.astype(bool))
-        agent.update(batch)  # the first one pays for what is set up once
+        made_up = Batch(np.zeros((runs, 2 * batch, width), np.float32), action, blank, blank.astype(bool))
+        agent.update(made_up)  # the first one pays for what is set up once
         began = time.monotonic()
         for _ in range(PILOT_UPDATES):
-            agent.update(batch)
+            agent.update(made_up)
         return (time.monotonic() - began) / PILOT_UPDATES
 
 

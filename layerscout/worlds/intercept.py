@@ -89,7 +89,7 @@ class Intercept:
 
         Agents that are compared play the same episodes, so most of what they see needs to be drawn only once.
         """
-        parts = (self.wave[chosen].reshape(len(chosen), -1), self.colour[chosen].reshape(len(chosen), -1))
+        parts = (self.wave[chosen].reshape(-1, WAVES * 4), self.colour[chosen].reshape(-1, WAVES * 3))
         looks = np.concatenate([*parts, self.clock[chosen, None], self.ball[chosen]], axis=1)
         keys = looks.view(np.dtype((np.void, looks.itemsize * looks.shape[1]))).ravel()
         _, first, shown = np.unique(keys, return_index=True, return_inverse=True)

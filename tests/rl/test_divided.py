@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from by_hand import select, settings, without_times
+from by_hand import SMALL_DQN, select, settings, without_times
 
 from layerscout.errors import DataError
 from layerscout.rl.agents.base import Agent
@@ -97,10 +97,11 @@ def test_a_state_continues_under_any_division(make) -> None:
 
 
 def test_there_are_never_more_parts_than_runs_cores_or_sense() -> None:
-    assert isinstance(divided(dqn, RUNS, 1), DQN)
-    assert isinstance(divided(dqn, 1, 8), DQN)
+    assert isinstance(divided(dqn, RUNS, 1, batch=64), DQN)
+    assert isinstance(divided(dqn, 1, 8, batch=64), DQN)
+    assert isinstance(divided(dqn, RUNS, 8, batch=40), DQN), "a batch that ends within a vector may be rounded otherwise"
     for cores in (2, 3, 64):
-        agent = divided(dqn, RUNS, cores)
+        agent = divided(dqn, RUNS, cores, batch=64)
         assert isinstance(agent, DividedLearner)
         sizes = [place.stop - place.start for place, _ in agent._parts]
         assert (len(sizes), sum(sizes)) == (min(cores, MOST_PARTS), RUNS)
@@ -110,7 +111,7 @@ def test_there_are_never_more_parts_than_runs_cores_or_sense() -> None:
 @pytest.mark.parametrize("mode", ["offline", "online"])
 def test_the_number_of_threads_changes_no_record(tmp_path, small, synthetic_store, mode) -> None:
     selection = select(tmp_path / "s.json", ("ranked", synthetic_store, "structured_mid"), ("pixels", synthetic_store, "pixels"))
-    before = torch.get_num_threads()
-    one, two = (run(plan(settings(selection, tmp_path / str(n), small.root, mode=mode, steps=40, threads=n))) for n in (1, 2))
+    before, changes = torch.get_num_threads(), {"mode": mode, "steps": 40, "dqn": SMALL_DQN | {"batch": 16}}
+    one, two = (run(plan(settings(selection, tmp_path / str(n), small.root, threads=n, **changes))) for n in (1, 2))
     assert without_times(one) == without_times(two)
     assert torch.get_num_threads() == before

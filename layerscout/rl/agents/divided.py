@@ -18,12 +18,17 @@ from layerscout.extract.device import batches_in_threads
 from layerscout.rl.agents.base import ActionArray, Agent, AgentConfig
 from layerscout.rl.memory.replay import Batch
 
+VECTOR = 16  # numbers that a processor computes at once, at most
 MOST_PARTS = 4  # more threads than this wait for one another: between two products each needs the interpreter
 
 
-def divided(make: Callable[[slice], Agent], runs: int, cores: int) -> Agent:
-    """Return ``make(all runs)``, or on several cores a `DividedLearner` of equal parts of them."""
-    parts = min(runs, cores, MOST_PARTS)
+def divided(make: Callable[[slice], Agent], runs: int, cores: int, batch: int) -> Agent:
+    """Return ``make(all runs)``, or on several cores a `DividedLearner` of equal parts of them.
+
+    Runs whose ``batch`` does not fill whole vectors of the processor stay together: some functions are rounded otherwise at the
+    end of an array than within it, and what a run learns must not depend on how many cores there are.
+    """
+    parts = min(runs, cores, MOST_PARTS) if batch % VECTOR == 0 else 1
     if parts == 1:
         return make(slice(0, runs))
     borders = [runs * part // parts for part in range(parts + 1)]

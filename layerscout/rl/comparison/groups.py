@@ -17,7 +17,7 @@ from layerscout.progress import Task
 from layerscout.rl.agents.base import Agent
 from layerscout.rl.agents.divided import divided
 from layerscout.rl.arms import CLIPS, ArmSpec
-from layerscout.rl.comparison.learners import ActionSpace, algorithm_of, head_learner, network_learner
+from layerscout.rl.comparison.learners import ActionSpace, algorithm_of, head_learner, network_learner, settings_of
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.loops.learning import GroupCheckpoint, LearningHistory, learn_from_games, learn_offline
 from layerscout.rl.loops.log import Log
@@ -125,7 +125,8 @@ def _learn_on_features(arms: Sequence[ArmSpec], setting: ComparisonSetting, save
 
     stage = setting.stage(len(arm_of_run), observer)
     with torch_threads(1):  # the cores are for parts of the runs and for batches of clips, not for threads within small products
-        agent = divided(learner, len(arm_of_run), workers if config.device == "cpu" else 1)
+        batch = settings_of(config, algorithm_of(config, setting.actions)).batch
+        agent = divided(learner, len(arm_of_run), workers if config.device == "cpu" else 1, batch)
         if config.mode == "offline":
             of_arms = list(zip(arms, representations, strict=True))
             tables = list(batches_in_threads(lambda one: one[1].all_rows(one[0].store.layer(one[0].layer)), of_arms, workers))
