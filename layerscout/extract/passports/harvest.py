@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from layerscout.extract.backbones.base import Backbone, LayerInfo
 from layerscout.extract.backbones.loaded import LoadedBackbone, digest_tensors
 from layerscout.extract.checkpoints.skeleton import configuration
+from layerscout.extract.device import torch_threads
 from layerscout.extract.passports.context import SURPLUS, Context, ContextNotes, NoPassport
 from layerscout.extract.passports.passport_record import Passport
 from layerscout.extract.passports.ports import PORTS, Shape, hidden_states, memory_axes, port_name
 
 BATCH = 32  # clips a forward pass
+SMALL = 10_000_000  # parameters of a model that one thread runs faster than several, which would wait for each other
 
 Clips = UInt8[np.ndarray, "clip time height width channel"]
 
@@ -64,13 +66,15 @@ def harvest_layers(
     notes = {layer.name: _BlockNotes(backbone, loaded, layer) for layer in layers}
     rest = iter(batches)
     first = next(rest)
-    for number, batch in enumerate(itertools.chain((first[:1], first[[0, 0]], first), rest)):
-        for note in notes.values():
-            note.begin(len(batch), probe=number < 2)
-        with _hooked(loaded, notes.values()):
-            loaded.forward(torch.from_numpy(batch).to(loaded.device))
-        for note in notes.values():
-            note.end()
+    small = sum(parameter.numel() for parameter in loaded.module.parameters()) < SMALL
+    with torch_threads(1) if small else nullcontext():
+        for number, batch in enumerate(itertools.chain((first[:1], first[[0, 0]], first), rest)):
+            for note in notes.values():
+                note.begin(len(batch), probe=number < 2)
+            with _hooked(loaded, notes.values()):
+                loaded.forward(torch.from_numpy(batch).to(loaded.device))
+            for note in notes.values():
+                note.end()
     return {name: note.passport() for name, note in notes.items()}
 
 

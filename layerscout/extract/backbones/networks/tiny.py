@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -10,16 +11,16 @@ from torch import Tensor, nn
 
 from layerscout.extract.backbones.base import LayerInfo
 from layerscout.extract.backbones.loaded import LoadedBackbone, fixed_noise, scale_pixels
+from layerscout.extract.backbones.networks.scratch import Scratch, used
+from layerscout.extract.backbones.networks.tiny_transformer import TinyTransformer
 from layerscout.extract.backbones.tiny import ARCHITECTURE, FUTURE, NOISE_SEED, PURE_NOISE, SIZE, TEXT_WIDTH, UNTRAINED_SEED
 
 
-def new_model(seed: int) -> nn.Module:
+def new_model(seed: int) -> TinyTransformer:
     """Build the transformer with random weights drawn from ``seed`` alone; the global generator is left as it was."""
-    from diffusers import CogVideoXTransformer3DModel
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return CogVideoXTransformer3DModel(**ARCHITECTURE)
+        return TinyTransformer(ARCHITECTURE)
 
 
 def predict(
@@ -27,7 +28,7 @@ def predict(
 ) -> Float[Tensor, "clip time channel height width"]:
     """Predict clean frames; the first ``PAST`` input frames are clean, the rest noised to ``timestep``."""
     text = frames.new_zeros(len(frames), 1, TEXT_WIDTH)
-    return model(hidden_states=frames, encoder_hidden_states=text, timestep=timestep).sample
+    return model(frames, text, timestep)
 
 
 class Tiny(LoadedBackbone):
@@ -40,14 +41,19 @@ class Tiny(LoadedBackbone):
             from safetensors.torch import load
 
             self.module.load_state_dict(load(weights))
-        nn.Module.to(self.module.eval().requires_grad_(False), device, dtype)  # that of diffusers warns of any dtype
-        self._blocks: Any = self.module.transformer_blocks
+        self.module.eval().requires_grad_(False).to(device, dtype)
+        self._blocks = self.module.transformer_blocks
+        self._scratch = threading.local()  # a piece of memory for each thread that runs passes
         self._noise = fixed_noise((1, FUTURE, 3, SIZE, SIZE), NOISE_SEED).to(device, dtype)
 
     def forward(self, clip: UInt8[Tensor, "clip time height width channel"]) -> None:
         past = scale_pixels(clip).to(self._noise.dtype)
         frames = torch.cat([past, self._noise.expand(len(past), -1, -1, -1, -1)], dim=1)
-        predict(self.module, frames, torch.full((len(past),), PURE_NOISE, device=self.device))
+        text, times = frames.new_zeros(len(past), 1, TEXT_WIDTH), torch.full((len(past),), PURE_NOISE, device=self.device)
+        if not hasattr(self._scratch, "memory"):
+            self._scratch.memory = Scratch()
+        with used(self._scratch.memory if torch.is_inference_mode_enabled() else None):
+            self.module.run_blocks(frames, text, times)  # nobody reads the predicted frames
 
     def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:
         return output[0]
