@@ -36,7 +36,7 @@ class Tiny(LoadedBackbone):
 
     def __init__(self, weights: bytes | None, device: torch.device, dtype: torch.dtype | None = None) -> None:
         self.device, dtype = device, dtype or torch.float32
-        self.module = new_model(UNTRAINED_SEED)
+        self.module: TinyTransformer = new_model(UNTRAINED_SEED)
         if weights is not None:
             from safetensors.torch import load
 

@@ -262,13 +262,14 @@ class CogVideoXBlock(nn.Module):
             memory.linear(project, rows, name).view(*normed.shape[:2], attention.heads, -1)
             for project, name in ((attention.to_q, "query"), (attention.to_k, "key"), (attention.to_v, "value"))
         )
-        heads = (part.transpose(1, 2) for part in (attention.norm_q(query), attention.norm_k(key), value))
-        mixed = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        query, key, value = (part.transpose(1, 2) for part in (attention.norm_q(query), attention.norm_k(key), value))
+        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         output: Any = attention.to_out[0]
         return memory.linear(output, mixed.flatten(0, 1), "change").view(normed.shape)
 
     def _feed_forward(self, normed: Joint, memory: scratch.Scratch) -> Joint:
-        inside, last = self.ff.net[0], self.ff.net[2]
-        wide = memory.linear(inside.proj, normed.flatten(0, 1), "wide")  # type: ignore[union-attr, arg-type]
+        inside: Any = self.ff.net[0]
+        last: Any = self.ff.net[2]
+        wide = memory.linear(inside.proj, normed.flatten(0, 1), "wide")
         torch.ops.aten.gelu_(wide, approximate="tanh")
-        return memory.linear(last, wide, "change").view(normed.shape)  # type: ignore[arg-type]
+        return memory.linear(last, wide, "change").view(normed.shape)
