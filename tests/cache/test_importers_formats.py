@@ -160,7 +160,7 @@ def test_an_npz_file_that_claims_more_than_memory_holds_is_refused_before_it_is_
                         continue
                     claimed = {"descr": "|u1", "fortran_order": False, "shape": (4, 60_000, 60_000, 3)}
                     np.lib.format.write_array_header_1_0(file, claimed)
-    monkeypatch.setattr("layerscout.cache.importers.base.available_memory", lambda: 10**9)
+    monkeypatch.setattr("layerscout.cache.importers.needs.available_memory", lambda: 10**9)
     with pytest.raises(BudgetError, match=r"'image' claims 43\.2 GB"):
         take(source)
 

@@ -251,7 +251,7 @@ def test_a_file_gives_only_what_was_written_into_it(tmp_path, harm, message):
 
 def test_an_episode_that_does_not_fit_into_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path = save(tmp_path / "x.hdf5", flat("d4rl", False)[0])
-    monkeypatch.setattr("layerscout.cache.importers.base.available_memory", lambda: 1000)
+    monkeypatch.setattr("layerscout.cache.importers.needs.available_memory", lambda: 1000)
     with pytest.raises(BudgetError, match="of memory are free"):
         imported(path, tmp_path / "x.h5")
 

@@ -293,6 +293,6 @@ def test_memory_is_asked_for_before_frames_grow(tmp_path, monkeypatch, kind):
         "packed": lambda: images(tmp_path),
     }[kind]()
     free = {"grey": 4 * 64 * 64 * 3, "resized": 10**5, "packed": 3000}[kind]
-    monkeypatch.setattr("layerscout.cache.importers.base.available_memory", lambda: free)
+    monkeypatch.setattr("layerscout.cache.importers.needs.available_memory", lambda: free)
     with pytest.raises(BudgetError, match="of memory are free"):
         take(source, **({"size": "256"} if kind == "resized" else {}))

@@ -176,7 +176,7 @@ def test_a_playlist_named_like_a_video_opens_no_other_file(tmp_path):
 
 def test_a_video_that_does_not_fit_into_memory_is_refused(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", pictures(4, 1))
-    monkeypatch.setattr("layerscout.cache.importers.base.available_memory", lambda: 100_000)
+    monkeypatch.setattr("layerscout.cache.importers.needs.available_memory", lambda: 100_000)
     with pytest.raises(BudgetError, match="of memory are free") as caught:
         imported(path, tmp_path / "x.h5")
     assert "--stride" in caught.value.hint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from jaxtyping import Shaped
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers.config import ImportConfig
 from layerscout.cache.importers.pictures.scaling import PictureScale
-from layerscout.errors import BudgetError, DataError, MissingExtraError, UsageError, install, suggest
-from layerscout.memory import available_memory
+from layerscout.errors import DataError, UsageError, suggest
 
 Array = Shaped[np.ndarray, "row ..."]  # as a foreign file has it: any type and shape
 ROLES = ("actions", "rewards", "ends", "state")  # what a trajectory file has a place for, beside frames and other numbers
@@ -202,31 +200,3 @@ def reward_column(asked: str) -> tuple[str, int | None]:
     """Part NAME:COLUMN into both; no column where none is named."""
     name, colon, column = asked.rpartition(":")
     return (name, int(column)) if colon and column.isdecimal() else (asked, None)
-
-
-def need_package(module: str) -> Any:
-    """Import an optional package of the extra ``import``.
-
-    Raises
-    ------
-    MissingExtraError
-        It is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        hint = install("import")
-        raise MissingExtraError(f"this format needs the package '{module.partition('.')[0]}'", hint=hint) from None
-
-
-def require_memory(count: int, what: str) -> None:
-    """Refuse before allocating ``count`` bytes that are not there; a file may claim any shape.
-
-    Raises
-    ------
-    BudgetError
-    """
-    available = available_memory()
-    if available is not None and count > available:
-        message = f"{what} claims {count / 1e9:,.1f} GB and {available / 1e9:,.1f} GB of memory are free"
-        raise BudgetError(message, hint="free some memory, or leave the episode out; for videos --size, --stride or --fps")

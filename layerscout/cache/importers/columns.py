@@ -58,8 +58,10 @@ def as_rewards(values: Array, name: str, where: str, config: ImportConfig) -> Fl
     if chosen is None and columns.shape[1] == 1:
         chosen = 0
     if chosen is None or chosen >= columns.shape[1]:
-        message = f"{where}: the rewards '{name}' have {columns.shape[1]} columns, a step has one reward: choose one of them"
-        raise DataError(message, hint=f"{config.again('--reward', f'{name}:0')}, or --leave-out rewards")
+        message = (
+            f"{where}: the rewards '{name}' have {columns.shape[1]} columns, a step has one reward: choose one of them, or leave them out"
+        )
+        raise DataError(message, hint=config.again("--reward", f"{name}:0"))
     return np.ascontiguousarray(columns[:, chosen])
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.file_state import FileState
 from layerscout.cache.importers import safety
+from layerscout.cache.importers.config import ImportConfig
 from layerscout.errors import DataError
 from layerscout.progress import SILENT, Reporter
+
+DIGEST = "source_digest"  # the attribute of a trajectory file that tells what it was imported from
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,32 @@ class SourceFiles:
                 task.advance()
         self.require_unchanged()
         return "sha256:" + total.hexdigest()
+
+
+def parts_of(out: Path) -> list[Path]:
+    """Return what an import that was killed has made safe of a file, in order."""
+    return sorted(out.with_name(f"{out.name}.parts").glob("[0-9]*.h5"))
+
+
+def require_same_source(config: ImportConfig, attributes: dict[str, Any]) -> None:
+    """Refuse when what lies at ``out`` was imported from the same place, which has changed since.
+
+    Raises
+    ------
+    DataError
+        The files have other contents, or nobody noted which they had.
+    """
+    there = [config.out] if config.out.exists() else parts_of(config.out)[:1]
+    with Trajectories(there[0]) as data:
+        before = data.attributes
+    if before.get("imported") != attributes["imported"] or before.get("source") != attributes["source"]:
+        return  # another dataset altogether: the writer says so
+    if before.get(DIGEST) != attributes[DIGEST]:
+        what = "has changed since" if DIGEST in before else "may have changed since: nobody noted what it held when"
+        place = config.out if config.out.exists() else there[0].parent
+        remove = ["rm", "-r", str(place)] if place.is_dir() else ["rm", str(place)]
+        message = f"{config.source} {what} {place} was imported from it; import it anew, or choose another --out"
+        raise DataError(message, hint=f"{shlex.join(remove)} && {config.again()}")
 
 
 def _state(root: Path, name: str) -> FileState | None:

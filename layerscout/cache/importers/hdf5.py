@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 
 from layerscout.cache.dataset.hdf5 import guarded_open, require_numbers
-from layerscout.cache.importers.base import Array, require_memory
+from layerscout.cache.importers.base import Array
 from layerscout.cache.importers.columns import magnitude
+from layerscout.cache.importers.needs import require_memory
 from layerscout.cache.importers.safety import STRANGE
 from layerscout.errors import DataError, raise_shortage
 

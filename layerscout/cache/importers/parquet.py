@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 
 from layerscout.cache.importers import tables
-from layerscout.cache.importers.base import need_package, require_memory
+from layerscout.cache.importers.needs import need_package, require_memory
 from layerscout.errors import DataError
 
 EPISODE = "episode_index"

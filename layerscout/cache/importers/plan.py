@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import zlib
 from dataclasses import dataclass, field, replace
@@ -12,12 +11,11 @@ from typing import Any
 from layerscout import registry
 from layerscout.cache.dataset.episodes import Episode, Fields, check_episode
 from layerscout.cache.dataset.recording import TrajectoryWriter
-from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.importers.account import what_came_over
 from layerscout.cache.importers.base import ForeignEpisode, Importer, SkippedEpisode
 from layerscout.cache.importers.columns import EXACT_IN
 from layerscout.cache.importers.config import ImportConfig
-from layerscout.cache.importers.fingerprint import SourceFiles
+from layerscout.cache.importers.fingerprint import DIGEST, SourceFiles, parts_of, require_same_source
 from layerscout.errors import DataError
 from layerscout.showing import ShownPlan
 
@@ -26,7 +24,6 @@ PILOT_FRAMES = 16  # from which the file's size is estimated
 FRAME_OVERHEAD = 200  # bytes that the file spends on a frame beside its pixels
 DROPPED, REPEATED, SHORT = "dropped_last_actions", "repeated_last_frames", "episodes_too_short"
 LOST = "dropped_rewards_other_than_0"
-DIGEST = "source_digest"
 
 
 @dataclass(frozen=True)
@@ -141,32 +138,6 @@ def plan(config: ImportConfig) -> ImportPlan:
     pressed = [len(zlib.compress(frame.tobytes(), 1)) + FRAME_OVERHEAD for frame in shown.frames]
     size = round(sum(pressed) / len(pressed) * sum(item.steps + 1 for item in episodes))
     return ImportPlan(config, form, episodes, attributes, shown, sample.fields(), source, importer, complete, size)
-
-
-def parts_of(out: Path) -> list[Path]:
-    """Return what an import that was killed has made safe of a file, in order."""
-    return sorted(out.with_name(f"{out.name}.parts").glob("[0-9]*.h5"))
-
-
-def require_same_source(config: ImportConfig, attributes: dict[str, Any]) -> None:
-    """Refuse when what lies at ``out`` was imported from the same place, which has changed since.
-
-    Raises
-    ------
-    DataError
-        The files have other contents, or nobody noted which they had.
-    """
-    there = [config.out] if config.out.exists() else parts_of(config.out)[:1]
-    with Trajectories(there[0]) as data:
-        before = data.attributes
-    if before.get("imported") != attributes["imported"] or before.get("source") != attributes["source"]:
-        return  # another dataset altogether: the writer says so
-    if before.get(DIGEST) != attributes[DIGEST]:
-        what = "has changed since" if DIGEST in before else "may have changed since: nobody noted what it held when"
-        place = config.out if config.out.exists() else there[0].parent
-        message = f"{config.source} {what} {place} was imported from it"
-        remove = ["rm", "-r", str(place)] if place.is_dir() else ["rm", str(place)]
-        raise DataError(message, hint=f"{shlex.join(remove)} && {config.again()}, or choose another --out")
 
 
 def free_bytes(file: Path) -> int:

@@ -12,7 +12,8 @@ from layerscout.cache.dataset.recording import TrajectoryWriter
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.importers.account import what_came_over
 from layerscout.cache.importers.base import ForeignEpisode, SkippedEpisode
-from layerscout.cache.importers.plan import DIGEST, DROPPED, LOST, REPEATED, SHORT, ImportPlan, detect_format, free_bytes, plan
+from layerscout.cache.importers.fingerprint import DIGEST
+from layerscout.cache.importers.plan import DROPPED, LOST, REPEATED, SHORT, ImportPlan, detect_format, free_bytes, plan
 from layerscout.errors import BudgetError, DataError, shell
 from layerscout.progress import SILENT, Reporter
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from layerscout.cache.importers.base import Array, need_package, require_memory
+from layerscout.cache.importers.base import Array
+from layerscout.cache.importers.needs import need_package, require_memory
 from layerscout.errors import DataError
 
 AGAIN = "the source is incomplete or damaged; fetch it again"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from jaxtyping import Bool
 
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety
@@ -16,16 +15,15 @@ from layerscout.cache.importers.assemble import ForeignFields, assemble_episode,
 from layerscout.cache.importers.base import Array, ForeignEpisode, Importer
 from layerscout.cache.importers.columns import as_flags, is_numeric
 from layerscout.cache.importers.config import ImportConfig
-from layerscout.cache.importers.hdf5 import every_array, find_array, join_rows, largest_whole, open_hdf5, read_rows, rows_of
+from layerscout.cache.importers.formats.flat_rows import FLAGS, INCOMPLETE, cut_rows, find_ends, rows_there
+from layerscout.cache.importers.hdf5 import every_array, find_array, join_rows, largest_whole, open_hdf5, rows_of
 from layerscout.cache.importers.pictures.frames import FieldKind, as_frames, choose_camera, find_cameras, resize
 from layerscout.errors import DataError
 
 SUFFIXES = (".hdf5", ".h5")
 D4RL = ("observations", "actions", "rewards", "terminals")
 V_D4RL = ("observation", "action", "reward", "step_type")
-FLAGS = ("terminals", "timeouts")
 FIRST = 0  # value of step_type
-INCOMPLETE = "the file is incomplete; fetch it again"
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class D4rl(Importer):
             leading = V_D4RL[0] in file
             frames = rows_of(self._pictures(file, where), slice(piece.start, piece.stop), where)
             if not leading and piece.complete:
-                last = _rows(file, "next_observations", slice(piece.stop - 1, piece.stop), where)
+                last = rows_there(file, "next_observations", slice(piece.stop - 1, piece.stop), where)
                 frames = join_rows(frames, last, "observations", where, INCOMPLETE)
             fields = self._fields_of(file, piece, leading, where)
         frames = resize(as_frames(frames, where, self.config, self.scale), self.config.frame_size)
@@ -124,15 +122,15 @@ class D4rl(Importer):
 
     def _flat_episodes(self, file: h5py.File, name: str, count: int) -> list[ForeignEpisode]:
         where = str(self.root / name)
-        ends, notes = _ends(file, count, where)
+        ends, notes = find_ends(file, count, where)
         told = self.wants("terminals") and "terminals" in file
-        terminated = as_flags(_rows(file, "terminals", slice(0, count), where)) if told else np.zeros(count, bool)
+        terminated = as_flags(rows_there(file, "terminals", slice(0, count), where)) if told else np.zeros(count, bool)
         complete = find_array(file, "next_observations", where) is not None
         if notes and self.config.episode_length is None:
             self.notes.append(f"{where}: {notes}; {self.config.again('--episode-length', 'N')} cuts after N rows")
         rewards = self._rewards(file, slice(0, count), where)
         found = []
-        for start, stop in _cuts(ends, count, self.config.episode_length):
+        for start, stop in cut_rows(ends, count, self.config.episode_length):
             steps, ending = ending_of(stop - start + complete, stop - start, bool(terminated[stop - 1]))
             lost = ending == "dropped" and rewards is not None and bool(np.any(rewards[stop - 1] != 0))
             found += self._piece(FlatEpisode(name, start, stop, complete), steps, ending, lost)
@@ -140,12 +138,12 @@ class D4rl(Importer):
 
     def _leading_episodes(self, file: h5py.File, name: str, count: int) -> list[ForeignEpisode]:
         where = str(self.root / name)
-        starts = np.flatnonzero(_rows(file, "step_type", slice(0, count), where).reshape(count, -1)[:, 0] == FIRST)
+        starts = np.flatnonzero(rows_there(file, "step_type", slice(0, count), where).reshape(count, -1)[:, 0] == FIRST)
         if not len(starts) or starts[0] != 0:
             raise DataError(f"{where} does not begin with the first step of an episode", hint="import the folder of whole shards")
         begins = np.zeros(count, bool)
         begins[starts[1:] - 1] = True  # the row before a first one is a last one
-        cuts = _cuts(begins, count, None if self.config.episode_length is None else self.config.episode_length + 1)
+        cuts = cut_rows(begins, count, None if self.config.episode_length is None else self.config.episode_length + 1)
         return [found for start, stop in cuts for found in self._piece(FlatEpisode(name, start, stop, True), stop - start - 1)]
 
     def _piece(self, piece: FlatEpisode, steps: int, ending: str = "whole", lost: bool = False) -> list[ForeignEpisode]:
@@ -159,22 +157,22 @@ class D4rl(Importer):
 
     def _fields_of(self, file: h5py.File, piece: FlatEpisode, leading: bool, where: str) -> ForeignFields:
         rows = slice(piece.start + leading, piece.stop)  # of leading rows, the first one's action led to nothing
-        flags = {name: _rows(file, name, rows, where) for name in self.roles["ends"] if name in file and self.wants(name)}
+        flags = {name: rows_there(file, name, rows, where) for name in self.roles["ends"] if name in file and self.wants(name)}
         terminated = ~as_flags(flags["discount"]) if "discount" in flags else flags.get("terminals")
         actions = [name for name in self.roles["actions"] if self.wants(name)]
         rewards = self._rewards(file, rows, where)
         return ForeignFields(
             rows.stop - rows.start,
-            [(name, _rows(file, name, rows, where)) for name in actions],
+            [(name, rows_there(file, name, rows, where)) for name in actions],
             None if rewards is None else (self.roles["rewards"][0], rewards),
             terminated,
             flags.get("timeouts"),
-            numbers={name: _rows(file, name, rows, where) for name in self.fields if self.wants(name)},
+            numbers={name: rows_there(file, name, rows, where) for name in self.fields if self.wants(name)},
         )
 
     def _rewards(self, file: h5py.File, rows: slice, where: str) -> Array | None:
         names = [name for name in self.roles["rewards"] if self.wants(name)]
-        return _rows(file, names[0], rows, where) if names else None
+        return rows_there(file, names[0], rows, where) if names else None
 
     def _pictures(self, file: h5py.File, where: str) -> h5py.Dataset:
         name = V_D4RL[0] if V_D4RL[0] in file else D4RL[0]
@@ -190,28 +188,3 @@ def _files(path: Path) -> list[str]:
     if path.is_file():
         return [path.name] if h5py.is_hdf5(path) else []
     return sorted(found.name for found in path.glob("*") if found.suffix in SUFFIXES and h5py.is_hdf5(found)) if path.is_dir() else []
-
-
-def _rows(file: h5py.File, name: str, rows: slice, where: str) -> Array:
-    return read_rows(file, name, where, INCOMPLETE, rows)
-
-
-def _ends(file: h5py.File, count: int, where: str) -> tuple[Bool[np.ndarray, " row"], str]:
-    """Return the rows that end an episode, and what is to be feared of flags that are not there."""
-    flags = {name: as_flags(_rows(file, name, slice(0, count), where)) for name in FLAGS if name in file}
-    ends = np.logical_or.reduce([*flags.values(), np.zeros(count, bool)])
-    if not ends[:-1].any():
-        return ends, "no row ends an episode, so all rows are one episode, and transitions run over resets if it was reset"
-    if "timeouts" not in flags:
-        return ends, "it has no 'timeouts': an episode that was cut off by time runs into the next one"
-    return ends, ""
-
-
-def _cuts(ends: Bool[np.ndarray, " row"], count: int, longest: int | None) -> list[tuple[int, int]]:
-    """Return the rows ``[start, stop)`` of every episode; what follows the last end is an episode that was cut off."""
-    stops = (np.flatnonzero(ends) + 1).tolist()
-    stops += [count] if not stops or stops[-1] != count else []
-    pieces = list(zip([0, *stops[:-1]], stops, strict=True))
-    if longest is None:
-        return pieces
-    return [(cut, min(cut + longest, stop)) for start, stop in pieces for cut in range(start, stop, longest)]

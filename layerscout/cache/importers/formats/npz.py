@@ -16,9 +16,10 @@ import numpy as np
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety
 from layerscout.cache.importers.assemble import ForeignFields, assemble_episode
-from layerscout.cache.importers.base import Array, ForeignEpisode, Importer, SkippedEpisode, require_memory
+from layerscout.cache.importers.base import Array, ForeignEpisode, Importer, SkippedEpisode
 from layerscout.cache.importers.columns import as_flags, is_numeric, magnitude
 from layerscout.cache.importers.config import ImportConfig
+from layerscout.cache.importers.needs import require_memory
 from layerscout.cache.importers.pictures.frames import FieldKind, as_frames, choose_camera, find_cameras, resize
 from layerscout.errors import DataError
 

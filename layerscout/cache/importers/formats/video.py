@@ -11,8 +11,9 @@ import numpy as np
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety
 from layerscout.cache.importers.assemble import ForeignFields, assemble_episode
-from layerscout.cache.importers.base import ForeignEpisode, Importer, SkippedEpisode, require_memory
+from layerscout.cache.importers.base import ForeignEpisode, Importer, SkippedEpisode
 from layerscout.cache.importers.config import ImportConfig
+from layerscout.cache.importers.needs import require_memory
 from layerscout.cache.importers.pictures.frames import Frame, resize
 from layerscout.cache.importers.video.decoding import VideoHeader, pictures, read_video_header
 from layerscout.errors import DataError, UsageError

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, ImageOps
 
-from layerscout.cache.importers.base import require_memory
+from layerscout.cache.importers.needs import require_memory
 from layerscout.cache.importers.pictures.frames import LARGEST_PICTURE, Frame, Frames
 from layerscout.errors import DataError
 

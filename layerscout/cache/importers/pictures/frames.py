@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from layerscout.cache.importers.base import Array, require_memory
+from layerscout.cache.importers.base import Array
 from layerscout.cache.importers.config import ImportConfig
+from layerscout.cache.importers.needs import require_memory
 from layerscout.cache.importers.pictures.scaling import PictureScale
 from layerscout.cache.importers.pictures.stacks import last_of_stack, looks_stacked, require_no_stack
 from layerscout.errors import DataError, UsageError, suggest

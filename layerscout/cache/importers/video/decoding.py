@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from layerscout.cache.importers.base import need_package, require_memory
+from layerscout.cache.importers.needs import need_package, require_memory
 from layerscout.cache.importers.pictures.frames import CHANNELS, LARGEST_PICTURE, Frame, Frames
 from layerscout.cache.importers.video.clock import PictureClock, PictureCount
 from layerscout.cache.importers.video.containers import missing_part
