@@ -7,21 +7,30 @@ Neither is ever written again. To add ``store-3`` when the format grows, write i
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import google_crc32c
+import h5py
 import numpy as np
 import pytest
 import zarr
 from identity_by_hand import make_identity
+from test_trajectories import assert_same, make_episode
 
+from layerscout.cache import records
 from layerscout.cache.catalog.verification import verify_store
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.layout import STANDARD_COLUMNS, ColumnSpec
 from layerscout.cache.opening import open_store
+from layerscout.cache.records import Cost, Ranking, RunRecord, Selection
 from layerscout.cache.store import LayerSpec, Store
 from layerscout.cache.writing.writer import StoreWriter
+from layerscout.errors import UnsealedFile
 
 FOLDER = Path(__file__).parent / "golden"
 ROWS, ROWS_PER_CHUNK = 21, 8
@@ -156,3 +165,41 @@ def test_todays_layout_of_it_is_that_of_its_files(golden):
     store, _ = golden
     for path, content in store.manifest.layout.metadata_files().items():
         assert (store.path / path).read_bytes() == content, path
+
+
+# records and trajectory files
+
+MODELS = {"ranking": Ranking, "selection": Selection, "cost": Cost, "runs": RunRecord}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_records_of_before_there_were_digests_stay_readable(name):
+    with pytest.warns(UnsealedFile, match=f"{name}.json has no digest"):
+        found = records.load(MODELS[name], FOLDER / "records-1" / f"{name}.json")
+    assert found.format == json.loads((FOLDER / "records-1" / f"{name}.json").read_bytes())["format"]
+
+
+@pytest.mark.parametrize("name", ["selection", "cost", "runs"])
+def test_records_with_digests_stay_readable_and_are_written_the_same(name):
+    path = FOLDER / "records-2" / f"{name}.json"
+    found = records.load(MODELS[name], path)
+    assert found == records.load(MODELS[name], FOLDER / "records-1" / f"{name}.json", warn=False)
+    text = path.read_bytes()
+    start = text.rindex(b',\n "digest": ')
+    assert hashlib.sha256(text[:start] + b"\n}\n").hexdigest().encode() in text[start:]
+
+
+def test_trajectory_files_with_a_checksum_stay_readable():
+    """By this version, and by plain h5py, which skips what stands before the content."""
+    path = FOLDER / "trajectories-2.h5"
+    with Trajectories(path) as data:
+        assert data.digest() == "sha256:7e0eaa56c32a738c3e3ff9cee06211d6c04b139a90d436bc57bf38abc03fd46e"
+        assert (data.action_dimensions, data.extra) == (2, {"expert_action": (4, False), "joint.angles": (3, True)})
+        for index, steps in enumerate((3, 1)):
+            assert_same(data.episode(index), make_episode(steps, index, dimensions=2, extra="sf"))
+    with h5py.File(path, "r") as file:
+        assert file.userblock_size == 512
+        assert file["episodes/000000/frames"].shape == (4, 4, 6, 3)
+    line = path.read_bytes()[:512].rstrip(b"\0").decode()
+    content = path.read_bytes()[512:]
+    assert line == f"layerscout-hdf5/1 crc32c {google_crc32c.value(content):08x} bytes {len(content)}\n"
