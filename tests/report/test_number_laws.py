@@ -543,6 +543,14 @@ def test_a_summary_averages_finished_runs_only() -> None:
     assert (one.seeds, one.failed, len(finals)) == (6, 2, 4)
     assert (one.last, one.spread) == pytest.approx((finals.mean(), finals.std(ddof=1)))
     assert one.iqm == own.bootstrap([finals])
+    done = [run for run in record.runs if run.arm == "pixels" and run.status == "done"]
+    assert one.overall == pytest.approx(np.mean([summaries.overall_return(run) for run in done]))
+    rolled = [run.model_copy(update={"evaluations": ((9, (float(place), 1.0)),)}) for place, run in enumerate(done)]
+    greedy = summaries.summarise_arm(record.model_copy(update={"runs": tuple(rolled)}), one.arm, None)
+    ends = np.array([(place + 1) / 2 for place in range(4)])
+    assert greedy.evaluation == ends.mean()
+    assert greedy.evaluation_iqm == own.bootstrap([ends]) == greedy.auc
+    assert one.auc == own.bootstrap([np.array([speed.area_under_curve(run) for run in done])])
     assert one.level == speed.learned_level(record)
     assert one.arrival.runs == 4
     assert one.gap == profiles.optimality_gap([finals], record.best_possible)
@@ -553,6 +561,8 @@ def test_a_summary_averages_finished_runs_only() -> None:
     assert (lost.last, lost.spread, lost.overall, lost.iqm, lost.evaluation, lost.auc, lost.arrival) == (None,) * 7
     single = next(found for found in summaries.arm_summaries(example_runs(seeds=1)))
     assert single.spread is None
+    pair = next(found for found in summaries.arm_summaries(example_runs(seeds=2)))
+    assert pair.spread is not None
     unknown = summaries.summarise_arm(record, record.arms[0], None)
     assert (unknown.level, unknown.arrival) == (None, None)
 
@@ -570,6 +580,8 @@ def test_episodes_are_counted_once_whether_trained_or_rolled_out() -> None:
     offline = run(returns=(8.0, 9.0), evaluations=((5, (7.0,)), (9, (8.0, 9.0))))
     assert list(summaries.episodes_of(offline)) == [(7.0, "eval", 5), (8.0, "eval", 9), (9.0, "eval", 9)]
     assert summaries.overall_return(offline) == 8.0
+    once = run(returns=(8.0, 9.0), evaluations=((9, (8.0, 9.0)),))
+    assert list(summaries.episodes_of(once)) == [(8.0, "eval", 9), (9.0, "eval", 9)]
     assert list(summaries.episodes_of(run(returns=(1.0, 1.0), evaluations=((3, (1.0,)),)))) == [
         (1.0, "train", None),
         (1.0, "train", None),
