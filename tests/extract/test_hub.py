@@ -67,6 +67,8 @@ def test_a_description_and_its_digest_download_nothing(wan, hub):
     assert backbone.weights.missing_bytes() >= backbone.weights.bytes
     assert not hub.cache.exists()
     assert hub.sent < 60_000  # documents and headers
+    assert {path.split("/")[1] for _, path in hub.asked} == {"api", "org"}
+    assert [path for _, path in hub.asked if path.startswith("/api/")] == ["/api/models/org/wan/revision/main"]
 
 
 def test_small_files_whose_digest_the_hub_does_not_state_are_known_when_they_are_here(wan, hub):

@@ -16,30 +16,12 @@ from typing import Any
 from layerscout.errors import DataError
 from layerscout.extract.checkpoints.places.byte_ranges import ByteSource, FolderSource, WebSource
 from layerscout.extract.checkpoints.places.downloading import Wanted, download
+from layerscout.extract.checkpoints.places.listing import NETWORK, HubFile, Listing, Unreachable, ask_listing, entry
 from layerscout.progress import SILENT, Reporter
 
 HUB_ID = re.compile(r"([\w-][\w.-]*/[\w.-]+)(?:@([\w./+-]+))?")  # ORGANISATION/NAME or ORGANISATION/NAME@REVISION
 COMMIT = re.compile(r"[0-9a-f]{40}")
 MAIN = "main"
-TIMEOUT = 10.0  # seconds without an answer
-NETWORK = "check the id and the network, or give a local folder"
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """A file as the hub lists it; ``sha256`` is None for small files, which are kept in git itself."""
-
-    path: str
-    size: int
-    sha256: str | None
-
-
-@dataclass(frozen=True)
-class Listing:
-    """All files of a repository at one commit."""
-
-    commit: str
-    files: dict[str, HubFile]
 
 
 @dataclass(frozen=True)
@@ -182,7 +164,7 @@ class HubSource:
                     tqdm_class=_silent_bar(),
                 )
             except Exception as error:  # what the hub's library throws has no common class
-                raise self._explained(error) from error
+                raise Unreachable(f"could not get {self.repository} from the hub: {type(error).__name__}", hint=NETWORK) from error
             task.advance(total - task.done)
         if Path(got).name != self.commit:
             raise DataError(f"{self.address} moved from {self.commit} to {Path(got).name} meanwhile", hint="run the same command again")
@@ -212,24 +194,16 @@ class HubSource:
     @cached_property
     def _asked(self) -> tuple[Listing | None, DataError | None]:
         """Ask the hub, once: its listing, or why there is none."""
-        from huggingface_hub import HfApi, constants
-
         try:
-            told = HfApi(endpoint=constants.ENDPOINT).model_info(
-                self.repository, revision=self._wanted, files_metadata=True, timeout=TIMEOUT
-            )
-        except Exception as error:  # what the hub's library throws has no common class
-            return None, self._explained(error)
-        files = {item.rfilename: HubFile(item.rfilename, int(item.size or 0), _sha256(item.lfs)) for item in told.siblings or ()}
-        return Listing(str(told.sha), files), None
+            return ask_listing(self.repository, self._wanted), None
+        except DataError as error:
+            return None, error
 
     @cached_property
     def _web(self) -> WebSource:
         from huggingface_hub import constants
-        from huggingface_hub.utils import build_hf_headers
 
-        headers = {name: value for name, value in build_hf_headers().items() if name.lower() == "authorization"}
-        return WebSource(f"{constants.ENDPOINT}/{self.repository}/resolve/{self.commit}", headers)
+        return WebSource(f"{constants.ENDPOINT}/{self.repository}/resolve/{self.commit}", entry())
 
     def _holder(self, path: str) -> ByteSource:
         return self._local if self._local.size(path) is not None else self._web
@@ -243,42 +217,11 @@ class HubSource:
         here = f"revision {self.revision} of {self.repository}" if self.revision else self.repository
         return Unreachable(f"{here} is not in the cache, and the hub is not reachable", hint=NETWORK)
 
-    def _explained(self, error: Exception) -> DataError:
-        """Say in one line why the hub did not answer as it should."""
-        from huggingface_hub import errors
-
-        if isinstance(error, errors.GatedRepoError):
-            hint = f"accept its terms on its page ({self.repository}), then: hf auth login"
-            return DataError(f"{self.repository} asks for its terms to be accepted before it is read", hint=hint)
-        if isinstance(error, errors.RevisionNotFoundError):
-            return DataError(
-                f"{self.repository} has no revision '{self._wanted}' on the hub", hint="a branch, a tag or a commit: ID@REVISION"
-            )
-        if isinstance(error, errors.RepositoryNotFoundError):
-            return DataError(
-                f"the hub has no model {self.repository}, or it is private", hint="check the id; for private ones: hf auth login"
-            )
-        if isinstance(error, errors.HFValidationError):
-            return DataError(f"{self.repository} is no hub id: {' '.join(str(error).split())[:120]}", hint=NETWORK)
-        if isinstance(error, errors.HfHubHTTPError) and getattr(error.response, "status_code", 500) < 500:
-            return DataError(f"the hub does not give {self.repository}: {error.response.status_code}", hint=NETWORK)
-        return Unreachable(f"could not get {self.repository} from the hub: {type(error).__name__}", hint=NETWORK)
-
-
-class Unreachable(DataError):
-    """The hub does not answer."""
-
 
 def split_hub_id(text: str) -> HubSource | None:
     """Read ORGANISATION/NAME or ORGANISATION/NAME@REVISION; None when the text is neither."""
     match = HUB_ID.fullmatch(text)
     return HubSource(match[1], match[2]) if match else None
-
-
-def _sha256(lfs: Any) -> str | None:
-    """The digest of a large file; the library gives it as a table or as an object."""
-    found = lfs.get("sha256") if isinstance(lfs, dict) else getattr(lfs, "sha256", None)
-    return found if isinstance(found, str) and re.fullmatch("[0-9a-f]{64}", found) else None
 
 
 def _silent_bar() -> Any:
