@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from layerscout import __version__
-from layerscout.commands.console import Call, fail, heed_signals
-from layerscout.errors import LayerscoutError
+from layerscout.commands.console import Call, heed_signals
+from layerscout.errors import UsageError
 from layerscout.processor import name_core_type
 
 # word → module in layerscout.commands, and the command in it; the first line of its help
@@ -102,16 +102,15 @@ def main(words: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")  # a terminal that cannot show R² still gets every number
     if not words or (len(words) == 1 and words[0] in GROUPS):
         words.append("--help")
-    completing = "_LAYERSCOUT_COMPLETE" in os.environ
-    try:
-        code = application(None if completing else words)(args=words, prog_name="layerscout", standalone_mode=False)
-    except typer.TyperException as error:  # words that no command knows
-        where = getattr(getattr(error, "ctx", None), "command_path", "layerscout")
-        Call(as_json="--json" in words).fail(error.format_message(), f"{where} --help", "usage", error.exit_code)
-    except LayerscoutError as error:  # a path that leads nowhere, before any command began
-        Call(as_json="--json" in words).fail(str(error), error.hint, error.kind, error.exit_code)
-    except typer.Abort:
-        fail("nothing was agreed to", "", 1)
+    code = None
+    # what goes wrong before a command begins, or in showing a help, ends like what goes wrong in one
+    with Call(as_json="--json" in words, debug="--debug" in words).guarded():
+        try:
+            app = application(None if "_LAYERSCOUT_COMPLETE" in os.environ else words)
+            code = app(args=words, prog_name="layerscout", standalone_mode=False)
+        except typer.TyperException as error:  # words that no command knows
+            where = getattr(getattr(error, "ctx", None), "command_path", "layerscout")
+            raise UsageError(error.format_message(), hint=f"{where} --help") from None
     raise SystemExit(code or 0)
 
 

@@ -12,9 +12,18 @@ import numpy as np
 import pytest
 
 import layerscout as ls
+from layerscout import api
+from layerscout.api import Plans
 from layerscout.cache import records
+from layerscout.cache.importers.plan import ImportPlan
 from layerscout.cache.records import Estimate
-from layerscout.showing import MOST_ROWS, Shown, flat_record
+from layerscout.cache.records.study import StudyRecord
+from layerscout.extract.plan import ExtractPlan
+from layerscout.probe.plan import ProbePlan
+from layerscout.report.plan import ReportPlan
+from layerscout.rl.plan import TrainPlan
+from layerscout.showing import MOST_ROWS, Shown, ShownPlan, flat_record
+from layerscout.worlds.collect import CollectPlan
 
 GRID = "layerscout/Grid-v0"
 
@@ -167,6 +176,26 @@ def test_a_notebook_shows_everything_that_the_stages_give(results, small, synthe
     assert all(name in synthetic_store._repr_html_() for name in synthetic_store)
 
 
+def test_a_study_is_a_table_of_what_foretold_the_return_and_a_frame_of_its_layers():
+    path = Path(__file__).parents[1] / "docs" / "experiments" / "blocks" / "study.json"
+    study = records.load(StudyRecord, path, warn=False)
+    first, frame = study.analyses[0], study.to_frame()
+    assert [tuple(pair) for pair in frame[["task", "layer"]].to_numpy()] == [(layer.task, layer.layer) for layer in first.layers]
+    assert list(frame["return_0"]) == [layer.returns[0] for layer in first.layers]
+    assert set(first.layers[0].measures) <= set(frame)
+    assert all(measure.name in study._repr_html_() for measure in first.measures)
+
+
+def test_every_stage_has_a_plan_that_a_notebook_shows():
+    plans = [CollectPlan, ImportPlan, ExtractPlan, ProbePlan, TrainPlan, ReportPlan]
+    assert all(issubclass(plan, ShownPlan) for plan in plans)
+    named = {name for name, part in vars(Plans).items() if callable(part) and not name.startswith("_")}
+    assert named == {"collect", "import_data", "extract", "probe", "train", "report"}
+    for name in named:
+        done, planned = (list(inspect.signature(getattr(where, name)).parameters) for where in (api, Plans()))
+        assert planned == [word for word in done if word != "progress"], "a plan takes what the stage takes"
+
+
 def test_names_from_files_are_text_and_no_markup_in_a_notebook(results):
     _, ranking, _ = results
     layer = ranking.layers[0].model_copy(update={"name": "<script>alert(1)</script>"})
@@ -180,7 +209,7 @@ def test_without_pandas_the_way_to_it_is_told(results, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ls.MissingExtraError, match="pandas is not installed") as error:
         results[1].to_frame()
-    assert error.value.hint == "pip install pandas"
+    assert error.value.hint == "in a checkout of layerscout: pip install '.[pandas]'"
 
 
 def test_a_record_lies_flat_with_three_columns_for_an_interval():

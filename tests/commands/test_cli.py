@@ -282,6 +282,18 @@ def test_home_is_meant_wherever_a_path_is_written(words, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full; runs on Linux")
+@pytest.mark.parametrize("words", [["--help"], ["layers", "tiny"], ["layers", "tiny", "--json"], ["store", "ls", "-h"]], ids=" ".join)
+def test_a_full_disk_behind_the_output_is_told(words):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*START, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 5
+    error, hint = done.stderr.splitlines()[:2]
+    assert error.startswith("error: ")
+    assert "No space left" in error
+    assert hint.startswith("hint: ")
+
+
 def test_a_reader_that_goes_away_is_no_error():
     command = " ".join(map("'{}'".format, [*START, "layers", "synthetic"]))
     done = subprocess.run(f"{command} | true", shell=True, capture_output=True, text=True, check=False)
