@@ -45,8 +45,8 @@ def main() -> None:
 
     from layerscout.extract.clips import clips_of
     from layerscout.extract.device import batches_in_threads
-    from layerscout.extract.passes.fill import fill, open_writer
-    from layerscout.extract.passes.pipeline import cuts
+    from layerscout.extract.passes.fill import fill_units, open_writer
+    from layerscout.extract.passes.pipeline import batch_spans
     from layerscout.extract.passes.work import Extractor
     from layerscout.extract.plan import plan
 
@@ -64,7 +64,7 @@ def main() -> None:
         with Trajectories(data) as opened:
             extractor = Extractor(planned, opened)
             loaded, layers = planned.backbone.load(torch.device(chosen.device), torch.float32), planned.layers
-            spans = cuts(0, planned.rows, batch)
+            spans = batch_spans(0, planned.rows, batch)
             ready = [torch.from_numpy(clips_of(opened, extractor.index.table, *span, planned.backbone.clip)) for span in spans]
             kept: dict[str, Any] = {}
             bare_model = planned.backbone.load(torch.device(chosen.device), torch.float32)
@@ -83,7 +83,7 @@ def main() -> None:
 
             def whole() -> None:
                 writer = open_writer(planned)
-                fill(extractor, writer, writer.pending())
+                fill_units(extractor, writer, writer.pending())
                 writer.commit({})
 
             @torch.inference_mode()
@@ -170,7 +170,7 @@ def memory() -> dict[str, float]:
 def measure(data: str, root: str) -> None:
     """Extract in this process and print its peak memory after n rows and at the end."""
     from layerscout.cache.dataset.trajectories import Trajectories
-    from layerscout.extract.passes.fill import fill, open_writer
+    from layerscout.extract.passes.fill import fill_units, open_writer
     from layerscout.extract.passes.work import Extractor
     from layerscout.extract.run import plan
     from layerscout.memory import peak_memory
@@ -187,7 +187,7 @@ def measure(data: str, root: str) -> None:
 
     with Trajectories(data) as opened:
         writer = open_writer(planned)
-        fill(Extractor(planned, opened), writer, writer.pending(), heard)
+        fill_units(Extractor(planned, opened), writer, writer.pending(), heard)
     writer.commit({})
     print(json.dumps([*peaks, peak_memory()]))
 

@@ -26,17 +26,17 @@ def passport(
     Of one layer also what reading its weights from the checkpoint takes; only headers are read for that.
     """
     from layerscout.cache.opening import open_store
-    from layerscout.extract.passports.stored_passports import describe, read_passport
+    from layerscout.extract.passports.stored_passports import describe_passport, read_passport
 
     opened = open_store(root, store)
     if layer is None:
-        found = [describe(opened, read_passport(opened, name), weights=False) for name in opened.passports]
+        found = [describe_passport(opened, read_passport(opened, name), weights=False) for name in opened.passports]
         columns = ("layer", "block", "parameters", "tokens", "clips", "overall_rms", "context_bytes")
         rows = [[_cell(name, facts[name]) for name in columns] for facts in found]
         listed = table(columns, rows) if found else f"store {opened.id} keeps no passports"
         call.emit({"store": opened.id, "passports": found}, listed)
         return
-    facts = describe(opened, read_passport(opened, layer), weights=not call.dry_run, trust=trust)
+    facts = describe_passport(opened, read_passport(opened, layer), weights=not call.dry_run, trust=trust)
     lines = [f"{key}: {_cell(key, value)}" for key, value in facts.items() if key != "context"]
     entries = [
         (entry["name"], "x".join(map(str, entry["shape"])), entry["dtype"], "clip" if entry["per_clip"] else "batch", size(entry["bytes"]))

@@ -15,7 +15,7 @@ from layerscout.extract.backbones.base import ClipSpec
 Frames = UInt8[np.ndarray, "frame height width channel"]
 
 
-class RowTable:
+class ClipTable:
     """Which episode and step every row is: one row for each frame, in episode order."""
 
     def __init__(self, lengths: Int[np.ndarray, " episode"]) -> None:
@@ -36,7 +36,7 @@ class RowTable:
 
 
 def clips_of(
-    data: Trajectories, table: RowTable, start: int, stop: int, spec: ClipSpec
+    data: Trajectories, table: ClipTable, start: int, stop: int, spec: ClipSpec
 ) -> UInt8[np.ndarray, "clip time height width channel"]:
     """Return the clips of rows [start, stop), resized to the backbone's frame; reads only the frames they show."""
     offsets = np.array(spec.offsets)

@@ -22,14 +22,14 @@ from layerscout.errors import DataError, UsageError
 from layerscout.extract import plan as planning
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.device import cores
-from layerscout.extract.passes.fill import fill, open_writer
+from layerscout.extract.passes.fill import fill_units, open_writer
 from layerscout.extract.passes.work import Extractor
 from layerscout.extract.plan import ExtractPlan
 from layerscout.progress import Task
 
 LOCAL = "local:"
 ModelKey = tuple[str, BoundDataset, bool, str, bool]  # settings, dataset, whether latents are wanted, identity's digest, on this machine
-_HELD: dict[ModelKey, tuple[Extractor, StoreWriter]] = {}  # what a worker process has loaded: one model at a time
+_IN_MEMORY: dict[ModelKey, tuple[Extractor, StoreWriter]] = {}  # what a worker process has loaded: one model at a time
 _LOADING = Lock()
 
 
@@ -69,11 +69,11 @@ def fill_on_cluster(planned: ExtractPlan, pending: Sequence[int], task: Task) ->
 def _compute(described: ModelKey, unit: int) -> None:
     """One unit, in a worker."""
     with _LOADING:  # a worker may have several threads
-        if described not in _HELD:
+        if described not in _IN_MEMORY:
             _release()
-            _HELD[described] = _load(*described)
-        extractor, writer = _HELD[described]
-    fill(extractor, writer, [unit])
+            _IN_MEMORY[described] = _load(*described)
+        extractor, writer = _IN_MEMORY[described]
+    fill_units(extractor, writer, [unit])
 
 
 def _load(settings: str, data: BoundDataset, of_latents: bool, identity: str, local: bool) -> tuple[Extractor, StoreWriter]:
@@ -100,6 +100,7 @@ def _load(settings: str, data: BoundDataset, of_latents: bool, identity: str, lo
 
 def _release() -> None:
     """Let go of model and attempt, in a worker: what was finished stays for whoever opens the store next."""
-    for _, writer in _HELD.values():
+    for extractor, writer in _IN_MEMORY.values():
+        extractor.close()
         writer.release()
-    _HELD.clear()
+    _IN_MEMORY.clear()

@@ -12,7 +12,7 @@ from layerscout.cache.arrays import ColumnSpec
 from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.layout import STANDARD_COLUMNS
-from layerscout.extract.clips import RowTable, padding_of
+from layerscout.extract.clips import ClipTable, padding_of
 
 # what a row has where the dataset says nothing
 NONE = {"int32": -1, "int64": np.iinfo(np.int64).min, "float32": np.nan, "float64": np.nan, "bool": False, "int16": 0}
@@ -22,7 +22,7 @@ class RowIndex:
     """The index columns of a dataset's rows, made span by span."""
 
     def __init__(self, data: Trajectories) -> None:
-        self.table = RowTable(data.lengths)
+        self.table = ClipTable(data.lengths)
         self._data = data
 
     def specs(self) -> tuple[ColumnSpec, ...]:

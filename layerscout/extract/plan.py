@@ -23,12 +23,12 @@ from layerscout.extract.backbones.base import Backbone, LayerInfo
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.loaded import scale_pixels
 from layerscout.extract.checkpoints.checking import check_weights
-from layerscout.extract.clips import RowTable, fit
+from layerscout.extract.clips import ClipTable, fit
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.device import check_device
 from layerscout.extract.index import RowIndex, unusual
 from layerscout.extract.passes.pilot import seconds_of_passes
-from layerscout.extract.passes.pooling import array_name, pixel_features, width
+from layerscout.extract.passes.pooling import array_name, pixel_features, pooled_width
 from layerscout.progress import Reporter
 from layerscout.showing import ShownPlan
 
@@ -174,7 +174,7 @@ def _planned(config: ExtractConfig, backbone: Backbone, data: BoundDataset | Non
     layers = tuple(backbone.layer(name) for name in config.layers) or backbone.layers
     poolings = config.pooling or (backbone.default_pooling,)
     with Trajectories(config.data, data) as opened:
-        rows = len(RowTable(opened.lengths))
+        rows = len(ClipTable(opened.lengths))
         fitted = fit(probe_input(opened.frame_shape), backbone.clip)
         bound = data or opened.bound()
         columns = RowIndex(opened).specs()
@@ -183,7 +183,7 @@ def _planned(config: ExtractConfig, backbone: Backbone, data: BoundDataset | Non
         *(
             LayerSpec(
                 array_name(layer.name, name, len(poolings) == 1),
-                width(name, backbone.grid_of(layer), layer.width, backbone.class_token),
+                pooled_width(name, backbone.grid_of(layer), layer.width, backbone.class_token),
                 config.dtype,
                 "layer",
                 layer.depth,

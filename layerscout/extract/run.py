@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.naming import name_store
 from layerscout.cache.store import Store
 from layerscout.errors import DataError
-from layerscout.extract.passes.fill import fill, open_writer
+from layerscout.extract.passes.fill import fill_units, open_writer
 from layerscout.extract.passes.work import Extractor
 from layerscout.extract.passports.stored_passports import BATCH, keep_passports
 from layerscout.extract.plan import PIXELS, ExtractPlan, plan, with_weights_here
@@ -64,9 +65,8 @@ def extract(planned: ExtractPlan, latents: Store | None, reporter: Reporter = SI
             measured = fill_on_cluster(planned, pending, task)
             writer = open_writer(planned)  # takes over what the workers finished
         else:
-            with Trajectories(planned.config.data, planned.data) as data:
-                extractor = Extractor(planned, data, latents)
-                fill(extractor, writer, pending, task.advance)
+            with Trajectories(planned.config.data, planned.data) as data, closing(Extractor(planned, data, latents)) as extractor:
+                fill_units(extractor, writer, pending, task.advance)
                 told = extractor.meter.figures(rows, extractor.workers)
                 measured = {"batch": extractor.batch, "threads": extractor.workers, "measured": told}
                 loaded, batch = extractor.loaded, extractor.batch

@@ -28,7 +28,7 @@ from layerscout.extract.backbones.networks import transnet as transnet_network
 from layerscout.extract.checkpoints.checkpoint_weights import CheckpointWeights
 from layerscout.extract.checkpoints.tensors import values as tensor_values
 from layerscout.extract.passes.capture import Capture
-from layerscout.extract.passes.pooling import parse, width
+from layerscout.extract.passes.pooling import parse_pooling, pooled_width
 
 CPU = torch.device("cpu")
 FAMILIES = ["tiny", "tiny-untrained", "synthetic", "cogvideox-2b", "cogvideox-5b", *made.CONFIGS, "transnet"]
@@ -137,10 +137,10 @@ def test_the_model_is_frozen_and_in_evaluation_mode(family):
 
 def test_the_default_pooling_fits_and_gives_the_stated_width(family):
     backbone = family.find()
-    parse(backbone.default_pooling, backbone.grid)
+    parse_pooling(backbone.default_pooling, backbone.grid)
     pooled = family.capture()(random_clips(backbone, 2))
     for layer in backbone.layers:
-        assert pooled[layer.name].shape == (2, width(backbone.default_pooling, backbone.grid, layer.width))
+        assert pooled[layer.name].shape == (2, pooled_width(backbone.default_pooling, backbone.grid, layer.width))
 
 
 @pytest.mark.numeric

@@ -14,7 +14,7 @@ from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import DataError
 from layerscout.extract import cluster
 from layerscout.extract.config import ExtractConfig
-from layerscout.extract.passes.fill import fill, open_writer
+from layerscout.extract.passes.fill import fill_units, open_writer
 from layerscout.extract.run import plan, run
 
 LENGTHS = (9, 4, 14)
@@ -139,10 +139,10 @@ def test_a_worker_reads_what_the_client_planned(data, files, planned, change):
 @CHANGES
 def test_a_worker_writes_nothing_of_a_dataset_that_changes_under_it(data, files, planned, change):
     extractor, writer = cluster._load(*described(planned))
-    fill(extractor, writer, [0])
+    fill_units(extractor, writer, [0])
     change(data, files[1])
     with pytest.raises(DataError, match=r"data\.h5"):
-        fill(extractor, writer, [1])
+        fill_units(extractor, writer, [1])
     writer.release()
     assert open_writer(planned).pending() == list(range(1, UNITS))
 
@@ -156,7 +156,7 @@ def test_what_workers_computed_of_another_dataset_is_deleted(data, files, planne
         worker, writer = cluster._load(*described(planned))
         overwritten(data, files[1])
         monkeypatch.setattr(Trajectories, "require_unchanged", lambda self: None)
-        fill(worker, writer, pending)
+        fill_units(worker, writer, pending)
         monkeypatch.undo()
         writer.release()
         return {}

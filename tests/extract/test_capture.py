@@ -10,6 +10,7 @@ from layerscout.errors import DataError
 from layerscout.extract.backbones.base import LayerInfo, TokenGrid
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.loaded import LoadedBackbone
+from layerscout.extract.backbones.modules import from_module
 from layerscout.extract.device import batches_in_threads
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.pooling import pool
@@ -250,3 +251,32 @@ def test_operations_in_place_after_a_block_change_nothing_that_was_captured(clip
         tokens = output.flatten(1, 2)
         assert torch.equal(values, tokens[:, 0] if pooling == "cls" else pool(tokens, pooling, CHAIN_GRID))
         assert values.abs().sum() > 0
+
+
+def test_closing_leaves_the_model_without_hooks_and_with_its_own_code(monkeypatch):
+    backbone = find_backbone("tiny")
+    loaded, shown = backbone.load(CPU), random_clips(2)
+    monkeypatch.setattr(torch, "compile", lambda function, **how: lambda *arguments, **named: function(*arguments, **named))
+
+    def state() -> list[object]:
+        return [
+            (len(module._forward_hooks), len(module._forward_pre_hooks), "forward" in vars(module)) for module in loaded.module.modules()
+        ]
+
+    before = state()
+    with Capture(loaded, backbone.layers, backbone.grid, "all/mean") as capture:
+        first = capture(shown)
+        capture.compile(backbone.layers)
+        assert all(torch.equal(values, first[name]) for name, values in capture(shown).items())
+        assert state() != before
+    assert state() == before
+
+
+def test_a_second_capture_of_a_model_whose_passes_end_early_sees_its_layers():
+    backbone = from_module(
+        "own", lambda: torch.nn.Sequential(torch.nn.Conv3d(3, 4, 1), torch.nn.Conv3d(4, 5, 1)), ["0", "1"], frames=2, size=(4, 4)
+    )
+    loaded, shown = backbone.load(torch.device("cpu")), torch.zeros(2, 2, 4, 4, 3, dtype=torch.uint8)
+    first = Capture(loaded, backbone.layers, backbone.grid, "all/mean")(shown)
+    second = Capture(loaded, backbone.layers, backbone.grid, "all/mean")(shown)
+    assert all(torch.equal(first[name], second[name]) for name in first)

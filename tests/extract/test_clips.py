@@ -13,7 +13,7 @@ from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import ClipSpec
 from layerscout.extract.backbones.loaded import scale_pixels
-from layerscout.extract.clips import ClipWindow, RowTable, clips_of, fit, padding_of
+from layerscout.extract.clips import ClipTable, ClipWindow, clips_of, fit, padding_of
 
 LENGTHS = (5, 1, 7, 2)
 SHAPE = (12, 8, 3)
@@ -49,14 +49,14 @@ def clips_by_hand(episodes, spec):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_clips_are_the_frames_at_the_offsets_and_repeat_the_first(data, episodes, spec):
-    table = RowTable(data.lengths)
+    table = ClipTable(data.lengths)
     assert len(table) == sum(LENGTHS) + len(LENGTHS)
     np.testing.assert_array_equal(clips_of(data, table, 0, len(table), spec), clips_by_hand(episodes, spec))
 
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_any_cut_of_the_rows_gives_the_same_clips(data, spec):
-    table = RowTable(data.lengths)
+    table = ClipTable(data.lengths)
     whole = clips_of(data, table, 0, len(table), spec)
     for start in range(len(table)):
         for stop in (start + 1, start + 4, len(table)):
@@ -65,7 +65,7 @@ def test_any_cut_of_the_rows_gives_the_same_clips(data, spec):
 
 
 def test_spans_cross_episodes():
-    table = RowTable(np.array(LENGTHS))  # episodes of 6, 2, 8 and 3 rows
+    table = ClipTable(np.array(LENGTHS))  # episodes of 6, 2, 8 and 3 rows
     assert table.spans(0, 19) == [(0, 0, 6), (1, 0, 2), (2, 0, 8), (3, 0, 3)]
     assert table.spans(4, 9) == [(0, 4, 6), (1, 0, 2), (2, 0, 1)]
     assert table.spans(6, 8) == [(1, 0, 2)]
@@ -82,7 +82,7 @@ def test_padding_counts_the_frames_before_the_beginning():
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_later_frames_change_no_earlier_clip(data, episodes, spec, tmp_path):
-    table = RowTable(data.lengths)
+    table = ClipTable(data.lengths)
     before = clips_of(data, table, 0, len(table), spec)
     changed = frames_by_hand.with_other_ending(episodes, episode=2, step=4)
     with Trajectories(frames_by_hand.write(tmp_path / "other.h5", changed)) as other:
@@ -95,7 +95,7 @@ def test_later_frames_change_no_earlier_clip(data, episodes, spec, tmp_path):
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_running_window_shows_the_stored_clips(data, episodes, spec):
     """Copies of different lengths start again at different times; every clip must be the one in the file."""
-    table = RowTable(data.lengths)
+    table = ClipTable(data.lengths)
     stored = clips_of(data, table, 0, len(table), spec)
     queues = [[0, 2], [3, 1, 0]]  # the episodes that each copy plays
     window = ClipWindow(2, spec)

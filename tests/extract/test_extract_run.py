@@ -24,7 +24,7 @@ from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.extract.backbones import tiny
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.networks import tiny as tiny_network
-from layerscout.extract.clips import RowTable, clips_of
+from layerscout.extract.clips import ClipTable, clips_of
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.device import batches_in_threads, torch_threads
 from layerscout.extract.encoder import Encoder, backbone_of
@@ -76,7 +76,7 @@ def test_rows_are_the_pooled_activations_of_their_clips(unbroken, data):
     backbone = find_backbone("tiny")
     capture = Capture(backbone.load(torch.device("cpu")), backbone.layers, backbone.grid, backbone.default_pooling)
     with Trajectories(data) as trajectories:
-        clips = torch.from_numpy(clips_of(trajectories, RowTable(trajectories.lengths), 0, ROWS, backbone.clip))
+        clips = torch.from_numpy(clips_of(trajectories, ClipTable(trajectories.lengths), 0, ROWS, backbone.clip))
     expected = capture(clips) | {"pixels": pixel_features(clips)}
     assert list(unbroken.specs) == list(expected)
     for name, values in expected.items():
@@ -320,7 +320,7 @@ def test_a_model_that_computes_in_bfloat16_gives_nearly_the_same_rows_under_anot
         assert np.array_equal(found, expected) == (name == "pixels"), "only the pixels see no model"
     encoder = Encoder(store, ["blocks.4"])
     with Trajectories(data) as trajectories:
-        clips = torch.from_numpy(clips_of(trajectories, RowTable(trajectories.lengths), 0, 10, encoder.clip))
+        clips = torch.from_numpy(clips_of(trajectories, ClipTable(trajectories.lengths), 0, 10, encoder.clip))
     np.testing.assert_array_equal(encoder(clips, "blocks.4").numpy().astype(np.float16), store.layer("blocks.4").read(0, 10))
 
 
@@ -342,7 +342,7 @@ def test_several_poolings_of_one_pass_are_those_of_one_each(data, tmp_path):
     assert list(store.specs) == [f"{layer}@{name.replace('/', '-')}" for layer in ("blocks.6", "blocks.1") for name in names] + ["pixels"]
     encoder = Encoder(store, ["blocks.1@last-grid2", "pixels"])
     with Trajectories(data) as trajectories:
-        clips = torch.from_numpy(clips_of(trajectories, RowTable(trajectories.lengths), 0, 10, encoder.clip))
+        clips = torch.from_numpy(clips_of(trajectories, ClipTable(trajectories.lengths), 0, 10, encoder.clip))
     np.testing.assert_array_equal(encoder(clips, "blocks.1@last-grid2"), store.layer("blocks.1@last-grid2").read(0, 10))
     for name in names:
         alone = run(plan(config(data, tmp_path, pooling=name, layers=("blocks.6", "blocks.1"), dtype="float32")))
@@ -409,7 +409,7 @@ def test_a_truncated_dataset_is_refused(data, tmp_path):
 def test_an_encoder_gives_the_stored_rows(unbroken, data):
     encoder = Encoder(unbroken, ["blocks.4", "pixels"])
     with Trajectories(data) as trajectories:
-        clips = torch.from_numpy(clips_of(trajectories, RowTable(trajectories.lengths), 0, ROWS, encoder.clip))
+        clips = torch.from_numpy(clips_of(trajectories, ClipTable(trajectories.lengths), 0, ROWS, encoder.clip))
     for low in range(0, ROWS, 9):
         for name in ("blocks.4", "pixels"):
             stored = unbroken.layer(name).read(low, min(ROWS, low + 9))

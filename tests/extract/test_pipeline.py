@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from layerscout.extract.passes import autotune, measure
 from layerscout.extract.passes.autotune import doubled, find_batch, power_of_two
 from layerscout.extract.passes.measure import Meter
-from layerscout.extract.passes.pipeline import AHEAD, READERS, HostLane, ahead, cuts, features
+from layerscout.extract.passes.pipeline import AHEAD, READERS, HostTransfer, batch_spans, computed_ahead, features_in_order
 
 CPU = torch.device("cpu")
 
@@ -32,13 +32,13 @@ def test_results_come_in_the_order_of_the_items_whatever_takes_longer(workers):
         time.sleep(delays[number])
         return number
 
-    assert list(ahead(work, range(40), workers)) == list(range(40))
+    assert list(computed_ahead(work, range(40), workers)) == list(range(40))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_no_more_is_begun_than_workers_and_a_few_results_that_wait(workers):
     begun: list[int] = []
-    results = ahead(lambda number: begun.append(number) or number, range(100), workers)
+    results = computed_ahead(lambda number: begun.append(number) or number, range(100), workers)
     for taken in range(20):
         next(results)
         assert len(begun) <= taken + workers + AHEAD
@@ -56,14 +56,14 @@ def test_items_are_asked_for_as_they_are_needed():
             asked += 1
             yield asked
 
-    results = ahead(lambda number: number, items(), 2)
+    results = computed_ahead(lambda number: number, items(), 2)
     assert [next(results) for _ in range(5)] == [1, 2, 3, 4, 5]
     assert asked <= 5 + 2 + AHEAD
     results.close()
 
 
 def test_an_error_arrives_in_its_place():
-    results = ahead(lambda number: 1 / (3 - number), range(10), 2)
+    results = computed_ahead(lambda number: 1 / (3 - number), range(10), 2)
     assert [next(results) for _ in range(3)] == [1 / 3, 1 / 2, 1.0]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -71,14 +71,14 @@ def test_an_error_arrives_in_its_place():
 
 @given(st.integers(0, 50), st.integers(1, 50), st.integers(1, 20))
 def test_cuts_cover_a_unit_once_and_do_not_depend_on_where_a_run_begins(start, rows, batch):
-    found = cuts(start, start + rows, batch)
+    found = batch_spans(start, start + rows, batch)
     assert [row for low, high in found for row in range(low, high)] == list(range(start, start + rows))
     assert all(high - low == batch for low, high in found[:-1])
 
 
 def test_reading_computing_and_taking_overlap():
     """Each of the three takes 10 ms a batch: one after another, 20 batches would take 600 ms."""
-    spans = cuts(0, 40, 2)
+    spans = batch_spans(0, 40, 2)
 
     def read(span):
         time.sleep(0.01)
@@ -89,7 +89,7 @@ def test_reading_computing_and_taking_overlap():
         return inputs[0] * 2
 
     began = time.perf_counter()
-    for (low, high), found in features(spans, read, HostLane(compute), 1):
+    for (low, high), found in features_in_order(spans, read, HostTransfer(compute), 1):
         np.testing.assert_array_equal(found[:, 0], 2 * np.arange(low, high))
         time.sleep(0.01)
     assert time.perf_counter() - began < 0.5
@@ -97,7 +97,9 @@ def test_reading_computing_and_taking_overlap():
 
 def test_a_slow_taker_holds_up_the_readers():
     reads: list[int] = []
-    flow = features(cuts(0, 1000, 1), lambda span: reads.append(span[0]) or (torch.zeros(1),), HostLane(lambda inputs: inputs[0]), 2)
+    flow = features_in_order(
+        batch_spans(0, 1000, 1), lambda span: reads.append(span[0]) or (torch.zeros(1),), HostTransfer(lambda inputs: inputs[0]), 2
+    )
     next(flow)
     time.sleep(0.05)
     assert len(reads) <= 1 + (2 + AHEAD) + (READERS + AHEAD)
@@ -106,7 +108,7 @@ def test_a_slow_taker_holds_up_the_readers():
 
 def test_threads_end_with_the_flow():
     before = threading.active_count()
-    flow = features(cuts(0, 100, 1), lambda span: (torch.zeros(1),), HostLane(lambda inputs: inputs[0]), 2)
+    flow = features_in_order(batch_spans(0, 100, 1), lambda span: (torch.zeros(1),), HostTransfer(lambda inputs: inputs[0]), 2)
     next(flow)
     flow.close()
     del flow

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from layerscout.cache.arrays import LayerSpec
 from layerscout.errors import UsageError
 from layerscout.extract.backbones.base import TokenGrid
-from layerscout.extract.passes.pooling import array_name, layer_of, parse, pixel_features, pool, pool_all, width
+from layerscout.extract.passes.pooling import array_name, layer_of, parse_pooling, pixel_features, pool, pool_all, pooled_width
 
 GRID = TokenGrid(time=4, height=4, width=6, past=3)
 SLOTS = {"all": [0, 1, 2, 3], "last": [2], "future": [3]}
@@ -39,7 +39,7 @@ def test_pooling_equals_a_loop_over_tokens(name):
     tokens = torch.randn(3, GRID.tokens, 5, generator=torch.Generator().manual_seed(0))
     pooled = pool(tokens, name, GRID)
     assert pooled.dtype == torch.float32
-    assert pooled.shape == (3, width(name, GRID, 5))
+    assert pooled.shape == (3, pooled_width(name, GRID, 5))
     for clip in range(3):
         np.testing.assert_allclose(pooled[clip], pooled_by_hand(tokens[clip].double().numpy(), name, GRID), atol=1e-6)
 
@@ -61,18 +61,18 @@ def test_the_finest_grid_keeps_every_token():
 @pytest.mark.parametrize("name", ["mean", "all/median", "last/grid0", "last/grid", "past/mean", "all/grid100", "", "all/mean "])
 def test_unknown_names_are_refused(name):
     with pytest.raises(UsageError, match="unknown pooling") as error:
-        parse(name, GRID)
+        parse_pooling(name, GRID)
     assert "last/grid4" in error.value.hint
 
 
 def test_a_grid_must_divide_the_tokens():
     with pytest.raises(UsageError, match="does not divide the token grid 4x6"):
-        parse("all/grid4", GRID)
+        parse_pooling("all/grid4", GRID)
 
 
 def test_future_slots_must_exist():
     with pytest.raises(UsageError, match="needs future slots"):
-        parse("future/mean", TokenGrid(time=3, height=2, width=2, past=3))
+        parse_pooling("future/mean", TokenGrid(time=3, height=2, width=2, past=3))
 
 
 def test_pixels_are_cell_means_of_every_frame_in_minus_one_to_one():
@@ -119,7 +119,7 @@ def test_tokens_are_kept_in_their_order():
     tokens = torch.randn(2, GRID.tokens, 5)
     assert torch.equal(pool(tokens, "all/tokens", GRID), tokens.flatten(1))
     assert torch.equal(pool(tokens, "last/tokens", GRID), tokens.view(2, 4, 24, 5)[:, 2].flatten(1))
-    assert width("last/tokens", GRID, 5) == 24 * 5
+    assert pooled_width("last/tokens", GRID, 5) == 24 * 5
 
 
 EVERY = [f"{where}/{how}" for where in SLOTS for how in ("mean", "grid1", "grid2", "max", "energy", "tokens")]
@@ -149,8 +149,8 @@ def test_grids_that_do_not_nest_are_each_exact():
 
 def test_the_class_token_needs_one():
     with pytest.raises(UsageError, match="needs a class token"):
-        parse("cls", GRID)
-    assert width("cls", GRID, 7, class_token=True) == 7
+        parse_pooling("cls", GRID)
+    assert pooled_width("cls", GRID, 7, class_token=True) == 7
 
 
 @given(

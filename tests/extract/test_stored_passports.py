@@ -23,7 +23,7 @@ from layerscout.cache.store import Store
 from layerscout.cli import app
 from layerscout.errors import DataError
 from layerscout.extract.backbones.finding import find_backbone
-from layerscout.extract.clips import RowTable, clips_of
+from layerscout.extract.clips import ClipTable, clips_of
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.passports import stored_passports
 from layerscout.extract.passports.passport import FrozenLayer, harvest, open_passport
@@ -63,7 +63,7 @@ def block_input(made: Made, layer: str) -> torch.Tensor:
 def test_every_layer_has_a_passport_that_is_the_harvested_one(made):
     assert made.store.passports == tuple(layer.name for layer in find_backbone(made.config.backbone, OPTIONS).layers)
     with Trajectories(made.data) as data:
-        rows = RowTable(data.lengths)
+        rows = ClipTable(data.lengths)
         clips = clips_of(data, rows, 0, len(rows), find_backbone(made.config.backbone, OPTIONS).clip)
     for name in made.store.passports:
         kept, whole = read_passport(made.store, name), harvest(find_backbone(made.config.backbone, OPTIONS), name, clips)

@@ -18,7 +18,7 @@ from layerscout.cache.records import RunRecord, Selection
 from layerscout.cache.records.sealing import seal
 from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError, UsageError
-from layerscout.extract.clips import RowTable
+from layerscout.extract.clips import ClipTable
 from layerscout.extract.encoder import backbone_of
 from layerscout.extract.passports.passport import Passport
 from layerscout.progress import SILENT, Reporter
@@ -567,7 +567,7 @@ def test_agents_see_the_stored_rows_of_the_same_frames(chosen, small, tmp_path, 
     arm_of_copy = np.repeat(np.arange(3), 2)
     observer = FeatureObserver(arms, representations, arm_of_copy, encoders_of(arms, "cpu"))
     with Trajectories(small.intercept) as data:
-        table, episodes = RowTable(data.lengths), [data.episode(i).frames for i in (0, 1)]
+        table, episodes = ClipTable(data.lengths), [data.episode(i).frames for i in (0, 1)]
     tables = [representation.all_rows(arm.store.layer(arm.layer)) for arm, representation in zip(arms, representations, strict=True)]
     everyone = np.arange(6)
     observer.start(everyone, np.stack([episodes[copy % 2][0] for copy in everyone]))

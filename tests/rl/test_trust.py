@@ -12,7 +12,7 @@ from layerscout.cache.remote.transfer import push
 from layerscout.errors import UsageError
 from layerscout.extract import trust
 from layerscout.extract.encoder import backbone_of
-from layerscout.extract.passports.stored_passports import describe, open_passport, read_passport
+from layerscout.extract.passports.stored_passports import describe_passport, open_passport, read_passport
 from layerscout.rl import plan as planning
 from layerscout.rl.run import plan, run
 
@@ -42,7 +42,7 @@ def test_a_checkpoint_elsewhere_is_fetched_only_from_a_trusted_store(stranger, s
         assert "--trust" in error.value.hint
     with pytest.raises(AssertionError, match="a network was asked"):
         backbone_of(stranger, trust=True)
-    shown = describe(stranger, passport)
+    shown = describe_passport(stranger, passport)
     assert (shown["not_here"], shown["read_bytes"]) == ("somebody/else", None)
 
 

@@ -6,8 +6,12 @@ and lose its structure.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from layerscout.extract.torch_private import is_batch_norm, is_convolution, is_transposed
 
 
 @torch.no_grad()
@@ -31,8 +35,9 @@ def redraw(network: nn.Module, seed: int) -> None:
             else:
                 fresh = torch.ones(parameter.shape) if name == "weight" else torch.zeros(parameter.shape)
             parameter.data.copy_(fresh)
-        if isinstance(module, nn.modules.batchnorm._NormBase):
-            module.reset_running_stats()
+        if is_batch_norm(module):
+            norm: Any = module
+            norm.reset_running_stats()
 
 
 @torch.no_grad()
@@ -55,6 +60,6 @@ def shuffle(network: nn.Module, seed: int) -> None:
 
 def _fan_in(module: nn.Module, parameter: Tensor) -> int:
     """Numbers that one output is a sum of; of a bare table, its width."""
-    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+    if is_transposed(module):
         return parameter.numel() // parameter.shape[1]
-    return parameter[0].numel() if isinstance(module, nn.modules.conv._ConvNd) else parameter.shape[-1]
+    return parameter[0].numel() if is_convolution(module) else parameter.shape[-1]

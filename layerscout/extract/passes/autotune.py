@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from layerscout.extract.torch_private import dispatch_mode
 from layerscout.memory import available_memory
 
 MOST = {"cpu": 64, "cuda": 512}  # clips: beyond it a pass gains nothing
@@ -64,21 +64,19 @@ def _peak(run: Pass, count: int, device: torch.device) -> int:
 
 def _largest_tensor(run: Pass) -> int:
     """Bytes of the largest tensor that a pass of one clip makes: the same on every machine and in every run."""
-    with _Largest() as seen:
+    largest = 0
+
+    class Looking(dispatch_mode()):  # type: ignore[misc]
+        """Looks at what every operation gives."""
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal largest
+            given = func(*args, **(kwargs or {}))
+            for one in given if isinstance(given, tuple | list) else (given,):
+                if isinstance(one, Tensor):
+                    largest = max(largest, one.numel() * one.element_size())
+            return given
+
+    with Looking():
         run(1)
-    return seen.bytes
-
-
-class _Largest(TorchDispatchMode):
-    """Looks at what every operation gives."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = func(*args, **(kwargs or {}))
-        for one in given if isinstance(given, tuple | list) else (given,):
-            if isinstance(one, Tensor):
-                self.bytes = max(self.bytes, one.numel() * one.element_size())
-        return given
+    return largest

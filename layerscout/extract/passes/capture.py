@@ -1,4 +1,8 @@
-"""Hooks that pool inside the forward pass: clips in, one pooled matrix a layer out, in one pass for all layers."""
+"""Hooks that pool inside the forward pass: clips in, one pooled matrix a layer out, in one pass for all layers.
+
+with Capture(loaded, backbone.layers, backbone.grid, "all/mean") as capture:
+    features = capture(clips)["blocks.3"]
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from torch import Tensor, nn
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import LayerInfo, TokenGrid
 from layerscout.extract.backbones.loaded import LoadedBackbone
-from layerscout.extract.passes.pooling import CLASS_TOKEN, array_name, pool, pool_all, width
+from layerscout.extract.passes.pooling import CLASS_TOKEN, array_name, pool, pool_all, pooled_width
 
 Packed = Float[Tensor, "clip packed"]
 
@@ -23,7 +27,7 @@ class Capture:
 
     Only the pooled vectors outlive a block, copied into one buffer a pass, so memory does not grow with the number of
     layers and no later operation in place can change them. A pass ends after the deepest wanted layer. The hooks return
-    None: anything else would replace the block's output.
+    None: anything else would replace the block's output. ``close``, or the end of a ``with`` block, leaves the model as it was.
 
     Parameters
     ----------
@@ -39,8 +43,25 @@ class Capture:
         self.layers = tuple(layers)
         self._pass: Any = threading.local()  # each thread's own pass: several batches may be under way at once
         self._reduce: Callable[..., None] = _reduce
-        for layer in self.layers:
-            loaded.module.get_submodule(layer.module).register_forward_hook(self._hook(layer))
+        self._compiled: list[nn.Module] = []
+        # before hooks that were there: one of them may end the pass here
+        self._handles = [
+            loaded.module.get_submodule(layer.module).register_forward_hook(self._hook(layer), prepend=True) for layer in self.layers
+        ]
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the hooks and give compiled blocks their own code back; nothing can be captured after that."""
+        for handle in self._handles:
+            handle.remove()
+        for block in self._compiled:
+            del block.forward  # the class's own is underneath
+        self._handles, self._compiled = [], []
 
     def columns(self, layers: Sequence[LayerInfo] | None = None) -> dict[str, slice]:
         """Where each array lies in the buffer of a pass for these layers (default: all)."""
@@ -49,7 +70,7 @@ class Capture:
         for layer in self.layers if layers is None else layers:
             grid = layer.grid or self._grid
             for pooling in self._poolings:
-                stop = start + width(pooling, grid, layer.width, class_token=True)
+                stop = start + pooled_width(pooling, grid, layer.width, class_token=True)
                 found[array_name(layer.name, pooling, len(self._poolings) == 1)] = slice(start, stop)
                 start = stop
         return found
@@ -136,6 +157,7 @@ class Capture:
             if not any(other.startswith(f"{path}.") for other in paths):  # a block in a block: the inner one is compiled
                 block = self._loaded.module.get_submodule(path)
                 block.forward = torch.compile(block.forward, dynamic=False)
+                self._compiled.append(block)
 
     def _hook(self, layer: LayerInfo) -> Callable[[nn.Module, Any, Any], None]:
         name, grid = layer.name, layer.grid or self._grid

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from layerscout.errors import MissingExtraError
+from layerscout.extract.torch_private import compile_errors
 
 HINT = "leave --compile out; on a CPU it needs a C++ compiler (g++) and Python's headers, on a GPU Triton"
 
@@ -19,11 +20,9 @@ def compiling() -> Iterator[None]:
     MissingExtraError
         A compiler is missing, or a block cannot be compiled.
     """
-    from torch._dynamo.exc import TorchDynamoException
-    from torch._inductor.exc import InductorError
-
+    errors = compile_errors()
     try:
         yield
-    except (TorchDynamoException, InductorError) as error:
+    except errors as error:
         told = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise MissingExtraError(f"torch.compile does not work here: {' '.join(told[:2])}", hint=HINT) from error

@@ -31,7 +31,7 @@ def open_writer(planned: ExtractPlan, resume: bool = True) -> StoreWriter:
     )
 
 
-def fill(extractor: Extractor, writer: StoreWriter, units: Sequence[int], advance: Callable[[int], None] = lambda rows: None) -> None:
+def fill_units(extractor: Extractor, writer: StoreWriter, units: Sequence[int], advance: Callable[[int], None] = lambda rows: None) -> None:
     """Compute and write the given units; ``advance`` hears how many rows each batch had.
 
     Never more than one unit waits to be written, so memory does not grow with the rows.

@@ -19,10 +19,10 @@ def seconds_of_passes(
     config: ExtractConfig, backbone: Backbone, layers: Sequence[LayerInfo], poolings: Sequence[str], rows: int, dtype: torch.dtype
 ) -> float:
     """Estimate the seconds of the forward passes over some rows from one small batch of blank clips."""
-    capture = Capture(backbone.load(torch.device(config.device), dtype), layers, backbone.grid, poolings)
+    loaded = backbone.load(torch.device(config.device), dtype)
     clips = CLIPS if config.batch == "auto" else min(CLIPS, config.batch)
     blank = torch.zeros((clips, len(backbone.clip.offsets), *backbone.clip.frame_shape), dtype=torch.uint8)
-    with torch_threads(1):
+    with torch_threads(1), Capture(loaded, layers, backbone.grid, poolings) as capture:
         capture(blank)  # the first pass pays for what is set up once
         began = time.monotonic()
         capture(blank)

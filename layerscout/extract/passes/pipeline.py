@@ -27,7 +27,7 @@ READERS = 2  # threads that read and resize; HDF5 lets one read at a time, so mo
 AHEAD = 2  # results waiting beyond those being worked on
 
 
-def ahead(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result]:
+def computed_ahead(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result]:
     """Yield ``work(item)`` in the order of the items, ``workers`` at a time; at most ``AHEAD`` finished ones wait to be taken."""
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
@@ -43,22 +43,22 @@ def ahead(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -
                 future.cancel()
 
 
-def cuts(start: int, stop: int, batch: int) -> list[Span]:
+def batch_spans(start: int, stop: int, batch: int) -> list[Span]:
     """Cut the rows of a unit into batches: always at the same rows, so that a resumed run sees the same batches as an unbroken one."""
     return [(low, min(stop, low + batch)) for low in range(start, stop, batch)]
 
 
-class Lane(Protocol):
+class Transfer(Protocol):
     """How a batch travels to the device and back."""
 
     def ready(self, inputs: Inputs) -> Inputs:
         """Prepare host tensors for the way there; called by reader threads."""
 
-    def start(self, inputs: Inputs) -> Landing:
+    def start(self, inputs: Inputs) -> PendingFeatures:
         """Send a batch, compute, and begin the way back."""
 
 
-class Landing(Protocol):
+class PendingFeatures(Protocol):
     """A batch on its way back."""
 
     def wait(self) -> Float[np.ndarray, "clip packed"]:
@@ -66,7 +66,7 @@ class Landing(Protocol):
 
 
 @dataclass(frozen=True)
-class HostLane:
+class HostTransfer:
     """Everything happens where the rows are."""
 
     compute: Callable[[Inputs], Tensor]
@@ -74,19 +74,19 @@ class HostLane:
     def ready(self, inputs: Inputs) -> Inputs:
         return inputs
 
-    def start(self, inputs: Inputs) -> Landing:
-        return _Landed(self.compute(inputs))
+    def start(self, inputs: Inputs) -> PendingFeatures:
+        return _Ready(self.compute(inputs))
 
 
 @dataclass(frozen=True)
-class _Landed:
+class _Ready:
     packed: Tensor
 
     def wait(self) -> Float[np.ndarray, "clip packed"]:
         return self.packed.numpy()
 
 
-class CudaLane:
+class CudaTransfer:
     """Pinned memory and one stream a direction; the host waits only for features that are on their way back.
 
     The caching host allocator keeps a pinned block until the copies that were issued from it are over, and ``record_stream``
@@ -100,7 +100,7 @@ class CudaLane:
     def ready(self, inputs: Inputs) -> Inputs:
         return tuple(part.pin_memory() for part in inputs)
 
-    def start(self, inputs: Inputs) -> Landing:
+    def start(self, inputs: Inputs) -> PendingFeatures:
         main = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._there):
             sent = tuple(part.to(self._device, non_blocking=True) for part in inputs)
@@ -115,11 +115,11 @@ class CudaLane:
             packed.record_stream(self._back)
             over = torch.cuda.Event()
             over.record(self._back)
-        return _Flight(host, over)
+        return _OnTheWayBack(host, over)
 
 
 @dataclass(frozen=True)
-class _Flight:
+class _OnTheWayBack:
     host: Tensor
     over: torch.cuda.Event
 
@@ -128,8 +128,8 @@ class _Flight:
         return self.host.numpy()
 
 
-def features(
-    spans: Sequence[Span], read: Callable[[Span], Inputs], lane: Lane, workers: int
+def features_in_order(
+    spans: Sequence[Span], read: Callable[[Span], Inputs], transfer: Transfer, workers: int
 ) -> Generator[tuple[Span, Float[np.ndarray, "clip packed"]]]:
     """Yield every span with its features, in order.
 
@@ -138,7 +138,7 @@ def features(
     workers
         Batches computed side by side: one on a GPU, whose streams overlap by themselves.
     """
-    inputs = ahead(lambda span: lane.ready(read(span)), spans, READERS)
-    with closing(ahead(lane.start, inputs, workers)) as landings:
-        for span, landing in zip(spans, landings, strict=True):
-            yield span, landing.wait()
+    inputs = computed_ahead(lambda span: transfer.ready(read(span)), spans, READERS)
+    with closing(computed_ahead(transfer.start, inputs, workers)) as pending:
+        for span, features in zip(spans, pending, strict=True):
+            yield span, features.wait()

@@ -47,7 +47,7 @@ class Pooling:
         return {"all": slice(0, grid.time), "last": slice(grid.past - 1, grid.past), "future": slice(grid.past, grid.time)}[self.where]
 
 
-def parse(name: str, grid: TokenGrid, class_token: bool = False) -> Pooling:
+def parse_pooling(name: str, grid: TokenGrid, class_token: bool = False) -> Pooling:
     """Take a pooling's name apart, checked against a layer's grid.
 
     Raises
@@ -75,9 +75,9 @@ def parse(name: str, grid: TokenGrid, class_token: bool = False) -> Pooling:
     return Pooling(where, "grid", int(cells)) if cells else Pooling(where, how)
 
 
-def width(name: str, grid: TokenGrid, token_width: int, class_token: bool = False) -> int:
+def pooled_width(name: str, grid: TokenGrid, token_width: int, class_token: bool = False) -> int:
     """Features a row has after pooling: slots x cells x token width for a grid or for tokens, else the token width."""
-    pooling = parse(name, grid, class_token)
+    pooling = parse_pooling(name, grid, class_token)
     if pooling.how not in ("grid", "tokens"):
         return token_width
     slots = pooling.slots(grid)
@@ -87,7 +87,7 @@ def width(name: str, grid: TokenGrid, token_width: int, class_token: bool = Fals
 
 def pool(tokens: Tokens, name: str, grid: TokenGrid) -> Pooled:
     """Reduce video tokens to one float32 vector a clip; the reduction itself is done in float32."""
-    pooling = parse(name, grid)
+    pooling = parse_pooling(name, grid)
     volume = tokens.to(torch.float32).unflatten(1, (grid.time, grid.height, grid.width))[:, pooling.slots(grid)]
     if pooling.how == "mean":
         return volume.mean(dim=(1, 2, 3))
@@ -106,7 +106,7 @@ def pool_all(tokens: Tokens, names: Sequence[str], grid: TokenGrid) -> dict[str,
 
     Cells of the finest grid are averaged first; coarser grids and means are averages of those cells.
     """
-    poolings = {name: parse(name, grid) for name in names}
+    poolings = {name: parse_pooling(name, grid) for name in names}
     finest = max([0, *[pooling.cells or 0 for pooling in poolings.values()]])  # lists: torch.compile takes no generators here
     shared = {name: pooling for name, pooling in poolings.items() if _nests(pooling, finest)}
     if len(shared) < 2:

@@ -23,7 +23,7 @@ from layerscout.extract.passes.autotune import MOST, find_batch, power_of_two
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.compiling import compiling
 from layerscout.extract.passes.measure import Meter
-from layerscout.extract.passes.pipeline import CudaLane, HostLane, Inputs, Lane, Span, cuts, features
+from layerscout.extract.passes.pipeline import CudaTransfer, HostTransfer, Inputs, Span, Transfer, batch_spans, features_in_order
 from layerscout.extract.passes.pooling import pixel_features
 from layerscout.extract.passes.row_check import ROWS, check_compiled, check_rows
 from layerscout.extract.plan import LARGEST_LATENT_BATCH, LATENTS, PIXELS, ExtractPlan
@@ -73,6 +73,10 @@ class Extractor:
             self._capture.compile(planned.backbone.layers)
         self.meter = Meter(self._device, 0)
 
+    def close(self) -> None:
+        """Remove what captures activations; the model stays loaded for others."""
+        self._capture.close()
+
     @property
     def loaded(self) -> LoadedBackbone | None:
         """The model, unless it was compiled: hooks that come later would not fire in it."""
@@ -95,22 +99,22 @@ class Extractor:
         MissingExtraError
             The model should be compiled and torch.compile does not work here.
         """
-        batches = [cut for start, stop in spans for cut in cuts(start, stop, self.batch)]
+        batches = [span for start, stop in spans for span in batch_spans(start, stop, self.batch)]
         self.meter = Meter(self._device, len(batches))
         numbers = itertools.count()
 
         def compute(inputs: Inputs) -> Tensor:
             return self._compute(inputs, next(numbers))
 
-        lane: Lane = CudaLane(compute, self._device) if self._device.type == "cuda" else HostLane(compute)
+        transfer: Transfer = CudaTransfer(compute, self._device) if self._device.type == "cuda" else HostTransfer(compute)
         with (
             torch_threads(self._torch_threads),
             compiling() if self._compiled else nullcontext(),
-            closing(features(batches, self._read, lane, self.workers)) as flow,
+            closing(features_in_order(batches, self._read, transfer, self.workers)) as flow,
         ):
             for start, stop in spans:
                 arrays = {spec.name: np.empty((stop - start, spec.width), np.float32) for spec in self.plan.specs}
-                for low, high in cuts(start, stop, self.batch):
+                for low, high in batch_spans(start, stop, self.batch):
                     _, packed = next(flow)
                     self._unpack(packed[: high - low], low, arrays, start)
                     self.meter.look()

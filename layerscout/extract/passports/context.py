@@ -37,7 +37,7 @@ class Context:
     @property
     def per_clip(self) -> frozenset[str]:
         """Names of the tensors that are repeated for every clip."""
-        return frozenset(node["per_clip"] for node in nodes(self.layout) if "per_clip" in node)
+        return frozenset(node["per_clip"] for node in layout_leaves(self.layout) if "per_clip" in node)
 
     @property
     def bytes(self) -> int:
@@ -45,12 +45,12 @@ class Context:
         return sum(value.numel() * value.element_size() for value in self.tensors.values())
 
 
-def arguments(layout: dict[str, Node], tensors: dict[str, Tensor], clips: int) -> dict[str, Any]:
+def block_arguments(layout: dict[str, Node], tensors: dict[str, Tensor], clips: int) -> dict[str, Any]:
     """Return the named arguments of a block for a batch of ``clips`` clips."""
     return {name: _value(node, tensors, clips) for name, node in layout.items()}
 
 
-def call(block: Callable[..., Any], argument: str, tokens: Tensor, named: dict[str, Any]) -> Any:
+def call_block(block: Callable[..., Any], argument: str, tokens: Tensor, named: dict[str, Any]) -> Any:
     """Call a block with its tokens and its other arguments, which stand in the order of its signature."""
     if SURPLUS not in named:
         return block(**{argument: tokens}, **named)
@@ -59,14 +59,14 @@ def call(block: Callable[..., Any], argument: str, tokens: Tensor, named: dict[s
     return block(tokens, *(named[name] for name in before), *named[SURPLUS], **{name: named[name] for name in after})
 
 
-def nodes(layout: dict[str, Node]) -> Iterator[Node]:
+def layout_leaves(layout: dict[str, Node]) -> Iterator[Node]:
     """Yield every leaf of a layout."""
     for node in layout.values():
         (kind, content), *_ = node.items()
         if kind in {"tuple", "list"}:
-            yield from nodes({str(number): item for number, item in enumerate(content)})
+            yield from layout_leaves({str(number): item for number, item in enumerate(content)})
         elif kind == "dict":
-            yield from nodes(content)
+            yield from layout_leaves(content)
         else:
             yield node
 

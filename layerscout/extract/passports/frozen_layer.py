@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from layerscout.extract.passports.context import arguments, call
+from layerscout.extract.passports.context import block_arguments, call_block
 from layerscout.extract.passports.passport_record import Passport
 from layerscout.extract.passports.ports import PORTS, hidden_states, laid_out
 
@@ -46,7 +46,7 @@ class FrozenLayer(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "clip token feature"]) -> Float[Tensor, "clip token feature"]:
         tensors = {name: self.get_buffer(buffer) for name, buffer in self._names.items()}
-        context = arguments(self._layout, tensors, len(tokens))
+        context = block_arguments(self._layout, tensors, len(tokens))
         raw = laid_out(self._port.enter(tokens.to(self._dtype), self._shape, self.class_token), self._axes)
-        output = hidden_states(call(self.block, self._argument, raw, context))
+        output = hidden_states(call_block(self.block, self._argument, raw, context))
         return self._port.leave(output, self._shape[0]).to(tokens.dtype)

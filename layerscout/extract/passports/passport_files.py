@@ -12,7 +12,7 @@ from layerscout.cache import records
 from layerscout.cache.records import Record
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import LayerInfo, TokenGrid
-from layerscout.extract.passports.context import Context, nodes
+from layerscout.extract.passports.context import Context, layout_leaves
 from layerscout.extract.passports.passport_record import Passport
 from layerscout.extract.passports.ports import AXES, PORTS, laid_out, memory_axes
 
@@ -145,7 +145,7 @@ def _check(text: PassportText, context: Context, held: dict[str, torch.Tensor], 
     if text.port not in PORTS:
         raise DataError(f"{where}: its tokens enter by '{text.port}', which this version does not know", hint=AGAIN)
     try:
-        named = {name for node in nodes(text.context) for kind, name in node.items() if kind in {"tensor", "per_clip"}}
+        named = {name for node in layout_leaves(text.context) for kind, name in node.items() if kind in {"tensor", "per_clip"}}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{where}: its context is damaged: {error!r}", hint=AGAIN) from None
     needed = {"input_mean", "input_rms"} | ({"class_token"} if PORTS[text.port].class_token else set())

@@ -21,7 +21,7 @@ from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.loaded import LoadedBackbone
 from layerscout.extract.checkpoints.block_file import BlockPlan, plan_block, read_planned
 from layerscout.extract.checkpoints.places.opening import open_source
-from layerscout.extract.clips import RowTable, clips_of
+from layerscout.extract.clips import ClipTable, clips_of
 from layerscout.extract.passports.context import NoPassport
 from layerscout.extract.passports.harvest import harvest_layers
 from layerscout.extract.passports.passport_files import from_bytes, to_bytes
@@ -60,7 +60,7 @@ def keep_passports(writer: StoreWriter, planned: ExtractPlan, loaded: LoadedBack
     loaded = loaded or backbone.load(torch.device(config.device), planned.dtype)
     loaded.truncate(max(planned.layers, key=lambda layer: layer.depth))
     with Trajectories(config.data, planned.data) as data:
-        table = RowTable(data.lengths)
+        table = ClipTable(data.lengths)
         spans = calibration_spans(len(table), config.passport_clips, min(BATCH, batch))
         found = harvest_layers(backbone, loaded, planned.layers, (clips_of(data, table, *span, backbone.clip) for span in spans))
         data.require_unchanged()
@@ -145,7 +145,7 @@ def _of_whole_model(store: Store, passport: Passport, device: str, trust: bool) 
     return backbone.load(torch.device(device), compute_dtype(store)).module.get_submodule(passport.layer.module)
 
 
-def describe(store: Store, passport: Passport, weights: bool = True, trust: bool = False) -> dict[str, Any]:
+def describe_passport(store: Store, passport: Passport, weights: bool = True, trust: bool = False) -> dict[str, Any]:
     """Return everything about a passport for people.
 
     Parameters

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from layerscout.errors import DataError
+from layerscout.extract.torch_private import fused_adam
 from layerscout.rl.networks.layers import RunNetwork
 
 BETAS = (0.9, 0.999)
@@ -123,7 +124,7 @@ class RunAdam:
 
     def _adam(self) -> None:
         self.count += 1
-        torch._fused_adam_(
+        fused_adam()(
             [self.values],
             [self.gradient],
             [self.first_moment],

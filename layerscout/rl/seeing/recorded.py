@@ -10,7 +10,7 @@ from layerscout.cache.provenance import dataset_path
 from layerscout.cache.store import Store
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import ClipSpec
-from layerscout.extract.clips import RowTable, clips_of
+from layerscout.extract.clips import ClipTable, clips_of
 
 
 def clip_spec(store: Store) -> ClipSpec:
@@ -32,7 +32,7 @@ def recorded_clips(store: Store, rows: int | None = None) -> UInt8[np.ndarray, "
     with Trajectories(path) as data:
         if data.digest() != store.identity["dataset"]["digest"]:
             raise DataError(f"{path} is not the dataset that {store.id} was made from", hint="collect it again with the same settings")
-        table = RowTable(data.lengths)
+        table = ClipTable(data.lengths)
         clips = clips_of(data, table, 0, len(table) if rows is None else min(len(table), rows), clip_spec(store))
         data.require_unchanged()
         return clips

@@ -146,7 +146,7 @@ class DenoiserFamily:
         weighed = (part, "vae", *(name for name in prompt if name == prompts.ENCODER), *details.weighed)
         others = tuple(name for name in (*schedule, *prompt, *details.parts) if name not in weighed)
         weights = CheckpointWeights(found.folder, weighed, others).inspect()
-        text = {} if details.text is None else {"text": prompts.describe(chosen.text, *details.text)}
+        text = {} if details.text is None else {"text": prompts.describe_text(chosen.text, *details.text)}
         time, past = details.time or reading.slots, details.past or reading.past
         configs = [details.model or found.model, found.vae, *(found.parts[name] for name in schedule)]
         configs += [read_config(found.folder / str(file.parent), name=file.name) for file in details.configs]
@@ -155,7 +155,7 @@ class DenoiserFamily:
         def load(device: Any, dtype: Any = None) -> LoadedBackbone:
             import torch
 
-            if details.text is not None and prompts.describe(chosen.text, *details.text) != text["text"]:
+            if details.text is not None and prompts.describe_text(chosen.text, *details.text) != text["text"]:
                 raise DataError(f"{chosen.text} was changed since the model was described", hint="run the same command again")
             network = network_part(self.network)
             return network(weights.fetch(), reading, chosen.text, device, dtype or torch.float32, **details.network)

@@ -23,7 +23,7 @@ def parts(text: str) -> tuple[str, ...]:
     return (TOKENIZER, ENCODER) if text == "empty" else ()
 
 
-def describe(text: str, length: int, width: int) -> str:
+def describe_text(text: str, length: int, width: int) -> str:
     """Return what an identity says of the text: ``zeros``, ``empty``, or the digest of the file's bytes.
 
     Raises

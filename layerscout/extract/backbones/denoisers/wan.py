@@ -31,7 +31,7 @@ class WanOptions(DenoiserOptions):
 
 def training(found: Configurations, chosen: WanOptions) -> Training:
     """Tell the kind of checkpoint and its ratios."""
-    kind = kind_of(found)
+    kind = wan_kind(found)
     pixels = 2 ** (len(found.vae["dim_mult"]) - 1) * (found.vae.get("patch_size") or 1)
     return Training(
         title="Wan" if kind == "text" else "Wan image-to-video",
@@ -46,7 +46,7 @@ def training(found: Configurations, chosen: WanOptions) -> Training:
 
 def details(found: Configurations, chosen: WanOptions, reading: Reading) -> Details:
     """Choose the expert of this share of noise, and say what its passes need."""
-    kind, boundary = kind_of(found), found.index.get("boundary_ratio")
+    kind, boundary = wan_kind(found), found.index.get("boundary_ratio")
     part = "transformer" if boundary is None or reading.sigma >= boundary else "transformer_2"
     model = found.model
     if part != "transformer":
@@ -84,7 +84,7 @@ def latent_shape(kind: Kind, reading: Reading, channels: int, pixels: int) -> tu
     return (channels * (2 if with_image else 1), slots, *reading.latent_size(pixels))
 
 
-def kind_of(found: Configurations) -> Kind:
+def wan_kind(found: Configurations) -> Kind:
     """Tell what a checkpoint is conditioned on, by its input channels; refuses relatives that this file would run wrongly."""
     model, taken, given = found.model, found.model["in_channels"], found.vae["z_dim"]
     hint = "this backbone reads Wan text-to-video, image-to-video and TI2V checkpoints"

@@ -70,25 +70,25 @@ class TinyTransformer(nn.Module):
         self, hidden_states: Float[Tensor, "clip time channel height width"], encoder_hidden_states: Tensor, timestep: Tensor
     ) -> Float[Tensor, "clip time channel height width"]:
         patch, (count, time, _, height, width) = self.architecture["patch_size"], hidden_states.shape
-        tokens, told = self.run_blocks(hidden_states, encoder_hidden_states, timestep)
-        patches = self.proj_out(self.norm_out(self.norm_final(tokens), told))
+        tokens, embedded = self.run_blocks(hidden_states, encoder_hidden_states, timestep)
+        patches = self.proj_out(self.norm_out(self.norm_final(tokens), embedded))
         patches = patches.reshape(count, time, height // patch, width // patch, -1, patch, patch)
         return patches.permute(0, 1, 4, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
 
     def run_blocks(self, hidden_states: Tensor, encoder_hidden_states: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """Run all blocks; return the video tokens behind them and the embedding of the timestep."""
-        told = self.time_embedding(timestep, hidden_states.dtype)
+        embedded = self.time_embedding(timestep, hidden_states.dtype)
         joint, text = self.patch_embed(encoder_hidden_states, hidden_states), encoder_hidden_states.shape[1]
         encoder_hidden_states, hidden_states = joint[:, :text], joint[:, text:]
         for block in self.transformer_blocks:
             hidden_states, encoder_hidden_states = block(
                 hidden_states=hidden_states,
                 encoder_hidden_states=encoder_hidden_states,
-                temb=told,
+                temb=embedded,
                 image_rotary_emb=None,
                 attention_kwargs=None,
             )
-        return hidden_states, told
+        return hidden_states, embedded
 
     def to_json_string(self) -> str:
         """Return the configuration as diffusers writes it, from which diffusers builds the same model."""
@@ -154,16 +154,16 @@ class TimeEmbedding(nn.Module):
 
 
 class ModulatedNorm(nn.Module):
-    """A norm whose scale and shift, and a gate for what follows, are told by the timestep; text and video have their own."""
+    """A norm whose scale and shift, and a gate for what follows, follow from the timestep; text and video have their own."""
 
-    def __init__(self, told: int, width: int, eps: float) -> None:
+    def __init__(self, time_width: int, width: int, eps: float) -> None:
         super().__init__()
-        self.linear = nn.Linear(told, 6 * width)
+        self.linear = nn.Linear(time_width, 6 * width)
         self.norm = nn.LayerNorm(width, eps)
 
-    def forward(self, video: Tensor, text: Tensor, told: Tensor) -> tuple[Joint, Tensor, Tensor]:
+    def forward(self, video: Tensor, text: Tensor, time: Tensor) -> tuple[Joint, Tensor, Tensor]:
         """Return the modulated tokens, text first, and the gates of video and of text."""
-        shift, scale, gate, text_shift, text_scale, text_gate = self.linear(F.silu(told))[:, None].chunk(6, dim=2)
+        shift, scale, gate, text_shift, text_scale, text_gate = self.linear(F.silu(time))[:, None].chunk(6, dim=2)
         parts = self.norm(text) * (1 + text_scale) + text_shift, self.norm(video) * (1 + scale) + shift
         return torch.cat(parts, dim=1), gate, text_gate
 
@@ -171,13 +171,13 @@ class ModulatedNorm(nn.Module):
 class LastNorm(nn.Module):
     """The norm before the last projection."""
 
-    def __init__(self, told: int, width: int, eps: float) -> None:
+    def __init__(self, time_width: int, width: int, eps: float) -> None:
         super().__init__()
-        self.linear = nn.Linear(told, 2 * width)
+        self.linear = nn.Linear(time_width, 2 * width)
         self.norm = nn.LayerNorm(width, eps)
 
-    def forward(self, tokens: Tensor, told: Tensor) -> Tensor:
-        shift, scale = self.linear(F.silu(told))[:, None].chunk(2, dim=2)
+    def forward(self, tokens: Tensor, time: Tensor) -> Tensor:
+        shift, scale = self.linear(F.silu(time))[:, None].chunk(2, dim=2)
         return self.norm(tokens) * (1 + scale) + shift
 
 
@@ -218,11 +218,11 @@ class CogVideoXBlock(nn.Module):
     computed in the same order, so the bits are the same.
     """
 
-    def __init__(self, width: int, heads: int, head: int, told: int, eps: float) -> None:
+    def __init__(self, width: int, heads: int, head: int, time_width: int, eps: float) -> None:
         super().__init__()
-        self.norm1 = ModulatedNorm(told, width, eps)
+        self.norm1 = ModulatedNorm(time_width, width, eps)
         self.attn1 = JointAttention(width, heads, head)
-        self.norm2 = ModulatedNorm(told, width, eps)
+        self.norm2 = ModulatedNorm(time_width, width, eps)
         self.ff = FeedForward(width)
 
     def forward(
@@ -244,9 +244,9 @@ class CogVideoXBlock(nn.Module):
             encoder_hidden_states = encoder_hidden_states + text_gate * change[:, :text]
         return hidden_states, encoder_hidden_states
 
-    def _in_place(self, joint: Joint, text: int, told: Tensor, memory: scratch.Scratch) -> Joint:
+    def _in_place(self, joint: Joint, text: int, time: Tensor, memory: scratch.Scratch) -> Joint:
         for norm, part in ((self.norm1, self._attention), (self.norm2, self._feed_forward)):
-            shift, scale, gate, text_shift, text_scale, text_gate = norm.linear(F.silu(told))[:, None].chunk(6, dim=2)
+            shift, scale, gate, text_shift, text_scale, text_gate = norm.linear(F.silu(time))[:, None].chunk(6, dim=2)
             normed = norm.norm(joint)
             normed[:, text:].mul_(1 + scale).add_(shift)
             normed[:, :text].mul_(1 + text_scale).add_(text_shift)
