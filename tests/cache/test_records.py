@@ -137,3 +137,63 @@ def test_an_object_that_is_none_is_refused(path, text):
     path.write_bytes(text)
     with pytest.raises(DataError, match=path.name):
         records.load_object(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"wall_seconds": "long"}, "is not a Cost: wall_seconds: "),
+        ({"stray": 1}, "is not a Cost: stray: Extra inputs are not permitted"),
+        ({"format": "layerscout-cost/2"}, "is not a Cost: format: "),
+        ({"cpu_seconds": None}, "is not a Cost: cpu_seconds: "),
+    ],
+    ids=str,
+)
+def test_a_record_with_other_fields_names_the_first_that_does_not_fit(path, change, told):
+    content = json.loads(RECORDS["cost"].model_dump_json()) | change
+    path.write_bytes(seal(json.dumps(content, indent=1).encode() + b"\n"))
+    with pytest.raises(DataError, match=rf"record\.json {told}") as raised:
+        records.load(Cost, path)
+    assert raised.value.hint == "run the stage that writes it again"
+    with pytest.raises(DataError, match=told):
+        records.validate_record(Cost, content, "it")
+    assert records.validate_record(Cost, json.loads(RECORDS["cost"].model_dump_json()), "it") == RECORDS["cost"]
+
+
+def test_a_missing_file_is_told_with_what_to_do(path):
+    for read in (lambda: records.load(Cost, path), lambda: records.load_object(path)):
+        with pytest.raises(DataError, match="no file") as raised:
+            read()
+        assert "the earlier stage wrote" in raised.value.hint
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b"9" * 5000], ids=["empty", "torn", "no UTF-8", "deep", "long"])
+def test_what_is_no_json_is_named(content):
+    with pytest.raises(DataError, match=r"^it is not valid JSON: "):
+        records.parse_json(content, "it")
+    assert records.parse_json(b'{"a": [1]}', "it") == {"a": [1]}
+
+
+@pytest.mark.parametrize(
+    ("figure", "digits", "text"),
+    [
+        (None, 3, "n/a"),
+        (0.41251, 3, "0.413"),
+        (0.41251, 1, "0.4"),
+        (-1e-9, 3, "0.000"),
+        (Estimate(value=0.5), 3, "0.500"),
+        (Estimate(value=0.5, low=0.25), 3, "0.500"),
+        (Estimate(value=0.5, high=0.75), 3, "0.500"),
+        (Estimate(value=0.5, low=0.25, high=0.75), 3, "0.500 [0.250, 0.750]"),
+        (Estimate(value=0.5, low=-0.25, high=0.75), 1, "0.5 [-0.2, 0.8]"),
+    ],
+    ids=str,
+)
+def test_a_figure_in_a_table(figure, digits, text):
+    assert records.as_table_value(figure, digits) == text
+    assert digits != 3 or records.as_table_value(figure) == text
+
+
+@pytest.mark.parametrize(("value", "kept"), [(0.0, 0.0), (-2.5, -2.5), (float("nan"), None), (float("inf"), None), (-float("inf"), None)])
+def test_no_made_up_number_enters_a_record(value, kept):
+    assert records.none_if_nan(value) == kept
