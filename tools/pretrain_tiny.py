@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from layerscout.extract.backbones import tiny
 from layerscout.extract.backbones.loaded import fixed_noise, scale_pixels
-from layerscout.extract.backbones.networks.tiny import new_model, predict
+from layerscout.extract.backbones.networks.tiny.tiny import new_model, predict
 from tools.videos import MIXTURE, clips, play
 
 HORIZON = 2  # the future slot shows the frame this many steps ahead; far enough that copying the last frame is wrong

@@ -23,8 +23,8 @@ from layerscout.extract.backbones.loaded import fixed_noise
 from layerscout.extract.backbones.networks import cogvideox
 from layerscout.extract.backbones.networks import encoder as encoder_network
 from layerscout.extract.backbones.networks import synthetic as synthetic_network
-from layerscout.extract.backbones.networks import tiny as tiny_network
 from layerscout.extract.backbones.networks import transnet as transnet_network
+from layerscout.extract.backbones.networks.tiny import tiny as tiny_network
 from layerscout.extract.checkpoints.checkpoint_weights import CheckpointWeights
 from layerscout.extract.checkpoints.tensors import values as tensor_values
 from layerscout.extract.passes.capture import Capture

@@ -23,7 +23,7 @@ from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.extract.backbones import tiny
 from layerscout.extract.backbones.finding import find_backbone
-from layerscout.extract.backbones.networks import tiny as tiny_network
+from layerscout.extract.backbones.networks.tiny import tiny as tiny_network
 from layerscout.extract.clips import ClipTable, clips_of
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.device import batches_in_threads, torch_threads

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from layerscout.extract.backbones import tiny
 from layerscout.extract.backbones.loaded import fixed_noise, scale_pixels
-from layerscout.extract.backbones.networks.tiny import new_model, predict
+from layerscout.extract.backbones.networks.tiny.tiny import new_model, predict
 from layerscout.extract.passes.capture import Capture
 from layerscout.worlds.intercept import Intercept
 

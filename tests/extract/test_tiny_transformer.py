@@ -14,8 +14,8 @@ from safetensors.torch import load
 
 from layerscout.extract.backbones import tiny
 from layerscout.extract.backbones.finding import find_backbone
-from layerscout.extract.backbones.networks import scratch
-from layerscout.extract.backbones.networks.tiny import new_model, predict
+from layerscout.extract.backbones.networks.tiny import scratch
+from layerscout.extract.backbones.networks.tiny.tiny import new_model, predict
 from layerscout.extract.backbones.untrained import redraw, shuffle
 from layerscout.extract.checkpoints.skeleton import configuration
 from layerscout.extract.passes.capture import Capture

@@ -61,7 +61,7 @@ def _describe(name: str, source: str | None, options: dict[str, Any]) -> Backbon
         raise UsageError(f"backbone '{name}' takes no source and no options", hint=f"write just: {name}")
 
     def load(device: Any, dtype: Any = None) -> LoadedBackbone:
-        return network_part("tiny:Tiny")(weights() if name == "tiny" else None, device, dtype)
+        return network_part("tiny.tiny:Tiny")(weights() if name == "tiny" else None, device, dtype)
 
     cells = SIZE // PATCH
     parameters = json.loads((files(__package__) / "weights" / "tiny.json").read_text(encoding="utf-8"))["parameters_per_block"]
@@ -92,4 +92,4 @@ def weights() -> bytes:
 def _untrained_digest() -> str:
     from layerscout.extract.backbones.loaded import digest_tensors
 
-    return digest_tensors(network_part("tiny:new_model")(UNTRAINED_SEED).state_dict())
+    return digest_tensors(network_part("tiny.tiny:new_model")(UNTRAINED_SEED).state_dict())

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from layerscout.extract.backbones.base import LayerInfo
 from layerscout.extract.backbones.loaded import LoadedBackbone, fixed_noise, scale_pixels
-from layerscout.extract.backbones.networks.scratch import Scratch, used
-from layerscout.extract.backbones.networks.tiny_transformer import TinyTransformer
+from layerscout.extract.backbones.networks.tiny.scratch import Scratch, used
+from layerscout.extract.backbones.networks.tiny.transformer import TinyTransformer
 from layerscout.extract.backbones.tiny import ARCHITECTURE, FUTURE, NOISE_SEED, PURE_NOISE, SIZE, TEXT_WIDTH, UNTRAINED_SEED
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from layerscout.extract.backbones.networks import scratch
+from layerscout.extract.backbones.networks.tiny import scratch
 
 Joint = Float[Tensor, "clip token feature"]  # text tokens, then video tokens
 
