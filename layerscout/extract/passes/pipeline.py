@@ -48,7 +48,7 @@ def batch_spans(start: int, stop: int, batch: int) -> list[Span]:
     return [(low, min(stop, low + batch)) for low in range(start, stop, batch)]
 
 
-class HostTransfer(Protocol):
+class DeviceTransfer(Protocol):
     """How a batch travels to the device and back."""
 
     def ready(self, inputs: Inputs) -> Inputs:
@@ -129,7 +129,7 @@ class _OnTheWayBack:
 
 
 def features_in_order(
-    spans: Sequence[Span], read: Callable[[Span], Inputs], transfer: HostTransfer, workers: int
+    spans: Sequence[Span], read: Callable[[Span], Inputs], transfer: DeviceTransfer, workers: int
 ) -> Generator[tuple[Span, Float[np.ndarray, "clip packed"]]]:
     """Yield every span with its features, in order.
 
