@@ -23,7 +23,7 @@ from layerscout.extract.passes.autotune import MOST, find_batch, power_of_two
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.compiling import compiling
 from layerscout.extract.passes.measure import Meter
-from layerscout.extract.passes.pipeline import CudaTransfer, HostTransfer, Inputs, Span, DeviceTransfer, batch_spans, features_in_order
+from layerscout.extract.passes.pipeline import CudaTransfer, DeviceTransfer, HostTransfer, Inputs, Span, batch_spans, features_in_order
 from layerscout.extract.passes.pooling import pixel_features
 from layerscout.extract.passes.row_check import ROWS, check_compiled, check_rows
 from layerscout.extract.plan import LARGEST_LATENT_BATCH, LATENTS, PIXELS, ExtractPlan
