@@ -92,6 +92,33 @@ def test_later_frames_change_no_earlier_clip(data, episodes, spec, tmp_path):
     assert different == set(range(first + 4, int(table.first[3])))
 
 
+class CountingTrajectories:
+    """Gives the frames of others and notes which were asked for."""
+
+    def __init__(self, data: Trajectories) -> None:
+        self._data, self.read = data, []
+
+    def frames(self, episode: int, first: int, after: int) -> np.ndarray:
+        self.read += [(episode, step) for step in range(first, after)]
+        return self._data.frames(episode, first, after)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_only_the_frames_that_are_shown_are_read(data, spec):
+    """For every span of rows: each frame from the oldest that is shown to the newest, once, and none before or after."""
+    table = ClipTable(data.lengths)
+    for start in range(len(table)):
+        for stop in range(start + 1, len(table) + 1):
+            counting = CountingTrajectories(data)
+            clips_of(counting, table, start, stop, spec)
+            shown = [
+                (episode, step)
+                for episode, first, after in table.spans(start, stop)
+                for step in range(max(0, first + min(spec.offsets)), after)
+            ]
+            assert counting.read == shown
+
+
 @pytest.mark.parametrize("spec", SPECS)
 def test_a_running_window_shows_the_stored_clips(data, episodes, spec):
     """Copies of different lengths start again at different times; every clip must be the one in the file."""
