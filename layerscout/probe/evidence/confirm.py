@@ -69,10 +69,9 @@ def confirm(
     spread = scatter(total, width) / total.count
     variance = np.diagonal(spread)
     scale = np.sqrt(np.where((live > 0) & (variance > noise / total.count), variance, np.inf))
-    entropies = []
-    for ranked, matrix in ((covariance, spread), (correlation, spread / scale / scale[:, None])):
-        value = float(np.log(effective_rank(eigenvalues(matrix))))
-        entropies.append(np.append(value, entropy_without_groups(value, ranked.slope, groups, total, width)))
+    values = [float(np.log(effective_rank(eigenvalues(matrix)))) for matrix in (spread, spread / scale / scale[:, None])]
+    left = entropy_without_groups(values, (covariance.slope, correlation.slope), groups, total, width)
+    entropies = [np.append(value, without) for value, without in zip(values, left, strict=True)]
     return components(groups, errors, live, *entropies)
 
 

@@ -118,9 +118,8 @@ def measure(
     standardised = standardise(total, by)
     covariance = covariance_entropy(total, width, moments.shift.dtype)
     correlation = correlation_entropy(standardised[0][:width, :width] / total.count, by.x_scale[:width], moments.shift.dtype)
-    entropies = [
-        np.append(part.value, entropy_without_groups(part.value, part.slope, groups, total, width)) for part in (covariance, correlation)
-    ]
+    ranks = (covariance.value, correlation.value), (covariance.slope, correlation.slope)
+    entropies = [np.append(value, left) for value, left in zip(ranks[0], entropy_without_groups(*ranks, groups, total, width), strict=True)]
     has_reward, forecast = REWARD in names, diagonals(groups, width)
     reward_error = found.scalars[:, 0] if has_reward else None
     trivial = (persistence_error(forecast), autoregression_out_of_fold(forecast, dealt.fold_of_group))

@@ -94,10 +94,15 @@ class ExchangedRewards:
         """Every copy at some places: step t of an episode gets step (t + roll) of the other one, on a circle."""
         episodes, of = np.unique(np.searchsorted(self.begins, place, side="right") - 1, return_inverse=True)
         other = (episodes[:, None] + self.by) % (len(self.begins) - 1)
-        length = self.begins[other + 1] - self.begins[other]
+        begin, length = self.begins[other], self.begins[other + 1] - self.begins[other]
         roll = (_hashed(self.seed, np.arange(len(self.by)), episodes[:, None]) % length.astype(np.uint64)).astype(np.int64)
-        step = (place - self.begins[episodes][of])[:, None]
-        return self.cycle[self.begins[other][of] + (step + roll[of]) % length[of]]
+        length, step = length[of], (place - self.begins[episodes][of])[:, None]
+        at = step + roll[of]
+        if (step < length).all():
+            at -= np.where(at >= length, length, 0)  # quicker than a remainder
+        else:
+            at %= length
+        return self.cycle[begin[of] + at]
 
     def astype(self, dtype: DTypeLike) -> ExchangedRewards:
         """Return the same copies in another precision."""

@@ -15,6 +15,7 @@ from scipy.linalg import blas
 
 from layerscout.probe.moments.moments import MomentSums
 from layerscout.probe.solve.eigen import eigenvectors, rotated
+from layerscout.probe.solve.ridge import solve_small
 from layerscout.probe.solve.scaling import FeatureScaling, correlations, feature_scaling, standardise, target_weights
 
 
@@ -102,7 +103,7 @@ def validation_losses(
         return (by.reshape(-1, width) @ matrix).reshape(*by.shape[:2], matrix.shape[1])
 
     schur = train.action_action + np.asarray(penalties)[:, None, None] * np.eye(actions.shape[1]) - each(actions, shrunk)
-    action_weights = np.linalg.solve(schur, train.action_latents - each(latents, shrunk))
+    action_weights = solve_small(schur, train.action_latents - each(latents, shrunk))
     weighted = action_weights * share
     match = inverse @ matches + np.sum((xy[width:, :width] - each(tested[:, :width], shrunk)) * weighted, axis=(1, 2))
     # the quadratic form of [z, a]: from z alone, then every term with an action weight in it
@@ -126,8 +127,9 @@ def _scalar_errors(
     if not targets.shape[1]:
         return np.zeros(shape)
     weights = (inverse[:, None] * targets.T).reshape(-1, len(targets))
-    half = blas.strmm if spread.dtype == np.float32 else blas.dtrmm
-    residual = half(2.0, spread.T, weights.T, lower=1, trans_a=1).T  # what lies on and above the diagonal, twice
-    residual -= weights * np.diagonal(spread)
+    half = np.array(spread)
+    half.flat[:: len(half) + 1] *= 0.5  # what lies above the diagonal, and half of what lies on it, make half of the form
+    multiply = blas.strmm if half.dtype == np.float32 else blas.dtrmm
+    residual = multiply(2.0, half.T, weights.T, lower=1, trans_a=1).T
     residual.reshape(*shape, -1)[:] -= 2 * tested.T
     return np.einsum("ij,ij->i", weights, residual).reshape(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,23 +87,25 @@ def _entropy(matrix: Float[np.ndarray, "feature feature"], dtype: Any) -> Spectr
 
 
 def entropy_without_groups(
-    entropy: float, slope: Float[np.ndarray, "feature feature"], groups: MomentSums, total: MomentSums, width: int
-) -> Float[np.ndarray, " group"]:
-    """Spectral entropy without each group, to first order: one decomposition serves all groups.
+    entropies: Sequence[float], slopes: Sequence[Float[np.ndarray, "feature feature"]], groups: MomentSums, total: MomentSums, width: int
+) -> list[Float[np.ndarray, " group"]]:
+    """Spectral entropies without each group, to first order: one decomposition serves all groups.
 
         H₍₋g₎ = H + ⟨slope, n_g Σ - lost_g⟩ / (n - n_g)
 
     with Σ the covariance of all rows and lost_g what the group adds to the scatter: its rows about their mean, and that mean
-    about the others'.
+    about the others'. Several entropies are taken at once, so that each group's moments are read once.
     """
     count = np.asarray(groups.count, dtype=np.float64)
     mean, centre = groups.x[:, :width] / np.maximum(count, 1)[:, None], total.x[:width] / total.count
     apart, weight = mean - centre, count * total.count / (total.count - count)
-    inside = np.array([np.vdot(matrix[:width, :width], slope) for matrix in groups.xx])
-    inside -= count * np.sum((mean @ slope) * mean, axis=1)
-    lost = inside + weight * np.sum((apart @ slope) * apart, axis=1)
-    whole = float(np.vdot(scatter(total, width), slope)) / total.count
-    return entropy + (count * whole - lost) / (total.count - count)
+    inside = np.array([[np.vdot(square[:width, :width], slope) for slope in slopes] for square in groups.xx])
+    spread = scatter(total, width) / total.count
+    found = []
+    for place, (entropy, slope) in enumerate(zip(entropies, slopes, strict=True)):
+        lost = inside[:, place] - count * np.sum((mean @ slope) * mean, axis=1) + weight * np.sum((apart @ slope) * apart, axis=1)
+        found.append(entropy + (count * float(np.vdot(spread, slope)) - lost) / (total.count - count))
+    return found
 
 
 def participation_ratio(shares: Float[np.ndarray, " feature"]) -> float:

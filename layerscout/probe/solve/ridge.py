@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -18,6 +19,7 @@ from layerscout.errors import DataError
 from layerscout.probe.moments.moments import MomentSums
 from layerscout.probe.solve.scaling import FeatureScaling, correlations, feature_scaling
 
+SMALL = 32  # unknowns
 Targets = slice | Int[np.ndarray, " target"]
 
 
@@ -86,7 +88,7 @@ def fit_ridge(
             across, few = few[:, : len(xx) - width], few[:, len(xx) - width :]
         scalars[:width, same] = few
     schur = xx[width:, width:] + penalty * np.eye(len(xx) - width) - xx[width:, :width] @ across
-    weights[width:] = np.linalg.solve(schur, xy[width:, :width] - xx[width:, :width] @ weights[:width])
+    weights[width:] = solve_small(schur, xy[width:, :width] - xx[width:, :width] @ weights[:width])
     weights[:width] -= across @ weights[width:]
     left, right = np.vstack([across, -np.eye(len(xx) - width)]) / by.x_scale[:, None], weights[width:].copy()
     removal = ActionRemoval(left, right, -(by.x_mean @ left) @ right)
@@ -113,6 +115,11 @@ def _solve(factor: Float[np.ndarray, "feature feature"], right: Float[np.ndarray
     for transposed in (1, 0):
         found = blas.dtrsm(1.0, factor, found, side=1, lower=1, trans_a=transposed, overwrite_b=1)
     assert np.shares_memory(found, right), "right is in C order"
+
+
+def solve_small(matrix: Float[np.ndarray, "*some size size"], right: Float[np.ndarray, "*some size target"]) -> Any:
+    """Solve systems that are much smaller than they have right sides: then a product with the inverse takes a third of the time."""
+    return np.linalg.inv(matrix) @ right if matrix.shape[-1] <= SMALL else np.linalg.solve(matrix, right)
 
 
 def _in_own_units(weights: Float[np.ndarray, "feature target"], by: FeatureScaling, targets: slice) -> LinearMap:

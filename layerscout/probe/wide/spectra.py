@@ -142,7 +142,7 @@ def spectrum_of_sketch(
     rotated = lower @ vectors
     slope = (rotated * slope_at(values)) @ rotated.T - beyond * (lower @ lower.T)
     held = features.count[:, 0]
-    left = entropy_without_groups(entropy, slope, groups, total, width) + beyond * (held * everything - lost) / (count - held)
+    left = entropy_without_groups([entropy], [slope], groups, total, width)[0] + beyond * (held * everything - lost) / (count - held)
     return Spectrum(np.append(entropy, left), np.sort(spread)[::-1] / trace)
 
 
