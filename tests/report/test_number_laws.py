@@ -344,7 +344,8 @@ def test_violation_is_that_of_the_worst_wrong_pair_of_each_layer() -> None:
     assert decisions.rank_violation(np.array([1.0, 2.0, 3.0]), returns) == 0
     assert decisions.rank_violation(np.array([2.0, 1.0, 3.0]), returns) == pytest.approx((1 + 1 + 0) / 3)
     assert decisions.rank_violation(np.array([3.0, 2.0, 1.0]), returns) == pytest.approx((5 + 4 + 5) / 3)
-    assert decisions.rank_violation(np.array([1.0, 1.0]), np.array([0.0, 5.0])) == 2.5  # a tie is wrong for the one of the two
+    assert decisions.rank_violation(np.array([1.0, 1.0]), np.array([0.0, 5.0])) == 2.5  # a tie is wrong for the worse of the two
+    assert decisions.rank_violation(np.array([1.0, 1.0, 0.0]), np.array([0.0, 5.0, 2.0])) == pytest.approx((5 + 0 + 2) / 3)
     assert decisions.rank_violation(np.array([1.0, 2.0]), np.array([5.0, 5.0])) == 0.0
     exact = np.mean([decisions.rank_violation(np.array(order, dtype=float), returns) for order in itertools.permutations(range(3))])
     assert decisions.random_violation(returns) == pytest.approx(exact, abs=0.15)
