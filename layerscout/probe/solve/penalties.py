@@ -122,14 +122,13 @@ def _scalar_errors(
     tested: Float[np.ndarray, "feature scalar"],
     spread: Float[np.ndarray, "feature feature"],
 ) -> Float[np.ndarray, "penalty scalar"]:
-    """w' spread w - 2 w' tested for w = inverse · targets: the quadratic form from half of ``spread``, and its diagonal."""
+    """w' spread w - 2 w' tested for w = inverse · targets, from half of ``spread``, whose diagonal is used up."""
     shape = (len(inverse), targets.shape[1])
     if not targets.shape[1]:
         return np.zeros(shape)
     weights = (inverse[:, None] * targets.T).reshape(-1, len(targets))
-    half = np.array(spread)
-    half.flat[:: len(half) + 1] *= 0.5  # what lies above the diagonal, and half of what lies on it, make half of the form
-    multiply = blas.strmm if half.dtype == np.float32 else blas.dtrmm
-    residual = multiply(2.0, half.T, weights.T, lower=1, trans_a=1).T
+    spread.flat[:: len(spread) + 1] *= 0.5  # what lies above the diagonal, and half of what lies on it, make half of the form
+    multiply = blas.strmm if spread.dtype == np.float32 else blas.dtrmm
+    residual = multiply(2.0, spread.T, weights.T, lower=1, trans_a=1).T
     residual.reshape(*shape, -1)[:] -= 2 * tested.T
     return np.einsum("ij,ij->i", weights, residual).reshape(shape)
