@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+
 import pytest
 import torch
 from torch import nn
@@ -280,3 +282,10 @@ def test_a_second_capture_of_a_model_whose_passes_end_early_sees_its_layers():
     first = Capture(loaded, backbone.layers, backbone.grid, "all/mean")(shown)
     second = Capture(loaded, backbone.layers, backbone.grid, "all/mean")(shown)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_worked_example_runs():
+    from layerscout.extract.passes import capture
+
+    assert doctest.testmod(capture).attempted > 0
+    assert doctest.testmod(capture).failed == 0

@@ -1,8 +1,4 @@
-"""Hooks that pool inside the forward pass: clips in, one pooled matrix a layer out, in one pass for all layers.
-
-with Capture(loaded, backbone.layers, backbone.grid, "all/mean") as capture:
-    features = capture(clips)["blocks.3"]
-"""
+"""Hooks that pool inside the forward pass: clips in, one pooled matrix a layer out, in one pass for all layers."""
 
 from __future__ import annotations
 
@@ -35,6 +31,18 @@ class Capture:
         Token grid of the layers that state none of their own.
     pooling
         One name, or several: then every layer gives one array a pooling, all from one pass.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from layerscout.extract.backbones.finding import find_backbone
+    >>> backbone = find_backbone("tiny")
+    >>> loaded = backbone.load(torch.device("cpu"))
+    >>> clips = torch.zeros(2, 3, 32, 32, 3, dtype=torch.uint8)
+    >>> with Capture(loaded, backbone.layers, backbone.grid, "all/mean") as capture:
+    ...     features = capture(clips, only=["blocks.3"])
+    >>> {name: tuple(values.shape) for name, values in features.items()}
+    {'blocks.3': (2, 64)}
     """
 
     def __init__(self, loaded: LoadedBackbone, layers: Sequence[LayerInfo], grid: TokenGrid, pooling: str | Sequence[str]) -> None:

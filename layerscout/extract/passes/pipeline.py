@@ -115,11 +115,11 @@ class CudaTransfer:
             packed.record_stream(self._back)
             over = torch.cuda.Event()
             over.record(self._back)
-        return _OnTheWayBack(host, over)
+        return _CopyingBack(host, over)
 
 
 @dataclass(frozen=True)
-class _OnTheWayBack:
+class _CopyingBack:
     host: Tensor
     over: torch.cuda.Event
 

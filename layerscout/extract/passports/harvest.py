@@ -176,17 +176,17 @@ class _BlockNotes:
                 others = {SURPLUS if name == parameter.name else name: value for name, value in others.items()}
         raw = bound.arguments.get(first.name)
         if not isinstance(raw, Tensor):
-            raise self._told(f"its first argument is no tensor but {type(raw).__name__}")
+            raise self._refusal_for(f"its first argument is no tensor but {type(raw).__name__}")
         port = port_name(self.block, raw, self._backbone.class_token)
         if port is None:
-            raise self._told(f"its first argument has {raw.ndim} axes")
+            raise self._refusal_for(f"its first argument has {raw.ndim} axes")
         self._port, self._argument, self._dtype = port, first.name, raw.dtype
         if self._clips > 1:  # of a single clip the order of the first axis cannot be told
             self._axes = memory_axes(raw)
         self._shape = PORTS[port].shape(raw, self._clips) or self._grid_shape()
         tokens = PORTS[port].leave(raw, self._shape[0])
         if tokens.shape[:2] != (self._clips, self._shape[0] * self._shape[1] * self._shape[2]):
-            raise self._told(f"it takes {tuple(raw.shape)}, which is not of tokens in its grid")
+            raise self._refusal_for(f"it takes {tuple(raw.shape)}, which is not of tokens in its grid")
         if self._probe:
             self._context.probe(others)
             return
@@ -199,11 +199,11 @@ class _BlockNotes:
         grid = self._backbone.grid_of(self._layer)
         return grid.time, grid.height, grid.width
 
-    def _told(self, why: str) -> NoPassport:
+    def _refusal_for(self, why: str) -> NoPassport:
         return NoPassport(f"block {self._title} has no passport: {why}", hint="use --mode online or offline with this layer")
 
     def _refuse(self, why: str) -> None:
-        self._refusal = self._refusal or self._told(why)
+        self._refusal = self._refusal or self._refusal_for(why)
 
 
 class _Moments:
