@@ -13,7 +13,7 @@ from layerscout.probe.config import ProbeConfig
 from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.ranking.choose import choose
 from layerscout.probe.ranking.compare import chance_by_groups, chance_by_weights, rank_layers
-from layerscout.probe.ranking.score import composite, layer_score, normalise_r2, order_layers, score
+from layerscout.probe.ranking.score import composite, layer_flags, layer_score, normalise_r2, order_layers, score
 from layerscout.settings import build
 
 WEIGHTS = (0.45, 0.45, 0.10)
@@ -255,3 +255,47 @@ def test_one_layer_is_chosen_once() -> None:
 def test_settings_that_cannot_be_are_refused(settings: dict, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         build(ProbeConfig, {"store": "x"} | settings, "probe")
+
+
+def flags_of(episodes: int = 30, **figures: object) -> tuple[str, ...]:
+    return layer_flags(known("a", 0, 0.5).model_copy(update=figures), episodes)
+
+
+SHUFFLED = tuple(np.random.default_rng(0).standard_normal(50) / 100)
+
+
+@pytest.mark.parametrize(
+    ("flag", "raised", "at_the_limit"),
+    [
+        ("PERSISTENCE", {"transition_r2": 0.5, "autoregression_r2": 0.4801}, {"transition_r2": 0.5, "autoregression_r2": 0.4799}),
+        ("NO_ACTION", {"bits_action": 0.1, "bits_action_by_chance": 0.1}, {"bits_action": 0.1001, "bits_action_by_chance": 0.1}),
+        ("NO_ACTION", {"bits_action": 0.0}, {"bits_action": 0.0001}),
+        ("NO_ACTION", {"bits_action": -1.0}, {"bits_action": None}),
+        ("COLLAPSED", {"correlation_rank": 2.999}, {"correlation_rank": 3.0}),
+        ("DEAD_DIMS", {"live_features": 7}, {"live_features": 8}),
+        ("UNDERSAMPLED", {"rows": 79}, {"rows": 80}),
+        ("ALPHA_EDGE", {"at_grid_edge": 0.51}, {"at_grid_edge": 0.5}),
+        (
+            "REWARD_NULL",
+            {"reward_r2": float(np.percentile(SHUFFLED, 97.5)), "reward_r2_shifted": SHUFFLED},
+            {"reward_r2": float(np.percentile(SHUFFLED, 97.5)) + 1e-9, "reward_r2_shifted": SHUFFLED},
+        ),
+        ("REWARD_NULL", {"reward_r2": -1.0, "reward_r2_shifted": SHUFFLED}, {"reward_r2": -1.0, "reward_r2_shifted": ()}),
+        ("REWARD_NULL", {"reward_r2": -1.0, "reward_r2_shifted": SHUFFLED}, {"reward_r2": None, "reward_r2_shifted": SHUFFLED}),
+    ],
+)
+def test_a_flag_is_raised_below_its_limit_and_not_at_it(flag: str, raised: dict, at_the_limit: dict) -> None:
+    assert flag in flags_of(**raised)
+    assert flag not in flags_of(**at_the_limit)
+
+
+def test_few_episodes_are_fewer_than_thirty() -> None:
+    assert "FEW_EPISODES" in flags_of(29)
+    assert flags_of(30) == ()
+
+
+def test_shuffled_rewards_are_shown_by_numpys_percentiles() -> None:
+    found = layer_score(known("a", 0, 0.5).model_copy(update={"reward_r2_shifted": SHUFFLED}), WEIGHTS, "clip", 40).reward_r2_shuffled
+    assert found.value == pytest.approx(np.mean(SHUFFLED))
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(SHUFFLED, [2.5, 97.5])), abs=0)
+    assert layer_score(known("a", 0, 0.5), WEIGHTS, "clip", 40).reward_r2_shuffled is None

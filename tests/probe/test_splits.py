@@ -139,3 +139,22 @@ def test_one_step_episodes_and_ragged_ones_give_every_figure() -> None:
     assert found.rows + sum(np.array(lengths)[held_out(25, 0.2, 5)]) == sum(lengths)
     assert found.reward_r2 > 0.9
     assert None not in (found.transition_r2, found.bits_action, found.transition_skill, found.confirmation)
+
+
+@pytest.mark.parametrize(("share", "episodes", "held"), [(0.2, 14, 2), (0.2, 16, 3), (0.5, 6, 3), (0.5, 5, 2)])
+def test_a_confirmation_set_has_at_least_three_episodes_in_three_groups(share: float, episodes: int, held: int) -> None:
+    """Few groups and a confirmation share: an interval from fewer than three parts would say nothing."""
+    lengths = np.full(episodes, 10)
+    split = split_episodes(lengths, 3, 3, share)
+    enough = held >= 3 and episodes - held >= 3
+    assert split.confirmation_episodes == (held if enough else 0)
+    assert len(split.confirmation) == (3 if enough else 0)
+    assert held_out(episodes, share, 3).sum() == (held if enough else 0)
+    assert bool(split.notes) != enough
+
+
+def test_the_confirmation_set_has_half_as_many_groups_as_rank() -> None:
+    split = split_episodes(np.full(100, 10), 20, 5, 0.2)
+    assert (len(split.ranking), len(split.confirmation)) == (20, 10)
+    assert split.fold_of_group.tolist() == [*(np.arange(20) % 5).tolist(), *[-1] * 10]
+    assert (split.groups, split.folds) == (30, 5)

@@ -82,7 +82,7 @@ def _entropy(matrix: Float[np.ndarray, "feature feature"], dtype: Any) -> Spectr
     trace = max(float(np.trace(matrix)), np.finfo(float).tiny)
     slope = np.where(share > 0, -(np.log(np.where(share > 0, share, 1.0)) + entropy), 0.0) / trace
     if values.max() <= 0:
-        return SpectralEntropy(float(entropy), share[::-1], np.zeros_like(matrix))
+        return SpectralEntropy(float(entropy), np.sort(share)[::-1], np.zeros_like(matrix))
     return SpectralEntropy(float(entropy), share[::-1], recompose(slope, vectors))
 
 
