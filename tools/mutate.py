@@ -29,7 +29,9 @@ PLAN = {
     "layerscout/cache/remote/transfer.py": ["tests/cache/test_remote.py", "tests/cache/test_transfer.py"],
     "layerscout/cache/writing/staging.py": ["tests/cache/test_staging.py", "tests/cache/test_writer.py"],
     "layerscout/probe/questions/targets.py": ["tests/probe/test_targets.py"],
+    "layerscout/probe/questions/shuffling.py": ["tests/probe/test_shuffling.py"],
     "layerscout/probe/evidence/controls.py": ["tests/probe/test_controls.py"],
+    "layerscout/probe/evidence/bits.py": ["tests/probe/test_controls.py"],
     "layerscout/probe/ranking/compare.py": ["tests/probe/test_compare.py"],
     "layerscout/probe/ranking/choose.py": ["tests/probe/test_choose.py"],
     "layerscout/report/numbers/statistics.py": ["tests/report/test_number_laws.py", "tests/report/test_statistics.py"],
@@ -150,7 +152,8 @@ def lives(file: Path, text: str, tests: list[str], copy: Path) -> bool:
     target = copy / file
     before = target.read_text(encoding="utf-8")
     target.write_text(text, encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "CI": "true"}
+    # safe path: ``python -m`` would put the checkout before the copy, and every mutant would live
+    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1", "CI": "true"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]
     try:
         return subprocess.run(command, env=environment, capture_output=True, timeout=SECONDS, check=False).returncode == 0

@@ -85,3 +85,10 @@ def test_layers_of_one_name_are_told_apart_by_store_and_role() -> None:
     assert [(layer.store_id, layer.label, layer.reward_r2.value) for layer in found] == [("ls1-y", "y", 0.6), ("ls1-x", "x", 0.2)]
     twin = rank_layers([known("a", 0, 0.2), known("a", 0, 0.6, role="twin")], config, 40)
     assert [(layer.role, layer.reward_r2.value) for layer in twin] == [("layer", 0.2), ("twin", 0.6)]
+
+
+def test_a_layer_without_intervals_leaves_no_chance_over_groups_to_any() -> None:
+    whole = known("a", 0, 0.2).model_copy(update={"reward_r2_left": None})
+    found = rank_layers([whole, known("b", 1, 0.6)], ProbeConfig(store="memory", top_k=1), 40)
+    assert [layer.p_top_k for layer in found] == [None, None]
+    assert [layer.p_top_k_weights for layer in found] == [1.0, 0.0]

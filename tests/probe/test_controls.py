@@ -108,6 +108,24 @@ def test_bits_are_those_of_residual_covariances_less_chance(monkeypatch: pytest.
     assert found.total - less.total == pytest.approx(6.0 / (2 * math.log(2)))  # once for z, once for the action
 
 
+def test_chance_is_counted_in_rows_less_one_less_all_predictors(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, asked = made_up(400, WIDTH), []
+
+    def chance(freedom: float, predictors: float, targets: float) -> tuple[float, float]:
+        asked.append((freedom, predictors, targets))
+        return 0.0, 0.0
+
+    monkeypatch.setattr(information, "_by_chance", chance)
+    bits(*one_chain(rows), discrete=False)
+    (freedom, predictors, following), (freedom_of_z, present, whole) = asked
+    assert predictors == 2
+    assert present == pytest.approx(3, abs=0.01)  # each of three features stands far above the floor
+    assert following == pytest.approx(3, abs=0.1)
+    assert whole == pytest.approx(3, abs=0.01)
+    assert freedom_of_z == pytest.approx(400 - 1 - present)
+    assert freedom == pytest.approx(freedom_of_z - 2)
+
+
 def test_one_of_the_levels_follows_from_the_others_and_an_unseen_one_tells_nothing() -> None:
     rows = made_up(400, WIDTH)
     codes = np.random.default_rng(1).integers(0, 3, 400)

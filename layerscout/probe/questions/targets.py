@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from layerscout.errors import DataError
 from layerscout.probe.config import ProbeConfig
@@ -63,16 +63,6 @@ class Transitions:
     def lengths(self) -> Int[np.ndarray, " episode"]:
         """Transitions of each episode."""
         return np.bincount(self.episode)
-
-    @property
-    def begins(self) -> Bool[np.ndarray, " transition"]:
-        """Where z_t is no other transition's successor."""
-        return np.diff(self.row, prepend=-2) != 1
-
-    @property
-    def ends(self) -> Bool[np.ndarray, " transition"]:
-        """Where z_{t+1} begins no other transition."""
-        return np.append(self.begins[1:], True)
 
 
 def needed_columns(there: Collection[str], config: ProbeConfig) -> tuple[str, ...]:
