@@ -80,7 +80,8 @@ class LayerReader:
         if not 0 <= start <= stop <= self.layout.rows:
             raise DataError(f"rows {start} to {stop} of '{self.name}'", hint=f"the store has rows 0 to {self.layout.rows}")
         out = np.empty((stop - start, *self.shape[1:]), dtype=self.layout.stored)
-        for chunk in range(start // self.layout.chunk_rows, -(-stop // self.layout.chunk_rows)):
+        touched = range(start // self.layout.chunk_rows, -(-stop // self.layout.chunk_rows)) if start < stop else ()
+        for chunk in touched:
             first, last = self._span(chunk)
             low, high = max(start, first), min(stop, last)
             self._fill(chunk, low - first, out[low - start : high - start])

@@ -132,6 +132,15 @@ def test_rows_reads_only_the_chunks_it_needs(example, store):
         reader.rows(np.array([8]))
 
 
+def test_no_rows_touch_no_chunk(store):
+    (store.path / f"layers/{LAYER}/c/1/0").unlink()
+    reader = store.layer(LAYER)
+    for place in (8, 10, 16):
+        assert reader.read(place, place).shape == (0, reader.shape[1])
+    with pytest.raises(DataError, match="c/1/0"):
+        reader.read(10, 11)
+
+
 def test_rows_outside_the_store_are_refused(store):
     reader = store.layer(LAYER)
     for start, stop in ((-1, 2), (3, 2), (0, 22)):
