@@ -120,7 +120,7 @@ def test_chance_is_counted_in_rows_less_one_less_all_predictors(monkeypatch: pyt
     (freedom, predictors, following), (freedom_of_z, present, whole) = asked
     assert predictors == 2
     assert present == pytest.approx(3, abs=0.01)  # each of three features stands far above the floor
-    assert following == pytest.approx(3, abs=0.1)
+    assert following == pytest.approx(3, abs=0.2)  # what the action leaves is nearer the floor
     assert whole == pytest.approx(3, abs=0.01)
     assert freedom_of_z == pytest.approx(400 - 1 - present)
     assert freedom == pytest.approx(freedom_of_z - 2)
