@@ -39,6 +39,21 @@ class ProbePlan(ShownPlan):
         Evidence of each job that is measured already, else None.
     existing
         The ranking that already answers the same question, if there is one. Then nothing is pending.
+
+    Examples
+    --------
+    A plan reads the index columns and no activation, and writes nothing. Here ``root`` holds one store of 60 rows in six
+    episodes, with one layer of 4 features in float32.
+
+    >>> looked = plan(ProbeConfig(store=store_id, root=root, out=root / "probe", folds=3))
+    >>> [job.spec.name for job in looked.pending]
+    ['blocks.0']
+    >>> looked.describe()["rows"], looked.describe()["episodes"], looked.existing
+    (60, 6, None)
+    >>> looked.cost.bytes
+    960
+    >>> (root / "probe").exists()
+    False
     """
 
     config: ProbeConfig

@@ -85,6 +85,31 @@ class Moments:
         mean.
     nonfinite_rows
         Rows with a NaN or an infinity; the transitions from and to them are in no sum.
+
+    Examples
+    --------
+    Six episodes of three rows each make two transitions an episode; the sums give back the mean and the products of z_t.
+
+    >>> import numpy as np
+    >>> from layerscout.probe.config import ProbeConfig
+    >>> from layerscout.probe.questions.splits import split_episodes
+    >>> from layerscout.probe.questions.targets import find_transitions
+    >>> class Rows:
+    ...     shape = (18, 2)
+    ...     def read(self, start, stop):
+    ...         return np.arange(36.0).reshape(18, 2)[start:stop]
+    >>> columns = {"episode": np.arange(18) // 3, "step": np.arange(18) % 3, "action": np.arange(18) % 2, "reward": np.arange(18.0)}
+    >>> transitions = find_transitions(columns, ProbeConfig(store="made up", confirmation=0, shifts=0))
+    >>> split = split_episodes(transitions.lengths, groups=3, folds=3)
+    >>> moments = accumulate("layer", Rows(), transitions, split, "float64")
+    >>> moments.groups.count.tolist()
+    [4, 4, 4]
+    >>> total = moments.groups.pool(np.arange(3))
+    >>> z = Rows().read(0, 18)[transitions.row] - moments.shift
+    >>> bool(np.allclose(total.xx[:2, :2], z.T @ z))
+    True
+    >>> (total.x[:2] / total.count + moments.shift).tolist()
+    [16.0, 17.0]
     """
 
     width: int

@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 
 from layerscout.probe.moments.rows import FeatureRows
 from layerscout.probe.moments.sums import ColumnSums, LatentSums
-from layerscout.probe.questions.actions import Inputs
+from layerscout.probe.questions.actions import ActionInputs
 from layerscout.probe.questions.scalars import Scalars
 
 BUFFER_ROWS = {
@@ -24,7 +24,7 @@ PANEL = 256  # columns: products of a matrix with itself are taken on and above 
 X, FIRST, END, EMPTY = 1, 2, 4, 0
 
 WantedSums = tuple[LatentSums | None, ColumnSums | None]  # either may be there already
-GivenColumns = tuple[Inputs, Scalars]
+GivenColumns = tuple[ActionInputs, Scalars]
 RowLayout = tuple[Int[np.ndarray, " place"], UInt8[np.ndarray, " place"], Int[np.ndarray, " place"]]
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from layerscout.probe.moments.products import GroupBuffer, RunEnds, lay_out_rows
 from layerscout.probe.moments.rows import Reader, bad_rows, blocks, widen
 from layerscout.probe.moments.sums import ColumnSums, LatentSums
-from layerscout.probe.questions.actions import Inputs
+from layerscout.probe.questions.actions import ActionInputs
 from layerscout.probe.questions.scalars import Scalars
 from layerscout.probe.questions.splits import CONFIRMATION, Split
 from layerscout.probe.questions.targets import Transitions
@@ -46,7 +46,7 @@ class SpanTransitions:
     stop: int
     row: Int[np.ndarray, " transition"]
     group: Int[np.ndarray, " transition"]
-    inputs: Inputs
+    inputs: ActionInputs
     scalars: Scalars
     ranks: Bool[np.ndarray, " group"]
 

@@ -49,12 +49,12 @@ class OneHot:
         return np.asarray(self[np.arange(len(self))], dtype=dtype)
 
 
-Inputs = Float[np.ndarray, "transition action_feature"] | OneHot
+ActionInputs = Float[np.ndarray, "transition action_feature"] | OneHot
 
 
 def action_columns(
     action: Shaped[np.ndarray, "transition ..."], ranking: Bool[np.ndarray, " transition"]
-) -> tuple[Inputs, int, tuple[str, ...]]:
+) -> tuple[ActionInputs, int, tuple[str, ...]]:
     """Turn actions into columns: one a level of discrete ones, else those that vary, with mean 0 and variance 1.
 
     Parameters
@@ -83,7 +83,7 @@ def action_columns(
         first = int(np.argmax(missing))
         message = f"transition {first} has no action (column 'action' is {', '.join(map(str, action[first]))}) while others have one"
         raise DataError(message, hint="collect the data again")
-    inputs: Inputs
+    inputs: ActionInputs
     if discrete:
         codes, levels = action_codes(action[:, 0])
         inputs = OneHot(codes, levels)

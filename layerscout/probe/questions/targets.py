@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Shaped
 
 from layerscout.errors import DataError
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.questions.actions import Inputs, action_columns
+from layerscout.probe.questions.actions import ActionInputs, action_columns
 from layerscout.probe.questions.rewards import return_to_go, reward_column, standardise_varying
 from layerscout.probe.questions.scalars import Scalars
 from layerscout.probe.questions.shuffling import RewardCopies, shuffle_rewards
@@ -49,7 +49,7 @@ class Transitions:
 
     row: Int[np.ndarray, " transition"]
     episode: Int[np.ndarray, " transition"]
-    inputs: Inputs
+    inputs: ActionInputs
     levels: int
     scalars: Scalars
     target_names: tuple[str, ...]
