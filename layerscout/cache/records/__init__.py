@@ -14,7 +14,7 @@ from layerscout.cache.records.base import (
     validate_record,
 )
 from layerscout.cache.records.ranking import COST_NAME, Choice, Confirmation, Cost, LayerScore, RankedStore, Ranking, Selection
-from layerscout.cache.records.runs import Arm, Budget, Run, RunRecord
+from layerscout.cache.records.runs import Arm, Budget, ReferenceReturn, Run, RunRecord
 
 __all__ = [
     "COST_NAME",
@@ -28,6 +28,7 @@ __all__ = [
     "RankedStore",
     "Ranking",
     "Record",
+    "ReferenceReturn",
     "Run",
     "RunRecord",
     "Selection",

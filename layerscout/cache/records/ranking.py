@@ -57,6 +57,8 @@ class LayerScore(Record):
     massive_features: int | None = None
     nonfinite_rows: int = 0
     targets: dict[str, Estimate | None] = Field(default_factory=dict)  # R² of every other target
+    control_score: Estimate | None = None  # S-ctrl: how plainly the layer shows what the agent's own actions change, and the state
+    measures: dict[str, Estimate | None] = Field(default_factory=dict)  # measures beside the score, by name; see probe/evidence/measures
     behind_best: Estimate | None = None  # best candidate's score minus this one's, paired by episode group
     p_top_k: float | None = None  # chance to be among the best top_k, over resampled episode groups
     p_top_k_weights: float | None = None  # share of nearby weightings of the score that put it there
@@ -84,7 +86,7 @@ class Ranking(Record, Shown):
     dataset_digest: str
     backbone: str
     score_version: str
-    score_kind: Literal["S/1", "S-across/1", "S-skill/1"] = "S/1"  # the score that orders
+    score_kind: Literal["S/1", "S-across/1", "S-skill/1", "S-ctrl/1"] = "S/1"  # the score that orders
     weights: tuple[float, float, float]
     normalisation: str
     top_k: int | None = None
@@ -145,7 +147,7 @@ class Selection(Record):
     store_id: str
     dataset_digest: str
     backbone: str
-    score_kind: Literal["S/1", "S-across/1", "S-skill/1"] | None = None  # of the choices' scores, as the next two
+    score_kind: Literal["S/1", "S-across/1", "S-skill/1", "S-ctrl/1"] | None = None  # of the choices' scores, as the next two
     weights: tuple[float, float, float] | None = None
     normalisation: str | None = None
     choices: tuple[Choice, ...]

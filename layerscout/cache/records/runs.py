@@ -26,6 +26,22 @@ class Budget(Record):
     cpu_seconds: float
 
 
+class ReferenceReturn(Record):
+    """What a policy that learns nothing here earns in the same environment: the line that an agent's return is read against.
+
+    ``random`` acts uniformly at random, ``constant`` always takes the best single action, ``data`` is the policy that the dataset was
+    collected with (its own episodes), ``optimal`` is a policy that none can beat. ``low`` and ``high`` bound the mean over episodes at 95 %;
+    they are None where the figure is exact or has fewer than two episodes.
+    """
+
+    name: Literal["random", "constant", "data", "optimal"]
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    episodes: int = 0
+    note: str = ""  # which action, which dataset
+
+
 class Run(Record):
     """What one agent, that is one arm with one seed, earned. ``returns`` are undiscounted episode returns in the order they ended."""
 
@@ -62,6 +78,11 @@ class RunRecord(Record, Shown):
     selection: str | None
     random_policy_return: float | None
     best_possible: float | None = None  # return that no policy can beat on average, where it is known
+    references: tuple[ReferenceReturn, ...] = ()
+    episodes_apart: bool = False  # whether each seed was evaluated on episodes of its own; in older records all seeds played the same
+    dataset_digest: str | None = None  # of the dataset that the stores were made from; None in older records
+    algorithm: str | None = None
+    algorithm_reason: str = ""  # why this learner: what the settings say, or what the data's coverage suggests
     arms: tuple[Arm, ...]
     runs: tuple[Run, ...]
 
