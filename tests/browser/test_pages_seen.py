@@ -1,0 +1,63 @@
+"""Pages in a real browser: axe-core finds nothing grave, nothing is wider than a telephone, and they read without scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from example_records import example_ranking, example_runs, example_selection
+from looking import faults, overflow
+from ranking_by_hand import example
+
+from layerscout.cache.records import save
+from layerscout.probe.page.page import render
+from layerscout.report.report import write_report
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> dict[str, Path]:
+    """A page of every kind, written from records made up from a seed."""
+    folder = tmp_path_factory.mktemp("pages")
+    shown = example()
+    probe = folder / "probe.html"
+    probe.write_text(render(shown.ranking, shown.evidence, shown.selection, shown.config, shown.identities), encoding="utf-8")
+    save(example_ranking(), folder / "run" / "probe" / "ranking.json")
+    save(example_selection(), folder / "run" / "probe" / "selection.json")
+    save(example_runs(), folder / "run" / "train" / "runs.json")
+    return {"probe": probe, "report": write_report(folder / "run")}
+
+
+@pytest.mark.parametrize("kind", ["probe", "report"])
+@pytest.mark.parametrize(("width", "colours"), [(360, "light"), (1400, "dark")])
+def test_a_page_is_sound_to_axe_and_no_wider_than_its_window(sight, pages, kind, width, colours):
+    with sight.page(pages[kind], width, colours) as page:
+        assert faults(page) == []
+        assert overflow(page) == 0
+
+
+@pytest.mark.parametrize("kind", ["probe", "report"])
+def test_a_page_reads_without_scripts(sight, pages, kind):
+    with sight.page(pages[kind], scripts=False) as page:
+        assert page.locator("main h2:visible").count() > 3
+        assert page.locator("main table:visible").count() >= 1
+        assert page.locator("main figure > svg:visible").count() >= 2
+
+
+def test_a_heading_sorts_its_table_and_says_so(sight, pages):
+    with sight.page(pages["probe"]) as page:
+        head = page.locator("table.sortable th[data-column='2']").first
+        cells = "[...document.querySelector('table.sortable').tBodies[0].rows].map(row => row.cells[2].firstChild.textContent)"
+        head.locator("button").press("Enter")  # by the keyboard
+        assert head.get_attribute("aria-sort") == "descending"
+        known = [float(text.replace("−", "-")) for text in page.evaluate(cells) if text != "n/a"]
+        assert known == sorted(known, reverse=True)
+        head.locator("button").click()
+        assert head.get_attribute("aria-sort") == "ascending"
+
+
+def test_axe_does_find_what_is_wrong(sight, tmp_path):
+    """So that an empty list means something."""
+    bad = tmp_path / "bad.html"
+    bad.write_text("<title>bad</title><body style='background:#fff'><p style='color:#eee'>pale</p><img src='data:,'></body>")
+    with sight.page(bad) as page:
+        assert {fault.split()[0] for fault in faults(page)} >= {"color-contrast", "image-alt", "html-has-lang"}
