@@ -108,10 +108,26 @@ class StudyAnalysis(Record):
     layers: tuple[StudyLayer, ...]
 
 
+class StudyRegistration(Record):
+    """The file in which a study was fixed before it was run, and whether what was run is what it says.
+
+    ``holds`` is whether the study may be called registered; ``reasons`` say why not.
+    """
+
+    path: str
+    digest: str
+    commit: str | None  # in which the file was first kept; None when it is in no repository
+    committed: str | None = None  # when, ISO 8601
+    title: str = ""
+    holds: bool = False
+    reasons: tuple[str, ...] = ()
+
+
 class StudyRecord(Record, Shown):
     """Every analysis that the experiments allow; the first is the one to read."""
 
     format: Literal["layerscout-study/1"] = "layerscout-study/1"
+    registration: StudyRegistration | None = None
     analyses: tuple[StudyAnalysis, ...]
 
     def frame_rows(self) -> list[dict[str, Any]]:
