@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import layerscout
 from layerscout.cache.records import Selection
@@ -56,6 +56,10 @@ class TrainConfig(Config):
     evaluations: int = Field(default=4, ge=1, description="How often the agents are evaluated; the last time is the final one.")
     evaluation_episodes: int = Field(default=10, ge=1, description="Episodes of an evaluation on the way.")
     final_episodes: int = Field(default=50, ge=1, description="Episodes of the final evaluation.")
+    evaluate_at: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(),
+        description="Evaluate after so many updates (steps, where agents play) and at the end, final_episodes each time: returns at several budgets.",
+    )
     checkpoint_updates: int = Field(default=500, ge=1, description="Updates (offline) or steps between two checkpoints.")
     adapter_in: Literal["patch", "linear", "conv"] = Field(
         default="patch", description="The adapter before the frozen block: frames to the block's tokens (in-loop)."
@@ -83,6 +87,13 @@ class TrainConfig(Config):
     videos: int = Field(default=0, ge=0, description="Films of the final policy, of so many seeds of every arm.")
     device: str = Field(default="cpu", description="cpu, cuda or cuda:0.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; left out: as many as this process may use.")
+
+    @model_validator(mode="after")
+    def _evaluated_within_the_budget(self) -> TrainConfig:
+        total = self.updates if self.mode == "offline" else self.steps
+        if any(at > total for at in self.evaluate_at):
+            raise ValueError(f"evaluate_at {max(self.evaluate_at)} lies beyond the end of a run, {total}")
+        return self
 
 
 def comparison_key(config: TrainConfig, selection: Selection) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from layerscout.progress import SILENT
 from layerscout.rl.agents.configs import DQNConfig
 from layerscout.rl.agents.dqn import DQN
+from layerscout.rl.config import TrainConfig
 from layerscout.rl.loops import learning
 from layerscout.rl.loops.learning import GroupCheckpoint, LearningHistory, final_mean, learn_offline
 from layerscout.rl.memory.replay import ReplayRows
@@ -56,8 +59,8 @@ class Diary:
         self.lines.append((at, None if losses is None else losses.copy()))
 
 
-def config(updates: int, evaluations: int = 2, checkpoint_updates: int = 10**6) -> Any:
-    budget = {"updates": updates, "evaluations": evaluations, "checkpoint_updates": checkpoint_updates}
+def config(updates: int, evaluations: int = 2, checkpoint_updates: int = 10**6, evaluate_at: tuple[int, ...] = ()) -> Any:
+    budget = {"updates": updates, "evaluations": evaluations, "checkpoint_updates": checkpoint_updates, "evaluate_at": evaluate_at}
     return SimpleNamespace(evaluation_episodes=2, final_episodes=5, **budget)
 
 
@@ -87,6 +90,18 @@ def test_how_many_updates_are_taken_at_once_changes_nothing(tmp_path, monkeypatc
         np.testing.assert_allclose(mean, np.mean(losses[before:at], axis=0), rtol=1e-6)
     assert history.returns == [[float(updates)] * 5] * 2
     assert history.environment_steps == len(table.transitions)
+
+
+@pytest.mark.parametrize(("at", "expected"), [((10,), [10, 24]), ((24, 7), [7, 24]), ((), [12, 24])])
+def test_returns_at_several_budgets_are_means_over_as_many_episodes(tmp_path, at, expected):
+    _, history, theatre, _ = learn(tmp_path, config(24, evaluate_at=at))
+    assert [when for when, _ in history.evaluations] == expected
+    assert theatre.asked == [(when, 5 if at or when == 24 else 2) for when in expected]
+
+
+def test_a_budget_beyond_the_end_of_a_run_is_refused():
+    with pytest.raises(ValidationError, match="evaluate_at 30 lies beyond the end of a run, 20"):
+        TrainConfig(environment="any", selection=Path("selection.json"), updates=20, evaluate_at=(10, 30))
 
 
 @pytest.mark.parametrize("stops_at", [4, 9, 30])

@@ -80,11 +80,17 @@ class GroupCheckpoint:
 
 
 class Evaluations:
-    """Greedy rollouts now and then: as many as asked for, the last one at the end and longer; each is logged with the mean loss."""
+    """Greedy rollouts now and then: as many as asked for, the last one at the end and longer; each is logged with the mean loss.
+
+    With ``evaluate_at`` they take place there and at the end, all of them as long as the last one.
+    """
 
     def __init__(self, agent: Agent, stage: Stage, config: TrainConfig, total: int, log: Log, task: Task) -> None:
         self._agent, self._stage, self._config, self._log, self._task = agent, stage, config, log, task
-        self._total, self._due = total, {total * (number + 1) // config.evaluations for number in range(config.evaluations)}
+        self._total = total
+        self._due = {*config.evaluate_at, total}
+        if not config.evaluate_at:
+            self._due = {total * (number + 1) // config.evaluations for number in range(config.evaluations)}
         self.made: list[list[Any]] = []
         self._losses: list[Float32[np.ndarray, " run"]] = []
 
@@ -105,7 +111,8 @@ class Evaluations:
         """Evaluate if it is due."""
         if at not in self._due:
             return
-        episodes = self._config.final_episodes if at == self._total else self._config.evaluation_episodes
+        final = at == self._total or self._config.evaluate_at
+        episodes = self._config.final_episodes if final else self._config.evaluation_episodes
         returns = self._stage.evaluate(self._agent.act, episodes)
         self.made.append([at, returns.tolist()])
         self._log.add(at, returns, np.mean(self._losses, axis=0) if self._losses else None)
