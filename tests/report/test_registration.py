@@ -22,12 +22,18 @@ score = "S-ctrl"
 exclusions = ["tasks that were not learned"]
 refutation = "interval of mean rho ends below +.3"
 
-[common.train]
+[backbones.tiny]
+pooling = ["future/mean"]
+[backbones.transnet]
+
+[defaults.train]
 seeds = 8
 dqn = { gamma = 0.99, lr = 3e-4 }
 
 [tasks.catch.collect]
 steps = 20000
+[tasks.hunt]
+backbones = ["tiny"]
 [tasks.catch.train]
 dqn = { lr = 1e-3 }
 """
@@ -49,7 +55,10 @@ def test_common_settings_hold_where_a_task_says_nothing_else(path: Path) -> None
     assert registration.settings("catch") == {
         "train": {"seeds": 8, "dqn": {"gamma": 0.99, "lr": 1e-3}},
         "collect": {"steps": 20000},
+        "extract tiny": {"backbone": "tiny", "pooling": ["future/mean"]},
+        "extract transnet": {"backbone": "transnet"},
     }
+    assert set(registration.settings("hunt")) == {"train", "extract tiny"}
     assert registration.promise.budgets == (3000, 12000)
     with pytest.raises(DataError, match="registers no task 'grid'"):
         registration.settings("grid")
@@ -81,8 +90,8 @@ def test_a_stamp_keeps_the_time_of_the_first_start(path: Path) -> None:
     assert file.read_bytes() == before
     stamp = load(TaskStamp, file)
     assert (stamp.digest, stamp.task) == (registration.digest, "catch")
-    with pytest.raises(DataError, match="no task 'hunt'"):
-        registration.stamp(path.parent / "out", "hunt")
+    with pytest.raises(DataError, match="no task 'maze'"):
+        registration.stamp(path.parent / "out", "maze")
 
 
 def test_settings_that_differ_are_named_and_places_are_free() -> None:
@@ -99,8 +108,8 @@ def test_settings_that_differ_are_named_and_places_are_free() -> None:
     [
         ((TEXT, "no = ["), "is not TOML"),
         (("title =", "titel ="), "registration.title"),
-        (("[common.train]", "[presets.train]"), r"unknown table \[presets\]"),
-        (("[tasks.catch", "[common.catch"), "names no task"),
+        (("[defaults.train]", "[defalts.train]"), r"unknown table \[defalts\]"),
+        (("[tasks.", "[presets."), "names no task"),
     ],
 )
 def test_a_registration_that_says_too_little_is_refused(path: Path, change: tuple[str, str], message: str) -> None:

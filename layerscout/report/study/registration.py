@@ -18,6 +18,7 @@ from layerscout.cache.records import Record, save
 from layerscout.errors import DataError
 
 STAMP_NAME = "registered.json"  # in the folder of every task that a registered study ran
+TABLES = ("study", "backbones", "defaults", "tasks", "registration", "presets")
 PLACES = frozenset({"out", "root", "data", "selection", "store", "twin", "others", "name", "threads", "scheduler", "partials", "device"})
 
 
@@ -42,6 +43,7 @@ class TaskStamp(Record):
     """What the runner leaves in a task's folder when it starts it: which registration, which of its tasks, when."""
 
     format: str = "layerscout-registered/1"
+    path: str = ""  # of the registration, as it was given
     digest: str
     task: str
     started: str  # ISO 8601, with the time zone
@@ -58,12 +60,17 @@ class FirstCommit:
 
 @dataclass(frozen=True)
 class Registration:
-    """A registration file. ``common`` holds settings of stages that all tasks share, ``tasks`` those of each by its name."""
+    """A registration file: a study's file with the table ``[registration]``.
+
+    ``defaults`` holds settings of stages that all tasks share, ``backbones`` those of extractions by backbone, ``tasks`` those of each
+    task by its name.
+    """
 
     path: Path
     digest: str
     promise: Promise
-    common: dict[str, Any]
+    defaults: dict[str, Any]
+    backbones: dict[str, Any]
     tasks: dict[str, dict[str, Any]]
 
     @classmethod
@@ -82,10 +89,8 @@ class Registration:
             raise DataError(f"no registration {path}", hint="give the TOML file that says what the study will do") from None
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise DataError(f"{path} is not TOML: {error}", hint="a registration has [registration] and one [tasks.NAME] a task") from None
-        if unknown := sorted(set(document) - {"registration", "common", "tasks"}):
-            raise DataError(
-                f"{path} has an unknown table [{unknown[0]}]", hint="tables: [registration], [common.STAGE], [tasks.NAME.STAGE]"
-            )
+        if unknown := sorted(set(document) - set(TABLES)):
+            raise DataError(f"{path} has an unknown table [{unknown[0]}]", hint=f"tables: {', '.join(TABLES)}")
         try:
             promise = Promise.model_validate(document.get("registration", {}))
         except ValidationError as error:
@@ -95,10 +100,12 @@ class Registration:
         tasks = document.get("tasks", {})
         if not tasks or not all(isinstance(table, dict) for table in tasks.values()):
             raise DataError(f"{path} names no task", hint="add a table [tasks.NAME] for every task")
-        return cls(path, digest_of(data), promise, document.get("common", {}), tasks)
+        return cls(path, digest_of(data), promise, document.get("defaults", {}), document.get("backbones", {}), tasks)
 
     def settings(self, task: str) -> dict[str, Any]:
-        """Return what a task was registered to run with: the common tables, with the task's own over them.
+        """Return what a task was registered to run with, by stage: the defaults, with the task's own settings over them.
+
+        An extraction is named with its backbone, ``extract tiny``: between the two stand the settings of that backbone.
 
         Raises
         ------
@@ -107,7 +114,13 @@ class Registration:
         """
         if task not in self.tasks:
             raise DataError(f"{self.path} registers no task {task!r}", hint=f"tasks: {', '.join(self.tasks)}")
-        return merged(self.common, self.tasks[task])
+        own = dict(self.tasks[task])
+        backbones = own.pop("backbones", list(self.backbones))
+        found = {stage: merged(self.defaults.get(stage, {}), own.get(stage, {})) for stage in ("collect", "probe", "train")}
+        for name in backbones:
+            table = merged(self.defaults.get("extract", {}), self.backbones.get(name, {}))
+            found[f"extract {name}"] = {"backbone": name} | merged(table, own.get("extract", {}))
+        return {stage: settings for stage, settings in found.items() if settings}
 
     def commit(self) -> FirstCommit | None:
         """Return the commit that first kept the file; None where it is in no repository, was never committed, or git is missing."""
@@ -127,7 +140,7 @@ class Registration:
             return
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         folder.mkdir(parents=True, exist_ok=True)
-        save(TaskStamp(digest=self.digest, task=task, started=now), path)
+        save(TaskStamp(path=self.path.as_posix(), digest=self.digest, task=task, started=now), path)
 
 
 def digest_of(data: bytes) -> str:
