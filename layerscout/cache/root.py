@@ -34,6 +34,16 @@ def default_root() -> Path:
         raise UsageError(message, hint="name one: --root FOLDER or LAYERSCOUT_ROOT=/absolute/folder") from None
 
 
+def root_words(root: Path | None) -> tuple[str | Path, ...]:
+    """Return the words that name a root to another command: none for the one that every command takes."""
+    if root is None:
+        return ()
+    try:
+        return () if expand(root).resolve() == default_root().resolve() else ("--root", root)
+    except UsageError:  # there is none that every command takes
+        return ("--root", root)
+
+
 def checked_root(root: Path | str) -> Path:
     """Return the folder of all stores as an absolute path.
 

@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from layerscout.commands.console import Call, size, table
+from layerscout.commands.stores.roots import OneStore
 from layerscout.commands.words import Root, command
-from layerscout.paths import expand_word
 
 
 @command("layerscout passport STORE blocks.3", dry_run=True)
 def passport(
     call: Call,
-    store: Annotated[str, typer.Argument(metavar="STORE", parser=expand_word, help="A store's id, name, folder or URL.")],
+    store: OneStore,
     layer: Annotated[str | None, typer.Argument(metavar="LAYER", help="One layer (default: list them all).")] = None,
     root: Root = None,
     trust: Annotated[

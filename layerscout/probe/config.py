@@ -19,7 +19,7 @@ RANKING_ONLY = frozenset({"layers", "top_k", "weights", "normalisation", "score"
 class ProbeConfig(Config):
     """What to probe and how. All stores must be of the same dataset and have the same rows; only ``store`` can have a twin."""
 
-    store: Annotated[str, Positional("STORE")] = Field(description="A store's id, name, folder or URL.")
+    store: Annotated[str, Positional("STORE")] = Field(description="A store's id, the beginning of one, a name, a folder or a URL.")
     others: Annotated[tuple[str, ...], Positional("OTHER")] = Field(default=(), description="Stores that are ranked together with it.")
     twin: str | None = Field(default=None, description="Store of the untrained backbone on the same data.")
     out: Path = Field(default=Path("outputs/probe"), description="The folder that receives the results.")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerscout.cache.catalog.entries import find_store_folder, list_remote_entries
+from layerscout.cache.catalog.entries import list_remote_entries
 from layerscout.cache.durable import write_atomic
-from layerscout.cache.opening import open_store
+from layerscout.cache.opening import find_folder, open_store
 from layerscout.cache.records import encode_record
 from layerscout.cache.remote import place
 from layerscout.cache.remote.address import check_address, check_variables
@@ -75,7 +75,7 @@ def test_an_address_with_a_secret_is_refused_before_it_is_printed_or_kept(store,
         lambda: list_remote(url),
         lambda: open_store(root, url),
         lambda: open_store(root, f"{url}/{OTHER_ID}"),
-        lambda: find_store_folder(root, url),
+        lambda: find_folder(root, url),
         lambda: list_remote_entries(url),
         lambda: open_place(url),
     ):

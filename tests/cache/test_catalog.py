@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from layerscout.cache import manifest as manifests
 from layerscout.cache.catalog.details import store_details
-from layerscout.cache.catalog.entries import Entry, find_store_folder, held_store_id, list_entries, list_remote_entries
+from layerscout.cache.catalog.entries import Entry, held_store_id, list_entries, list_remote_entries
 from layerscout.cache.catalog.query import KEYS, parse_byte_count, parse_condition, parse_duration, select_entries
 from layerscout.cache.catalog.references import pin_store, references, unpin_store
 from layerscout.cache.identity import canonical_json, identity_digest
 from layerscout.cache.layout import LayerSpec, StoreLayout
 from layerscout.cache.naming import name_store, remove_name
+from layerscout.cache.opening import find_folder
 from layerscout.cache.root import checked_root, tree_bytes
 from layerscout.cache.store import Store
 from layerscout.errors import DataError, UsageError
@@ -166,7 +167,7 @@ def test_a_store_is_found_by_id_beginning_name_and_folder(example, root):
     name_store(root, "best", store)
     beginning = next(store.id[:length] for length in range(8, 36) if store.id[:length] != other.id[:length])
     for word in (store.id, beginning, "best", str(store.path)):
-        assert find_store_folder(root, word) == store.path
+        assert find_folder(root, word) == store.path
         assert held_store_id(root, word) == store.id
 
 
@@ -174,20 +175,20 @@ def test_what_does_not_mean_one_store_is_told(example, root, tmp_path):
     (store,) = stores_of(example, root, 1)
     name_store(root, "best", store)
     with pytest.raises(DataError, match=r"no store 'bset'.*did you mean 'best'"):
-        find_store_folder(root, "bset")
+        find_folder(root, "bset")
     with pytest.raises(DataError, match="no store 'ls1-'"):
-        find_store_folder(root, "ls1-")
+        find_folder(root, "ls1-")
     twin = store.path.with_name(store.id[:-1] + ("0" if store.id[-1] != "0" else "1"))
     twin.mkdir()
     with pytest.raises(DataError, match="beginning of 2 stores"):
-        find_store_folder(root, store.id[:20])
+        find_folder(root, store.id[:20])
     elsewhere = shutil.copytree(store.path, tmp_path / "copy")
-    assert find_store_folder(root, str(elsewhere)) == elsewhere
+    assert find_folder(root, str(elsewhere)) == elsewhere
     with pytest.raises(DataError, match="not a store under"):
         held_store_id(root, str(elsewhere))
     shutil.rmtree(store.path)
     with pytest.raises(DataError, match=f"'best' names store {store.id}, which is not under"):
-        find_store_folder(root, "best")
+        find_folder(root, "best")
 
 
 def test_a_root_that_is_none_is_told(tmp_path):
@@ -210,11 +211,11 @@ def test_pins_and_names_come_and_go(example, root):
     assert pin_store(root, store.id, "a reason")
     assert not pin_store(root, store.id)  # a reason is not lost by pinning again
     assert references(root).pins[store.id].reason == "a reason"
-    assert references(root).why_kept(store.id) == ("is pinned (a reason)", f"layerscout store unpin {store.id}")
+    assert references(root).why_kept(store.id) == ("is pinned (a reason)", f"layerscout store unpin {store.id} --root {root}")
     assert unpin_store(root, store.id)
     assert not unpin_store(root, store.id)
     name_store(root, "best", store)
-    assert references(root).why_kept(store.id) == ("is named 'best'", "layerscout store name --remove best")
+    assert references(root).why_kept(store.id) == ("is named 'best'", f"layerscout store name --remove best --root {root}")
     assert remove_name(root, "best")
     assert not remove_name(root, "best")
     assert references(root).why_kept(store.id) is None

@@ -318,7 +318,7 @@ def test_a_store_goes_out_and_comes_back(stores, root, tmp_path):
         (["ls", "{root}", "--filter", "siez>1"], 2, "did you mean 'size'"),
         (["ls", "{root}", "--sort", "date"], 2, "cannot sort by 'date'"),
         (["info", "nothing", "--root", "{root}"], 4, "no store 'nothing'"),
-        (["info", "s3://bucket/place", "--root", "{root}"], 2, "is elsewhere"),
+        (["verify", "s3://bucket/place", "--root", "{root}"], 2, "is elsewhere"),
         (["info", "nothing", "--root", "{}/none"], 4, "does not exist"),
         (["verify", "--root", "{root}"], 2, "which stores?"),
         (["verify", "bset", "--root", "{root}"], 4, "did you mean 'best'"),

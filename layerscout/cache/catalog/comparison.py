@@ -76,7 +76,7 @@ def open_against(store_id: str, place: Path | str) -> Store:
     """
     check_address(str(place))
     if "://" in str(place):
-        hint = f"{shell('store', 'pull', place)} --root FOLDER, then --against FOLDER"
+        hint = f"give the folder to --against after: {shell('store', 'pull', place, '--root', 'FOLDER')}"
         raise UsageError(f"{place} is elsewhere", hint=hint)
     folder = expand(place)
     return Store.open(folder if (folder / manifests.NAME).exists() else folder / STORES / store_id)
@@ -92,7 +92,9 @@ def compare_stores(store: Store, other: Store, reporter: Reporter = SILENT) -> C
     """
     if store.id != other.id:
         message = f"{other.path} is store {other.id}, not {store.id}: they were computed from different things"
-        raise DataError(message, hint="layerscout store info tells from what; only stores of one id can be compared")
+        raise DataError(
+            message, hint=f"only stores of one id can be compared; from what this one was computed: {shell('store', 'info', other.path)}"
+        )
     with reporter.task(f"compare {store.id[:12]}", len(store.specs), "layers") as task:
         layers = []
         for name in store.specs:

@@ -12,13 +12,11 @@ from typing import Any
 from layerscout.cache import manifest as manifests
 from layerscout.cache.catalog.references import References, references
 from layerscout.cache.files import read_document
-from layerscout.cache.naming import named_store
-from layerscout.cache.remote.address import check_address
-from layerscout.cache.root import MIRRORS, STORES, store_folders, tree_bytes
-from layerscout.errors import DataError, UsageError, raise_shortage, shell, suggest
+from layerscout.cache.opening import find_folder
+from layerscout.cache.root import MIRRORS, STORES, root_words, store_folders, tree_bytes
+from layerscout.errors import DataError, raise_shortage, shell
 
 STORE_FORMAT = "layerscout-store/1"
-LEAST_PREFIX = 8  # characters of an id that may stand for it: "ls1-" and four digits
 
 
 @dataclass(frozen=True)
@@ -102,54 +100,20 @@ def list_remote_entries(url: str) -> list[Entry]:
     ]
 
 
-def find_store_folder(root: Path, word: str) -> Path:
-    """Return the folder of the store with this id, beginning of an id, or name; else the folder ``word`` itself. It is not opened.
-
-    A store in ``stores`` goes before a mirror of the same store.
-
-    Raises
-    ------
-    DataError
-        Nothing, or more than one store, is known under that word.
-    UsageError
-        It is a URL.
-    """
-    check_address(word)
-    if "://" in word:
-        hint = f"{shell('store', 'ls', word)} tells of it; {shell('store', 'pull', word)} brings it here"
-        raise UsageError(f"{word} is elsewhere; this command is for stores that are here", hint=hint)
-    here = {path.name: path for folder in (MIRRORS, STORES) for path in store_folders(root / folder)}
-    if word in here:
-        return here[word]
-    named = named_store(root, word)
-    if named in here:
-        return here[named]
-    near = [path for store_id, path in here.items() if store_id.startswith(word) and len(word) >= LEAST_PREFIX]
-    if len(near) == 1:
-        return near[0]
-    if near:
-        raise DataError(
-            f"'{word}' is the beginning of {len(near)} stores' ids", hint=f"give more of it: {', '.join(p.name for p in near[:4])}"
-        )
-    if named is None and (Path(word) / manifests.NAME).is_file():
-        return Path(word).resolve()
-    if named is not None:
-        raise DataError(f"'{word}' names store {named}, which is not under {root}", hint=shell("store", "name", "--remove", word))
-    known = [path.stem for path in root.glob("refs/*.json")] + list(here)
-    raise DataError(f"no store '{word}' under {root}{suggest(word, known)}", hint="layerscout store ls shows all; another folder: --root")
-
-
 def held_store_id(root: Path, word: str) -> str:
-    """Return the id of the store or mirror under the root that a word means (see ``find``).
+    """Return the id of the store or mirror under the root that a word means (see `find_folder`).
 
     Raises
     ------
     DataError
         There is none, or the word leads to a folder elsewhere.
     """
-    path = find_store_folder(root, word)
+    path = find_folder(root, word)
     if path.parent not in (root / STORES, root / MIRRORS):
-        raise DataError(f"{path} is not a store under {root}", hint="give the right --root, or bring it there: layerscout store pull")
+        raise DataError(
+            f"{path} is not a store under {root}",
+            hint=f"name its own folder of stores with --root, or bring it here: {shell('store', 'pull', path, *root_words(root))}",
+        )
     return path.name
 
 

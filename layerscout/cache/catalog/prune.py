@@ -16,7 +16,7 @@ from layerscout.cache.catalog.references import PINS, references
 from layerscout.cache.durable import TEMPORARY_SUFFIX, is_abandoned
 from layerscout.cache.identity import STORE_ID
 from layerscout.cache.root import MIRRORS, NAMES, PARTIALS, STAGING, STORES, store_folders, tree_bytes
-from layerscout.errors import DataError
+from layerscout.errors import DataError, UsageError, shell
 
 VictimKind = Literal["store", "mirror", "attempt", "partial sums", "torn file", "trash"]
 
@@ -72,12 +72,17 @@ def plan_rm(root: Path, words: Sequence[str]) -> Deletion:
     ------
     DataError
         A word is neither an id nor a known store, or a store is pinned, named, or being extracted right now.
+    UsageError
+        A word is a URL: stores elsewhere are not deleted.
     """
     standing = references(root)
     standing.require_readable()
     victims: dict[Path, Victim] = {}
     absent: list[str] = []
     for word in words:
+        if "://" in word:
+            hint = f"what is here goes by its id; what is here: {shell('store', 'ls', root)}"
+            raise UsageError(f"{word} is elsewhere, and only stores under {root} are deleted", hint=hint)
         store_id = word if STORE_ID.fullmatch(word) else held_store_id(root, word)
         if refusal := why_kept(root, store_id, standing):
             raise DataError(f"store {store_id} {refusal[0]}; nothing was deleted", hint=refusal[1])

@@ -14,7 +14,7 @@ from layerscout.cache.files import write_file
 from layerscout.cache.identity import STORE_ID
 from layerscout.cache.naming import read_reference, remove_file
 from layerscout.cache.records import Record
-from layerscout.cache.root import NAMES
+from layerscout.cache.root import NAMES, root_words
 from layerscout.errors import DataError, shell
 
 PINS = "pins"
@@ -36,22 +36,26 @@ class References:
     names: Mapping[str, tuple[str, ...]]
     pins: Mapping[str, Pin | None]  # None: a pin whose content is damaged; it still keeps its store
     unreadable: tuple[Path, ...]
+    root: Path
 
     def why_kept(self, store_id: str) -> tuple[str, str] | None:
         """Return why a store must stay and the command that ends it, or None when nothing needs the store."""
         if store_id in self.pins:
             pin = self.pins[store_id]
             reason = f" ({pin.reason})" if pin and pin.reason else ""
-            return f"is pinned{reason}", shell("store", "unpin", store_id)
+            return f"is pinned{reason}", shell("store", "unpin", store_id, *root_words(self.root))
         if names := self.names.get(store_id):
-            return f"is named '{names[0]}'", shell("store", "name", "--remove", names[0])
+            return f"is named '{names[0]}'", shell("store", "name", "--remove", names[0], *root_words(self.root))
         return None
 
     def require_readable(self) -> None:
         """Raise DataError when a name is damaged: the store it keeps might be the one about to be deleted."""
         if self.unreadable:
             message = f"{self.unreadable[0]} is not a store's name, so the store that it keeps is not known; nothing was deleted"
-            raise DataError(message, hint="name the store again (layerscout store name STORE NAME), or delete that file")
+            raise DataError(
+                message,
+                hint=f"delete that file, or name the store again: {shell('store', 'name', 'STORE', self.unreadable[0].stem, *root_words(self.root))}",
+            )
 
 
 def references(root: Path) -> References:
@@ -66,7 +70,7 @@ def references(root: Path) -> References:
         else:
             names[target] = (*names.get(target, ()), path.stem)
     pins = {path.stem: _pin(path) for path in sorted(root.glob(f"{PINS}/*.json")) if STORE_ID.fullmatch(path.stem)}
-    return References(names, pins, tuple(unreadable))
+    return References(names, pins, tuple(unreadable), root)
 
 
 def pin_store(root: Path, store_id: str, reason: str | None = None) -> bool:

@@ -20,7 +20,7 @@ from layerscout.cache.records import Record
 from layerscout.cache.remote.arrival import in_parallel, receive_file
 from layerscout.cache.remote.assembly import assemble_store, has_file
 from layerscout.cache.remote.published import Published, find_published, folder_of, resolve_place
-from layerscout.cache.root import MIRRORS, ORIGIN_NAME, STAGING, STORES
+from layerscout.cache.root import MIRRORS, ORIGIN_NAME, STAGING, STORES, root_words
 from layerscout.cache.store import Store, check_files
 from layerscout.cache.writing import staging
 from layerscout.cache.writing.checks import check_space
@@ -181,7 +181,7 @@ def make_mirror(source: Published, root: Path, reporter: Reporter = SILENT, work
         assemble_store(source, root, path, skeleton_objects(source.manifest), {ORIGIN_NAME: document}, reporter, workers)
     mirror = open_mirror(root, source.manifest.store_id)
     if mirror.manifest.digest != source.manifest.digest:
-        hint = f"keep using it by its id, or delete it: {shell('store', 'rm', mirror.id)}"
+        hint = f"keep using it by its id, or delete it: {shell('store', 'rm', mirror.id, *root_words(root))}"
         raise DataError(f"{path} is a mirror of another run's bytes ({mirror.manifest.digest}) than {source.where} has", hint=hint)
     if mirror.url != origin.url:
         write_file(path, ORIGIN_NAME, document)

@@ -20,6 +20,7 @@ from layerscout.cache.remote.place import Place, open_place, split_url
 from layerscout.errors import DataError, shell, suggest
 
 LISTED_AT_ONCE = 16
+LEAST_PREFIX = 8  # characters of an id that may stand for it: "ls1-" and four digits
 STRANGE = "this is not a store that layerscout wrote"
 
 
@@ -84,7 +85,7 @@ def resolve_place(url: str | Path | Place) -> tuple[Place, str | None]:
 
 
 def find_published(place: Place, store_id: str | None) -> Published:
-    """Read the manifest of a published store; without an id, of the only store there.
+    """Read the manifest of a published store; an id may be cut to its first 8 letters or more, or left out where there is one store.
 
     Raises
     ------
@@ -93,6 +94,8 @@ def find_published(place: Place, store_id: str | None) -> Published:
     """
     if store_id is None:
         store_id = _only(place)
+    elif not STORE_ID.fullmatch(store_id):
+        store_id = _beginning(place, store_id)
     content = fetch_manifest(place, store_id) if STORE_ID.fullmatch(store_id) else None
     if content is None:
         known = _names(place)
@@ -173,6 +176,16 @@ def _summary(place: Place, store_id: str) -> StoreSummary | None:
 
 def _names(place: Place) -> list[str]:
     return [name for name in place.names("stores") if STORE_ID.fullmatch(name)]
+
+
+def _beginning(place: Place, word: str) -> str:
+    """Return the id that begins with ``word``; the word itself where none does."""
+    near = [name for name in _names(place) if name.startswith(word) and len(word) >= LEAST_PREFIX]
+    if len(near) > 1:
+        raise DataError(
+            f"'{word}' is the beginning of {len(near)} stores' ids at {place.url}", hint=f"give more of it: {', '.join(near[:4])}"
+        )
+    return near[0] if near else word
 
 
 def _only(place: Place) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from layerscout.commands.console import Call
-from layerscout.commands.stores.roots import Stores, writable_root
+from layerscout.commands.stores.roots import WORD, Stores, writable_root
 from layerscout.commands.words import Root, command
 from layerscout.errors import UsageError, suggest
 from layerscout.paths import expand_word
@@ -57,9 +57,7 @@ def unpin(
 @command("layerscout store name STORE intercept-tiny", dry_run=True)
 def name(
     call: Call,
-    store: Annotated[
-        str | None, typer.Argument(metavar="STORE", parser=expand_word, help="A store's id, the beginning of one, a name or a folder.")
-    ] = None,
+    store: Annotated[str | None, typer.Argument(metavar="STORE", parser=expand_word, help=f"{WORD}.")] = None,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="The name to give.")] = None,
     remove: Annotated[str | None, typer.Option("--remove", metavar="NAME", help="Take this name away instead.")] = None,
     root: Root = None,

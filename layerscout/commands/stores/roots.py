@@ -9,20 +9,23 @@ import typer
 
 from layerscout.paths import expand_word
 
-Stores = Annotated[
-    list[str], typer.Argument(metavar="STORE", parser=expand_word, help="A store's id, the beginning of one, a name or a folder; several.")
-]
-OneStore = Annotated[
-    str, typer.Argument(metavar="STORE", parser=expand_word, help="A store's id, the beginning of one, a name or a folder.")
-]
+WORD = "A store's id, the beginning of one, a name, a folder or a URL"
+Stores = Annotated[list[str], typer.Argument(metavar="STORE", parser=expand_word, help=f"{WORD}; several.")]
+OneStore = Annotated[str, typer.Argument(metavar="STORE", parser=expand_word, help=f"{WORD}.")]
 
 
-def existing_root(root: Path | None, needed: bool = True) -> Path:
-    """Return the folder of all stores; when it is not needed (a store is given as a folder), it need not exist."""
+def chosen_root(root: Path | None) -> Path:
+    """Return the folder of all stores, which need not exist: whoever looks for a store in it tells."""
+    from layerscout.cache.root import default_root
+
+    return (root or default_root()).resolve()
+
+
+def existing_root(root: Path | None) -> Path:
+    """Return the folder of all stores, and refuse one that does not exist."""
     from layerscout.cache.root import checked_root, default_root
 
-    chosen = root or default_root()
-    return checked_root(chosen) if needed or chosen.is_dir() else chosen
+    return checked_root(root or default_root())
 
 
 def writable_root(root: Path | None, dry_run: bool) -> Path:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from layerscout.commands.console import Call
-from layerscout.commands.stores.roots import OneStore, existing_root
+from layerscout.commands.stores.roots import OneStore, chosen_root
 from layerscout.commands.words import Root, command
 from layerscout.errors import DataError, shell
 from layerscout.paths import expand_word
@@ -25,18 +24,19 @@ def push(
     root: Root = None,
 ) -> None:
     """Publish a store for others; the same command continues."""
-    from layerscout.cache.catalog.entries import find_store_folder
+    from layerscout.cache.opening import find_folder
     from layerscout.cache.remote import transfer as remote
+    from layerscout.cache.root import root_words
     from layerscout.cache.store import Store
 
-    opened = Store.open(find_store_folder(existing_root(root, needed=not Path(store).is_dir()), store))
+    opened = Store.open(find_folder(chosen_root(root), store))
     done = remote.plan_push(opened, url, workers) if call.dry_run else remote.push(opened, url, call.reporter(), workers)
     call.emit(done.describe())
     if done.outcome == "another":
         message = f"{done.target} holds the same store as somebody else computed it first; this one was not published"
-        raise DataError(
-            message, hint=f"{shell('store', 'pull', done.target)} brings that one, after: {shell('store', 'rm', done.store_id)}"
-        )
+        places = root_words(root)
+        hint = f"{shell('store', 'pull', done.target, *places)} brings that one, after: {shell('store', 'rm', done.store_id, *places)}"
+        raise DataError(message, hint=hint)
 
 
 @command("layerscout store pull s3://bucket/layerscout/STORE --layer blocks.3", dry_run=True)
@@ -52,6 +52,7 @@ def pull(
 ) -> None:
     """Bring a published store here; the same command continues."""
     from layerscout.cache.remote import transfer as remote
+    from layerscout.cache.root import root_words
 
     planned = remote.plan_pull(url, root, layer or None)
     if call.dry_run:
@@ -60,4 +61,4 @@ def pull(
     store = remote.pull(url, root, layer or None, call.reporter(), workers)
     facts = {"store": store.id, "path": str(store.path), "layers": layer or list(store.specs), "bytes": planned.bytes}
     facts |= {"present_bytes": planned.present_bytes, "present_objects": planned.present_objects, "objects": planned.objects}
-    call.emit(facts | {"next": shell("probe", store.id, *(() if root is None else ("--root", root)))})
+    call.emit(facts | {"next": shell("probe", store.id, *root_words(root))})

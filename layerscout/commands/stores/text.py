@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from layerscout.cache.catalog.comparison import Comparison
@@ -41,19 +42,22 @@ def listing(found: Sequence[Entry], shown: Sequence[Entry]) -> str:
 
 def hints(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for everything that a listing found beside whole stores, with the command that deals with it."""
+    from layerscout.cache.root import root_words
+
+    places = () if "://" in facts["root"] else root_words(Path(facts["root"]))
     for entry in facts["stores"]:
         if entry["damage"]:
-            yield f"damaged: {entry['store']}: {shell('store', 'verify', entry['store'])}"
+            yield f"damaged: {entry['store']}: {shell('store', 'verify', entry['store'], *places)}"
     if facts.get("being_written"):
         yield f"being written: {counted(facts['being_written'], 'store')}"
     if (remains := facts.get("remains")) and remains["count"]:
-        yield f"left behind by killed processes: {counted(remains['count'], 'item')}, {size(remains['bytes'])}: layerscout store prune"
+        yield f"left behind by killed processes: {counted(remains['count'], 'item')}, {size(remains['bytes'])}: {shell('store', 'prune', *places)}"
     if (mirrors := facts.get("mirrors")) and mirrors["count"]:
         told = f"{counted(mirrors['count'], 'mirror')} of stores elsewhere, {size(mirrors['bytes'])}"
-        yield f"{told}: layerscout store prune --older-than 30d deletes those not read for so long"
+        yield f"{told}; those not read for long are deleted by: {shell('store', 'prune', '--older-than', '30d', *places)}"
     for name in facts.get("dangling_names", ()):
         told = visible(name)
-        yield f"the name '{told}' leads to no store: {visible(shell('store', 'name', '--remove', name))}"
+        yield f"the name '{told}' leads to no store: {visible(shell('store', 'name', '--remove', name, *places))}"
     for path in facts.get("damaged_names", ()):
         yield f"{visible(path)} is damaged: delete it and name the store again"
 
