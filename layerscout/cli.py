@@ -27,6 +27,7 @@ COMMANDS = {
     "train": ("train:train", "Train agents on selected layers and controls, under one budget."),
     "report": ("report:report", "Write the pages of a run, or a study of several tasks."),
     "passport": ("passport:passport", "Show what a store keeps to run single blocks alone."),
+    "study": ("study.study:study", "Run many tasks from one file: data to agents, then a study."),
     "init": ("study.init:init", "Begin a study: a folder with a commented settings file."),
     "status": ("study.status:status", "Tell what a folder of results holds, what is left and what is next."),
     "doctor": ("doctor:doctor", "Print what a bug report needs: versions, devices, GL, disk."),

@@ -73,14 +73,14 @@ def resolve(
     DataError
         There is no such file.
     """
-    document = _read_toml(expand(file)) if file else {}
-    merged = _merge(defaults or {}, document.get(section, {}))
+    document = _stage_tables(expand(file)) if file else {}
+    merged = merge(defaults or {}, document.get(section, {}))
     if preset is not None:
         known = (presets or {}) | document.get("presets", {})
         if preset not in known:
             hint = f"known presets: {', '.join(known)}" if known else "presets are the [presets.NAME] tables of a file given with --config"
             raise UsageError(f"unknown preset '{preset}'{suggest(preset, known)}", hint=hint)
-        merged = _merge(merged, known[preset].get(section, {}))
+        merged = merge(merged, known[preset].get(section, {}))
     for assignment in assignments:
         path, value = _parse_assignment(assignment)
         if len(path) == 1 or path[0] in model.model_fields:
@@ -114,23 +114,42 @@ def build(model: type[ConfigType], values: dict[str, Any], section: str) -> Conf
         raise UsageError(describe_misfits(alike, where, meaning), hint=hint) from None
 
 
-def _read_toml(file: Path) -> dict[str, Any]:
+def _stage_tables(file: Path) -> dict[str, Any]:
+    document = read_toml(file)
+    presets = document.get("presets", {})
+    check_tables(document, f"{file}", (*STAGES, "presets"))
+    check_tables(presets, f"{file} [presets]", presets)
+    for name, preset in presets.items():
+        check_tables(preset, f"{file} [presets.{name}]", STAGES)
+    return document
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return what a TOML file holds.
+
+    Raises
+    ------
+    UsageError
+        It is not TOML.
+    DataError
+        There is no such file.
+    """
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"no configuration file {file}", hint="check the path given to --config") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is not valid TOML: {error}", hint="see docs/how-to for an example file") from None
-    presets = document.get("presets", {})
-    _check_tables(document, f"{file}", (*STAGES, "presets"))
-    _check_tables(presets, f"{file} [presets]", presets)
-    for name, preset in presets.items():
-        _check_tables(preset, f"{file} [presets.{name}]", STAGES)
-    return document
 
 
-def _check_tables(document: dict[str, Any], where: str, known: Iterable[str]) -> None:
-    """Refuse a table that no stage would ever look at, and a plain value where a table belongs."""
+def check_tables(document: dict[str, Any], where: str, known: Iterable[str]) -> None:
+    """Refuse a table that no stage would ever look at, and a plain value where a table belongs.
+
+    Raises
+    ------
+    UsageError
+        There is one; ``where`` says in what.
+    """
     for name, table in document.items():
         if name not in known:
             raise UsageError(f"{where}: unknown table '{name}'{suggest(name, known)}", hint=f"tables: {', '.join(known)}")
@@ -148,11 +167,11 @@ def _parse_assignment(text: str) -> tuple[list[str], Any]:
         return key.split("."), raw
 
 
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Lay one table over another, table by table."""
+def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Lay one table of settings over another, table by table."""
     merged = dict(below)
     for key, value in above.items():
-        merged[key] = _merge(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
+        merged[key] = merge(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
     return merged
 
 

@@ -146,25 +146,38 @@ class TrainPlan(ShownPlan):
         for head, hidden in dict.fromkeys((arm.head, arm.hidden) for arm in arms):
             widths = [arm.width for arm in arms if (arm.head, arm.hidden) == (head, hidden)]
             with torch_threads(1):
-                seconds += updates * self._one_update(head, hidden, max(widths), len(widths) * config.seeds)
+                seconds += updates * seconds_of_update(config, self.actions, head, hidden, max(widths), len(widths) * config.seeds)
         return seconds
 
-    def _one_update(self, head: str, hidden: tuple[int, ...], width: int, runs: int) -> float:
-        def learner(own: slice) -> Agent:
-            seeds = range(runs)[own]
-            return head_learner(self.config, self.actions, seeds, width, [width] * len(seeds), head, hidden)
 
-        batch = settings_of(self.config, self.algorithm).batch
-        agent = divided(learner, runs, cores(self.config.threads) if self.config.device == "cpu" else 1, batch)
-        shape = (runs, batch)
-        blank = np.zeros(shape, np.float32)
-        action = np.zeros((*shape, self.actions.dimensions), np.float32) if self.actions.continuous else blank.astype(np.int64)
-        made_up = Batch(np.zeros((runs, 2 * batch, width), np.float32), action, blank, blank.astype(bool))
-        agent.update(made_up)  # the first one pays for what is set up once
-        began = time.monotonic()
-        for _ in range(PILOT_UPDATES):
-            agent.update(made_up)
-        return (time.monotonic() - began) / PILOT_UPDATES
+def seconds_of_update(config: TrainConfig, actions: ActionSpace, head: str, hidden: tuple[int, ...], width: int, runs: int) -> float:
+    """Estimate the seconds of one update of so many runs side by side, from a few on made-up batches.
+
+    Parameters
+    ----------
+    head, hidden
+        What every run trains.
+    width
+        Features of the widest run; the others are padded to it.
+    runs
+        Agents in one group: arms times seeds.
+    """
+
+    def learner(own: slice) -> Agent:
+        seeds = range(runs)[own]
+        return head_learner(config, actions, seeds, width, [width] * len(seeds), head, hidden)
+
+    batch = settings_of(config, algorithm_of(config, actions)).batch
+    agent = divided(learner, runs, cores(config.threads) if config.device == "cpu" else 1, batch)
+    shape = (runs, batch)
+    blank = np.zeros(shape, np.float32)
+    action = np.zeros((*shape, actions.dimensions), np.float32) if actions.continuous else blank.astype(np.int64)
+    made_up = Batch(np.zeros((runs, 2 * batch, width), np.float32), action, blank, blank.astype(bool))
+    agent.update(made_up)  # the first one pays for what is set up once
+    began = time.monotonic()
+    for _ in range(PILOT_UPDATES):
+        agent.update(made_up)
+    return (time.monotonic() - began) / PILOT_UPDATES
 
 
 def _clip_bytes(arm: ArmSpec) -> int:
