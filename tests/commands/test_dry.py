@@ -42,8 +42,11 @@ def done(tmp_path_factory, small, tiny_store):
     for number in range(6):
         (folder / "pictures" / "one").mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (16, 16), (40 * number, 0, 0)).save(folder / "pictures" / "one" / f"{number:03}.png")
+    study = folder / "study.toml"
+    study.write_text('[tasks.grid.collect]\nenvironment = "layerscout/Grid-v0"\nsteps = 900\n[presets.quick.collect]\nsteps = 50\n')
     made = {
         "pictures": folder / "pictures",
+        "study": study,
         "folder": folder,
         "data": data,
         "root": root,
@@ -121,6 +124,8 @@ def commands(done, new: Path) -> dict[str, list[object]]:
         "train online": [*train, "--mode", "online"],
         "train in the loop": [*train, "--mode", "in-loop"],
         "report": ["report", folder],
+        "study": ["study", done["study"], "--out", new / "study"],
+        "study quick": ["study", done["study"], "--out", new / "study", "--preset", "quick"],
         "passport": ["passport", store, "--root", root],
         "passport of a layer": ["passport", done["tiny"], "blocks.3", "--root", done["tinies"]],
         "push": ["store", "push", store, (new / "elsewhere").as_uri(), "--root", root],
@@ -133,7 +138,7 @@ def commands(done, new: Path) -> dict[str, list[object]]:
     }
 
 
-NOWHERE = dict.fromkeys(("root", "store", "place", "folder", "data", "wan", "pixels", "tiny", "tinies", "pictures"), Path("/n"))
+NOWHERE = dict.fromkeys(("root", "store", "place", "folder", "data", "wan", "pixels", "tiny", "tinies", "pictures", "study"), Path("/n"))
 NAMES = list(commands(NOWHERE, Path("/n")))
 
 

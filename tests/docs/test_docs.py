@@ -24,6 +24,7 @@ from layerscout.cache import records
 from layerscout.cache.importers.config import ImportConfig
 from layerscout.cache.records import study as study_records
 from layerscout.cli import application
+from layerscout.commands.study.tasks import StudyConfig
 from layerscout.extract.config import ExtractConfig
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.page.tables import COLUMNS
@@ -154,7 +155,7 @@ def slug(heading: str) -> str:
 
 @pytest.mark.parametrize(
     "config",
-    [CollectConfig, ImportConfig, ExtractConfig, ProbeConfig, TrainConfig, DQNConfig, SACConfig, IQLConfig],
+    [CollectConfig, ImportConfig, ExtractConfig, ProbeConfig, TrainConfig, DQNConfig, SACConfig, IQLConfig, StudyConfig],
     ids=lambda config: config.__name__,
 )
 def test_the_page_of_settings_has_every_setting_with_its_default(config: Any) -> None:

@@ -14,6 +14,7 @@ from layerscout.cache.root import STORES
 from layerscout.commands.console import explain
 from layerscout.commands.study.ledger import Ledger, stage_key
 from layerscout.commands.study.tasks import TaskSettings
+from layerscout.extract.config import ExtractConfig
 from layerscout.memory import give_back
 from layerscout.progress import Reporter
 from layerscout.showing import mean
@@ -81,13 +82,14 @@ def stages_of(task: TaskSettings) -> list[TaskStage]:
     probe, train = task.probe, task.train
     return [
         TaskStage("collect", task.collect, task.collect.out.is_file, lambda reporter: _collect(task.collect, reporter)),
-        *(
-            TaskStage(f"extract {one.name}", one, lambda one=one: _stored(one), lambda reporter, one=one: _extract(one, reporter))
-            for one in task.extracts
-        ),
+        *(_extraction(word, config) for word, config in task.extracts.items()),
         TaskStage("probe", probe, (probe.out / "selection.json").is_file, lambda reporter: _probe(probe, reporter)),
         TaskStage("train", train, (train.out / "runs.json").is_file, lambda reporter: _train(train, reporter)),
     ]
+
+
+def _extraction(word: str, config: ExtractConfig) -> TaskStage:
+    return TaskStage(f"extract {word}", config, lambda: _stored(config), lambda reporter: _extract(config, reporter))
 
 
 def _passed_on(stage: TaskStage, later: list[TaskStage], ledger: Ledger) -> bool:
@@ -155,7 +157,7 @@ def _save_settings(task: TaskSettings) -> None:
 
     said = {
         "collect": task.collect,
-        **{f"extract {one.name}": one for one in task.extracts},
+        **{f"extract {word}": config for word, config in task.extracts.items()},
         "probe": task.probe,
         "train": task.train,
     }

@@ -38,13 +38,13 @@ class StudyConfig(Config):
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """The settings of every stage of one task. ``extracts`` is in the order of the backbones, the first one's store leads the ranking."""
+    """The settings of every stage of one task. ``extracts`` has one extraction a backbone; the first one's store leads the ranking."""
 
     name: str
     folder: Path
     keep_frames: bool
     collect: CollectConfig
-    extracts: tuple[ExtractConfig, ...]
+    extracts: dict[str, ExtractConfig]
     probe: ProbeConfig
     train: TrainConfig
 
@@ -138,21 +138,17 @@ def _task(name: str, document: dict[str, Any], config: StudyConfig, out: Path, s
             )
     threads = {"threads": config.threads}
     collect = resolved(CollectConfig, "collect", {}, {"out": folder / "data.h5"})
-    extracts = tuple(
-        resolved(
-            ExtractConfig,
-            "extract",
-            threads | {"backbone": word},
-            {"data": collect.out, "root": root, "name": f"{name}-{word}"},
-            backbones[word],
-        )
+    places: dict[str, Any] = {"data": collect.out, "root": root}
+    extracts = {
+        word: resolved(ExtractConfig, "extract", threads | {"backbone": word}, places | {"name": f"{name}-{word}"}, backbones[word])
         for word in wanted
-    )
-    stores = [extract.name for extract in extracts]
+    }
+    stores = [extract.name for extract in extracts.values()]
     places = {"store": stores[0], "others": tuple(stores[1:]), "root": root, "out": folder / "probe"}
     probe = resolved(ProbeConfig, "probe", threads, places)
     places = {"environment": collect.environment, "selection": probe.out / "selection.json", "root": root, "out": folder / "train"}
-    train = resolved(TrainConfig, "train", threads | {"all_layers": True}, places)
+    # without its data a store looks like one from elsewhere; these were made of data that this study played itself
+    train = resolved(TrainConfig, "train", threads | {"all_layers": True, "trust": not config.keep_frames}, places)
     return TaskSettings(name, folder, config.keep_frames, collect, extracts, probe, train)
 
 
