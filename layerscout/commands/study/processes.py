@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 
 from layerscout.commands.study.stages import TaskOutcome, Tell, run_task
 from layerscout.commands.study.tasks import TaskSettings
@@ -20,7 +21,7 @@ def run_tasks(tasks: Sequence[TaskSettings], processes: int, tell: Tell) -> Iter
             yield run_task(task, tell)
         return
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    waiting, running = list(tasks), dict[Connection, tuple[TaskSettings, multiprocessing.process.BaseProcess]]()
+    waiting, running = list(tasks), dict[Connection, tuple[TaskSettings, SpawnProcess]]()
     try:
         while waiting or running:
             while waiting and len(running) < processes:

@@ -96,7 +96,7 @@ def _report(found: StudyFile) -> Path | None:
 def _told(found: StudyFile, tasks: tuple[TaskSettings, ...], outcomes: list[TaskOutcome], page: Path | None) -> dict[str, Any]:
     from layerscout.commands.study.ledger import Ledger
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for task, outcome in zip(tasks, outcomes, strict=True):
         stages = Ledger.open(task.folder).stages if not outcome.failed else {}
         rows.append(
