@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from layerscout.errors import DataError, UsageError, suggest
+from layerscout.errors import DataError, UsageError, shell, suggest
 from layerscout.misfits import describe_misfits
 from layerscout.paths import expand
 
@@ -112,6 +112,61 @@ def build(model: type[ConfigType], values: dict[str, Any], section: str) -> Conf
         alike = [one for one in found if _place(model, one["loc"])[0] == path]
         hint = f"layerscout {section.partition('.')[0]} --help"
         raise UsageError(describe_misfits(alike, where, meaning), hint=hint) from None
+
+
+def command_of(stage: str, config: Config) -> str:
+    """Return the command that means these settings, whole: what is not a default is said, so that it can be typed again anywhere."""
+    return shell(stage, *as_words(config))
+
+
+def as_words(config: Config) -> list[str]:
+    """Return settings as the words of a command: places first, then a flag for each setting that is not its default, then tables by ``--set``.
+
+    ``resolve`` of these words gives the same settings again.
+    """
+    places: list[str] = []
+    flags: list[str] = []
+    assigned: list[str] = []
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        marks = {type(mark): mark for mark in field.metadata}
+        if Positional in marks:
+            places += [str(one) for one in (value if isinstance(value, tuple) else (value,))]
+        elif field.is_required() or value != field.get_default(call_default_factory=True):
+            flag = marks[Flag].word if Flag in marks else f"--{name.replace('_', '-')}"
+            if isinstance(value, BaseModel | dict) or value is None or value == () or (isinstance(value, tuple) and _nested(value)):
+                assigned += [
+                    word for said in _assignments(name, field.get_default(call_default_factory=True), value) for word in ("--set", said)
+                ]
+            elif isinstance(value, bool):
+                flags.append(flag if value else f"--no-{flag[2:]}")
+            else:
+                flags += [word for one in (value if isinstance(value, tuple) else (value,)) for word in (flag, str(one))]
+    return [*places, *flags, *assigned]
+
+
+def _nested(value: tuple[Any, ...]) -> bool:
+    return any(isinstance(one, tuple | dict | BaseModel) for one in value)
+
+
+def _assignments(path: str, default: Any, value: Any) -> Iterator[str]:
+    """Yield ``a.b=value`` for every part of a table that is not the default's."""
+    if isinstance(value, BaseModel) and isinstance(default, BaseModel):
+        for name in type(value).model_fields:
+            if getattr(value, name) != getattr(default, name):
+                yield from _assignments(f"{path}.{name}", getattr(default, name), getattr(value, name))
+    elif isinstance(value, str) and not _is_json(value):
+        yield f"{path}={value}"
+    else:
+        yield f"{path}={json.dumps(value.model_dump(mode='json') if isinstance(value, BaseModel) else value, default=str)}"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    return True
 
 
 def _stage_tables(file: Path) -> dict[str, Any]:

@@ -39,6 +39,8 @@ class DatasetAttributes(Told):
         Height, width, channels of a frame.
     action_count, action_dimensions
         How many discrete actions there were, or how many numbers a continuous one has.
+    policy, seed, steps
+        How it was played, and for how long.
     """
 
     environment: Word | None = None
@@ -47,6 +49,9 @@ class DatasetAttributes(Told):
     frame_shape: tuple[Side, Side, Side] | None = None
     action_count: Count | None = None
     action_dimensions: Count | None = None
+    policy: Word | None = None
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] | None = None
+    steps: Annotated[int, Field(strict=True, ge=1)] | None = None
 
 
 class Provenance(Told):
@@ -56,6 +61,7 @@ class Provenance(Told):
     backbone_commit: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
     backbone_options: dict[Word, Any] = {}
     data: Word | None = None
+    command: Word | None = None
     dataset_attributes: DatasetAttributes = DatasetAttributes()
 
     def told(self, field: str, store_id: str) -> Any:

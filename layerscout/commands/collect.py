@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from layerscout.commands.console import Call
+from layerscout.commands.following import after_data
 from layerscout.commands.words import command
-from layerscout.errors import shell
 from layerscout.worlds.config import CollectConfig
 
 
@@ -25,5 +25,4 @@ def collect(config: CollectConfig, call: Call) -> None:
 
     with Trajectories(path) as data:
         facts = {"data": str(path), "episodes": len(data.lengths), "steps": int(data.lengths.sum()), "bytes": path.stat().st_size}
-        backbone = "tiny" if data.frame_shape[-1] == 3 else "synthetic"  # which sees Grid's planes, and no pictures
-    call.emit(facts | {"next": shell("extract", backbone, path)})
+        call.emit(facts | {"next": after_data(path, data.frame_shape)})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from layerscout.commands.console import Call
+from layerscout.commands.following import after_store
 from layerscout.commands.words import command
-from layerscout.errors import shell
 from layerscout.extract.config import ExtractConfig
 
 
@@ -29,5 +29,4 @@ def extract(config: ExtractConfig, call: Call) -> None:
         "layers": list(store.specs),
         "bytes": planned.bytes,
     }
-    root = () if config.root is None else ("--root", config.root)
-    call.emit(facts | {"next": shell("probe", config.name or store.id, *root)})
+    call.emit(facts | {"next": after_store(store, config.root, config.name)})

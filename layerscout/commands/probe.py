@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from layerscout.commands.console import Call
+from layerscout.commands.following import after_ranking
 from layerscout.commands.words import command
-from layerscout.errors import LayerscoutError, shell
 from layerscout.probe.config import ProbeConfig
 
-if TYPE_CHECKING:
-    from layerscout.cache.store import Store
-
-PAGE_NAME, SELECTION_NAME = "probe.html", "selection.json"
+PAGE_NAME = "probe.html"
 
 
 @command("layerscout probe STORE --twin TWIN", dry_run=True, measure=True)
@@ -37,16 +33,5 @@ def probe(config: ProbeConfig, call: Call) -> None:
     else:
         ranking = stage.run(planned, call.reporter())
         text = ranking_tables.as_text(ranking)
-        call.emit(ranking.model_dump(), f"{text}\npage: {config.out / PAGE_NAME}\nnext: {_next(config, planned.store)}")
-
-
-def _next(config: ProbeConfig, store: Store) -> str:
-    """Return the command that trains agents on the selection, with every place that is not the default one."""
-    from layerscout.cache.provenance import played_attributes
-
-    environment = "ENVIRONMENT"
-    with suppress(LayerscoutError):  # somebody else's store may tell nonsense, and an imported dataset names no environment
-        environment = played_attributes(store).get("environment") or environment
-    places = () if config.root is None else ("--root", config.root)
-    out = () if config.out == ProbeConfig.model_fields["out"].default else ("--out", config.out.parent / "train")
-    return shell("train", environment, "--selection", config.out / SELECTION_NAME, *out, *places)
+        after = {"page": str(config.out / PAGE_NAME), "next": after_ranking(config.out, planned.store, config.root)}
+        call.emit(ranking.model_dump() | after, f"{text}\npage: {after['page']}\nnext: {after['next']}")

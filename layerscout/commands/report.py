@@ -9,6 +9,7 @@ import typer
 
 from layerscout.commands.console import Call
 from layerscout.commands.words import USER_PATH, command
+from layerscout.errors import shell
 from layerscout.paths import expand
 
 Folders = Annotated[
@@ -36,4 +37,4 @@ def report(call: Call, folder: Folders = None, out: Out = None) -> None:
         if planned.study
         else {"paper": str(page.with_name("paper.md"))}
     )
-    call.emit({"page": str(page), **beside})
+    call.emit({"page": str(page), **beside, "next": shell("status", page.parent)} if not planned.study else {"page": str(page), **beside})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from layerscout.commands.console import Call, table
+from layerscout.commands.following import after_agents
 from layerscout.commands.words import command
-from layerscout.errors import shell
 from layerscout.rl.config import TrainConfig
 
 
@@ -23,7 +23,5 @@ def train(config: TrainConfig, call: Call) -> None:
         return
     record = stage.run(planned, call.reporter(events=config.out / "events.jsonl"))
     text = table(tables.PAPER_COLUMNS, tables.summary_cells(record))
-    folder = config.out.parent
-    if any((place / "ranking.json").is_file() for place in (folder / "probe", folder)):  # then there is something to report of
-        text += f"\nnext: {shell('report', folder)}"
-    call.emit(record.model_dump(), text)
+    after = after_agents(config.out, config.selection)
+    call.emit(record.model_dump() | {"next": after}, f"{text}\nnext: {after}")

@@ -18,6 +18,7 @@ from layerscout.extract.passes.work import Extractor
 from layerscout.extract.passports.stored_passports import BATCH, keep_passports
 from layerscout.extract.plan import PIXELS, ExtractPlan, plan, with_weights_here
 from layerscout.progress import SILENT, Reporter
+from layerscout.settings import command_of
 
 __all__ = ["PIXELS", "ExtractPlan", "plan", "run"]
 
@@ -106,6 +107,7 @@ def provenance(planned: ExtractPlan) -> dict[str, Any]:
         "backbone": config.backbone,
         "backbone_options": config.backbone_options,
         "data": str(config.data.absolute()),
+        "command": command_of("extract", config),
         "dataset_attributes": attributes,
         "device": config.device,
     }

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from layerscout.cache import records
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import RankedStore, Ranking, Selection
+from layerscout.cache.records.making import save_command
 from layerscout.cache.records.sealing import seal
 from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.keys import KEY_NAME, RANKING_NAME, SELECTION_NAME, ranking_key
@@ -69,6 +70,7 @@ def write_outputs(plan: ProbePlan, evidence: Sequence[LayerEvidence], ranking: R
     """Write every file of a ranking: its numbers before anything is drawn of them, and the key that answers for them last."""
     config, out = plan.config, plan.config.out
     out.mkdir(parents=True, exist_ok=True)
+    save_command("probe", config, out)
     (out / KEY_NAME).unlink(missing_ok=True)  # until the last file is there, nothing answers for these settings
     records.save(ranking, out / RANKING_NAME)
     records.save(selection, out / SELECTION_NAME)

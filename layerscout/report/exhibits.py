@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -136,13 +135,3 @@ def provenance_table(experiment: Experiment) -> Table:
         for path, record in experiment.records
     ]
     return Table(("What", "Which"), tuple(rows), words=True)
-
-
-def stage_commands(experiment: Experiment) -> tuple[str, ...]:
-    """Return the commands of the stages on these identities; settings that differ from the defaults are in the settings files."""
-    ranking, out = experiment.ranking, experiment.folder.name or "."
-    trained = tuple(
-        shlex.join(("layerscout", "train", record.environment, "--mode", record.mode, "--selection", record.selection or "selection.json"))
-        for _, record in experiment.records
-    )
-    return (shlex.join(("layerscout", "probe", ranking.store_id)), *trained, shlex.join(("layerscout", "report", out)))

@@ -22,6 +22,7 @@ from layerscout.pages.page import (
 from layerscout.pages.ranking import draw_score_and_parts
 from layerscout.pages.tables import Table
 from layerscout.report import exhibits
+from layerscout.report.by_hand import BY_HAND, stage_commands
 from layerscout.report.chapters import Chapter
 from layerscout.report.experiment import Experiment
 from layerscout.report.numbers.speed import learned_level
@@ -61,7 +62,7 @@ def render_report(experiment: Experiment, parts: Sequence[Chapter], studied: Seq
     ]
     sections = [layers_section(experiment), *map(chapter_section, parts), *studied, provenance_section(experiment)]
     title = f"Which layer of {ranking.backbone} is worth handing to an agent?"
-    return Page(title, under, "\n".join(answers), sections, exhibits.stage_commands(experiment)[-1]).render()
+    return Page(title, under, "\n".join(answers), sections, stage_commands(experiment)[-1]).render()
 
 
 def verdict_banner(judged: Verdict, title: str) -> str:
@@ -140,7 +141,7 @@ def provenance_section(experiment: Experiment) -> str:
     return section(
         "How this was made",
         exhibits.provenance_table(experiment).html("What was measured on what"),
-        subsection("The stages by hand", commands(exhibits.stage_commands(experiment))),
+        subsection("The stages by hand", paragraph(BY_HAND), commands(stage_commands(experiment))),
         subsection("Settings", settings or paragraph("No settings were saved beside the outputs.")),
         subsection("Versions", versions_table().html("Versions", "On the machine that wrote this page.")),
     )

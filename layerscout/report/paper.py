@@ -11,6 +11,7 @@ from layerscout.pages.flags import explain_flag
 from layerscout.pages.page import versions_table
 from layerscout.pages.template import fill_template
 from layerscout.report import exhibits
+from layerscout.report.by_hand import BY_HAND, stage_commands
 from layerscout.report.chapters import Chapter
 from layerscout.report.experiment import Experiment
 from layerscout.report.page import METRICS
@@ -181,5 +182,5 @@ def reproducibility(experiment: Experiment) -> str:
     blocks += [
         f"Settings in {markdown_code(path)}:\n\n{exhibits.settings_table(values).markdown()}" for path, values in experiment.settings
     ]
-    blocks += [versions_table().markdown(), "```\n" + "\n".join(map(visible, exhibits.stage_commands(experiment))) + "\n```"]
+    blocks += [versions_table().markdown(), BY_HAND, "```sh\n" + "\n".join(map(visible, stage_commands(experiment))) + "\n```"]
     return "\n\n".join(block.strip() for block in blocks)

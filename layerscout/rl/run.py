@@ -11,6 +11,7 @@ from layerscout.cache import records
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.provenance import played_attributes
 from layerscout.cache.records import Arm, Budget, Run, RunRecord
+from layerscout.cache.records.making import save_command
 from layerscout.errors import DataError
 from layerscout.extract.device import cores, torch_threads
 from layerscout.extract.encoder import backbone_of
@@ -48,6 +49,7 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
 
     setting = ComparisonSetting(config, make_world, plan.actions)
     records.save_settings(config, config.out / "settings.json")
+    save_command("train", config, config.out)
     arms: list[Arm] = []
     runs: list[Run] = []
     with torch_threads(cores(config.threads)):

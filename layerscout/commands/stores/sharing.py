@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from layerscout.commands.console import Call
+from layerscout.commands.following import after_store
 from layerscout.commands.stores.roots import OneStore, chosen_root
 from layerscout.commands.words import Root, command
 from layerscout.errors import DataError, shell
@@ -52,7 +53,6 @@ def pull(
 ) -> None:
     """Bring a published store here; the same command continues."""
     from layerscout.cache.remote import transfer as remote
-    from layerscout.cache.root import root_words
 
     planned = remote.plan_pull(url, root, layer or None)
     if call.dry_run:
@@ -61,4 +61,4 @@ def pull(
     store = remote.pull(url, root, layer or None, call.reporter(), workers)
     facts = {"store": store.id, "path": str(store.path), "layers": layer or list(store.specs), "bytes": planned.bytes}
     facts |= {"present_bytes": planned.present_bytes, "present_objects": planned.present_objects, "objects": planned.objects}
-    call.emit(facts | {"next": shell("probe", store.id, *root_words(root))})
+    call.emit(facts | {"next": after_store(store, root)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ import typer
 from layerscout.commands.console import Call, table
 from layerscout.commands.study.init import NAME
 from layerscout.commands.words import Root, command
-from layerscout.errors import DataError, shell
+from layerscout.errors import DataError, LayerscoutError, shell
 from layerscout.paths import expand
 
 if TYPE_CHECKING:
@@ -52,21 +53,32 @@ def next_command(study: Study, found: Sequence[Standing]) -> str | None:
     first = next((one for one in found if one.state != "done" and not _needless(one, done)), None)
     if first is None:
         return None
+    from layerscout.cache.root import root_words
+
     settings = study.folder / NAME
     if settings.is_file() and first.stage != "report":  # it says the rest
         return shell(first.stage, "--config", settings)
     data = next(iter(study.datasets.values()), Path(first.path))
-    roots = () if len(study.roots) != 1 else ("--root", study.roots[0])
+    roots = () if len(study.roots) != 1 else root_words(study.roots[0])
     trained = [one for one in study.stores.values() if "untrained" not in (one.backbone or "")] or list(study.stores.values())
     selection = (next(iter(study.rankings), study.folder / "probe")) / "selection.json"
     commands = {
         "collect": ("collect", "layerscout/Intercept-v0", "--steps", 30_000, "--out", data),
-        "extract": ("extract", "tiny", data, *roots),
+        "extract": ("extract", _backbone(data), data, *roots),
         "probe": ("probe", trained[0].store_id if trained else "STORE", "--out", first.path, *roots),
         "train": ("train", environment_of(study), "--selection", selection, "--out", _free(first), *roots),
         "report": ("report", study.folder),
     }
     return shell(*commands[first.stage])
+
+
+def _backbone(data: Path) -> str:
+    """Return a model that can look at the dataset."""
+    from layerscout.cache.dataset.trajectories import Trajectories
+
+    with suppress(LayerscoutError), Trajectories(data) as opened:
+        return "tiny" if opened.frame_shape[-1] == 3 else "synthetic"
+    return "tiny"
 
 
 def _needless(standing: Standing, done: Sequence[str]) -> bool:

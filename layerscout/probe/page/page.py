@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,7 @@ from layerscout.probe.page.diagnostics import Key
 from layerscout.probe.page.panels import FAINTEST, LOWEST, Measured, penalty_paths, spectra
 from layerscout.probe.page.tables import PAGE_NAME
 from layerscout.probe.page.wording import formula, reasons
+from layerscout.settings import command_of
 
 MOST_WITH_TWINS = 24  # layers; above, only the best one's untrained block has small pictures, so that a page stays light
 
@@ -189,12 +188,7 @@ def making_section(ranking: Ranking, selection: Selection, config: ProbeConfig, 
 
 
 def probe_command(ranking: Ranking, config: ProbeConfig) -> str:
-    """Return the command that ranks the same stores with the same settings; where it ran and how fast are left to the reader."""
-    stores = [store.store_id for store in ranking.stores] or [ranking.store_id]
-    words = ["layerscout", "probe", *stores, *(["--twin", ranking.twin_store_id] if ranking.twin_store_id else [])]
-    usual = {name: field.get_default(call_default_factory=True) for name, field in type(config).model_fields.items()}
-    named = {*RUN_ONLY, "store", "others", "twin"}
-    for name, value in config.model_dump(mode="json").items():
-        if name not in named and getattr(config, name) != usual[name]:
-            words += ["--set", f"probe.{name}={json.dumps(value)}"]
-    return shlex.join(words)
+    """Return the command that ranks the same stores, by their ids, with the same settings; how fast is left to the reader."""
+    first, *others = [store.store_id for store in ranking.stores] or [ranking.store_id]
+    named = {"store": first, "others": tuple(others), "twin": ranking.twin_store_id}
+    return command_of("probe", config.model_copy(update=named | {"threads": None, "partials": "auto", "scheduler": None, "shard": None}))
