@@ -102,7 +102,7 @@ def played_attributes(store: Store) -> dict[str, Any]:
     DataError
         It tells nonsense.
     """
-    return provenance_of(store).dataset_attributes.model_dump(exclude_none=True)
+    return provenance_of(store).dataset_attributes.model_dump(exclude_none=True, exclude={"policy", "seed", "steps"})
 
 
 def backbone_source(store: Store) -> tuple[str, dict[str, Any]]:

@@ -144,7 +144,7 @@ def test_what_is_done_is_told_and_the_first_that_is_missing_comes_next(study):
     (store,) = (study / "stores" / "stores").iterdir()
     assert standing(study)[1].startswith(f"layerscout probe {store.name} --out {study}/probe ")
     shutil.rmtree(study / "stores")
-    assert standing(study, "--root", study / "stores")[1] == f"layerscout extract tiny {study}/data.h5 --root {study}/stores"
+    assert standing(study, "--root", study / "stores")[1] == f"layerscout extract synthetic {study}/data.h5 --root {study}/stores"
 
 
 def test_what_was_made_of_other_data_is_stale(study, small):
