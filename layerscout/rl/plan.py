@@ -167,17 +167,19 @@ def seconds_of_update(config: TrainConfig, actions: ActionSpace, head: str, hidd
         seeds = range(runs)[own]
         return head_learner(config, actions, seeds, width, [width] * len(seeds), head, hidden)
 
-    batch = settings_of(config, algorithm_of(config, actions)).batch
-    agent = divided(learner, runs, cores(config.threads) if config.device == "cpu" else 1, batch)
+    batch, workers = settings_of(config, algorithm_of(config, actions)).batch, cores(config.threads) if config.device == "cpu" else 1
+    # one thread's processor time is what an update takes, however busy the machine is now
+    clock = time.process_time if config.device == "cpu" and workers == 1 else time.monotonic
+    agent = divided(learner, runs, workers, batch)
     shape = (runs, batch)
     blank = np.zeros(shape, np.float32)
     action = np.zeros((*shape, actions.dimensions), np.float32) if actions.continuous else blank.astype(np.int64)
     made_up = Batch(np.zeros((runs, 2 * batch, width), np.float32), action, blank, blank.astype(bool))
     agent.update(made_up)  # the first one pays for what is set up once
-    began = time.monotonic()
+    began = clock()
     for _ in range(PILOT_UPDATES):
         agent.update(made_up)
-    return (time.monotonic() - began) / PILOT_UPDATES
+    return (clock() - began) / PILOT_UPDATES
 
 
 def _clip_bytes(arm: ArmSpec) -> int:

@@ -23,7 +23,7 @@ from layerscout.extract.encoder import backbone_of
 from layerscout.extract.passports.passport import Passport
 from layerscout.progress import SILENT, Reporter
 from layerscout.rl.agents.dqn import DQN
-from layerscout.rl.arms import arms_of
+from layerscout.rl.arms import ArmSpec, arms_of
 from layerscout.rl.comparison import in_loop
 from layerscout.rl.comparison.groups import ComparisonSetting, feature_groups
 from layerscout.rl.comparison.learners import ActionSpace
@@ -485,6 +485,19 @@ def test_an_arm_alone_learns_what_it_learns_beside_others(chosen, tmp_path, mode
         assert not beside[:, single.shape[1] :].any(), "the padding of a narrow arm stays zero"
     assert history.returns[2:4] == history_alone.returns
     assert [[at, returns[2:4]] for at, returns in history.evaluations] == history_alone.evaluations
+
+
+def test_arms_whose_padding_would_be_most_of_the_work_train_apart(chosen, tmp_path, synthetic_store):
+    """No arm is lost, arms of one group are at most four times narrower than its widest, and small arms stay together whatever they are."""
+
+    def groups(*widths):
+        arms = [ArmSpec(f"{width} wide", "random", "pixels", synthetic_store, "mlp", (16,), None, random_width=width) for width in widths]
+        setting = ComparisonSetting(small_settings(chosen, tmp_path), lambda copies: Grid(copies, "planes"), ActionSpace(5, 0))
+        return {group.name: [arm.width for arm in group.arms] for group in feature_groups(arms, setting)}
+
+    assert groups(64, 1024, 256, 63, 10) == {"mlp-16": [1024, 256], "mlp-16-width-64": [64, 63, 10]}
+    assert groups(1024, 255, 63) == {"mlp-16": [1024], "mlp-16-width-255": [255, 63]}
+    assert groups(1000, 3, 40) == {"mlp-16": [1000, 3, 40]}
 
 
 def test_a_run_that_fails_is_reported_and_harms_no_other(unbroken, chosen, tmp_path, monkeypatch):

@@ -153,11 +153,16 @@ def _tried(backbone: str, options: str, layers: tuple[str | None, ...], poolings
 
 
 def _update(config: TrainConfig, actions: Any, head: str, hidden: tuple[int, ...], widths: Sequence[int]) -> float:
+    """Return the seconds of one update of all groups; arms of much smaller width train apart."""
     from layerscout.extract.device import torch_threads
+    from layerscout.rl.comparison.groups import alike
     from layerscout.rl.plan import seconds_of_update
 
+    groups = alike(widths, lambda width: width)
     with torch_threads(1):
-        return seconds_of_update(config, actions, head, hidden if head == "mlp" else (), max(widths), len(widths) * config.seeds)
+        return sum(
+            seconds_of_update(config, actions, head, hidden if head == "mlp" else (), max(one), len(one) * config.seeds) for one in groups
+        )
 
 
 def told_costs(costs: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Int
@@ -31,6 +31,9 @@ from layerscout.rl.seeing.representation import Representation
 from layerscout.rl.seeing.rollouts import Stage
 from layerscout.worlds.core import World
 from layerscout.worlds.pixels import side_by_side
+
+Item = TypeVar("Item")
+WIDE, NARROWER = 1024, 4  # features from which on padding costs, and how many times narrower an arm must be to be trained apart
 
 
 @dataclass(frozen=True)
@@ -98,15 +101,31 @@ class RunGroup:
 
 
 def feature_groups(arms: Sequence[ArmSpec], setting: ComparisonSetting) -> list[RunGroup]:
-    """RunGroup arms on frozen features by the shape of their heads; a network on frames is a group of its own."""
+    """RunGroup arms on frozen features by the shape of their heads, much narrower ones apart; a network on frames is a group of its own."""
     groups = []
     on_features = [arm for arm in arms if arm.layer != CLIPS]
     for head, hidden in dict.fromkeys((arm.head, arm.hidden) for arm in on_features):
-        mine = tuple(arm for arm in on_features if (arm.head, arm.hidden) == (head, hidden))
         name = "-".join([head, *map(str, hidden)])
-        groups.append(RunGroup(name, mine, partial(_learn_on_features, mine, setting)))
+        for number, mine in enumerate(alike([arm for arm in on_features if (arm.head, arm.hidden) == (head, hidden)], _width)):
+            suffix = f"-width-{max(arm.width for arm in mine)}" if number else ""
+            groups.append(RunGroup(name + suffix, mine, partial(_learn_on_features, mine, setting)))
     groups += [RunGroup(arm.folder, (arm,), partial(_learn_on_clips, arm, setting)) for arm in arms if arm.layer == CLIPS]
     return groups
+
+
+def _width(arm: ArmSpec) -> int:
+    return arm.width
+
+
+def alike(items: Sequence[Item], width_of: Callable[[Item], int]) -> list[tuple[Item, ...]]:
+    """Part arms whose padding would be most of the work: a head on 64 features among heads on 1,024 costs as much as they do."""
+    left, parts = list(items), []
+    while left:
+        widest = max(map(width_of, left))
+        near = [widest < WIDE or NARROWER * width_of(one) >= widest for one in left]
+        parts.append(tuple(one for one, together in zip(left, near, strict=True) if together))
+        left = [one for one, together in zip(left, near, strict=True) if not together]
+    return parts
 
 
 def _learn_on_features(arms: Sequence[ArmSpec], setting: ComparisonSetting, saved: GroupCheckpoint, log: Log, task: Task) -> TrainedGroup:
