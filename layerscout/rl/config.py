@@ -24,7 +24,7 @@ class TrainConfig(Config):
 
     Mode offline learns from the store alone for ``updates`` updates; online plays ``steps`` environment steps a run
     with the frozen layer before the head; in-loop trains adapters on both sides of one frozen block. ``heads`` is a
-    declared factor: each arm is trained once with each. Evaluation is by greedy episodes with the same seeds for all runs.
+    declared factor: each arm is trained once with each. Evaluation is by greedy episodes: seed r plays block r of them, the same in every arm.
     """
 
     environment: Annotated[str, Positional("ENVIRONMENT")] = Field(description="The environment that the dataset came from.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from layerscout.cache import records
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.provenance import played_attributes
-from layerscout.cache.records import Arm, Budget, Run, RunRecord
+from layerscout.cache.records import Arm, Budget, ReferenceReturn, Run, RunRecord
 from layerscout.cache.records.making import save_command
 from layerscout.errors import DataError
 from layerscout.extract.device import cores, torch_threads
@@ -26,13 +26,15 @@ from layerscout.rl.config import KEY_NAME, TrainConfig
 from layerscout.rl.loops.learning import GroupCheckpoint, LearningHistory, final_mean
 from layerscout.rl.loops.log import Log
 from layerscout.rl.plan import TrainPlan, plan
+from layerscout.rl.references import reference_returns
 from layerscout.rl.seeing.filming import film_runs, save_film
-from layerscout.rl.seeing.rollouts import Stage, random_return
-from layerscout.worlds.pixels import side_by_side, world_of
+from layerscout.rl.seeing.rollouts import Stage
+from layerscout.worlds.pixels import is_light, side_by_side, world_of
 
 __all__ = ["TrainPlan", "plan", "run"]
 
 RUNS_NAME, RESULT_NAME = "runs.json", "result.json"
+NAMES = {"random": "random play", "constant": "best constant action", "data": "the data's own policy", "optimal": "optimal"}
 
 
 def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
@@ -60,20 +62,40 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
             part = _finished(config.out / group.name) or _train(group, setting, plan, reporter)
             arms.extend(part.arms)
             runs.extend(part.runs)
+    references = references_of(plan, make_world)
     record = RunRecord(
         environment=config.environment,
         mode=config.mode,
         selection=str(config.selection),
-        random_policy_return=random_return(make_world, side_by_side=side_by_side(config.environment)),
+        random_policy_return=next(one.mean for one in references if one.name == "random"),
         best_possible=config.best_possible,
+        references=references,
+        episodes_apart=True,
+        dataset_digest=plan.selection.dataset_digest,
+        algorithm=plan.algorithm,
         arms=tuple(arms),
         runs=tuple(runs),
     )
     records.save(record, config.out / RUNS_NAME)
     tables.write_experiment_tables(record, config.out)
+    reporter.say("for comparison: " + ", ".join(f"{NAMES[one.name]} {one.mean:+.2f}" for one in references))
     if warning := tables.seed_caution(record):
         reporter.say(warning)
     return record
+
+
+def references_of(plan: TrainPlan, make_world: Callable[[int], Any]) -> tuple[ReferenceReturn, ...]:
+    """Return what policies earn that learn nothing here, on the episodes that the agents are evaluated on."""
+    config = plan.config
+    return reference_returns(
+        make_world,
+        plan.arms[0].store,
+        config.seeds,
+        config.final_episodes,
+        side_by_side=side_by_side(config.environment),
+        light=is_light(config.environment),
+        best_possible=config.best_possible,
+    )
 
 
 def _finished(folder: Path) -> RunRecord | None:
@@ -106,6 +128,7 @@ def _train(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporte
         mode=config.mode,
         selection=str(config.selection),
         random_policy_return=None,
+        episodes_apart=True,
         arms=tuple(_arm(arm, number * config.seeds, agent, history, spent) for number, arm in enumerate(group.arms)),
         runs=tuple(_runs(group.arms, setting.seeds, agent, history)),
     )

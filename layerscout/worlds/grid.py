@@ -31,6 +31,7 @@ class Grid:
 
     action_count = len(MOVES)
     action_dimensions = 0
+    optimal_expert = True  # no policy earns more than the scripted one
     settings: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, copies: int, observation: str = "rgb") -> None:

@@ -34,6 +34,7 @@ class Intercept:
 
     action_count = 3  # left, stay, right
     action_dimensions = 0
+    optimal_expert = True  # no policy earns more than the scripted one
     settings: Mapping[str, Any] = MappingProxyType({})
     frame_shape = (SIZE, SIZE, 3)
 

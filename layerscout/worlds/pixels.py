@@ -78,7 +78,12 @@ def world_of(attributes: Mapping[str, Any], copies: int) -> World:
 
 def side_by_side(environment_id: str) -> int:
     """Return how many copies of an environment are reasonably held at once."""
-    return OURS_TOGETHER if environment_id in registry.names("world") else SIMULATORS_TOGETHER
+    return OURS_TOGETHER if is_light(environment_id) else SIMULATORS_TOGETHER
+
+
+def is_light(environment_id: str) -> bool:
+    """Whether copies of an environment are rows of arrays, so that hundreds of episodes without pictures take no time."""
+    return environment_id in registry.names("world")
 
 
 def _gymnasium(environment_id: str, size: int | None, options: dict[str, Any]) -> Single:

@@ -37,6 +37,7 @@ class Resized:
         self.copies, self.settings = world.copies, world.settings
         self.action_count, self.action_dimensions = world.action_count, world.action_dimensions
         self.frame_shape = (size, size, world.frame_shape[2])
+        self.optimal_expert = bool(getattr(world, "optimal_expert", False))
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
         self._world.reset(which, seeds)

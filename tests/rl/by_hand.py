@@ -38,7 +38,7 @@ def settings(selection: Path, out: Path, root: Path, **changes) -> TrainConfig:
         "steps": 150,
         "evaluations": 2,
         "evaluation_episodes": 2,
-        "final_episodes": 3,
+        "final_episodes": 8,
         "checkpoint_updates": 15 if changes.get("mode", "offline") == "offline" else 40,
         "scratch_hidden": (12, 8),
         "dqn": SMALL_DQN,

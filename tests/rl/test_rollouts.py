@@ -1,4 +1,4 @@
-"""Evaluation episodes: the same for every run, never those of the data, whatever is played side by side."""
+"""Evaluation episodes: a block of its own for every seed and the same over arms, never those of the data, whatever is played side by side."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 
 from layerscout.rl.seeing import rollouts
 from layerscout.rl.seeing.games import TRAINING_STREAM, Games
-from layerscout.rl.seeing.rollouts import EVALUATION_STREAM, Stage, random_return
+from layerscout.rl.seeing.rollouts import EVALUATION_STREAM, Stage, blind_returns, evaluation_seeds
+from layerscout.worlds.core import random_actions
 from layerscout.worlds.grid import Grid
 from layerscout.worlds.intercept import Intercept
 from layerscout.worlds.playing import episode_seed
@@ -36,9 +37,9 @@ class Watching:
 class Theatre:
     """Stages of one kind of world, which remember the worlds and observers that were made."""
 
-    def __init__(self, kind, runs: int) -> None:
+    def __init__(self, kind, runs: int, blocks: tuple[int, ...] | None = None) -> None:
         self.worlds, self.observers, self.kind = [], [], kind
-        self.stage = Stage(runs, self._world, self._observer)
+        self.stage = Stage(runs, self._world, self._observer, blocks=blocks)
 
     def _world(self, copies: int):
         self.worlds.append(self.kind(copies))
@@ -125,7 +126,7 @@ def test_worlds_are_closed_even_when_a_policy_fails(monkeypatch):
 def test_evaluation_and_training_episodes_are_never_collected_ones():
     """(2^32, 0, 0) and (0, 1, 0) are one seed sequence: a stream must not be a collected seed with an episode in its high word."""
     collected = {episode_seed(seed, episode) for seed in range(12) for episode in range(300)}
-    evaluated = {episode_seed(EVALUATION_STREAM, number) for number in range(300)}
+    evaluated = {int(seed) for block in range(12) for seed in evaluation_seeds(block, np.arange(300))}
     trained = {episode_seed(TRAINING_STREAM + seed, number) for seed in range(12) for number in range(300)}
     assert not collected & evaluated
     assert not collected & trained
@@ -149,21 +150,47 @@ def test_training_games_have_a_seed_of_their_own_for_every_run_and_episode():
     assert len(set(first + second)) == 6
 
 
+def test_every_block_has_episodes_of_its_own_and_the_same_for_all_who_play_it():
+    """Blocks 3 and 5, each played by two runs: equal within a block, other episodes in another, and each what it is by hand."""
+    theatre = Theatre(Intercept, runs=4, blocks=(3, 5, 3, 5))
+    returns = theatre.stage.evaluate(constant, episodes=40)
+    np.testing.assert_array_equal(returns[:2], returns[2:])
+    assert (returns[0] != returns[1]).any()
+    for row, block in zip(returns[:2], (3, 5), strict=True):
+        alone = Theatre(Intercept, runs=1, blocks=(block,)).stage.evaluate(constant, episodes=40)
+        np.testing.assert_array_equal(row, alone[0])
+    everything = np.concatenate([evaluation_seeds(block, np.arange(200)) for block in range(12)])
+    assert len(np.unique(everything)) == len(everything)
+
+
+def random_play(kind, episodes, seed=0, together=None):
+    generator = np.random.default_rng(seed)
+    return blind_returns(kind, lambda world, _: random_actions(world, generator), evaluation_seeds(0, np.arange(episodes)), together)
+
+
 def test_random_actions_earn_what_is_known():
     """The owner's measurement on the grid is -0.19; on Intercept a paddle that wanders catches about a quarter."""
-    assert random_return(Grid) == pytest.approx(-0.19, abs=0.08)
-    assert -0.8 < random_return(Intercept) < 0.0
-    assert random_return(Grid, episodes=30) == random_return(Grid, episodes=30)
-    assert random_return(Grid, episodes=30) != random_return(Grid, episodes=30, seed=1)
+    assert random_play(Grid, 200).mean() == pytest.approx(-0.19, abs=0.08)
+    assert -0.8 < random_play(Intercept, 200).mean() < 0.0
+    np.testing.assert_array_equal(random_play(Grid, 30), random_play(Grid, 30))
+    assert (random_play(Grid, 30) != random_play(Grid, 30, seed=1)).any()
 
 
-def test_random_play_covers_every_episode_in_waves(monkeypatch):
-    monkeypatch.setattr(rollouts, "SIDE_BY_SIDE", 4)
+def test_blind_play_covers_every_episode_in_waves():
     copies = []
 
     def make(count):
         copies.append(count)
         return Grid(count)
 
-    random_return(make, episodes=10)
+    assert len(random_play(make, 10, together=4)) == 10
     assert copies == [4, 4, 2]
+
+
+def test_blind_play_can_be_cut_short():
+    def stay(world, _):
+        return np.zeros(world.copies, dtype=int)
+
+    seeds = evaluation_seeds(0, np.arange(3))
+    np.testing.assert_allclose(blind_returns(Grid, stay, seeds), -0.6, atol=1e-6)
+    np.testing.assert_allclose(blind_returns(Grid, stay, seeds, most_steps=7), -0.07, atol=1e-6)

@@ -236,7 +236,7 @@ def test_the_network_from_scratch_can_be_left_out(chosen, tmp_path):
 
 @pytest.mark.parametrize(("total", "evaluations"), [(40, 2), (10, 4), (11, 3), (3, 5), (5001, 4)])
 def test_evaluations_are_as_many_as_asked_and_the_last_is_the_final_one(total, evaluations):
-    config = SimpleNamespace(evaluations=evaluations, final_episodes=3, evaluation_episodes=2)
+    config = SimpleNamespace(evaluate_at=(), evaluations=evaluations, final_episodes=3, evaluation_episodes=2)
     stage = SimpleNamespace(evaluate=lambda policy, episodes: np.zeros((1, episodes)))
     task, log = SimpleNamespace(advance=lambda *a, **k: None), SimpleNamespace(add=lambda *a: None, begin=lambda *a: None)
     watched = learning.Evaluations(SimpleNamespace(act=None), stage, config, total, log, task)

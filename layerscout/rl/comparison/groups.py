@@ -56,8 +56,9 @@ class ComparisonSetting:
         return {"steps": dqn.n_step, "gamma": dqn.gamma} if algorithm_of(self.config, self.actions) == "dqn" else {}
 
     def stage(self, runs: int, make_observer: Callable[[Int[np.ndarray, " copy"]], Observer]) -> Stage:
-        """Return where so many runs are evaluated."""
-        return Stage(runs, self.make_world, make_observer, side_by_side(self.config.environment))
+        """Return where so many runs are evaluated: seed r of every arm on block r of the evaluation episodes."""
+        blocks = tuple(self.seeds) * (runs // len(self.seeds))
+        return Stage(runs, self.make_world, make_observer, side_by_side(self.config.environment), blocks)
 
     def replay(self, agent: Agent, shape: tuple[int, ...], dtype: type = np.float32) -> Replay:
         """Return an empty replay memory for an agent's runs; it never holds more than will be played."""

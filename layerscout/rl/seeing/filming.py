@@ -13,8 +13,7 @@ from jaxtyping import UInt8
 from layerscout.cache.durable import whole_file
 from layerscout.errors import DataError
 from layerscout.rl.agents.base import Agent
-from layerscout.rl.seeing.rollouts import EVALUATION_STREAM, Stage
-from layerscout.worlds.playing import episode_seed
+from layerscout.rl.seeing.rollouts import Stage
 
 FRAMES_PER_SECOND = 15
 SMALLEST_SIDE = 128  # pixels: smaller pictures are enlarged by whole factors, so that a person sees something
@@ -24,7 +23,7 @@ Film = UInt8[np.ndarray, "frame height width channel"]
 
 
 def film_runs(agent: Agent, stage: Stage, runs: Sequence[int]) -> list[Film]:
-    """Play evaluation episode 0 greedily with every run and return the pictures of ``runs``, from the first to the last frame.
+    """Play the first evaluation episode of its block greedily with every run and return the pictures of ``runs``, from the first to the last frame.
 
     Raises
     ------
@@ -37,7 +36,7 @@ def film_runs(agent: Agent, stage: Stage, runs: Sequence[int]) -> list[Film]:
     films: list[list[np.ndarray]] = [[] for _ in runs]
     live = np.ones(total, dtype=bool)
     with closing(stage.make_world(total)) as world:
-        world.reset(everyone, np.full(total, episode_seed(EVALUATION_STREAM, 0), dtype=np.int64))
+        world.reset(everyone, stage.seeds(np.arange(1)).reshape(-1))
         frames = world.frames()
         observer.start(everyone, frames)
         _note(films, runs, live, world, frames)

@@ -1,8 +1,8 @@
-"""A greedy policy in, episode returns out: the same evaluation episodes for every run, side by side."""
+"""Greedy policies in, episode returns out: every run plays a block of evaluation episodes of its own, all of them side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Int64, Shaped
 
 from layerscout.rl.agents.base import ActionArray
 from layerscout.rl.seeing.features import Observer
-from layerscout.worlds.core import World, random_actions
+from layerscout.worlds.core import World, WorldActions
 from layerscout.worlds.playing import episode_seed
 
 # Collected data has seeds below 2^32. A seed sequence reads a large seed as 32-bit words, the lowest first, and pads with zeros: with
@@ -26,19 +26,36 @@ GreedyPolicy = Callable[[Shaped[np.ndarray, "run episode *feature"]], ActionArra
 class Stage:
     """Where runs are evaluated: a world for so many copies, and an observer that knows each copy's run.
 
-    ``side_by_side`` is how many games are held at once, at least one a run; it changes memory and speed, never a return.
+    Attributes
+    ----------
+    runs
+        How many play.
+    make_world, make_observer
+        Give so many copies of the game, and what looks at the copies of which runs.
+    side_by_side
+        How many games are held at once, at least one a run; it changes memory and speed, never a return.
+    blocks
+        Which block of evaluation episodes each run plays (default: block 0, the same for all). Runs that are compared with one another
+        have one block, so that they are paired; runs that are averaged have different ones, so that luck with the episodes averages out.
     """
 
     runs: int
     make_world: Callable[[int], World]
     make_observer: Callable[[Int[np.ndarray, " copy"]], Observer]
     side_by_side: int | None = None
+    blocks: tuple[int, ...] | None = None
 
     def evaluate(self, policy: GreedyPolicy, episodes: int) -> Float[np.ndarray, "run episode"]:
-        """Play evaluation episodes 0 … episodes-1 with every run; return their undiscounted returns."""
+        """Play episodes 0 … episodes-1 of its own block with every run; return their undiscounted returns."""
         together = max(1, min(episodes, (self.side_by_side or SIDE_BY_SIDE) // self.runs))
         parts = [self._wave(policy, np.arange(first, min(episodes, first + together))) for first in range(0, episodes, together)]
         return np.concatenate(parts, axis=1)
+
+    def seeds(self, numbers: Int64[np.ndarray, " episode"]) -> Int64[np.ndarray, "run episode"]:
+        """Return the worlds' seeds of these episodes of every run's block."""
+        blocks = (0,) * self.runs if self.blocks is None else self.blocks
+        found = {block: evaluation_seeds(block, numbers) for block in set(blocks)}
+        return np.stack([found[block] for block in blocks])
 
     def _wave(self, policy: GreedyPolicy, numbers: Int64[np.ndarray, " episode"]) -> Float[np.ndarray, "run episode"]:
         copies = self.runs * len(numbers)
@@ -46,7 +63,7 @@ class Stage:
         everyone = np.arange(copies)
         live, returns = np.ones(copies, dtype=bool), np.zeros(copies)
         with closing(self.make_world(copies)) as world:
-            world.reset(everyone, np.tile(_evaluation_seeds(numbers), self.runs))
+            world.reset(everyone, self.seeds(numbers).reshape(-1))
             observer.start(everyone, world.frames())
             while live.any():
                 seen = observer.observe(live)
@@ -60,21 +77,39 @@ class Stage:
         return returns.reshape(self.runs, len(numbers))
 
 
-def random_return(make_world: Callable[[int], World], episodes: int = 200, seed: int = 0, side_by_side: int | None = None) -> float:
-    """Mean return of uniformly random actions on the evaluation episodes: what knowing nothing earns."""
-    rng, parts, together = np.random.default_rng(seed), [], side_by_side or SIDE_BY_SIDE
-    for first in range(0, episodes, together):
-        numbers = np.arange(first, min(episodes, first + together))
-        with closing(make_world(len(numbers))) as world:
-            world.reset(np.arange(len(numbers)), _evaluation_seeds(numbers))
-            live, returns = np.ones(len(numbers), dtype=bool), np.zeros(len(numbers))
-            while live.any():
-                outcome = world.step(random_actions(world, rng))
+def blind_returns(
+    make_world: Callable[[int], World],
+    choose: Callable[[World, slice], WorldActions],
+    seeds: Sequence[int] | Int64[np.ndarray, " episode"],
+    together: int | None = None,
+    most_steps: int | None = None,
+) -> Float[np.ndarray, " episode"]:
+    """Play the episodes of these seeds with a policy that looks at no picture; return their undiscounted returns.
+
+    Parameters
+    ----------
+    choose
+        (a world, which of the episodes its copies play) → the actions of all copies.
+    together
+        How many games are held at once (default: 1,024).
+    most_steps
+        An episode that is longer counts for what it earned until then (default: all are played to their end).
+    """
+    parts, together = [np.zeros(0)], together or SIDE_BY_SIDE
+    for first in range(0, len(seeds), together):
+        wave = np.asarray(seeds[first : first + together], dtype=np.int64)
+        with closing(make_world(len(wave))) as world:
+            world.reset(np.arange(len(wave)), wave)
+            live, returns, steps = np.ones(len(wave), dtype=bool), np.zeros(len(wave)), 0
+            while live.any() and (most_steps is None or steps < most_steps):
+                outcome = world.step(choose(world, slice(first, first + len(wave))))
                 returns += np.where(live, outcome.reward, 0.0)
                 live &= ~(outcome.terminated | outcome.truncated)
+                steps += 1
         parts.append(returns)
-    return float(np.concatenate(parts).mean())
+    return np.concatenate(parts)
 
 
-def _evaluation_seeds(numbers: Int64[np.ndarray, " episode"]) -> Int64[np.ndarray, " episode"]:
-    return np.array([episode_seed(EVALUATION_STREAM, int(number)) for number in numbers], dtype=np.int64)
+def evaluation_seeds(block: int, numbers: Int64[np.ndarray, " episode"]) -> Int64[np.ndarray, " episode"]:
+    """Return the worlds' seeds of evaluation episodes of one block; no two blocks, and no dataset and no training, have an episode in common."""
+    return np.array([episode_seed(EVALUATION_STREAM + block, int(number)) for number in numbers], dtype=np.int64)

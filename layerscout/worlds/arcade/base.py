@@ -25,6 +25,7 @@ class ArcadeGame:
 
     action_count: int
     action_dimensions = 0
+    optimal_expert = True  # no policy earns more than the scripted one
     settings: Mapping[str, Any] = MappingProxyType({})
     frame_shape = (SIZE, SIZE, 3)
     step_limit: int

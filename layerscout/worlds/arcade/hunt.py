@@ -25,6 +25,7 @@ class Hunt(ArcadeGame):
     """
 
     action_count = len(MOVES)
+    optimal_expert = False  # how to catch every prey is not known
     step_limit = 60
 
     def __init__(self, copies: int) -> None:
