@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -59,7 +59,7 @@ def reference_returns(
     played = np.concatenate([evaluation_seeds(block, numbers) for block in range(seeds)])
     play = partial(blind_returns, make_world, together=side_by_side)
     generator = np.random.default_rng(0)
-    found = [_reference("random", play(lambda world, _: random_actions(world, generator), played))]
+    found: list[ReferenceReturn | None] = [_reference("random", play(lambda world, _: random_actions(world, generator), played))]
     found.append(_best_constant(make_world, play, played, LIGHT_TRIES if light else TRIES))
     found.append(data_return(store))
     if best_possible is not None:
@@ -116,7 +116,7 @@ def constant_actions(count: int, dimensions: int) -> list[tuple[str, int | Float
 
 
 def _best_constant(
-    make_world: MakeWorld, play: Callable[..., Float[np.ndarray, " episode"]], played: Sequence[int], tries: int
+    make_world: MakeWorld, play: Callable[..., Float[np.ndarray, " episode"]], played: Int64[np.ndarray, " episode"], tries: int
 ) -> ReferenceReturn:
     world = make_world(1)
     candidates = constant_actions(world.action_count, world.action_dimensions)

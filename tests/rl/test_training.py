@@ -694,7 +694,7 @@ def test_selections_that_do_not_fit_are_refused(chosen, tmp_path, tiny_store):
         ({"choices": [choice, choice]}, DataError, "'structured_mid' twice"),
         ({"choices": [choice | {"layer": "structured"}]}, DataError, "has no layer 'structured'"),
         ({"choices": [choice | {"store_id": tiny_store.id, "layer": "blocks.1"}]}, DataError, "another dataset"),
-        ({"choices": [choice | {"store_id": "ls1-" + "0" * 32}]}, DataError, "does not exist"),
+        ({"choices": [choice | {"store_id": "ls1-" + "0" * 32}]}, DataError, "no store"),
         ({"choices": [choice | {"kind": "best"}]}, DataError, "is not a Selection"),
         ({"dataset_digest": "sha256:00"}, DataError, "another dataset"),
     ]
