@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from layerscout.errors import UsageError
 from layerscout.worlds.core import StepOutcome
 
 SIZE = 32  # pixels, square
 BALL_RADIUS = 2.2  # pixels
 PADDLE_HALF = 3.5  # pixels
 PADDLE_SPEED = 0.8  # pixels a step
+MIN_SIDEWAYS, SIDEWAYS = 0.4, 1.8  # the ball's sideways speed at its slowest and at its fastest, pixels a step
 LANDING = SIZE - 4.0  # row at which the ball is judged
 WALLS = (2.0, SIZE - 3.0)  # the ball's centre bounces between these columns
 PADDLE_RANGE = (3.0, SIZE - 4.0)
@@ -30,7 +32,22 @@ WAVES = 3  # plane waves that make the background
 
 
 class Intercept:
-    """Vectorised Intercept world. State: ball column, ball row, column speed, row speed, paddle column (pixels, pixels a step)."""
+    """Vectorised Intercept world. State: ball column, ball row, column speed, row speed, paddle column (pixels, pixels a step).
+
+    Parameters
+    ----------
+    copies
+        Games side by side.
+    sideways
+        Fastest sideways speed of a ball, in pixels a step, above 0.4 and at most 4. Below the paddle's 0.8 following the ball suffices.
+    gravity
+        What the ball's downward speed gains at every step, in pixels a step², in [0, 0.2].
+
+    Raises
+    ------
+    UsageError
+        An option is outside its range.
+    """
 
     action_count = 3  # left, stay, right
     action_dimensions = 0
@@ -38,7 +55,13 @@ class Intercept:
     settings: Mapping[str, Any] = MappingProxyType({})
     frame_shape = (SIZE, SIZE, 3)
 
-    def __init__(self, copies: int) -> None:
+    def __init__(self, copies: int, sideways: float = SIDEWAYS, gravity: float = 0.0) -> None:
+        if not (MIN_SIDEWAYS < sideways <= 4.0 and 0.0 <= gravity <= 0.2):
+            raise UsageError(
+                f"layerscout/Intercept-v0: sideways={sideways}, gravity={gravity}",
+                hint=f"sideways lies above {MIN_SIDEWAYS} and at most at 4 pixels a step, gravity in [0, 0.2] pixels a step²",
+            )
+        self.sideways, self.gravity = sideways, gravity
         self.copies = copies
         self.ball = np.zeros((copies, 2))  # row, column
         self.speed = np.zeros((copies, 2))
@@ -53,7 +76,7 @@ class Intercept:
         for copy, seed in zip(which, seeds, strict=True):
             rng = np.random.default_rng(int(seed))
             self.ball[copy] = rng.uniform(3.0, 7.0), rng.uniform(4.0, SIZE - 5.0)
-            self.speed[copy] = rng.uniform(0.7, 1.2), rng.uniform(0.4, 1.8) * rng.choice((-1.0, 1.0))
+            self.speed[copy] = rng.uniform(0.7, 1.2), rng.uniform(MIN_SIDEWAYS, self.sideways) * rng.choice((-1.0, 1.0))
             self.paddle[copy] = rng.uniform(SIZE / 2 - 4.0, SIZE / 2 + 4.0)
             self.wave[copy] = rng.uniform((-0.6, -0.6, -0.6, 0.0), (0.6, 0.6, 0.6, 2 * np.pi), (WAVES, 4))
             self.colour[copy] = rng.uniform(0.0, 1.0, (WAVES, 3))
@@ -65,6 +88,7 @@ class Intercept:
         moved = np.clip(self.paddle + (np.asarray(actions) - 1) * PADDLE_SPEED, *PADDLE_RANGE)
         self.paddle = np.where(live, moved, self.paddle)
         self.ball[live] += self.speed[live]
+        self.speed[live, 0] += self.gravity
         self.clock[live] += 1.0
         outside = live & ((self.ball[:, 1] < WALLS[0]) | (self.ball[:, 1] > WALLS[1]))
         self.ball[outside, 1] = _reflect(self.ball[outside, 1])
@@ -118,10 +142,18 @@ class Intercept:
         return np.stack([self.ball[:, 1], self.ball[:, 0], self.speed[:, 1], self.speed[:, 0], self.paddle], axis=1).astype(np.float32)
 
     def expert(self) -> NDArray[np.int64]:
-        steps = np.ceil((LANDING - self.ball[:, 0]) / np.maximum(self.speed[:, 0], 1e-9))
+        steps = self._steps_to_landing()
         landing = _reflect(self.ball[:, 1] + self.speed[:, 1] * np.maximum(steps, 0.0))
         gap = landing - self.paddle
         return np.where(np.abs(gap) < PADDLE_SPEED, 1, np.where(gap > 0, 2, 0)).astype(np.int64)
+
+    def _steps_to_landing(self) -> NDArray[np.float64]:
+        """Return n, the first for which row + n v + g n (n − 1) / 2 reaches the landing row: the speed grows by g after each step."""
+        way, speed = LANDING - self.ball[:, 0], self.speed[:, 0]
+        if self.gravity:
+            middle = speed / self.gravity - 0.5
+            return np.ceil(np.sqrt(middle**2 + 2 * np.maximum(way, 0.0) / self.gravity) - middle)
+        return np.ceil(way / np.maximum(speed, 1e-9))
 
     def close(self) -> None:
         pass  # holds nothing

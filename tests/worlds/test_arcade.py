@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from layerscout.errors import UsageError
 from layerscout.worlds.arcade.base import reflect, towards
 from layerscout.worlds.arcade.cells import CELLS, FAR, MOVES, distances
 from layerscout.worlds.pixels import make_world
@@ -133,3 +134,32 @@ def test_a_state_tells_what_the_pictures_show():
         assert (state[0] != state[2]).any()
         assert (frames[0] != frames[2]).any()
         np.testing.assert_array_equal(world.frames(np.array([2]))[0], frames[2])
+
+
+def test_a_fixed_maze_is_the_same_in_all_episodes_and_its_free_cells_hang_together():
+    world = make_world("layerscout/Maze-v0", 20, options={"walls": "fixed"})
+    returns, _ = play(world, expert)
+    assert (world.walls == world.walls[0]).all()
+    assert world.walls[0].sum() == 16
+    goal = tuple(np.argwhere(~world.walls[0])[0])
+    assert (distances(world.walls[0], goal)[~world.walls[0]] < FAR).all()
+    assert len({tuple(cell) for cell in world.goal}) > 5
+    assert returns.min() > 0.5
+    with pytest.raises(UsageError, match="unknown walls 'fix'"):
+        make_world("layerscout/Maze-v0", 1, options={"walls": "fix"})
+
+
+@pytest.mark.parametrize("options", [{"sideways": 0.9}, {"gravity": 0.03}, {"sideways": 2.5, "gravity": 0.01}])
+def test_other_speeds_of_intercept_keep_its_expert(options):
+    world = make_world("layerscout/Intercept-v0", 200, options=options)
+    returns, steps = play(world, expert)
+    assert returns.mean() > 0.95
+    assert play(make_world("layerscout/Intercept-v0", 200, options=options), stand_still)[0].mean() < -0.2
+    if "gravity" in options:
+        assert steps.mean() < play(make_world("layerscout/Intercept-v0", 200), stand_still)[1].mean()
+
+
+@pytest.mark.parametrize("options", [{"sideways": 0.3}, {"sideways": 5.0}, {"gravity": -0.1}, {"gravity": float("nan")}])
+def test_speeds_out_of_range_are_refused(options):
+    with pytest.raises(UsageError, match="Intercept"):
+        make_world("layerscout/Intercept-v0", 1, options=options)
