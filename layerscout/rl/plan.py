@@ -174,7 +174,8 @@ def seconds_of_update(config: TrainConfig, actions: ActionSpace, head: str, hidd
     shape = (runs, batch)
     blank = np.zeros(shape, np.float32)
     action = np.zeros((*shape, actions.dimensions), np.float32) if actions.continuous else blank.astype(np.int64)
-    made_up = Batch(np.zeros((runs, 2 * batch, width), np.float32), action, blank, blank.astype(bool))
+    ahead = blank if algorithm_of(config, actions) == "dqn" and config.dqn.n_step > 1 else None
+    made_up = Batch(np.zeros((runs, 2 * batch, width), np.float32), action, blank, blank.astype(bool), ahead)
     agent.update(made_up)  # the first one pays for what is set up once
     began = clock()
     for _ in range(PILOT_UPDATES):

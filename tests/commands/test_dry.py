@@ -121,6 +121,7 @@ def commands(done, new: Path) -> dict[str, list[object]]:
         "probe again": ["probe", store, "--root", root, "--out", folder / "probe", "--threads", 1, "--set", "shifts=3"],
         "probe a place": ["probe", f"{place.as_uri()}/{store}", "--root", new / "root", "--out", new / "probe"],
         "train offline": train,
+        "train several steps ahead": [*train, "--set", "dqn.n_step=3", "--algorithm", "dqn"],
         "train online": [*train, "--mode", "online"],
         "train in the loop": [*train, "--mode", "in-loop"],
         "report": ["report", folder],
@@ -162,7 +163,7 @@ def test_a_dry_run_neither_asks_nor_loads_nor_writes(name, done, dry, tmp_path):
     assert everything(done["folder"], done["tinies"], tmp_path) == before
 
 
-@pytest.mark.parametrize("name", ["collect", "extract", "probe", "train offline"])
+@pytest.mark.parametrize("name", ["collect", "extract", "probe", "train offline", "train several steps ahead"])
 def test_seconds_are_measured_when_they_are_asked_for(name, done, tmp_path):
     before = everything(done["folder"])
     told = json.loads(call(*commands(done, tmp_path / "new")[name], "--dry-run", "--measure", "--json").stdout)
