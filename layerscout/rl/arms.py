@@ -65,15 +65,18 @@ def arms_of(selection: Selection, config: TrainConfig, hidden: tuple[int, ...] |
     Raises
     ------
     DataError
-        The selection is empty or names a layer twice; a store of it is missing, lacks the layer, or holds another dataset.
+        The selection is empty or names a layer twice; a store of it is missing, lacks the layer, or holds another dataset; or all
+        layers were asked for and the ranking that the selection names cannot be read.
     """
     if not selection.choices:
         raise DataError("the selection has no layer", hint="run layerscout probe again")
     hidden = config.dqn.hidden if hidden is None else hidden
-    stores = {name: open_store(config.root, name) for name in {selection.store_id, *(choice.store_id for choice in selection.choices)}}
-    choices = list(selection.choices)
-    if config.all_layers:
-        choices += _other_layers(selection, stores, config.selection)
+    ranking = _ranking(selection, config.selection) if config.all_layers else None
+    named = [selection.store_id, *(choice.store_id for choice in selection.choices)]
+    named += [] if ranking is None else [store.store_id for store in ranking.stores]
+    # in an order that every process repeats: a group that continues finds its runs by their places
+    stores = {name: open_store(config.root, name) for name in dict.fromkeys(named)}
+    choices = list(selection.choices) + ([] if ranking is None else _other_layers(selection, stores, ranking))
     arms = []
     for choice in choices:
         store = stores[choice.store_id]
@@ -98,8 +101,10 @@ def arms_of(selection: Selection, config: TrainConfig, hidden: tuple[int, ...] |
 
 
 def _weights(store: Store) -> str:
-    """Say what a control backbone has for weights."""
-    return str(store.identity["backbone"].get("weights", "untrained")).partition(",")[0]
+    """Say what tells a backbone from the one that leads: its weights where they are no trained ones, else its name."""
+    backbone = store.identity["backbone"]
+    name = str(backbone.get("name", "untrained"))
+    return str(backbone.get("weights", "untrained" if name.endswith("untrained") else name)).partition(",")[0]
 
 
 def _with_heads(arm: ArmSpec, heads: Sequence[str]) -> list[ArmSpec]:
@@ -109,18 +114,15 @@ def _with_heads(arm: ArmSpec, heads: Sequence[str]) -> list[ArmSpec]:
     ]
 
 
-def _other_layers(selection: Selection, stores: dict[str, Store], path: Path) -> list[Choice]:
-    """Every layer of the selection's stores that was not chosen, with its score from the ranking.
-
-    Raises
-    ------
-    DataError
-        The ranking that the selection names cannot be read.
-    """
+def _ranking(selection: Selection, path: Path) -> Ranking:
     try:
-        ranking = records.load(Ranking, path.parent / selection.ranking)
+        return records.load(Ranking, path.parent / selection.ranking)
     except LayerscoutError as error:
         raise DataError(f"all layers were asked for, and the ranking cannot be read: {error}", hint="layerscout probe writes it") from None
+
+
+def _other_layers(selection: Selection, stores: dict[str, Store], ranking: Ranking) -> list[Choice]:
+    """Every layer of the ranking's stores, and of the twin, that was not chosen, with its score from the ranking."""
     ranked = {(layer.store_id or selection.store_id, layer.name): layer for layer in ranking.candidates}
     twins = {layer.name: layer for layer in ranking.layers if layer.role == "twin"}
     backbones = {store for store, _ in ranked}

@@ -39,7 +39,7 @@ class TrainConfig(Config):
     )
     seeds: int = Field(default=10, ge=1, description="Runs an arm.")
     all_layers: bool = Field(
-        default=False, description="Every layer of every store in the selection takes part, for the correlation of score and return."
+        default=False, description="Every layer of every ranked store takes part, for the correlation of score and return."
     )
     heads: Annotated[tuple[Literal["linear", "mlp"], ...], Flag("--head")] = Field(
         default=("mlp",), min_length=1, description="Kinds of heads to compare."

@@ -184,6 +184,27 @@ def test_all_layers_take_part_with_their_scores(chosen, tmp_path, synthetic_stor
     assert len(few) < len(arms)
 
 
+def test_all_layers_are_those_of_every_ranked_store_whichever_was_chosen_from(small, tmp_path, tiny_store, untrained_store):
+    """Every choice lies in the first store; the other one's layers are trained all the same, in the order of the stores."""
+    from layerscout.probe.config import ProbeConfig
+    from layerscout.probe.run import plan as plan_probe
+    from layerscout.probe.run import run as probe
+
+    layers = ("blocks.0", "blocks.7")
+    probed = ProbeConfig(
+        store=tiny_store.id, others=(untrained_store.id,), layers=layers, root=small.root, out=tmp_path / "probe", groups=3, folds=3
+    )
+    ranking = probe(plan_probe(probed))
+    path = select(tmp_path / "probe" / "selection.json", ("ranked", tiny_store, "blocks.7"), ("pixels", tiny_store, "pixels"))
+    config = settings(path, tmp_path / "train", small.root, environment=INTERCEPT, all_layers=True, scratch=False)
+    arms = plan(config).arms
+    names = [f"blocks.{number}" for number in range(8)]
+    assert [arm.name for arm in arms] == ["blocks.7", "pixels", *names[:7], *(f"{name} (untrained)" for name in names)]
+    scored = {(arm.store.id, arm.layer): arm.score for arm in arms if arm.kind == "layer" and arm.score is not None}
+    assert scored.items() <= {(layer.store_id, layer.name): layer.score.value for layer in ranking.candidates}.items()
+    assert len(scored) == 3
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
