@@ -44,6 +44,10 @@ STORE_COMMANDS = {
     "push": ("stores.sharing:push", "Publish a store for others; the same command continues."),
     "pull": ("stores.sharing:pull", "Bring a published store here; the same command continues."),
 }
+SERVE_COMMANDS = {
+    "token": ("serving:token", "Make, take away and list the tokens of a server's users."),
+}
+SERVE = ("serving:serve", "Serve stores and rankings to a team in the browser.")  # itself a command, with commands of its own
 GROUPS = {"store": (STORE_COMMANDS, "List, check, share and delete the stores of a folder.")}
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -58,6 +62,7 @@ def application(words: Sequence[str] | None = None) -> typer.Typer:
     app = _typer(help=about)
     app.callback()(_root)
     _add(app, COMMANDS, "", None if asked is None else asked[:1])
+    _add_serve(app, asked)
     for name, (commands, line) in GROUPS.items():
         group = _typer(help=line)
         _add(group, commands, f"{name} ", None if asked is None else asked[1:] if asked[:1] == [name] else ())
@@ -68,6 +73,16 @@ def application(words: Sequence[str] | None = None) -> typer.Typer:
 def _typer(help: str) -> typer.Typer:
     # without markup: what is printed can be read in a log, and nothing in brackets vanishes
     return typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings=HELP, help=help)
+
+
+def _add_serve(app: typer.Typer, asked: Sequence[str] | None) -> None:
+    place, line = SERVE
+    group = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None, context_settings=HELP, help=line)
+    if asked is None or asked[:1] == ["serve"]:
+        module, _, name = place.partition(":")
+        getattr(importlib.import_module(f"layerscout.commands.{module}"), name).begin(group, "serve")
+    _add(group, SERVE_COMMANDS, "serve ", None if asked is None else asked[1:] if asked[:1] == ["serve"] else ())
+    app.add_typer(group, name="serve")
 
 
 def _add(app: typer.Typer, commands: dict[str, tuple[str, str]], before: str, asked: Iterable[str] | None) -> None:

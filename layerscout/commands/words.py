@@ -59,9 +59,23 @@ class Command:
 
     def add_to(self, app: typer.Typer, words: str) -> None:
         """Offer the command under its last word; ``words`` are all of them, without ``layerscout``."""
+        app.command(words.split()[-1], help=self.help, epilog=self._epilog(words))(self.run)
+
+    def begin(self, group: typer.Typer, words: str) -> None:
+        """Make the command what a group of commands does when none of them is named."""
+
+        def run(ctx: typer.Context, **said: Any) -> None:
+            if ctx.invoked_subcommand is None:
+                self.run(**said)
+
+        own = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        run.__signature__ = inspect.Signature([own, *inspect.signature(self.run).parameters.values()])  # type: ignore[attr-defined]
+        run.__annotations__ = {"ctx": typer.Context, **self.run.__annotations__}
+        group.callback(invoke_without_command=True, help=self.help, epilog=self._epilog(words))(run)
+
+    def _epilog(self, words: str) -> str:
         page = f"{DOCS}/reference/commands.md#layerscout-{words.replace(' ', '-')}"
-        epilog = f"\b\nExample:\n  {self.example}\nMore:\n  {page}"
-        app.command(words.split()[-1], help=self.help, epilog=epilog)(self.run)
+        return f"\b\nExample:\n  {self.example}\nMore:\n  {page}"
 
 
 def command(example: str, dry_run: bool = False, measure: bool = False, section: str = "") -> Callable[[Callable[..., None]], Command]:

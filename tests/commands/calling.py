@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from layerscout.cli import COMMANDS, STORE_COMMANDS, main
+from layerscout.cli import COMMANDS, SERVE_COMMANDS, STORE_COMMANDS, main
 
 
 @dataclass(frozen=True)
@@ -64,5 +64,11 @@ def help_of(*words: str) -> str:
 
 if __name__ == "__main__":
     HELP.mkdir(exist_ok=True)
-    for words in ((), *((name,) for name in COMMANDS), ("store",), *(("store", name) for name in STORE_COMMANDS)):
+    groups = {"store": STORE_COMMANDS, "serve": SERVE_COMMANDS}
+    for words in (
+        (),
+        *((name,) for name in COMMANDS),
+        *((group,) for group in groups),
+        *((group, name) for group in groups for name in groups[group]),
+    ):
         (HELP / f"{'-'.join(words) or 'layerscout'}.txt").write_text(help_of(*words))

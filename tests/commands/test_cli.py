@@ -16,10 +16,11 @@ import pytest
 from calling import HELP, call, help_of, refused
 
 from layerscout import __version__
-from layerscout.cli import COMMANDS, STORE_COMMANDS
+from layerscout.cli import COMMANDS, SERVE, SERVE_COMMANDS, STORE_COMMANDS
 from layerscout.commands import console
 from layerscout.errors import BudgetError, DataError, LayerscoutError, MissingExtraError, UsageError
 
+GROUPS = {"store": STORE_COMMANDS, "serve": SERVE_COMMANDS}
 HEAVY = ["torch", "diffusers", "transformers", "sklearn", "dask", "zarr", "matplotlib", "scipy", "h5py", "gymnasium", "av", "pyarrow"]
 START = [sys.executable, "-c", "from layerscout.cli import main; main()"]
 
@@ -71,12 +72,14 @@ def test_a_wrong_setting_is_told_before_anything_heavy_is_imported(words):
 def test_every_command_explains_itself():
     shown = call("-h")
     assert shown.exit_code == 0
-    for words, line in [(name, line) for name, (_, line) in COMMANDS.items()] + [
-        (f"store {name}", line) for name, (_, line) in STORE_COMMANDS.items()
-    ]:
+    for words, line in (
+        [(name, line) for name, (_, line) in COMMANDS.items()]
+        + [(f"{group} {name}", line) for group, inner in GROUPS.items() for name, (_, line) in inner.items()]
+        + [("serve", SERVE[1])]
+    ):
         own = call(*words.split(), "-h")
         assert own.exit_code == 0
-        assert f"  {words.split()[-1]} " in (call("store").stdout if " " in words else shown.stdout)
+        assert f"  {words.split()[-1]} " in (call(words.split()[0], "-h").stdout if " " in words else shown.stdout)
         assert line in own.stdout, f"{words}: the list of commands and its own help say different things"
         assert "Example:\n    layerscout " in own.stdout
         assert f"commands.md#layerscout-{words.replace(' ', '-')}\n" in own.stdout
@@ -85,7 +88,9 @@ def test_every_command_explains_itself():
 
 
 @pytest.mark.parametrize(
-    "words", [[], *([name] for name in COMMANDS), ["store"], *(["store", name] for name in STORE_COMMANDS)], ids=" ".join
+    "words",
+    [[], *([name] for name in COMMANDS), *([group] for group in GROUPS), *([group, name] for group in GROUPS for name in GROUPS[group])],
+    ids=" ".join,
 )
 def test_help_says_what_it_said(words):
     """A changed help is a change that users see: ``python -m calling`` in this folder writes the files again."""

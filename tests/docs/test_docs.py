@@ -116,7 +116,10 @@ def commands() -> dict[str, Any]:
     """Every command by its words: "probe", "store ls"."""
     found: dict[str, Any] = {}
     for command, group in typer.main.get_command(application()).commands.items():  # type: ignore[attr-defined]
-        found |= {f"{command} {inner}": part for inner, part in group.commands.items()} if hasattr(group, "commands") else {command: group}
+        inside = getattr(group, "commands", {})
+        found |= {f"{command} {inner}": part for inner, part in inside.items()}
+        if not inside or group.invoke_without_command:
+            found[command] = group
     return found
 
 

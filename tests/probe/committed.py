@@ -12,7 +12,14 @@ from layerscout.cache.store import Store
 from layerscout.cache.writing.writer import StoreWriter
 
 
-def commit(root: Path, memory: MemoryStore, weights: str = "sha256:a", rows_per_chunk: int = 100, pooling: str = "mean") -> Store:
+def commit(
+    root: Path,
+    memory: MemoryStore,
+    weights: str = "sha256:a",
+    rows_per_chunk: int = 100,
+    pooling: str = "mean",
+    backbone: str = "synthetic",
+) -> Store:
     """Write a store whose identity differs with ``weights``, ``pooling`` and the dataset."""
     names = ("terminated", "truncated")
     index = (
@@ -21,7 +28,7 @@ def commit(root: Path, memory: MemoryStore, weights: str = "sha256:a", rows_per_
     specs = [LayerSpec(spec.name, spec.width, spec.dtype, spec.role, spec.depth, spec.module) for spec in memory.specs.values()]
     identity = {
         "schema": "layerscout-identity/1",
-        "backbone": {"name": "synthetic", "weights_digest": weights},
+        "backbone": {"name": backbone, "weights_digest": weights},
         "recipe": {},
         "preprocessing": {"fingerprint": "sha256:1"},
         "dataset": {"digest": memory.dataset},

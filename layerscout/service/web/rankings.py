@@ -1,0 +1,182 @@
+"""Rankings in; their list, the page of one, its notes, and what it hands to training, out."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import RedirectResponse
+from markupsafe import Markup
+
+from layerscout.cache.records import Ranking, encode_record
+from layerscout.errors import LayerscoutError, shell
+from layerscout.pages.ranking import draw_score
+from layerscout.pages.tables import Cell, Column, Table
+from layerscout.probe.page import diagnostics
+from layerscout.probe.page.charts import draw_order
+from layerscout.probe.page.page import answer, confirmation_section, evidence_sections
+from layerscout.probe.page.wording import formula
+from layerscout.service.data.measured import evidence_of
+from layerscout.service.data.results import FoundResult
+from layerscout.service.problems import HttpProblem
+from layerscout.service.state import ServiceState
+from layerscout.service.web import ranking_tables as tables
+from layerscout.service.web.forms import read_form
+from layerscout.service.web.tables import Address, Linked, plain_view, sorted_view
+from layerscout.service.web.view import PageView, address_of, figure_view, respond, service_of
+from layerscout.service.web.words import PAIRS, VERSIONS, WHAT_IF, moment, short
+
+ROUTES = APIRouter(include_in_schema=False)
+MOST_DRAWN = 12  # layers whose eigenvalues and penalties are drawn without being asked for
+DEPTH = "The score of every layer with its 95 % interval, the same blocks without training, and the controls: a layer is worth what it gives above them."
+ORDER = "The parts of each score, then how far a layer lies behind the best one: an interval that holds 0 means that the two cannot be told apart."
+
+
+@ROUTES.get("/rankings")
+async def rankings(request: Request) -> Response:
+    """The list of rankings."""
+    state = service_of(request)
+    return await respond(request, lambda: list_view(state, address_of(request)), state.version)
+
+
+@ROUTES.get("/rankings/{ranking_id}")
+async def ranking(request: Request, ranking_id: str) -> Response:
+    """One ranking."""
+    state = service_of(request)
+    return await respond(
+        request, lambda: ranking_view(state, address_of(request), ranking_id), lambda: (state.version(), notes_version(state, ranking_id))
+    )
+
+
+@ROUTES.get("/rankings/{ranking_id}/selection.json")
+async def selection(request: Request, ranking_id: str) -> Response:
+    """The file that ``layerscout train`` takes."""
+    state = service_of(request)
+    found = await run_in_threadpool(lambda: encode_record(state.results.selection(state.results.find(ranking_id))))
+    return Response(found, media_type="application/json", headers={"Content-Disposition": 'attachment; filename="selection.json"'})
+
+
+@ROUTES.post("/rankings/{ranking_id}/notes")
+async def add_note(request: Request, ranking_id: str) -> Response:
+    """Keep a note."""
+    state, given = service_of(request), read_form(await request.body())
+    await run_in_threadpool(keep_note, state, ranking_id, request.state.who, given.get("text", ""))
+    return RedirectResponse(f"/rankings/{ranking_id}#notes", 303)
+
+
+def keep_note(state: ServiceState, ranking_id: str, who: str, text: str) -> Any:
+    """Keep a note on a ranking that is here."""
+    state.results.find(ranking_id)
+    state.allowance.spend(who)
+    return state.notes.add(ranking_id, who, text)
+
+
+def notes_version(state: ServiceState, ranking_id: str) -> int:
+    """Return a number that changes with every note on a ranking."""
+    return state.notes.version(state.results.find(ranking_id).id)
+
+
+def list_view(state: ServiceState, address: Address) -> PageView:
+    """Return every ranking, newest first."""
+    text = address.get("q").casefold().split()
+    found = [one for one in state.results.all().values() if all(word in _words(one) for word in text)]
+    columns = (
+        Column("Ranking"),
+        Column("Video model"),
+        Column("Best layer"),
+        Column("Score"),
+        Column("Layers"),
+        Column("Transitions"),
+        Column("Dataset"),
+    )
+    rows = tuple(_row(one) for one in found)
+    table = sorted_view("rankings", Table((*columns, Column("Made"), Column("State")), rows), address, "Rankings")
+    return PageView("Rankings", "rankings.html", {"text": address.get("q"), "found": len(found)}, (table,))
+
+
+def _words(one: FoundResult) -> str:
+    return " ".join((one.id, one.backbone, one.best, one.dataset, one.score_kind, *one.stores, *one.labels)).casefold()
+
+
+def _row(one: FoundResult) -> tuple[Cell, ...]:
+    return (
+        Linked(short(one.id), href=f"/rankings/{one.id}"),
+        Cell(", ".join(one.labels) or one.backbone or "n/a"),
+        Cell(one.best or "n/a"),
+        Cell("n/a" if one.best_score is None else f"{one.best_score:.3f}", one.score_kind),
+        Cell(f"{one.layers:,}"),
+        Cell(f"{one.rows:,}"),
+        Linked(short(one.dataset), href=f"/decisions/{one.dataset.removeprefix('sha256:')}") if one.dataset else Cell("n/a"),
+        Cell(moment(one.when), value=one.when),
+        Cell("damaged" if one.damage else "asked here" if one.here else "from the command line"),
+    )
+
+
+def ranking_view(state: ServiceState, address: Address, ranking_id: str) -> PageView:
+    """Return the page of a ranking."""
+    found = state.results.find(ranking_id)
+    shown = state.results.ranking(found)
+    if not shown.candidates:
+        raise HttpProblem(409, "this ranking has no layers", "probe again", "data")
+    evidence = evidence_of(found, shown, state.digests())
+    weights = tables.read_weights(address.all("w")) or shown.weights
+    what_if, data = tables.what_if_table(shown, weights, evidence)
+    views = [
+        sorted_view("layers", tables.layers_table(shown), address, "The layers in order"),
+        sorted_view("what-if", what_if, address, "What if", parameter="whatif", data=data),
+        plain_view("scores", tables.versions_table(shown), address, "What every score would choose", VERSIONS),
+        plain_view("pairs", tables.pairs_table(shown, evidence), address, "Is one really better than the other?", PAIRS),
+        sorted_view("figures", diagnostics.every_figure(shown), address, "Every figure", parameter="figures"),
+    ]
+    values: dict[str, Any] = {
+        "found": found,
+        "ranking": shown,
+        "answer": Markup(answer(shown)),
+        "confirmation": Markup(confirmation_section(shown)),
+        "doubts": Markup(diagnostics.flags_raised(shown, evidence)),
+        "panels": Markup("".join(_panels(shown, evidence, address))),
+        "all_panels": address.get("panels") == "all" or len(shown.candidates) <= MOST_DRAWN,
+        "evidence": bool(evidence),
+        "formula": formula(shown),
+        "weights": weights,
+        "asked": bool(address.all("w")),
+        "what_if": WHAT_IF,
+        "notes": state.notes.of(ranking_id),
+        "command": train_command(state, shown),
+        "others": [one for one in state.results.all().values() if one.dataset == found.dataset and one.id != found.id and not one.damage][
+            :7
+        ],
+    }
+    figures = (
+        figure_view("score-by-depth", partial(draw_score, shown), DEPTH, address),
+        figure_view("order", partial(draw_order, shown), ORDER, address),
+    )
+    first = shown.candidates[0]
+    return PageView(
+        f"{', '.join(found.labels)}: {first.name} first of {found.layers} layers", "ranking.html", values, tuple(views), figures
+    )
+
+
+def _panels(shown: Ranking, evidence: Any, address: Address) -> list[str]:
+    if address.get("panels") == "all":
+        return evidence_sections(shown, evidence)
+    kept = [*shown.candidates[:MOST_DRAWN], *(layer for layer in shown.layers if layer.role == "control")]
+    return evidence_sections(shown.model_copy(update={"layers": tuple(kept)}), evidence)
+
+
+def train_command(state: ServiceState, shown: Ranking) -> str:
+    """Return the command that trains agents on what was chosen."""
+    return shell("train", played_environment(state, shown.store_id), "--selection", "selection.json")
+
+
+def played_environment(state: ServiceState, store_id: str) -> str:
+    """Return what was played for a store's dataset, as ``layerscout train`` takes it, as far as the store tells."""
+    from layerscout.cache.provenance import played_attributes
+    from layerscout.cache.store import Store
+
+    try:
+        return str(played_attributes(Store.open(state.catalogue.find(store_id).folder())).get("environment") or "ENVIRONMENT")
+    except LayerscoutError:
+        return "ENVIRONMENT"
