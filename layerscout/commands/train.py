@@ -22,6 +22,8 @@ def train(config: TrainConfig, call: Call) -> None:
         call.emit(planned.describe(call.measure))
         return
     record = stage.run(planned, call.reporter(events=config.out / "events.jsonl"))
-    text = table(tables.PAPER_COLUMNS, tables.summary_cells(record))
+    text = table(
+        tables.PAPER_COLUMNS, tables.summary_cells(record), last=(*reversed(tables.SPENT), "Mean return (all episodes)", "Score", "Failed")
+    )
     after = after_agents(config.out, config.selection)
     call.emit(record.model_dump() | {"next": after}, f"{text}\nnext: {after}")
