@@ -102,7 +102,7 @@ class Store(Shown):
         return self._reader(name, self._layers[name])
 
     @property
-    def bytes(self) -> int:
+    def total_bytes(self) -> int:
         """Return the bytes of the whole store: every file that its manifest lists, and the manifest. Every command tells this size."""
         return sum(item.size for item in self.manifest.objects) + (self.path / manifests.NAME).stat().st_size
 

@@ -32,6 +32,6 @@ def extract(config: ExtractConfig, call: Call) -> None:
         "path": str(store.path),
         "rows": store.rows,
         "layers": list(store.specs),
-        "bytes": store.bytes,
+        "bytes": store.total_bytes,
     }
     call.emit(facts | {"next": after_store(store, config.root, config.name)})
