@@ -7,6 +7,6 @@ lint: ; ruff check . && ruff format --check .
 types: ; mypy
 imports: ; lint-imports
 docs: ; mkdocs build --strict
-bench: ; for name in cli_start store_io store_listing probe_speed probe_memory extract_overhead early_exit agents_speed in_loop_cost demo; do python benchmarks/$$name.py; done
+bench: ; for name in cli_start store_io store_listing probe_speed probe_memory extract_overhead early_exit agents_speed in_loop_cost study_power demo; do python benchmarks/$$name.py; done
 mutants: ; python -m tools.mutate --plan
 ci: ; bash .ci/run

@@ -164,7 +164,7 @@ def train(environment: str, selection: Path | str, *, progress: bool = False, **
     return _run("train", progress, {"environment": environment, "selection": Path(selection)} | keys)
 
 
-def report(*folders: Path | str, out: Path | str | None = None) -> Path:
+def report(*folders: Path | str, out: Path | str | None = None, registration: Path | str | None = None) -> Path:
     """Write the pages of a run's results, or of several folders a study of whether the score foretells the return.
 
     Parameters
@@ -173,6 +173,8 @@ def report(*folders: Path | str, out: Path | str | None = None) -> Path:
         Folders of results; ``outputs`` when there is none.
     out
         Where a study goes; ``outputs/study`` when there are several folders.
+    registration
+        The file in which a study was fixed before it was run; by default the one for which ``layerscout study`` made the folders.
 
     Returns
     -------
@@ -186,7 +188,7 @@ def report(*folders: Path | str, out: Path | str | None = None) -> Path:
     """
     from layerscout.report import plan as stage
 
-    return stage.run(plan.report(*folders, out=out))
+    return stage.run(plan.report(*folders, out=out, registration=registration))
 
 
 def open_store(store: Path | str, root: Path | str | None = None) -> Store:
@@ -254,11 +256,12 @@ class Plans:
         """Say what `train` would do: arms, runs, budget, memory."""
         return _plan("train", {"environment": environment, "selection": Path(selection)} | keys)
 
-    def report(self, *folders: Path | str, out: Path | str | None = None) -> ReportPlan:
+    def report(self, *folders: Path | str, out: Path | str | None = None, registration: Path | str | None = None) -> ReportPlan:
         """Say what `report` would write, and from which records."""
         from layerscout.report import plan as stage
 
-        return stage.plan([expand(folder) for folder in folders or ("outputs",)], None if out is None else expand(out))
+        places = [None if place is None else expand(place) for place in (out, registration)]
+        return stage.plan([expand(folder) for folder in folders or ("outputs",)], *places)
 
 
 plan = Plans()

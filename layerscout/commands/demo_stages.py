@@ -55,7 +55,7 @@ def run(chosen: DemoSettings, reporter: Reporter) -> DemoResult:
             f"Layers of {ranking.backbone}, ranked on {ranking.rows:,} transitions of {ranking.episodes} episodes",
             ranking_tables.as_text(ranking),
             f"Agents: {record.mode} double DQN, {chosen.train.seeds} seeds an arm, {chosen.train.final_episodes} evaluation episodes a run",
-            table(tables.PAPER_COLUMNS, tables.summary_cells(record)),
+            table(tables.paper_columns(record.mode), tables.summary_cells(record)),
             judged.sentence,
             f"page: {page}\npaper: {page.with_name('paper.md')}\n({seconds:.0f} s, peak memory {peak / 1e9:.2f} GB)",
         ]

@@ -16,18 +16,22 @@ Folders = Annotated[
     list[Path] | None,
     typer.Argument(metavar="FOLDER", parser=expand, help="Results of probe and train (default: outputs); several are tasks of a study."),
 ]
+Registered = Annotated[
+    Path | None,
+    typer.Option("--registration", **USER_PATH, help="File in which the study was fixed before it was run. [default: the runner's]"),
+]
 Out = Annotated[Path | None, typer.Option("--out", **USER_PATH, help="Where a study goes (several folders: outputs/study).")]
 
 
 @command("layerscout report outputs", dry_run=True)
-def report(call: Call, folder: Folders = None, out: Out = None) -> None:
+def report(call: Call, folder: Folders = None, out: Out = None, registration: Registered = None) -> None:
     """Write the pages of a run, or a study of several tasks.
 
     Of one folder: report.html, which needs nothing else, and paper.md. Of several: does the score foretell the return?
     """
     from layerscout.report import plan as stage
 
-    planned = stage.plan(folder or [Path("outputs")], out)
+    planned = stage.plan(folder or [Path("outputs")], out, registration)
     if call.dry_run:
         call.emit(planned.describe())
         return

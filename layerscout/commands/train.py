@@ -22,8 +22,6 @@ def train(config: TrainConfig, call: Call) -> None:
         call.emit(planned.describe(call.measure))
         return
     record = stage.run(planned, call.reporter(events=config.out / "events.jsonl"))
-    text = table(
-        tables.PAPER_COLUMNS, tables.summary_cells(record), last=(*reversed(tables.SPENT), "Mean return (all episodes)", "Score", "Failed")
-    )
+    text = table(tables.paper_columns(record.mode), tables.summary_cells(record))
     after = after_agents(config.out, config.selection)
     call.emit(record.model_dump() | {"next": after}, f"{text}\nnext: {after}")

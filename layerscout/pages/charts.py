@@ -60,7 +60,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Plot:
-    """Series and levels over common axes.
+    """Series and levels over common axes. ``uprights`` are values of the horizontal axis, as of a control, drawn from bottom to top.
 
     ``names`` label places of the horizontal axis in words. ``lowest`` cuts what lies deeper, where a value below says no more
     than "useless". ``over`` widens the vertical axis to hold further values, as in panels that share it.
@@ -77,6 +77,7 @@ class Plot:
     over: tuple[float, ...] = ()
     x_log: bool = False
     y_log: bool = False
+    uprights: tuple[Level, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def draw_plot(plot: Plot, width: float, height: float, title: str = "", keys: bo
         items.append(Words(0, 14, shorten(title, int(width / 7)), kind="title"))
         top += 16
     if keys:
-        keyed: tuple[Series | Level, ...] = (*plot.series, *plot.levels)
+        keyed: tuple[Series | Level, ...] = (*plot.series, *plot.levels, *plot.uprights)
         entries = [(one.look, one.name) for one in keyed if one.name]
         own, tall = legend(entries, 4, right, top)
         items += own
@@ -130,6 +131,7 @@ def draw_plot(plot: Plot, width: float, height: float, title: str = "", keys: bo
     else:
         items += level_axis(x, top, bottom, plot.x_title)
     items += [_level(one, y, LEFT, right) for one in plot.levels]
+    items += [_upright(one, x, top, bottom) for one in plot.uprights]
     items += [_series(one, x, y, plot.lowest, bottom) for one in plot.series]
     return Panel(width, bottom + below, tuple(items))
 
@@ -157,6 +159,11 @@ def _level(one: Level, y: Scale, left: float, right: float) -> DrawingItem:
     if one.low is not None and one.high is not None:
         parts.insert(0, box(left, y(one.high), right - left, max(y(one.low) - y(one.high), 1), "band"))
     return Group(parts, one.look.colour, hint=one.hint or one.name)
+
+
+def _upright(one: Level, x: Scale, top: float, bottom: float) -> DrawingItem:
+    line = Stroke(((x(one.value), top), (x(one.value), bottom)), one.look.stroke)
+    return Group([line], one.look.colour, hint=one.hint or one.name)
 
 
 def _series(one: Series, x: Scale, y: Scale, lowest: float, bottom: float) -> DrawingItem:
@@ -208,7 +215,7 @@ def multiples(plot: Plot, width: float, height: float, name: str) -> Panel:
         panel = draw_plot(replace(whole, series=(one,)), each, height, one.name, keys=False)
         panels.append(replace(panel, items=(shared, *panel.items)))
     grid = tile(panels, columns)
-    entries = [(level.look, level.name) for level in plot.levels]
+    entries = [(level.look, level.name) for level in (*plot.levels, *plot.uprights)]
     keys, tall = legend(entries, 4, width - RIGHT, 0)
     head: list[DrawingItem] = [*keys]
     if plot.y_title:

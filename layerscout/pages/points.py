@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from layerscout.pages.axes import LETTER, covering, level_axis, push_apart, rising_axis, shorten
-from layerscout.pages.charts import LEFT, RIGHT, Panel
+from layerscout.pages.charts import LEFT, RIGHT, Level, Panel
 from layerscout.pages.drawing import DrawingItem, Group, Mark, Stroke, Words
 from layerscout.pages.palette import Look
 
@@ -25,7 +25,15 @@ class Spot:
 
 
 def draw_points(
-    spots: Sequence[Spot], width: float, height: float, x_title: str, y_title: str, *, title: Sequence[str] = (), beside: bool = True
+    spots: Sequence[Spot],
+    width: float,
+    height: float,
+    x_title: str,
+    y_title: str,
+    *,
+    title: Sequence[str] = (),
+    beside: bool = True,
+    levels: Sequence[Level] = (),
 ) -> Panel:
     """Return the panel of a scatter chart.
 
@@ -39,6 +47,8 @@ def draw_points(
         What the axes are of.
     title
         Lines above: the first in bold.
+    levels
+        Heights that do not depend on the horizontal axis, as of a control.
     beside
         Names stand in a column at the right, joined to their points by a hair line; otherwise, short ones, right at the points.
     """
@@ -51,13 +61,17 @@ def draw_points(
     items.append(Words(0, top + 13, y_title, kind="axis"))
     top += 26
     bottom, right = top + height, width - room - RIGHT
-    values = [end for spot in spots for end in (spot.y, spot.low, spot.high) if end is not None] or [0.0, 1.0]
+    values = [end for spot in spots for end in (spot.y, spot.low, spot.high) if end is not None]
+    values = [*values, *(one.value for one in levels)] or [0.0, 1.0]
     x = covering([spot.x for spot in spots] or [0.0, 1.0], LEFT + 8, right - 8)
     y = covering(values, bottom, top)
     items += rising_axis(y, LEFT, right, max(2, int(height / 40)))
     if y.low < 0 < y.high:
         items.append(Stroke(((LEFT, y(0)), (right, y(0))), "zero"))
     items += level_axis(x, top, bottom, x_title)
+    items += [
+        Group([Stroke(((LEFT, y(one.value)), (right, y(one.value))), one.look.stroke)], one.look.colour, hint=one.hint) for one in levels
+    ]
     places = push_apart([y(spot.y) for spot in spots], 15, top + 4, bottom)
     for spot, place in zip(spots, places, strict=True):
         parts: list[DrawingItem] = []

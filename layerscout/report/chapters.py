@@ -10,6 +10,7 @@ from layerscout.report.claims import CANDIDATES, Claim, candidate_arms, claims_o
 from layerscout.report.experiment import Experiment
 from layerscout.report.figures import arms as arm_figures
 from layerscout.report.numbers.curves import learning_curves
+from layerscout.report.numbers.gate import Gate, judge_learning, references_of
 from layerscout.report.verdict import OWN_NETWORK, Verdict, best_arm, final_returns, judge_record, post_adapters
 
 
@@ -21,6 +22,7 @@ class Chapter:
     title: str
     record: RunRecord
     verdict: Verdict
+    gate: Gate
     claims: tuple[Claim, ...]
     figures: dict[str, Draw]
 
@@ -44,14 +46,22 @@ def make_chapter(path: str, record: RunRecord, head: str, ranking: Ranking, suff
     drawn = {f"final-returns{suffix}": arm_figures.draw_final_returns(part, name)}
     if curves := learning_curves(part):
         curve_name = f"learning-curves{suffix}"
-        drawn[curve_name] = arm_figures.draw_learning_curves(curves, part.arms, name, record.random_policy_return, curve_name)
+        drawn[curve_name] = arm_figures.draw_learning_curves(curves, part, name, curve_name)
     if any(run.final is not None for run in part.runs):
         drawn[f"profiles{suffix}"] = arm_figures.draw_profiles(part, name, f"profiles{suffix}")
     if scored := scored_arms(part, head):
         returns = [final_returns(part, arm.name) for arm in scored]
         drawn[f"score-return{suffix}"] = arm_figures.draw_score_and_return(scored, returns, name, score_and_return(part, head))
     title = f"{record.environment}, {record.mode} mode, {head} post-adapter"
-    return Chapter(path, title, part, judged, claims_of(part, ranking, judged, head), drawn)
+    return Chapter(path, title, part, judged, gate_of(part), claims_of(part, ranking, judged, head), drawn)
+
+
+def gate_of(record: RunRecord) -> Gate:
+    """Judge whether the task was learned by some layer, pretrained or not, of the arms of one post-adapter."""
+    layers = [arm for arm in record.arms if arm.kind in (*CANDIDATES, "twin")]
+    return judge_learning(
+        [arm.name for arm in layers], [final_returns(record, arm.name) for arm in layers], references_of(record), record.algorithm
+    )
 
 
 def restrict_to_head(record: RunRecord, head: str) -> RunRecord:

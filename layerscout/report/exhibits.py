@@ -10,10 +10,10 @@ from layerscout.pages.flags import explain_flag
 from layerscout.pages.tables import UNDEFINED, Table, flatten_settings
 from layerscout.report.experiment import Experiment
 from layerscout.report.tables import (
-    PAPER_COLUMNS,
     SPEED_COLUMNS,
     SPENT,
     format_number,
+    paper_columns,
     speed_cells,
     spent_cells,
     summary_cells,
@@ -67,8 +67,9 @@ def flags_seen(ranking: Ranking) -> dict[str, str]:
 
 
 def returns_table(record: RunRecord) -> Table:
-    """Return the RL table: what each arm earned."""
-    return Table(PAPER_COLUMNS, summary_cells(record))
+    """Return the RL table: what each arm earned, and below, what policies earn that learn nothing."""
+    rows = summary_cells(record)
+    return Table(paper_columns(record.mode), rows, quiet=frozenset(range(len(record.arms), len(rows))))
 
 
 def speed_table(record: RunRecord) -> Table:

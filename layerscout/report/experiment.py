@@ -14,7 +14,10 @@ SETTINGS = ("*settings*.json", "*config*.json", "collect.json", "extract.json", 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything found under one folder. Paths are relative to it; ``records`` is empty when nothing was trained."""
+    """Everything found under one folder. Paths are relative to it; ``records`` is empty when nothing was trained.
+
+    ``ranking`` is the one that a page of the folder is about; a study asks the others too, where they were read.
+    """
 
     folder: Path
     ranking: Ranking
@@ -22,22 +25,25 @@ class Experiment:
     records: tuple[tuple[str, RunRecord], ...]
     settings: tuple[tuple[str, dict[str, Any]], ...]
     cost: Cost | None  # of the probe, where it was measured in one go
+    others: tuple[Ranking, ...] = ()
+
+    @property
+    def rankings(self) -> tuple[Ranking, ...]:
+        """Every ranking that was read, the page's own first."""
+        return self.ranking, *self.others
 
 
-def gather_experiment(folder: Path) -> Experiment:
+def gather_experiment(folder: Path, every: bool = False) -> Experiment:
     """Read the ranking, the selection, every run record and the saved settings of an experiment.
 
     The ranking may lie in the folder or in ``probe/``; run records are ``runs*.json`` in the folder, in ``train*/`` or one
-    level below that.
+    level below that. ``every``: further rankings in ``probe*/`` are read too.
 
     Raises
     ------
     DataError
         There is no ranking, or a file that is there cannot be read.
     """
-    if folder.is_file():
-        near = folder.parent.parent if folder.parent.name.startswith(("probe", "train")) else folder.parent
-        raise DataError(f"{folder} is a file, expected the folder of results", hint=shell("report", near))
     if not folder.is_dir():
         raise DataError(f"no folder {folder}", hint="give the folder that layerscout probe and layerscout train wrote to")
     ranking = find_stage_file(folder, "ranking.json")
@@ -46,6 +52,7 @@ def gather_experiment(folder: Path) -> Experiment:
     selection, cost = find_stage_file(folder, "selection.json"), ranking.parent / COST_NAME
     patterns = ("runs*.json", "train*/runs*.json", "train*/*/runs*.json")
     runs = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    others = [path for path in sorted(folder.glob("probe*/ranking.json")) if every and path != ranking]
     return Experiment(
         folder=folder,
         ranking=load(Ranking, ranking),
@@ -53,6 +60,7 @@ def gather_experiment(folder: Path) -> Experiment:
         records=tuple((path.relative_to(folder).as_posix(), load(RunRecord, path)) for path in runs),
         settings=tuple((path.relative_to(folder).as_posix(), load_object(path)) for path in setting_files(folder)),
         cost=load(Cost, cost) if cost.is_file() else None,
+        others=tuple(load(Ranking, path) for path in others),
     )
 
 

@@ -23,28 +23,25 @@ from layerscout.pages.ranking import draw_score_and_parts
 from layerscout.pages.tables import Table
 from layerscout.report import exhibits
 from layerscout.report.by_hand import BY_HAND, stage_commands
+from layerscout.report.captions import final_words, metric_sentence, shared_episodes
 from layerscout.report.chapters import Chapter
 from layerscout.report.experiment import Experiment
+from layerscout.report.numbers.gate import Gate
 from layerscout.report.numbers.speed import learned_level
-from layerscout.report.tables import PRIMARY, seed_caution
+from layerscout.report.tables import seed_caution
 from layerscout.report.verdict import Verdict, judge_record
 
-METRICS = (
-    f"Primary metric: {PRIMARY}. It decides every claim here. The greedy evaluation, without exploration, stands beside it.",
-    "Primary metric: mean of the last greedy evaluation (at most 50 episodes), because learning offline has no training episodes. It decides every claim here.",
-)
 COSTS = "Counts are for one run. Wall time is that of all runs trained side by side; CPU time is the arm's share, all its seeds together."
 CURVE = (
     "Score by depth with 95 % intervals (resampled by episode), the same blocks with random weights, and the raw pixels. "
     "Then the parts of the score; the persistence line is what repeating the last activation would reach."
 )
 CAPTIONS = {
-    "learning-curves": "Mean return over seeds; the band is a 95 % bootstrap over whole seeds. The dotted line is a random policy. Grey: the other arms.",
-    "final-returns": "Each point is one seed's final return: the mean of its last 50 training episodes, or of all if there were fewer. The bar is the "
-    "interquartile mean with its 95 % interval.",
+    "learning-curves": "Mean return over seeds; the band is a 95 % bootstrap over whole seeds. The lines across are policies that learn nothing. Grey: the other arms.",
+    "final-returns": "Each point is one seed's final return, {final}. The bar is the interquartile mean with its 95 % interval.",
     "profiles": "Performance profiles: the share of an arm's runs whose final return lies above τ, with a 95 % band over seeds. A curve that lies "
     "above another everywhere is better at every level; curves that cross are better for different purposes.",
-    "score-return": "Score against return, with 95 % intervals. The layers were picked by score, so a correlation flatters the score.",
+    "score-return": "Score against return, with 95 % intervals over seeds. The layers were picked by score, so a correlation flatters the score.",
 }
 COMPARED = (
     "Differences are of final returns, paired by seed; positive ones favour the layer. “Beats every control” is one claim, judged by the largest p; if it "
@@ -57,7 +54,7 @@ def render_report(experiment: Experiment, parts: Sequence[Chapter], studied: Seq
     ranking = experiment.ranking
     best = ranking.candidates[0].name if ranking.candidates else "none"
     under = f"Ranked first: {best}, of {len(ranking.candidates)} layers, on {ranking.rows:,} clips of {ranking.episodes:,} episodes."
-    answers = [verdict_banner(part.verdict, part.title if len(parts) > 1 else "") for part in parts] or [
+    answers = [verdict_banner(part.verdict, part.title if len(parts) > 1 else "", part.gate) for part in parts] or [
         verdict_banner(judge_record(None), "")
     ]
     sections = [layers_section(experiment), *map(chapter_section, parts), *studied, provenance_section(experiment)]
@@ -65,10 +62,12 @@ def render_report(experiment: Experiment, parts: Sequence[Chapter], studied: Seq
     return Page(title, under, "\n".join(answers), sections, stage_commands(experiment)[-1]).render()
 
 
-def verdict_banner(judged: Verdict, title: str) -> str:
-    """Return the answer, first thing on the page."""
+def verdict_banner(judged: Verdict, title: str, gate: Gate | None = None) -> str:
+    """Return the answer, first thing on the page, and beside it that the task was not learned, where it was not."""
     label = judged.outcome.capitalize() + (f" · {title}" if title else "")
-    return banner(label, [judged.sentence], judged.outcome == "supported")
+    return banner(
+        label, [judged.sentence, *([gate_sentence(gate)] if gate and gate.learned != "learned" else [])], judged.outcome == "supported"
+    )
 
 
 def layers_section(experiment: Experiment) -> str:
@@ -88,10 +87,13 @@ def chapter_section(part: Chapter) -> str:
     """Return one comparison: figures, claims and tables."""
     record = part.record
     drawings = [
-        picture(draw, caption) for kind, caption in CAPTIONS.items() for name, draw in part.figures.items() if name.startswith(kind)
+        picture(draw, caption.format(final=final_words(record)))
+        for kind, caption in CAPTIONS.items()
+        for name, draw in part.figures.items()
+        if name.startswith(kind)
     ]
     earned = (
-        "Undiscounted returns. IQM: mean of the middle half of the seeds, with a bootstrap interval. Evaluation: mean of the last greedy "
+        "Undiscounted returns; the last rows are policies that learn nothing. IQM: mean of the middle half of the seeds, with a bootstrap interval. Evaluation: mean of the last greedy "
         f"evaluation. {COSTS}"
     )
     claimed = Table(
@@ -102,7 +104,9 @@ def chapter_section(part: Chapter) -> str:
     return section(
         f"The agents: {part.title}",
         paragraph(seed_caution(record) or "", "caution"),
-        paragraph(METRICS[record.mode == "offline"]),
+        paragraph(shared_episodes(record), "caution"),
+        paragraph(gate_sentence(part.gate), "caution" if part.gate.learned != "learned" else ""),
+        paragraph(metric_sentence(record)),
         *drawings,
         subsection("What each arm earned", exhibits.returns_table(record).html("What each arm earned", earned)),
         subsection("How fast it learned", exhibits.speed_table(record).html("How fast each arm learned", speed_caption(record))),
@@ -113,6 +117,11 @@ def chapter_section(part: Chapter) -> str:
         subsection("What may be claimed", claimed.html("What may be claimed")),
         subsection("What it cost", exhibits.budget_table(record).html("What each run cost", COSTS)),
     )
+
+
+def gate_sentence(gate: Gate) -> str:
+    """Return whether the task was learned, with the figures, and what to try where it was not."""
+    return f"{gate.why[:1].upper()}{gate.why[1:]}. {gate.advice}".strip()
 
 
 def _unless_empty(table: Table, name: str, caption: str) -> str:

@@ -12,9 +12,10 @@ from layerscout.pages.page import versions_table
 from layerscout.pages.template import fill_template
 from layerscout.report import exhibits
 from layerscout.report.by_hand import BY_HAND, stage_commands
+from layerscout.report.captions import metric_sentence, shared_episodes
 from layerscout.report.chapters import Chapter
 from layerscout.report.experiment import Experiment
-from layerscout.report.page import METRICS
+from layerscout.report.page import gate_sentence
 from layerscout.report.tables import seed_caution
 from layerscout.report.verdict import judge_record
 from layerscout.text import markdown_code, markdown_text, visible
@@ -117,7 +118,8 @@ def agents(part: Chapter) -> str:
     pictures = "\n\n".join(f"![{name.replace('-', ' ')}](figures/{name}.svg)" for name in part.figures)
     compared = exhibits.comparison_table(part.verdict, part.record)
     failed = exhibits.failed_runs_table(part.record)
-    blocks = [f"#### {markdown_text(part.title)}", METRICS[part.record.mode == "offline"], seed_caution(part.record) or ""]
+    blocks = [f"#### {markdown_text(part.title)}", metric_sentence(part.record), seed_caution(part.record) or ""]
+    blocks += [shared_episodes(part.record), markdown_text(gate_sentence(part.gate))]
     blocks += [exhibits.returns_table(part.record).markdown(), exhibits.speed_table(part.record).markdown()]
     blocks += [compared.markdown() if compared.rows else ""]
     blocks += [f"Failed runs:\n\n{failed.markdown()}" if failed.rows else "", pictures, exhibits.budget_table(part.record).markdown()]

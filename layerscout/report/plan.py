@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.report.experiment import Experiment, gather_experiment
-from layerscout.report.report import owned_copies, tables_folder, write_report
+from layerscout.report.report import tables_folder, write_report
 from layerscout.report.study.page import write_study
+from layerscout.report.study.registered import registration_of
 from layerscout.report.tables import TABLE_NAMES
 from layerscout.showing import ShownPlan
 
@@ -24,6 +25,7 @@ class ReportPlan(ShownPlan):
     experiments: tuple[Experiment, ...]
     out: Path
     study: bool
+    registration: Path | None = None
 
     @property
     def page(self) -> Path:
@@ -38,7 +40,7 @@ class ReportPlan(ShownPlan):
         (experiment,) = self.experiments
         records = [path for path, _ in experiment.records]
         beside = [tables_folder(path, records, self.out) / name for path in records for name in TABLE_NAMES]
-        return (self.page, self.out / "paper.md", *dict.fromkeys([*beside, *(copy for _, copy in owned_copies(experiment))]))
+        return (self.page, self.out / "paper.md", *beside)
 
     def describe(self, measure: bool = False) -> dict[str, Any]:
         """Return what a dry run shows: what was found, and what would be written."""
@@ -51,11 +53,12 @@ class ReportPlan(ShownPlan):
             "runs": sum(len(record.runs) for experiment in self.experiments for _, record in experiment.records),
             "files": [str(path) for path in self.files],
             "figures": str(self.out / "figures"),
+            "registration": str(self.registration) if self.registration else None,
             "exists": self.page.is_file(),
         }
 
 
-def plan(folders: Sequence[Path], out: Path | None = None) -> ReportPlan:
+def plan(folders: Sequence[Path], out: Path | None = None, registration: Path | None = None) -> ReportPlan:
     """Read what a report rests on; writes nothing and draws nothing.
 
     Parameters
@@ -64,6 +67,8 @@ def plan(folders: Sequence[Path], out: Path | None = None) -> ReportPlan:
         Folders of results; one is reported in place, several are the tasks of a study.
     out
         Where a study goes; given with one folder, a study of that one task.
+    registration
+        The file in which the study was fixed before it was run; by default the one for which the runner made all of these folders.
 
     Raises
     ------
@@ -71,8 +76,9 @@ def plan(folders: Sequence[Path], out: Path | None = None) -> ReportPlan:
         A folder is missing or holds no ranking, or a file in it cannot be read.
     """
     study = out is not None or len(folders) > 1
-    experiments = tuple(gather_experiment(folder) for folder in folders)
-    return ReportPlan(experiments, (out or STUDY) if study else folders[0], study)
+    experiments = tuple(gather_experiment(folder, every=study) for folder in folders)
+    promised = (registration or registration_of(folders)) if study else None
+    return ReportPlan(experiments, (out or STUDY) if study else folders[0], study, promised)
 
 
 def run(planned: ReportPlan) -> Path:
@@ -84,4 +90,4 @@ def run(planned: ReportPlan) -> Path:
         No folder of a study has agents on at least three ranked layers, or a file was damaged meanwhile.
     """
     folders = [experiment.folder for experiment in planned.experiments]
-    return write_study(folders, planned.out) if planned.study else write_report(folders[0])
+    return write_study(folders, planned.out, planned.registration) if planned.study else write_report(folders[0])

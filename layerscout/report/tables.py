@@ -8,10 +8,11 @@ from pathlib import Path
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import Arm, Estimate, RunRecord
 from layerscout.pages.tables import UNDEFINED, as_csv, as_markdown
+from layerscout.report.captions import overall_column, returns_column
+from layerscout.report.numbers.gate import REFERENCE_WORDS, references_of
 from layerscout.report.numbers.statistics import seed_warning
 from layerscout.report.numbers.summaries import ArmSummary, arm_summaries, episodes_of, most_seeds
 
-PRIMARY = "mean return of the last 50 training episodes"  # decides every claim; fixed before anybody looks at the numbers
 TABLE_NAMES = ("experiment_returns.csv", "experiment_summary.csv", "experiment_summary_table.md")
 RETURNS_COLUMNS = ("arm", "layer", "seed", "episode", "return", "phase", "at")
 BUDGET_COLUMNS = ("environment_steps", "updates", "trainable_parameters", "flops", "backbone_clips", "wall_seconds", "cpu_seconds")
@@ -24,10 +25,7 @@ SUMMARY_COLUMNS = (
     *("optimality_gap", "optimality_gap_low", "optimality_gap_high"),
 )
 SPENT = ("Env. steps", "Updates", "Parameters", "GFLOP", "Wall s", "CPU s")  # the budget's columns in every table of arms
-PAPER_COLUMNS = (
-    *("Arm", "Mean return (last 50)", "Std across seeds", "Mean return (all episodes)", "IQM", "95 % interval", "Evaluation"),
-    *("Seeds", "Failed", "Score", *SPENT),
-)
+REFERENCE = "reference"  # kind of a row that is no arm: a policy that learns nothing
 SPEED_COLUMNS = ("Arm", "AUC", "Work to threshold", "Reached", "Optimality gap", *SPENT)
 
 Value = str | int | float | None
@@ -41,6 +39,25 @@ def returns_rows(record: RunRecord) -> Iterable[tuple[Value, ...]]:
         for value, phase, at in episodes_of(run):
             yield run.arm, layers.get(run.arm, run.arm), run.seed, counts[phase], value, phase, at
             counts[phase] += 1
+
+
+def paper_columns(mode: str) -> tuple[str, ...]:
+    """Return the columns of the paper's table: they say what a run's return is where agents play, and where they learn offline."""
+    means = ("Arm", returns_column(mode), "Std across seeds", overall_column(mode), "IQM", "95 % interval", "Evaluation")
+    return (*means, "Seeds", "Failed", "Score", *SPENT)
+
+
+def reference_rows(record: RunRecord) -> Iterable[tuple[Value, ...]]:
+    """Yield a row under ``SUMMARY_COLUMNS`` for every policy that learns nothing: its mean return, and its interval as that of the IQM."""
+    for one in references_of(record):
+        known: dict[str, Value] = {
+            "arm": REFERENCE_WORDS[one.name],
+            "mean_return_last_50": one.mean,
+            "iqm_low": one.low,
+            "iqm_high": one.high,
+            "kind": REFERENCE,
+        }
+        yield tuple(known.get(column) for column in SUMMARY_COLUMNS)
 
 
 def summary_row(summary: ArmSummary) -> tuple[Value, ...]:
@@ -91,12 +108,16 @@ def spent_cells(arm: Arm) -> tuple[str, ...]:
 
 
 def summary_cells(record: RunRecord) -> tuple[tuple[str, ...], ...]:
-    """Return the rows of the paper's table, under ``PAPER_COLUMNS``: the figures that one reads first, then the robust ones."""
+    """Return the rows under `paper_columns`: the figures that one reads first, then the robust ones; policies that learn nothing come last."""
     rows = []
     for one in arm_summaries(record):
         means = (format_number(one.last), format_number(one.spread), format_number(one.overall))
         robust = (format_number(one.iqm.value if one.iqm else None), format_interval(one.iqm), format_number(one.evaluation))
         rows.append((one.arm.name, *means, *robust, str(one.seeds), str(one.failed), format_number(one.arm.score), *spent_cells(one.arm)))
+    for reference in references_of(record):
+        interval = format_interval(Estimate(value=reference.mean, low=reference.low, high=reference.high))
+        blank = ("–",) * (len(SPENT) + 3)
+        rows.append((REFERENCE_WORDS[reference.name], format_number(reference.mean), "–", "–", "–", interval, "–", *blank))
     return tuple(rows)
 
 
@@ -120,8 +141,8 @@ def write_experiment_tables(record: RunRecord, folder: Path) -> tuple[Path, Path
     folder.mkdir(parents=True, exist_ok=True)
     returns, summary, table = (folder / name for name in TABLE_NAMES)
     write_atomic(returns, as_csv(RETURNS_COLUMNS, returns_rows(record)).encode())
-    write_atomic(summary, as_csv(SUMMARY_COLUMNS, map(summary_row, arm_summaries(record))).encode())
+    write_atomic(summary, as_csv(SUMMARY_COLUMNS, [*map(summary_row, arm_summaries(record)), *reference_rows(record)]).encode())
     caution = seed_caution(record)
-    text = as_markdown(PAPER_COLUMNS, summary_cells(record)) + (f"\n{caution}\n" if caution else "")
+    text = as_markdown(paper_columns(record.mode), summary_cells(record)) + (f"\n{caution}\n" if caution else "")
     write_atomic(table, text.encode())
     return returns, summary, table

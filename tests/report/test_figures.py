@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawn import flat, inside, marks, words
 from example_records import LEVELS, example_runs
-from simulated_study import simulate
+from simulated_study import REFERENCES, simulate
 
 from layerscout.cache.records import RunRecord
 from layerscout.cache.records.study import StudyAnalysis
@@ -54,14 +54,14 @@ def test_points_lie_at_their_returns() -> None:
 def test_curves_stand_together_up_to_four_arms_and_apart_above(width: float, arms: int, panels: int) -> None:
     record = few(example_runs(mode="offline"), arms)
     curves = learning_curves(record)
-    drawing = draw_learning_curves(curves, record.arms, "blocks.5", -0.4, "learning-curves")(width)
+    drawing = draw_learning_curves(curves, record, "blocks.5", "learning-curves")(width)
     inside(drawing)
     drawn = [item for item, _, _ in flat(drawing.items)]
     assert sum(isinstance(item, Area) for item in drawn) == arms  # a band each
     assert sum(isinstance(item, Stroke) and item.kind == "ghost" for item in drawn) == (0 if panels == 1 else arms * arms)
     assert words(drawing).count("updates") == panels
     assert {arm.name for arm in record.arms} <= set(words(drawing))
-    assert "random policy" in words(drawing)
+    assert "random actions" in words(drawing)
     best = max(curves, key=lambda curve: curve.mean[-1])
     assert drawing.label.startswith(f"Learning curves: at the end {best.arm} returns {best.mean[-1]:.3f}, ")
     assert f"blocks.5 at 5,000: {curves[0].mean[-1]:.3f} [{curves[0].low[-1]:.3f}, {curves[0].high[-1]:.3f}]" in {
@@ -73,8 +73,8 @@ def test_a_single_evaluation_and_a_single_seed_can_be_drawn() -> None:
     record = example_runs(seeds=1, mode="offline")
     runs = tuple(run.model_copy(update={"evaluations": run.evaluations[-1:]}) for run in record.runs)
     curves = learning_curves(record.model_copy(update={"runs": runs}))
-    inside(draw_learning_curves(curves, record.arms, None, None, "a")(WIDE))
-    inside(draw_learning_curves((), record.arms, None, None, "a")(WIDE))
+    inside(draw_learning_curves(curves, record, None, "a")(WIDE))
+    inside(draw_learning_curves((), record, None, "a")(WIDE))
     inside(draw_profiles(record, None, "b")(NARROW))
 
 
@@ -115,6 +115,24 @@ def test_score_against_return_has_every_scored_arm(width: float) -> None:
     assert "Spearman n/a" in words(draw_score_and_return([], [], None, None)(width))
 
 
+@WIDTHS
+def test_what_learns_nothing_is_a_line_in_every_figure_of_returns(width: float) -> None:
+    record = example_runs(mode="offline").model_copy(update={"references": REFERENCES})
+    found = {"random actions", "best constant action", "the data's own policy"}
+    for draw in (
+        draw_final_returns(record, None),
+        draw_learning_curves(learning_curves(record), record, None, "curves"),
+        draw_profiles(record, None, "profiles"),
+    ):
+        drawing = draw(width)
+        inside(drawing)
+        assert found <= set(words(drawing))
+        lines = [
+            item for item, _, _ in flat(drawing.items) if isinstance(item, Stroke) and item.kind == "dashdot" and len(item.points) == 2
+        ]
+        assert any(len({x for x, _ in line.points}) == 1 or len({y for _, y in line.points}) == 1 for line in lines)
+
+
 def test_each_kind_of_arm_is_told_apart_without_colour() -> None:
     kinds = ("ranked", "middle", "worst", "twin", "pixels", "scratch")
     assert len({(LOOKS[kind].stroke, LOOKS[kind].shape) for kind in kinds}) == len(kinds)
@@ -149,7 +167,7 @@ def test_a_study_draws_every_measure_with_its_finding_and_its_price(analysis: St
     ] or width == WIDE
     assert len(hints) == 2 * len(known)
     assert all(f"{one.name} ρ = " in drawing.label for one in known)
-    assert {"a random layer", "the middle layer", "noise ceiling"} <= set(words(drawing))
+    assert {"a random pick", "the middle layer", "noise ceiling"} <= set(words(drawing))
 
 
 @WIDTHS
@@ -157,9 +175,10 @@ def test_a_study_draws_blocks_beside_their_untrained_twins(analysis: StudyAnalys
     draw = draw_untrained(analysis)
     drawing = draw(width)
     inside(drawing)
-    assert len(marks(drawing)) == 2 * len(analysis.layers)
+    assert len(marks(drawing)) == len(analysis.layers)
     assert words(drawing).count("pretrained") == words(drawing).count("untrained") == 1  # the legend is not doubled
-    without = tuple(layer.model_copy(update={"untrained_returns": ()}) for layer in analysis.layers)
+    assert words(drawing).count("random actions") == 1
+    without = tuple(layer for layer in analysis.layers if layer.weights == "pretrained")
     assert draw_untrained(analysis.model_copy(update={"layers": without})) is None
 
 
@@ -173,7 +192,7 @@ def test_degenerate_returns_are_drawn_inside_the_frame(value: float, width: floa
     returns = [final_returns(same, arm.name) for arm in arms]
     for draw in (
         draw_final_returns(same, "blocks.5"),
-        draw_learning_curves(learning_curves(same), arms, "blocks.5", value, "curves"),
+        draw_learning_curves(learning_curves(same), same, "blocks.5", "curves"),
         draw_profiles(same, "blocks.5", "profiles"),
         draw_score_and_return(arms, returns, "blocks.5", score_and_return(same, "mlp-64")),
     ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from example_records import example_runs
 from scipy import stats
 
 from layerscout.cache.records import Estimate, Run
-from layerscout.report.numbers import association, comparing, curves, decisions, nested, pooled, profiles, speed, summaries
+from layerscout.report.numbers import association, comparing, curves, decisions, profiles, reliability, speed, summaries, within
 from layerscout.report.numbers import statistics as own
 
 TIED = (0.1, 0.2, 0.3, -0.6)  # adds up to nothing, but for the last bits
@@ -23,8 +22,8 @@ def run(final: float | None = 0.0, **changes: object) -> Run:
     return Run(**(whole | changes))
 
 
-def task(name: str, measures: list[list[float]], returns: list[list[float]]) -> pooled.TaskLayers:
-    return pooled.TaskLayers(name, np.array(measures, dtype=float), np.array(returns, dtype=float))
+def task(name: str, measures: list[list[float]], returns: list[list[float]]) -> within.TaskCells:
+    return within.TaskCells(name, np.array(measures, dtype=float), np.array(returns, dtype=float))
 
 
 # statistics
@@ -117,37 +116,13 @@ def test_a_warning_of_few_seeds_names_what_they_can_reach() -> None:
 # association
 
 
-def test_every_order_of_eight_layers_is_there_and_beyond_the_observed_one_is_first() -> None:
-    assert len(association.rank_orders(association.EXACT_LAYERS)) == math.factorial(8)
-    drawn = association.rank_orders(association.EXACT_LAYERS + 1)
-    assert drawn.shape == (association.ORDERS + 1, 9)
-    assert (drawn[0] == np.arange(9)).all()
-    assert (np.sort(drawn, axis=1) == np.arange(9)).all()
-    assert len(np.unique(drawn, axis=0)) > 40_000
-    assert association.ORDERS == 50_000
-
-
-def test_p_of_a_perfect_order_is_never_nothing_and_ties_count() -> None:
-    assert association.spearman_p(np.arange(4.0), np.arange(4.0)) == 2 / 24
-    assert association.spearman_p(np.arange(4.0), -np.arange(4.0)) == 2 / 24
-    assert association.spearman_p(np.arange(20.0), np.arange(20.0)) == 1 / (association.ORDERS + 1)
-    assert association.spearman_p(np.array([1.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0])) == 1 / 3
-
-
-@pytest.mark.parametrize(("layers", "needed"), [(0, None), (1, None), (2, None), (4, None), (5, 1.0)])
-def test_tiny_studies_can_show_nothing(layers: int, needed: float | None) -> None:
-    assert association.smallest_significant_spearman(layers) == needed
-    assert pooled.needed_correlation([layers]) == needed
-    assert association.smallest_significant_spearman(2, level=1.5) == 1.0
-
-
 def test_an_association_needs_four_layers_that_differ() -> None:
     seeds = [np.array([value, value + 0.1]) for value in (0.0, 1.0, 2.0, 3.0)]
     assert association.associate(np.arange(3.0), seeds[:3]) is None
     assert association.associate(np.ones(4), seeds) is None
     assert association.associate(np.arange(4.0), [np.ones(2)] * 4) is None
     found = association.associate(np.array([3.0, 2.0, 1.0, 0.0]), seeds)
-    assert (found.layers, found.spearman.value, found.kendall.value, found.needed) == (4, -1.0, -1.0, None)
+    assert (found.layers, found.spearman.value, found.kendall.value) == (4, -1.0, -1.0)
     assert found.regret == 3.0
     assert found.spearman.low == found.kendall.low == -1.0
     noisy = [np.random.default_rng(place).normal(place, 3, 5) for place in range(6)]
@@ -160,141 +135,52 @@ def test_an_interval_is_widened_to_hold_its_value() -> None:
     assert association.widened_to_value(0.5, (0.1, 0.8)) == Estimate(value=0.5, low=0.1, high=0.8)
 
 
-def test_nested_intervals_are_percentiles_of_resampled_layers_and_seeds() -> None:
+def test_intervals_of_an_association_are_percentiles_over_resampled_seeds() -> None:
     scores = np.array([0.1, 0.5, 0.2, 0.9, 0.4, 0.7, 0.3, 0.6])
     returns = [np.array([1.0, 2.0, 4.0]) * place for place in (1, 3, 2, 1.5, 5, 4, 0.5, 2.5)]
-    rho, tau = association.nested_interval(scores, returns, 200, 4)
+    rho, tau = association.seed_intervals(scores, returns, 200, 4)
     generator = np.random.default_rng(4)
-    picks = [generator.integers(3, size=(200, 3)) for _ in returns]
-    means = np.stack([values[pick].mean(axis=1) for values, pick in zip(returns, picks, strict=True)], axis=1)
-    layers = generator.integers(8, size=(200, 8))
-    drawn = [stats.spearmanr(scores[at], row[at])[0] for at, row in zip(layers, means, strict=True)]
-    assert rho == pytest.approx(tuple(np.nanpercentile(drawn, [2.5, 97.5])))
-    drawn = [stats.kendalltau(scores[at], row[at])[0] for at, row in zip(layers, means, strict=True)]
-    assert tau == pytest.approx(tuple(np.nanpercentile(drawn, [2.5, 97.5])))
+    means = np.stack([values[generator.integers(3, size=(200, 3))].mean(axis=1) for values in returns], axis=1)
+    drawn = [stats.spearmanr(scores, row)[0] for row in means]
+    assert (rho.low, rho.high) == pytest.approx(tuple(np.nanpercentile(drawn, [2.5, 97.5])))
+    drawn = [stats.kendalltau(scores, row)[0] for row in means]
+    assert (tau.low, tau.high) == pytest.approx(tuple(np.nanpercentile(drawn, [2.5, 97.5])))
 
 
-@pytest.mark.parametrize(("best", "lost"), [(1, 3.0), (2, 3.0), (3, 1.0), (4, 0.0)])
-def test_regret_is_the_best_of_all_minus_the_best_of_those_chosen(best: int, lost: float) -> None:
-    scores, returns = np.array([0.9, 0.9, 0.5, 0.1]), np.array([1.0, 0.0, 3.0, 4.0])  # the first of equal scores is taken first
-    assert association.regret_at(scores, returns, best) == lost
-    assert decisions.regrets(scores, np.stack([returns, returns * 2]), best).tolist() == [lost, 2 * lost]
+@pytest.mark.parametrize(("best", "lost"), [(1, 3.5), (2, 3.0), (3, 1.0), (4, 0.0), (9, 0.0)])
+def test_regret_is_the_best_of_all_minus_the_best_of_those_chosen_and_ties_share_the_last_places(best: int, lost: float) -> None:
+    scores, returns = np.array([0.9, 0.9, 0.5, 0.1]), np.array([1.0, 0.0, 3.0, 4.0])
+    assert association.regret_at(scores, returns, best) == pytest.approx(lost)
+    assert association.regret_at(scores[::-1], returns[::-1], best) == pytest.approx(lost)  # whatever the order of equal scores
+    one = task("a", [scores.tolist()], [[value] for value in returns])
+    assert decisions.regret(one, scores, best) == pytest.approx(lost / 4)
+    assert decisions.regret(one, scores, best, np.array([True, True, True, False])) >= 0.25  # the best of all may not be chosen
 
 
-# pooled
-
-
-def test_pooled_p_is_never_nothing_and_does_not_depend_on_units() -> None:
-    order = [float(place) for place in range(12)]
-    tasks = [task("a", [order], [[value] for value in order]), task("b", [order], [[7 * value - 3] for value in order])]
-    p = pooled.permutation_p(tasks)
-    assert p.tolist() == [1 / (pooled.ORDERS + 1)]
-    scaled = [task(one.name, (one.measures * 5 + 1).tolist(), (one.returns / 9).tolist()) for one in tasks]
-    assert pooled.permutation_p(scaled).tolist() == p.tolist()
-    assert pooled.ORDERS == 20_000
-
-
-def test_orders_that_are_drawn_begin_with_the_observed_one() -> None:
-    drawn = pooled.random_orders(np.arange(5.0), np.random.default_rng(0))
-    assert drawn.shape == (pooled.ORDERS + 1, 5)
-    assert (drawn[0] == np.arange(5)).all()
-    assert len(np.unique(drawn, axis=0)) == math.factorial(5)
-
-
-def test_one_small_task_is_exact_two_are_drawn() -> None:
-    order = [0.0, 1.0, 2.0, 3.0]
-    single = task("a", [order, [1.0, 1.0, 1.0, 1.0]], [[value] for value in order])
-    p = pooled.permutation_p([single])
-    assert p[0] == 2 / 24
-    assert np.isnan(p[1])  # a measure that never differs
-    eight = [float(place) for place in range(8)]
-    assert pooled.permutation_p([task("a", [eight], [[value] for value in eight])])[0] == 2 / math.factorial(8)
-    both = pooled.permutation_p([single, single])[0]
-    assert both == pytest.approx(2 / 24**2, abs=0.002)
-    assert both > 0
-
-
-@pytest.mark.parametrize(
-    ("layers", "possible"), [([], False), ([2, 2], False), ([2, 2, 2], False), ([3, 3], False), ([4, 3], True), ([4, 4], True)]
-)
-def test_a_pooled_correlation_is_refused_where_orders_are_too_few(layers: list[int], possible: bool) -> None:
-    assert (pooled.needed_correlation(layers) is not None) == possible
-
-
-def test_the_level_decides_what_is_needed() -> None:
-    assert pooled.needed_correlation([3, 3], level=0.06) == pytest.approx(1.0)  # 2 of 36 orders agree everywhere
-    assert pooled.needed_correlation([2, 2], level=0.5) is None  # 2 of 4: p is the level itself
-    assert pooled.needed_correlation([], level=9.0) is None  # nothing is never significant
-    strict, loose = pooled.needed_correlation([5, 5], level=0.01), pooled.needed_correlation([5, 5], level=0.2)
-    assert 0 < loose < strict <= 1
-    found = pooled.needed_correlation([4, 4])
-    assert (
-        pooled.needed_correlation([6, 7, 5]) == pooled.needed_correlation([6, 7, 5], seed=0) != pooled.needed_correlation([6, 7, 5], seed=3)
-    )
-    exact = sorted(
-        abs(sum(np.dot(np.array(one) - 1.5, np.arange(4) - 1.5) for one in pair) / 10)
-        for pair in itertools.product(itertools.permutations(range(4)), repeat=2)
-    )
-    reached = [value for value in exact if np.mean(np.array(exact) >= value - 1e-9) < 0.05]
-    assert found == pytest.approx(reached[0], abs=0.11)
+# within tasks
 
 
 def test_ranks_are_centred_shares_with_ties_at_their_mean() -> None:
-    assert pooled.centred_ranks(np.array([3.0, 1.0, 3.0, 9.0])).tolist() == [0.0, -0.375, 0.0, 0.375]
-    assert pooled.centred_ranks(np.array([[1.0, 2.0], [5.0, 5.0]])).tolist() == [[-0.25, 0.25], [0.0, 0.0]]
+    assert within.centred_ranks(np.array([3.0, 1.0, 3.0, 9.0])).tolist() == [0.0, -0.375, 0.0, 0.375]
+    assert within.centred_ranks(np.array([[1.0, 2.0], [5.0, 5.0]])).tolist() == [[-0.25, 0.25], [0.0, 0.0]]
 
 
 def test_a_task_knows_a_measure_only_if_every_layer_has_it() -> None:
     one = task("a", [[1.0, np.nan, 2.0], [3.0, 2.0, 1.0]], [[1.0, np.nan], [2.0, 4.0], [3.0, 3.0]])
     assert one.known.tolist() == [False, True]
     assert one.means.tolist() == [1.0, 3.0, 3.0]
-    rho, tau = pooled.pooled_correlations([one])
+    rho, tau = within.task_correlations(one)
     assert np.isnan(rho[0])
     assert rho[1] == pytest.approx(stats.spearmanr([3, 2, 1], [1, 3, 3])[0])
     assert tau[1] == pytest.approx(stats.kendalltau([3, 2, 1], [1, 3, 3])[0])
 
 
-# nested
-
-
-def test_resamples_draw_each_layers_finished_seeds() -> None:
-    returns = np.array([[1.0, np.nan, 3.0], [5.0, 5.0, 5.0]])
-    means = nested.resampled_means(returns, 500, np.random.default_rng(0))
-    assert means.shape == (500, 2)
-    assert set(means[:, 0]) == {1.0, 2.0, 3.0}
-    assert set(means[:, 1]) == {5.0}
-
-
-def test_intervals_of_correlations_leave_out_what_is_undefined() -> None:
-    values = np.array([0.5, np.nan, 0.1, 0.4])
-    drawn = np.array([[0.1, 0.2, np.nan, 0.9], [0.0, 0.0, 0.0, 0.0], [np.nan] * 4, [0.5, 0.6, 0.7, 0.8]])
-    first, second, third, fourth = nested.correlation_intervals(values, drawn)
-    low, high = np.percentile([0.1, 0.2, 0.9], [2.5, 97.5])
-    assert (first.value, first.low, first.high) == (0.5, pytest.approx(low), pytest.approx(high))
-    assert second is None
-    assert third == Estimate(value=0.1)
-    assert fourth.low == 0.4  # widened to its value
-
-
-def test_one_task_is_never_resampled_away_and_resamples_repeat() -> None:
-    order = [0.0, 1.0, 2.0, 3.0, 4.0]
-    one = task("a", [order, [4.0, 3.0, 2.0, 1.0, 0.0]], [[value] for value in order])
-    rho, tau = nested.nested_bootstrap([one], draws=50)
-    finite = np.isfinite(rho)
-    assert rho.shape == tau.shape == (2, 50)
-    assert finite.sum() >= 98  # a resample of a single layer has no order
-    assert np.allclose(rho[0][finite[0]], 1)
-    assert np.allclose(rho[1][finite[1]], -1)
-    assert np.allclose(tau[0][finite[0]], 1)
-    assert np.allclose(tau[1][finite[1]], -1)
-    again, _ = nested.nested_bootstrap([one], draws=50, seed=0)
-    assert np.array_equal(again, rho, equal_nan=True)
-    assert nested.nested_bootstrap([one])[0].shape == (2, 1000)
+# reliability
 
 
 def test_halves_of_seeds_are_apart_and_whole() -> None:
     returns = np.array([[1.0, 2.0, 4.0, 8.0], [1.0, 2.0, 4.0, np.nan]])
-    halves = nested.half_means(returns, np.random.default_rng(0))
+    halves = reliability.half_means(returns, np.random.default_rng(0))
     assert halves.shape == (2, 200, 2)
     assert np.allclose(halves[:, :, 0].sum(axis=0) * 2, 15)  # two and two
     assert np.allclose(halves[0, :, 1] * 2 + halves[1, :, 1], 7)  # two and one
@@ -303,18 +189,18 @@ def test_halves_of_seeds_are_apart_and_whole() -> None:
 
 def test_reliability_needs_two_seeds_and_stays_between_nothing_and_one() -> None:
     measures = [[0.0, 1.0, 2.0]]
-    assert nested.reliability([task("a", measures, [[1.0], [2.0], [3.0]])]) is None
-    assert nested.reliability([task("a", measures, [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])]) is None
+    assert reliability.reliability([task("a", measures, [[1.0], [2.0], [3.0]])]) is None
+    assert reliability.reliability([task("a", measures, [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])]) is None
     repeated = task("a", measures, [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
-    assert nested.reliability([repeated]) == pytest.approx(1.0)
-    assert nested.reliability([repeated, task("b", measures, [[1.0, np.nan], [2.0, 2.0], [3.0, 3.0]])]) == pytest.approx(1.0)
+    assert reliability.reliability([repeated]) == pytest.approx(1.0)
+    assert reliability.reliability([repeated, task("b", measures, [[1.0, np.nan], [2.0, 2.0], [3.0, 3.0]])]) == pytest.approx(1.0)
     opposed = task("a", measures, [[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]])
-    assert nested.reliability([opposed]) == 0.0
+    assert reliability.reliability([opposed]) == 0.0
     # half the pairs of two seeds that agree by ρ½ step up to 2 ρ½ / (1 + ρ½)
     mixed = task("a", measures, [[1.0, 2.0], [2.0, 1.0], [3.0, 3.0]])
-    assert nested.reliability([mixed]) == pytest.approx(2 * 0.5 / 1.5)
+    assert reliability.reliability([mixed]) == pytest.approx(2 * 0.5 / 1.5)
     loud = task("a", measures, np.random.default_rng(0).normal(size=(3, 6)).tolist())
-    assert nested.reliability([loud]) == nested.reliability([loud], seed=0) != nested.reliability([loud], seed=1)
+    assert reliability.reliability([loud]) == reliability.reliability([loud], seed=0) != reliability.reliability([loud], seed=1)
 
 
 # decisions
@@ -330,13 +216,6 @@ def test_random_regret_of_more_layers_than_there_are_is_nothing() -> None:
     assert decisions.random_regret(returns, 1) == pytest.approx(3.0)
     assert decisions.random_regret(returns, 2) == pytest.approx(4 / 3)
     assert decisions.random_regret(returns, 3) == decisions.random_regret(returns, 9) == 0.0
-
-
-@pytest.mark.parametrize(("count", "middle"), [(3, 1), (4, 2), (8, 4)])
-def test_the_middle_layer_is_that_by_depth(count: int, middle: int) -> None:
-    returns = np.arange(float(count))
-    assert decisions.middle_regret(np.arange(float(count)), returns) == count - 1 - middle
-    assert decisions.middle_regret(np.arange(float(count))[::-1], returns) == middle
 
 
 def test_violation_is_that_of_the_worst_wrong_pair_of_each_layer() -> None:

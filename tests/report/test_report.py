@@ -248,6 +248,9 @@ def test_tables_have_their_columns_and_figures_that_can_be_recomputed(tmp_path: 
     assert tuple(returns[0]) == RETURNS_COLUMNS == ("arm", "layer", "seed", "episode", "return", "phase", "at")
     assert tuple(summary[0]) == SUMMARY_COLUMNS
     assert SUMMARY_COLUMNS[2:5] == ("mean_return_last_50", "std_across_seeds", "mean_return_all_episodes")
+    reference = summary.pop()
+    assert (reference["arm"], reference["kind"], float(reference["mean_return_last_50"])) == ("random actions", "reference", -0.42)
+    assert {reference[name] for name in ("seeds", "failed", "environment_steps", "std_across_seeds")} == {"n/a"}
     for row in summary:
         own = [line for line in returns if line["arm"] == row["arm"] and line["phase"] == "train"]
         by_seed = [[float(line["return"]) for line in own if line["seed"] == seed] for seed in sorted({line["seed"] for line in own})]
@@ -258,7 +261,7 @@ def test_tables_have_their_columns_and_figures_that_can_be_recomputed(tmp_path: 
         assert float(row["iqm"]) == pytest.approx(float(interquartile_mean(final)))
         assert row["environment_steps"] == "20000"
     assert summary[5]["score"] == "n/a"
-    assert len(table_path.read_text().splitlines()) == len(LEVELS) + 2
+    assert len(table_path.read_text().splitlines()) == len(LEVELS) + 3
 
 
 def test_rollouts_stand_once_in_the_returns(tmp_path: Path) -> None:

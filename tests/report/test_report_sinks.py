@@ -21,7 +21,7 @@ from layerscout.report.study.page import write_study
 def test_every_file_of_a_report_and_a_study(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storable = name.replace("\udc80", "")  # JSON holds no lone surrogate; names of folders and settings may
 
-    def gather(folder: Path) -> Experiment:
+    def gather(folder: Path, every: bool = False) -> Experiment:
         ranking: Ranking = poisoned(example_ranking(), storable)
         record: RunRecord = poisoned(example_runs(fail=(("scratch", 3),)), storable)
         settings = (("train/settings.json", {name: {name: name}}),)

@@ -141,31 +141,11 @@ def test_rank_correlations_are_scipys(pairs: list[tuple[int, int]]) -> None:
     assert assoc.kendall(first, second) == pytest.approx(stats.kendalltau(first, second).statistic)
 
 
-def test_spearman_p_is_the_exact_permutation_p() -> None:
-    first, second = np.arange(6.0), np.array([1.0, 0, 2, 4, 3, 5])
-    exact = stats.permutation_test(
-        (first,), lambda a: stats.spearmanr(a, second).statistic, permutation_type="pairings", n_resamples=np.inf, vectorized=False
-    )
-    assert assoc.spearman_p(first, second) == pytest.approx(exact.pvalue)
-
-
-@pytest.mark.parametrize(("layers", "needed"), [(5, 1.0), (6, 0.886), (7, 0.786), (8, 0.738)])
-def test_critical_values_of_spearman_are_the_printed_ones(layers: int, needed: float) -> None:
-    assert assoc.smallest_significant_spearman(layers) == pytest.approx(needed, abs=5e-4)
-
-
-def test_critical_values_where_none_exists_and_where_orders_are_drawn() -> None:
-    assert [assoc.smallest_significant_spearman(layers) for layers in (1, 2, 3, 4)] == [None] * 4
-    assert assoc.smallest_significant_spearman(16) == pytest.approx(0.503, abs=0.015)
-
-
 def test_association_of_a_perfect_order() -> None:
     scores = np.arange(8.0)
     result = assoc.associate(scores, [np.array([score, score + 0.1, score - 0.1]) for score in scores])
     assert (result.spearman.value, result.kendall.value, result.regret) == (1.0, 1.0, 0.0)
-    assert result.spearman.low > 0.8
-    assert result.spearman.high == 1.0
-    assert result.p == pytest.approx(2 / math.factorial(8))
+    assert (result.spearman.low, result.spearman.high) == (1.0, 1.0)  # no draw of seeds changes the order
 
 
 def test_association_interval_widens_with_the_noise_of_seeds() -> None:
@@ -194,6 +174,6 @@ def test_association_takes_layers_with_unequal_numbers_of_seeds_and_refuses_thre
 @given(st.lists(st.tuples(FIGURES, FIGURES), min_size=2, max_size=8))
 def test_regret_falls_to_zero_as_more_layers_are_tried(pairs: list[tuple[float, float]]) -> None:
     scores, returns = np.array(pairs).T
-    regrets = [assoc.regret_at(scores, returns, best) for best in range(1, len(pairs) + 1)]
+    regrets = [round(assoc.regret_at(scores, returns, best), 9) for best in range(1, len(pairs) + 1)]
     assert regrets == sorted(regrets, reverse=True)
     assert regrets[-1] == 0.0

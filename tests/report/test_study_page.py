@@ -18,9 +18,9 @@ from layerscout.cache.records import load
 from layerscout.cache.records.study import StudyRecord
 from layerscout.cli import app
 from layerscout.errors import DataError
+from layerscout.report.study.measures import MEASURES
 from layerscout.report.study.page import write_study
 from layerscout.report.study.tables import STUDY_COLUMNS, measures_table
-from layerscout.report.study.tasks import MEASURES
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,10 @@ def test_the_files_say_the_same(written: Path) -> None:
     assert [part.metric for part in record.analyses] == ["final", "evaluation"]
     with (written / "study.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == STUDY_COLUMNS
-    assert len(rows) == 2 * 5
+    assert tuple(rows[0]) == (*STUDY_COLUMNS, "inverse_dynamics")  # the ranking's own measures come last
+    assert len(rows) == 2 * 2 * 5  # pretrained and untrained
+    assert {row["random_return"] for row in rows} == {"-2.0"}
+    assert {row["learned"] for row in rows} == {"learned"}
     for row, layer in zip(rows, record.analyses[0].layers, strict=True):
         assert (row["layer"], row["skill_score"]) == (layer.layer, "n/a")
         assert float(row["reward_r2"]) == layer.measures["reward R²"]

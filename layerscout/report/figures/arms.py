@@ -12,14 +12,15 @@ from jaxtyping import Float
 
 from layerscout.cache.records import Arm, Estimate, RunRecord, as_table_value
 from layerscout.pages.axes import Scale
-from layerscout.pages.charts import MOST_TOGETHER, Level, Plot, Point, Series, as_drawing, draw_plot, multiples
+from layerscout.pages.charts import MOST_TOGETHER, Plot, Point, Series, as_drawing, draw_plot, multiples
 from layerscout.pages.drawing import Drawing, DrawingItem, Group, Mark, Stroke
 from layerscout.pages.page import Draw
 from layerscout.pages.points import Spot, draw_points
-from layerscout.pages.rows import NARROW, Line, RowColumn, draw_rows
-from layerscout.report.figures.looks import RANDOM_POLICY, look_of
+from layerscout.pages.rows import NARROW, RowColumn, draw_rows
+from layerscout.report.figures.looks import look_of, reference_levels, reference_lines
 from layerscout.report.numbers.association import Association
 from layerscout.report.numbers.curves import LearningCurve
+from layerscout.report.numbers.gate import references_of
 from layerscout.report.numbers.profiles import common_levels, performance_profile
 from layerscout.report.numbers.statistics import bootstrap
 from layerscout.report.verdict import final_returns
@@ -27,11 +28,9 @@ from layerscout.report.verdict import final_returns
 MOST_MARKS = 24  # points of a curve that still get a mark each
 
 
-def draw_learning_curves(
-    curves: Sequence[LearningCurve], arms: Sequence[Arm], best: str | None, random_return: float | None, name: str
-) -> Draw:
+def draw_learning_curves(curves: Sequence[LearningCurve], record: RunRecord, best: str | None, name: str) -> Draw:
     """Draw each arm's mean over seeds with its bootstrap band; the axis is updates, steps or episodes, as the curves say."""
-    of_name = {arm.name: arm for arm in arms}
+    of_name = {arm.name: arm for arm in record.arms}
     shown = []
     for curve in curves:
         look = look_of(of_name[curve.arm], best)
@@ -45,17 +44,13 @@ def draw_learning_curves(
         shown.append(Series(curve.arm, look, points, band=True, hint=f"{curve.arm}, at the end {curve.mean[-1]:.3f}"))
     plot = Plot(
         series=tuple(shown),
-        levels=_random_policy(random_return),
+        levels=reference_levels(references_of(record)),
         x_title=curves[0].axis if curves else "",
         y_title="return (mean over seeds)",
     )
     ends = sorted(((float(curve.mean[-1]), curve.arm) for curve in curves), reverse=True)
     label = "Learning curves: at the end " + ", ".join(f"{arm} returns {value:.3f}" for value, arm in ends)
     return _together_or_apart(plot, name, label)
-
-
-def _random_policy(value: float | None) -> tuple[Level, ...]:
-    return () if value is None else (Level("random policy", RANDOM_POLICY, value, hint=f"random policy: {value:.3f}"),)
 
 
 def _together_or_apart(plot: Plot, name: str, label: str) -> Draw:
@@ -91,13 +86,13 @@ def draw_final_returns(record: RunRecord, best: str | None) -> Draw:
         return items
 
     ends = [float(value) for values in returns for value in values]
-    random = record.random_policy_return
+    lines = reference_lines(references_of(record))
     column = RowColumn(
         title="final return",
-        values=(*ends, *(() if random is None else (random,))) or (0.0, 1.0),
+        values=(*ends, *(line.value for line in lines)) or (0.0, 1.0),
         paint=paint,
         texts=tuple(f"{count} failed" if count else "" for count in failed) if any(failed) else (),
-        lines=() if random is None else (Line("random policy", RANDOM_POLICY, random),),
+        lines=lines,
     )
     known = sorted(((one.value, arm.name, one) for arm, one in zip(record.arms, middles, strict=True) if one is not None), reverse=True)
     label = "Final returns by arm, interquartile means: " + ", ".join(f"{name} {as_table_value(one)}" for _, name, one in known)
@@ -113,7 +108,8 @@ def _interval(scale: Scale, estimate: Estimate, middle: float) -> list[DrawingIt
 def draw_profiles(record: RunRecord, best: str | None, name: str) -> Draw:
     """Draw for each arm which share of its runs ended above every level of return, with its band; the higher curve is better."""
     arms = [(arm, values) for arm in record.arms if len(values := final_returns(record, arm.name))]
-    levels = common_levels([values for _, values in arms])
+    marked = [np.array([one.mean]) for one in references_of(record)]  # so that their lines lie on the axis
+    levels = common_levels([*(values for _, values in arms), *marked])
     shown, halves = [], []
     for arm, values in arms:
         profile, look = performance_profile([values], levels), look_of(arm, best)
@@ -132,6 +128,7 @@ def draw_profiles(record: RunRecord, best: str | None, name: str) -> Draw:
     plot = Plot(
         series=tuple(shown),
         x_title="final return τ",
+        uprights=reference_levels(references_of(record)),
         y_title="share of runs above τ",
         x_range=(float(levels[0]), float(levels[-1])),
         y_range=(0.0, 1.0),

@@ -10,7 +10,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+
+from layerscout.report.numbers.association import regret_at
+from layerscout.report.numbers.within import TaskCells
 
 
 def as_shares(returns: Float[np.ndarray, "*draw layer"]) -> Float[np.ndarray, "*draw layer"]:
@@ -20,10 +23,28 @@ def as_shares(returns: Float[np.ndarray, "*draw layer"]) -> Float[np.ndarray, "*
     return 1.0 - (high - returns) / spread
 
 
-def regrets(scores: Float[np.ndarray, " layer"], returns: Float[np.ndarray, "draw layer"], best: int) -> Float[np.ndarray, " draw"]:
-    """Return `regret_at` for many versions of the returns at once."""
-    chosen = np.argsort(-scores, kind="stable")[:best]
-    return returns.max(axis=-1) - returns[:, chosen].max(axis=-1)
+def regret(task: TaskCells, scores: Float[np.ndarray, " cell"], best: int, among: Bool[np.ndarray, " cell"] | None = None) -> float:
+    """Return what is given up by training only the ``best`` best-scored cells, as a share of the way from the worst cell to the best.
+
+    Parameters
+    ----------
+    task
+        The cells with their returns.
+    scores
+        Which come first; ties share the last places by chance.
+    best
+        How many are trained.
+    among
+        Which cells may be chosen; all by default. The best of *all* cells is what the choice is held against.
+    """
+    shares, among = as_shares(task.means), np.ones(len(scores), dtype=bool) if among is None else among
+    return 1.0 - (shares[among].max() - regret_at(scores[among], shares[among], best))
+
+
+def blind_regret(task: TaskCells, best: int) -> float:
+    """Return the regret of ``best`` pretrained cells picked at random, as a share: what a choice without any measure gives up."""
+    shares = as_shares(task.means)[task.pretrained]
+    return 1.0 - (shares.max() - random_regret(shares, best))
 
 
 def random_regret(returns: Float[np.ndarray, " layer"], best: int) -> float:
@@ -36,12 +57,6 @@ def random_regret(returns: Float[np.ndarray, " layer"], best: int) -> float:
     best = min(best, count)
     shares = np.array([math.comb(place, best - 1) for place in range(count)]) / math.comb(count, best)
     return max(0.0, float(ordered[-1] - ordered @ shares))
-
-
-def middle_regret(depths: Float[np.ndarray, " layer"], returns: Float[np.ndarray, " layer"]) -> float:
-    """Return the regret of the layer in the middle of the trained ones by depth: what one takes without any ranking."""
-    middle = np.argsort(depths, kind="stable")[len(depths) // 2]
-    return float(returns.max() - returns[middle])
 
 
 def rank_violation(scores: Float[np.ndarray, " layer"], returns: Float[np.ndarray, "*draw layer"]) -> Float[np.ndarray, "*draw"]:

@@ -1,204 +1,178 @@
-"""Experiments in; how their rankings go with what agents earned, over all tasks and for every component of the score, out."""
+"""Experiments in; how their rankings go with what agents earned, over all learned tasks and for every measure, out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Float
 
-from layerscout.cache.records import Estimate, none_if_nan
-from layerscout.cache.records.study import Finding, StudyAnalysis, StudyMeasure, StudyRecord, StudyTask
+from layerscout import __version__
+from layerscout.cache.records import Estimate
+from layerscout.cache.records.study import Finding, StudyAnalysis, StudyMeasure, StudyRecord, StudyRegistration
 from layerscout.report.experiment import Experiment
 from layerscout.report.numbers import decisions
-from layerscout.report.numbers.association import widened_to_value
-from layerscout.report.numbers.nested import DRAWS, PERCENTILES, correlation_intervals, nested_bootstrap, reliability, resampled_means
-from layerscout.report.numbers.pooled import TaskLayers, needed_correlation, permutation_p, pooled_correlations
+from layerscout.report.numbers.over_tasks import FEWEST_TASKS, OverTasks, over_tasks
+from layerscout.report.numbers.reliability import reliability
 from layerscout.report.numbers.statistics import holm
-from layerscout.report.study.tasks import DEPTH, MEASURES, METRICS, SKILL, S, TrainedTask, pooling_key, trained_tasks
-from layerscout.report.study.untrained import layer_rows, twin_pairs
-from layerscout.report.study.words import cautions, excludes_zero, study_outcome
+from layerscout.report.numbers.within import TaskCells, correlations_within_groups, task_correlations
+from layerscout.report.study.contrasts import RANDOM, contrasts_of, regret_of
+from layerscout.report.study.hypotheses import judge_hypotheses
+from layerscout.report.study.measures import MIDDLE, primary_of
+from layerscout.report.study.registration import Registration
+from layerscout.report.study.rows import layer_rows, task_row
+from layerscout.report.study.tasks import METRICS, TrainedTask, names_of, pooling_key, trained_tasks
+from layerscout.report.study.untrained import twin_pairs
+from layerscout.report.study.words import cautions, study_outcome
 from layerscout.report.verdict import SIGNIFICANCE
-from layerscout.text import visible
 
 
-def study_experiments(experiments: Sequence[Experiment], metrics: Sequence[str] = METRICS) -> StudyRecord:
-    """Return an analysis for every mode, post-adapter and metric; the one with the most tasks in the primary metric first."""
+def study_experiments(
+    experiments: Sequence[Experiment],
+    metrics: Sequence[str] = METRICS,
+    registration: Registration | None = None,
+    registered: StudyRegistration | None = None,
+) -> StudyRecord:
+    """Return an analysis for every mode, post-adapter and metric; the one with the most tasks in the primary metric first.
+
+    Parameters
+    ----------
+    experiments
+        What lies in the folders of results.
+    metrics
+        Names of ``METRICS``; offline both are the last greedy evaluation, and the first stands alone.
+    registration
+        What was promised; its budgets get an analysis each, the largest first, and its hypotheses are judged in them.
+    registered
+        Whether what was run is what was promised.
+
+    Raises
+    ------
+    DataError
+        Cells of one task were measured on different rows, or agents learned from other data than their ranking.
+    """
     found = trained_tasks(experiments)
     groups = [[trained for trained in found if pooling_key(trained) == shared] for shared in dict.fromkeys(map(pooling_key, found))]
     groups.sort(key=lambda group: -len(group))  # stable: otherwise in the order of the folders
-    # offline there are no training returns: both metrics are the last greedy evaluation
-    parts = [
-        analyse_group(group, metric) for group in groups for metric in (metrics[:1] if pooling_key(group[0])[0] == "offline" else metrics)
-    ]
-    return StudyRecord(analyses=tuple(part for part in parts if part is not None))
+    parts: list[StudyAnalysis | None] = []
+    for place, group in enumerate(groups):
+        if registration is not None and place == 0:
+            parts += [analyse_group(group, METRICS[0], registration, at) for at in sorted(registration.promise.budgets, reverse=True)]
+        else:
+            shown = metrics[:1] if group[0].record.mode == "offline" else metrics
+            parts += [analyse_group(group, metric) for metric in shown]
+    return StudyRecord(analyses=tuple(part for part in parts if part is not None), registration=registered, version=__version__)
 
 
-def analyse_group(group: Sequence[TrainedTask], metric: str) -> StudyAnalysis | None:
-    """Return the analysis of tasks that share mode and post-adapter, in one metric; None when some layer has no figure in the metric."""
-    tasks = [task for trained in group if (task := trained.task(metric)) is not None]
+def analyse_group(
+    group: Sequence[TrainedTask], metric: str, registration: Registration | None = None, updates: int | None = None
+) -> StudyAnalysis | None:
+    """Return the analysis of tasks that share mode and post-adapter, in one metric; None when some cell has no figure in the metric."""
+    names = names_of(group)
+    tasks = [task for trained in group if (task := trained.task(names, metric, updates)) is not None]
     if len(tasks) < len(group):
         return None
-    primary = SKILL if all(trained.experiment.ranking.score_kind == "S-skill/1" for trained in group) else S
-    measures = measure_rows(tasks, primary)
-    main = next(row for row in measures if row.name == primary)
-    ceiling, chance = reliability(tasks), [return_shares(task) for task in tasks]
-    outcome, sentence = study_outcome(main, chance, len(tasks))
+    gates = [trained.gate(metric, updates) for trained in group]
+    blind_records = all(gate.learned == "cannot be judged" for gate in gates)
+    counted = [blind_records or gate.learned == "learned" for gate in gates]
+    used = [task for task, counts in zip(tasks, counted, strict=True) if counts]
+    primary = registration.promise.score if registration else primary_of([one for trained in group for one in trained.rankings])
+    measures = measure_rows(used, names, primary, described=blind_records)
+    ceiling = reliability(used)
+    outcome, sentence = study_outcome(measures[0], gates)
+    budgets = registration.promise.budgets if registration else ()
+    statements = registration.promise.hypotheses if registration else None
     return StudyAnalysis(
         mode=group[0].record.mode,
         head=group[0].head,
         metric="final" if metric == METRICS[0] else "evaluation",
+        updates=updates,
         primary=primary,
         outcome=outcome,
         sentence=sentence,
-        notes=cautions(group, tasks, measures, ceiling),
-        tasks=tuple(task_row(trained, task, primary) for trained, task in zip(group, tasks, strict=True)),
-        measures=measures,
-        reliability=ceiling,
-        random_regret_1=float(np.mean([decisions.random_regret(returns, 1) for returns in chance])),
-        random_regret_3=float(np.mean([decisions.random_regret(returns, 3) for returns in chance])),
-        middle_regret=float(
-            np.mean([decisions.middle_regret(layer_depths(task), returns) for task, returns in zip(tasks, chance, strict=True)])
+        notes=cautions(group, tasks, gates, measures, ceiling),
+        tasks=tuple(
+            task_row(trained, task, names, primary, gate, counts)
+            for trained, task, gate, counts in zip(group, tasks, gates, counted, strict=True)
         ),
-        random_violation=float(np.mean([decisions.random_violation(returns) for returns in chance])),
-        untrained=twin_pairs(group, metric),
-        layers=tuple(row for trained in group for row in layer_rows(trained)),
+        measures=measures,
+        contrasts=() if blind_records else contrasts_of(used, names),
+        hypotheses=() if registration is None else judge_hypotheses([] if blind_records else used, names, primary, updates, statements),
+        reliability=ceiling,
+        random_regret_1=_mean(regret_of(task, names, RANDOM, 1) for task in used),
+        random_regret_3=_mean(regret_of(task, names, RANDOM, 3) for task in used),
+        middle_regret=_mean(regret_of(task, names, MIDDLE, 1) for task in used),
+        random_violation=_mean(decisions.random_violation(decisions.as_shares(task.means)) for task in used),
+        untrained=twin_pairs(group, metric, updates),
+        layers=tuple(row for trained in group for row in layer_rows(trained, names, budgets)),
     )
 
 
-def layer_depths(task: TaskLayers) -> Float[np.ndarray, " layer"]:
-    """Return the layers' depths."""
-    return task.measures[MEASURES.index(DEPTH)]
+def measure_rows(tasks: Sequence[TaskCells], names: Sequence[str], primary: str, described: bool = False) -> tuple[StudyMeasure, ...]:
+    """Return every measure's evidence, the primary one first.
 
-
-def return_shares(task: TaskLayers) -> Float[np.ndarray, " layer"]:
-    """Return mean returns as shares of the way from the task's worst layer to its best."""
-    return decisions.as_shares(task.means)
-
-
-def measure_rows(tasks: Sequence[TaskLayers], primary: str) -> tuple[StudyMeasure, ...]:
-    """Return every measure's evidence, the primary one first."""
-    rho, tau = pooled_correlations(tasks)
-    drawn_rho, drawn_tau = nested_bootstrap(tasks)
-    spearmans, kendalls = correlation_intervals(rho, drawn_rho), correlation_intervals(tau, drawn_tau)
-    p_values = [none_if_nan(p) for p in permutation_p(tasks).tolist()]
-    names = [primary, *(name for name in MEASURES if name != primary)]
-    rows = [MEASURES.index(name) for name in names]
-    others = [row for row in rows[1:] if p_values[row] is not None]
-    adjusted = dict(zip(others, holm([p for row in others if (p := p_values[row]) is not None]), strict=True)) | {
-        rows[0]: p_values[rows[0]]
-    }
-    known = [[task for task in tasks if task.known[row]] for row in range(len(MEASURES))]
-    choices = ChoiceCosts(tasks)
+    ``described``: nobody knows whether these tasks were learned, so their figures are given and nothing is tested.
+    """
+    table = [task_correlations(task) for task in tasks]
+    rho, tau = (np.array([pair[which] for pair in table]).reshape(len(tasks), len(names)) for which in (0, 1))
+    inside = np.array([correlations_within_groups(task) for task in tasks]).reshape(len(tasks), len(names))
+    order = [names.index(primary), *(row for row, name in enumerate(names) if name != primary)]
+    whole = {row: over_tasks(rho[:, row]) for row in order}
+    p_values = {row: found.p if found and not described else None for row, found in whole.items()}
+    others = [row for row in order[1:] if p_values[row] is not None]
+    adjusted = dict(zip(others, holm([p for row in others if (p := p_values[row]) is not None]), strict=True))
+    adjusted[order[0]] = p_values[order[0]]  # type: ignore[assignment]
     found = []
-    for name, row in zip(names, rows, strict=True):
-        sizes = [len(task.returns) for task in known[row]]
-        needed = needed_correlation(sizes)
-        beside = correlation_intervals(rho[[row]] - rho[rows[0]], drawn_rho[[row]] - drawn_rho[rows[0]])[0] if row != rows[0] else None
+    for row in order:
+        name, known = names[row], [task for task, value in zip(tasks, rho[:, row], strict=True) if math.isfinite(value)]
+        within, beside = over_tasks(inside[:, row]), over_tasks(rho[:, row] - rho[:, order[0]])
+        p_flip = None if described or (one := whole[row]) is None else one.p_flip
         found.append(
             StudyMeasure(
                 name=name,
-                tasks=len(sizes),
-                layers=sum(sizes),
-                spearman=spearmans[row],
-                kendall=kendalls[row],
+                tasks=len(known),
+                layers=sum(len(task.returns) for task in known),
+                spearman=_estimate(whole[row]),
+                kendall=_estimate(over_tasks(tau[:, row])),
                 p=p_values[row],
+                p_flip=p_flip,
                 p_holm=adjusted.get(row),
-                needed=needed,
-                beside_primary=beside if len(known[row]) == len(known[rows[0]]) else None,
-                regret_1=choices.regret(row, 1) if spearmans[row] else None,  # a measure that never differs chooses nothing
-                regret_3=choices.regret(row, 3) if spearmans[row] else None,
-                violation=choices.violation(row) if spearmans[row] else None,
-                finding=finding_of(spearmans[row], adjusted.get(row), needed),
+                needed=None if described or (one := whole[row]) is None or one.tasks < FEWEST_TASKS else one.needed,
+                within_groups=_estimate(within),
+                p_within_groups=None if described or within is None else within.p,
+                beside_primary=beside.mean if beside is not None and row != order[0] else None,
+                regret_1=_estimate(over_tasks(regret_of(task, names, name, 1) for task in known), 0.0),
+                regret_3=_estimate(over_tasks(regret_of(task, names, name, 3) for task in known), 0.0),
+                violation=_estimate(
+                    over_tasks(float(decisions.rank_violation(task.measures[row], decisions.as_shares(task.means))) for task in known), 0.0
+                ),
+                finding=finding_of(whole[row], adjusted.get(row), p_flip),
             )
         )
     return tuple(found)
 
 
-def finding_of(spearman: Estimate | None, p: float | None, needed: float | None) -> Finding:
-    """Return in a word what a measure is worth as a forecast; never more than the number of layers allows.
+def finding_of(whole: OverTasks | None, p: float | None, p_flip: float | None) -> Finding:
+    """Return in a word what a measure is worth as a forecast; never more than the number of tasks allows.
 
-    Both must speak: p for these layers of these tasks, and the interval for others like them.
+    Both tests over tasks must speak: the t test, whose ``p`` is corrected after Holm, and the sign flips, which need no distribution.
     """
-    if spearman is None or p is None:
+    if whole is None:
         return "n/a"
-    if needed is None:
+    if p is None or p_flip is None or whole.tasks < FEWEST_TASKS:
         return "cannot be tested"
-    if p >= SIGNIFICANCE or not excludes_zero(spearman):
+    if p >= SIGNIFICANCE or p_flip >= SIGNIFICANCE:
         return "undecided"
-    return "goes with return" if spearman.value > 0 else "misleads"
+    return "goes with return" if whole.mean.value > 0 else "misleads"
 
 
-class ChoiceCosts:
-    """What choosing by each measure costs, averaged over tasks, with resamples of tasks and of seeds; the layers stay as they are."""
-
-    def __init__(self, tasks: Sequence[TaskLayers], *, draws: int = DRAWS, seed: int = 0) -> None:
-        generator = np.random.default_rng(seed)
-        self.tasks = tasks
-        self.drawn = [decisions.as_shares(resampled_means(task.returns, draws, generator)) for task in tasks]
-        self.generator = generator.spawn(1)[0]
-
-    def regret(self, row: int, best: int) -> Estimate | None:
-        """Return the regret of the ``best`` best-scored layers as a share of each task's spread."""
-        known = [place for place, task in enumerate(self.tasks) if task.known[row]]
-        point = [decisions.regrets(self.tasks[place].measures[row], return_shares(self.tasks[place])[None], best) for place in known]
-        drawn = [decisions.regrets(self.tasks[place].measures[row], self.drawn[place], best) for place in known]
-        return self.estimate(point, drawn)
-
-    def violation(self, row: int) -> Estimate | None:
-        """Return the mean maximum rank violation as a share of each task's spread."""
-        known = [place for place, task in enumerate(self.tasks) if task.known[row]]
-        point = [decisions.rank_violation(self.tasks[place].measures[row], return_shares(self.tasks[place])[None]) for place in known]
-        drawn = [decisions.rank_violation(self.tasks[place].measures[row], self.drawn[place]) for place in known]
-        return self.estimate(point, drawn)
-
-    def estimate(self, point: Sequence[Float[np.ndarray, " one"]], drawn: Sequence[Float[np.ndarray, " draw"]]) -> Estimate | None:
-        """Average over tasks; None when no task knows the measure."""
-        if not point:
-            return None
-        table = np.stack(drawn)
-        chosen = self.generator.integers(len(table), size=table.T.shape)
-        low, high = np.quantile(np.take_along_axis(table.T, chosen, axis=1).mean(axis=1), PERCENTILES)
-        return widened_to_value(float(np.mean(point)), (float(low), float(high)))
+def _estimate(whole: OverTasks | None, low: float = -1.0) -> Estimate | None:
+    """Return the mean with its interval, which ends where the figure does: at 1, and at -1 for a correlation, 0 for a share."""
+    if whole is None or whole.mean.low is None or whole.mean.high is None:
+        return whole.mean if whole else None
+    return Estimate(value=whole.mean.value, low=max(whole.mean.low, low), high=min(whole.mean.high, 1.0))
 
 
-def task_row(trained: TrainedTask, task: TaskLayers, primary: str) -> StudyTask:
-    """Return what one task says on its own."""
-    row = MEASURES.index(primary)
-    scores, means = task.measures[row], task.means
-    own = TaskLayers(task.name, task.measures[[row]], task.returns)
-    seconds = np.array([arm.budget.cpu_seconds for arm in trained.arms])
-    probing = trained.experiment.cost.cpu_seconds if trained.experiment.cost else None
-    known = bool(task.known[row])
-
-    def saved(best: int) -> float | None:
-        return decisions.seconds_saved(scores, seconds, best, probing) if known and probing is not None else None
-
-    def regret(best: int) -> float | None:
-        return float(decisions.regrets(scores, means[None], best)[0]) if known else None
-
-    return StudyTask(
-        name=trained.name,
-        folder=visible(trained.experiment.folder.as_posix()),
-        environment=trained.record.environment,
-        backbone=trained.experiment.ranking.backbone,
-        seeds=trained.seeds,
-        layers=len(means),
-        ranked_layers=len(trained.experiment.ranking.candidates),
-        failed=sum(run.status == "failed" for run in trained.record.runs if run.arm in {arm.name for arm in trained.arms}),
-        spearman=correlation_intervals(pooled_correlations([own])[0], nested_bootstrap([own])[0])[0],
-        p=none_if_nan(float(permutation_p([own])[0])),
-        needed=needed_correlation([len(means)]),
-        reliability=reliability([task]),
-        regret_1=regret(1),
-        regret_3=regret(3),
-        random_regret_1=decisions.random_regret(means, 1),
-        random_regret_3=decisions.random_regret(means, 3),
-        middle_regret=decisions.middle_regret(layer_depths(task), means),
-        violation=float(decisions.rank_violation(scores, means)) if known else None,
-        random_violation=decisions.random_violation(means),
-        training_seconds=float(seconds.sum()),
-        probing_seconds=probing,
-        saved_1=saved(1),
-        saved_3=saved(3),
-    )
+def _mean(values: Iterable[float]) -> float | None:
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.mean(known)) if known else None

@@ -1,4 +1,4 @@
-"""A task's layers with the arms on their untrained twins in; what pretraining adds, block by block, out."""
+"""A task's cells in; what pretraining adds, block by block, out."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from layerscout.cache.records import none_if_nan
-from layerscout.cache.records.study import StudyLayer, StudyPair
+from layerscout.cache.records.study import StudyPair
 from layerscout.report.numbers.statistics import holm, mean_interval, sign_flip_p
-from layerscout.report.study.tasks import MEASURES, TrainedTask
+from layerscout.report.study.cells import StudyCell
+from layerscout.report.study.tasks import TrainedTask
 
 
 @dataclass(frozen=True)
@@ -28,75 +28,50 @@ class TwinDifferences:
         return self.table[:, np.isfinite(self.table).all(axis=0)].mean(axis=0)
 
 
-def twin_differences(trained: TrainedTask, metric: str) -> TwinDifferences | None:
+def twin_of_cell(trained: TrainedTask, cell: StudyCell) -> StudyCell | None:
+    """Return the cell of the same block without training; None where none was trained on."""
+    same = [one for one in trained.cells if one.weights == "untrained" and (one.backbone, one.pooling) == (cell.backbone, cell.pooling)]
+    return next((one for one in same if cell.weights == "pretrained" and _block(one) == _block(cell)), None)
+
+
+def _block(cell: StudyCell) -> str:
+    return cell.score.name.rpartition("/")[2]  # some rankings write where a twin's layer comes from before its name
+
+
+def twin_differences(trained: TrainedTask, metric: str, updates: int | None = None) -> TwinDifferences | None:
     """Return every block's returns minus those of its untrained twin; None when no twin was trained."""
-    both = [
-        (layer.name, arm, twin) for layer, arm, twin in zip(trained.layers, trained.arms, trained.twins, strict=True) if twin is not None
-    ]
+    both = [(cell, twin) for cell in trained.cells if (twin := twin_of_cell(trained, cell)) is not None]
     if not both:
         return None
-    table = np.stack([trained.returns(arm, metric) - trained.returns(twin, metric) for _, arm, twin in both])
-    return TwinDifferences(trained.name, tuple(name for name, _, _ in both), table)
+    table = np.stack([trained.returns(cell, metric, updates) - trained.returns(twin, metric, updates) for cell, twin in both])
+    several = len({cell.backbone for cell, _ in both}) > 1
+    return TwinDifferences(trained.name, tuple(f"{cell.score.name}{f' of {cell.backbone}' if several else ''}" for cell, _ in both), table)
 
 
-def twin_pairs(group: Sequence[TrainedTask], metric: str) -> tuple[StudyPair, ...]:
+def twin_pairs(group: Sequence[TrainedTask], metric: str, updates: int | None = None) -> tuple[StudyPair, ...]:
     """Return for each task the mean over its blocks, tested by sign flips on seeds and corrected over tasks, then every block.
 
-    Blocks of one task share seeds and data, so they are no independent witnesses: the unit of the test is the seed.
+    Blocks of one task share seeds and data, so they are no independent witnesses: the unit of the test is the seed. Single blocks are
+    described and not tested; nor is a mean over one block, which a report of one experiment has among its controls already.
     """
-    found = [own for trained in group if (own := twin_differences(trained, metric)) is not None]
-    p_values = [sign_flip_p(own.by_seed) for own in found]
+    found = [own for trained in group if (own := twin_differences(trained, metric, updates)) is not None]
+    p_values = [sign_flip_p(own.by_seed) if len(own.layers) > 1 else None for own in found]
     adjusted = iter(holm([p for p in p_values if p is not None]))
     rows = []
     for own, p in zip(found, p_values, strict=True):
-        seeds = own.by_seed
-        rows.append(
-            StudyPair(
-                task=own.task,
-                layer=None,
-                seeds=len(seeds),
-                difference=mean_interval(seeds),
-                p=p,
-                p_holm=None if p is None else next(adjusted),
-            )
-        )
-        for layer, row in zip(own.layers, own.table, strict=True):
-            finished = row[np.isfinite(row)]
+        if len(own.layers) > 1:
             rows.append(
                 StudyPair(
                     task=own.task,
-                    layer=layer,
-                    seeds=len(finished),
-                    difference=mean_interval(finished),
-                    p=sign_flip_p(finished),
-                    p_holm=None,
+                    layer=None,
+                    seeds=len(own.by_seed),
+                    blocks=len(own.layers),
+                    difference=mean_interval(own.by_seed),
+                    p=p,
+                    p_holm=None if p is None else next(adjusted),
                 )
             )
-    return tuple(rows)
-
-
-def layer_rows(trained: TrainedTask) -> tuple[StudyLayer, ...]:
-    """Return the table of observations: every layer with its measures, its returns and its budget."""
-    table = trained.measures()
-    rows = []
-    for place, (layer, arm, twin) in enumerate(zip(trained.layers, trained.arms, trained.twins, strict=True)):
-        budget = arm.budget
-        rows.append(
-            StudyLayer(
-                task=trained.name,
-                layer=layer.name,
-                depth=layer.depth,
-                kind=arm.kind,
-                measures={name: none_if_nan(float(value)) for name, value in zip(MEASURES, table[:, place], strict=True)},
-                returns=tuple(map(none_if_nan, trained.returns(arm).tolist())),
-                evaluations=tuple(map(none_if_nan, trained.returns(arm, "evaluation").tolist())),
-                untrained_returns=() if twin is None else tuple(map(none_if_nan, trained.returns(twin).tolist())),
-                environment_steps=budget.environment_steps,
-                updates=budget.updates,
-                trainable_parameters=budget.trainable_parameters,
-                flops=budget.flops,
-                wall_seconds=budget.wall_seconds,
-                cpu_seconds=budget.cpu_seconds,
-            )
-        )
+        for layer, row in zip(own.layers, own.table, strict=True):
+            finished = row[np.isfinite(row)]
+            rows.append(StudyPair(task=own.task, layer=layer, seeds=len(finished), difference=mean_interval(finished), p=None, p_holm=None))
     return tuple(rows)

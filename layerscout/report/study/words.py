@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
 
-from layerscout.cache.records import Estimate
-from layerscout.cache.records.study import StudyAnalysis, StudyMeasure
-from layerscout.report.numbers import decisions
-from layerscout.report.numbers.pooled import TaskLayers
+from layerscout.cache.records.study import StudyAnalysis, StudyMeasure, StudyRegistration, StudyVerdict
+from layerscout.report.captions import SHARED_EPISODES, metric_name
+from layerscout.report.numbers.gate import Gate
+from layerscout.report.numbers.over_tasks import FEWEST_TASKS
 from layerscout.report.numbers.statistics import seed_warning
+from layerscout.report.numbers.within import TaskCells
+from layerscout.report.study.rows import failed_runs
 from layerscout.report.study.tasks import TrainedTask
 from layerscout.report.tables import format_estimate
-from layerscout.report.verdict import SIGNIFICANCE
-
-StudyOutcome = Literal["supported", "contradicted", "not supported", "cannot be tested"]
-PILOT_LAYERS, PILOT_TASKS = 12, 3  # below these an interval of ρ spans almost everything
-METRIC_WORDS = {"final": "mean of the last 50 returns", "evaluation": "deterministic evaluation"}
 
 
 def plural(count: int, word: str) -> str:
@@ -33,92 +28,124 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def excludes_zero(spearman: Estimate) -> bool:
-    """Return whether the interval of a correlation leaves 0 out."""
-    return spearman.low is not None and spearman.high is not None and (spearman.low > 0 or spearman.high < 0)
+def analysis_title(analysis: StudyAnalysis) -> str:
+    """Return what an analysis is of: the mode, the post-adapter, the figure that agents are judged by, and the budget."""
+    metric = f"evaluation after {analysis.updates:,} updates" if analysis.updates else metric_name(analysis.mode, analysis.metric)
+    return f"{analysis.mode} mode, {analysis.head} post-adapter, {metric}"
 
 
-def study_outcome(main: StudyMeasure, returns: Sequence[Float[np.ndarray, " layer"]], tasks: int) -> tuple[StudyOutcome, str]:
-    """Return the outcome for the score that ordered the layers, and its sentence; ``returns`` are shares of each task's spread."""
-    where = f"{plural(main.layers, 'layer')} in {plural(tasks, 'task')}"
-    if main.spearman is None or main.p is None:
+def study_outcome(main: StudyMeasure, gates: Sequence[Gate]) -> tuple[StudyVerdict, str]:
+    """Return the outcome for the score that ordered the layers, and its sentence."""
+    learned = sum(gate.learned == "learned" for gate in gates)
+    failed = sum(gate.learned == "not learned" for gate in gates)
+    where = f"{plural(main.layers, 'cell')} in {plural(main.tasks, 'learned task')}"
+    if not learned and failed:
+        return (
+            "not learned",
+            f"Not learned: in none of {plural(len(gates), 'task')} did agents learn, so no return can be foretold. {told_advice(gates)}".strip(),
+        )
+    if not learned:
+        found = "" if main.spearman is None else f" For the record: Spearman ρ = {format_estimate(main.spearman, 2)} within tasks."
+        why = f"in {plural(len(gates), 'task')} nobody can tell whether agents learned at all ({gates[0].why.partition(': ')[2]})"
+        return "cannot be judged", f"Cannot be judged: {why}. A number that cannot be verified is described, not claimed.{found}"
+    if main.spearman is None:
         return (
             "cannot be tested",
-            f"Over {where}, {main.name} or the return never differs, or {main.name} is undefined: there is nothing to correlate.",
+            f"Over {plural(learned, 'learned task')}, {main.name} or the return never differs, or {main.name} is undefined: there is nothing to correlate.",
         )
-    found = f"Spearman ρ = {format_estimate(main.spearman, 2)} within tasks, permutation p = {main.p:.3g}"
-    if main.needed is None:
-        return "cannot be tested", f"With {where} no correlation, however strong, can be significant at 5 % ({found})."
-    if main.p >= SIGNIFICANCE:
-        bound = f"only |ρ| ≥ {main.needed:.2f} could have been significant at 5 %"
+    found = f"mean Spearman ρ = {format_estimate(main.spearman, 2)} within tasks"
+    cost = cost_of_choosing(main)
+    if main.tasks < FEWEST_TASKS or main.p is None or main.p_flip is None:
         return (
-            "not supported",
-            f"Over {where}, it was not shown that {main.name} goes with return: {found}; {bound}. {cost_of_choosing(main, returns)}",
+            "cannot be tested",
+            f"Over {where} {main.name} shows {found}. The unit of a test is the task, and it takes at least {FEWEST_TASKS} of them: "
+            f"layers of one backbone are no independent witnesses. {cost}".strip(),
         )
-    if not excludes_zero(main.spearman):
-        doubt = "the order within these tasks is no accident, but with other tasks, layers and seeds it could vanish: the interval holds 0"
-        return (
-            "not supported",
-            f"Over {where}, it was not shown that {main.name} goes with return: {found}; {doubt}. {cost_of_choosing(main, returns)}",
-        )
-    relation, outcome = ("goes with", "supported") if main.spearman.value > 0 else ("goes against", "contradicted")
-    return outcome, f"Over {where}, {main.name} {relation} return: {found}. {cost_of_choosing(main, returns)}"  # type: ignore[return-value]
+    tests = f"{found}, t test over tasks p = {main.p:.3g}, sign flips p = {main.p_flip:.3g}"
+    if main.finding == "undecided":
+        bound = "" if main.needed is None else f"; with the tasks' own spread a mean of {main.needed:.2f} would have been needed"
+        return "not supported", f"Over {where}, it was not shown that {main.name} goes with return: {tests}{bound}. {cost}".strip()
+    if main.finding == "goes with return":
+        return "supported", f"Over {where}, {main.name} goes with return: {tests}. {cost}".strip()
+    return "contradicted", f"Over {where}, {main.name} goes against return: {tests}. {cost}".strip()
 
 
-def cost_of_choosing(main: StudyMeasure, returns: Sequence[Float[np.ndarray, " layer"]]) -> str:
-    """Return what trusting the score costs against a random pick, in words."""
+def told_advice(gates: Sequence[Gate]) -> str:
+    """Return what to try for tasks that were not learned, each advice once."""
+    return " ".join(dict.fromkeys(gate.advice for gate in gates if gate.learned == "not learned" and gate.advice))
+
+
+def cost_of_choosing(main: StudyMeasure) -> str:
+    """Return what trusting the score costs, in words."""
     if main.regret_1 is None:
         return ""
-    chance = float(np.mean([decisions.random_regret(one, 1) for one in returns]))
-    return (
-        f"Taking the best-scored layer gave up {percent(main.regret_1.value)} of the way from the worst layer to the best; one picked at "
-        f"random gives up {percent(chance)}."
-    )
+    return f"Taking the best-scored cell gave up {percent(main.regret_1.value)} of the way from the best cell to the worst."
 
 
 def cautions(
-    group: Sequence[TrainedTask], tasks: Sequence[TaskLayers], measures: Sequence[StudyMeasure], reliability: float | None
+    group: Sequence[TrainedTask],
+    tasks: Sequence[TaskCells],
+    gates: Sequence[Gate],
+    measures: Sequence[StudyMeasure],
+    reliability: float | None,
 ) -> tuple[str, ...]:
     """Return what a reader must know before believing the figures."""
     found = []
-    layers = sum(len(task.returns) for task in tasks)
+    for word in ("not learned", "cannot be judged"):
+        names = [trained.name for trained, gate in zip(group, gates, strict=True) if gate.learned == word]
+        if names and len(names) < len(group):
+            why = "they were not learned" if word == "not learned" else "nobody can judge whether they were learned"
+            found.append(f"Left out of every correlation, because {why}: {', '.join(names)}.")
     if len(tasks) == 1:
-        found.append("One task: the interval covers other layers and seeds of this task and says nothing about other tasks.")
-    if layers < PILOT_LAYERS or len(tasks) < PILOT_TASKS:
-        found.append(f"A pilot: a narrow answer takes at least {PILOT_LAYERS} layers over at least {PILOT_TASKS} tasks.")
+        found.append("One task: it describes this task, its interval is over seeds, and it says nothing about other tasks.")
     for trained in group:
-        ranked = len(trained.experiment.ranking.candidates)
-        if len(trained.layers) < ranked:
+        count = sum(cell.score.role == "layer" for cell in trained.cells)
+        if count < len(trained.ranked):
             found.append(
-                f"{trained.name}: {len(trained.layers)} of {ranked} ranked layers were trained. If they were picked by score, a correlation flatters it."
+                f"{trained.name}: {count} of {len(trained.ranked)} ranked layers were trained. If they were picked by score, a correlation flatters it."
             )
     if plain := seed_warning(max(int(np.isfinite(task.returns).sum(axis=1).max()) for task in tasks)):
         found.append(plain)
+    if not all(trained.apart for trained in group):
+        found.append(SHARED_EPISODES)
     if reliability is None:
-        found.append("The noise ceiling is n/a: it takes at least two finished seeds a layer.")
+        found.append("The noise ceiling is n/a: it takes at least two finished seeds a cell.")
     elif (main := measures[0].spearman) is not None and math.sqrt(reliability) < abs(main.value):
         found.append("The correlation reaches its noise ceiling: with these seeds no score could do better.")
-    short = [f"{measure.name} ({measure.tasks})" for measure in measures if 0 < measure.tasks < len(tasks)]
+    used = max((measure.tasks for measure in measures), default=0)
+    short = [f"{measure.name} ({measure.tasks})" for measure in measures if 0 < measure.tasks < used]
     if short:
-        found.append(f"Known in some of the {len(tasks)} tasks only: {', '.join(short)}.")
-    if absent := [measure.name for measure in measures if measure.tasks == 0]:
-        found.append(f"Not in these rankings: {', '.join(absent)}.")
-    failed = sum(run.status == "failed" for trained in group for run in trained.record.runs)
-    if failed:
+        found.append(f"Known in some of the {used} tasks only: {', '.join(short)}.")
+    absent = [measure.name for measure in measures if measure.tasks == 0]
+    if used and absent:
+        found.append(f"Not in these rankings, or the same for every cell: {', '.join(absent)}.")
+    if failed := sum(failed_runs(trained) for trained in group):
         found.append(f"Failed runs: {failed}. They are missing from the means.")
     return tuple(found)
 
 
 def findings_in_words(analysis: StudyAnalysis) -> tuple[str, ...]:
     """Return a sentence for the measures that earn their keep, one for those that mislead, one for the rest."""
+    if analysis.outcome in ("not learned", "cannot be judged"):
+        return ()
     groups = (
-        ("goes with return", "Goes with return", "after Holm over all measures but the first"),
-        ("misleads", "Misleads: the higher it is, the lower the return", "after Holm"),
-        ("undecided", "Undecided", "not significant at 5 %, or the interval holds 0"),
-        ("cannot be tested", "Cannot be tested", "too few layers for any value to be significant"),
+        ("goes with return", "Goes with return", "t over tasks, after Holm over all measures but the first, and sign flips"),
+        ("misleads", "Misleads: the higher it is, the lower the return", "the same tests"),
+        ("undecided", "Undecided", "not significant at 5 %"),
+        ("cannot be tested", "Cannot be tested", f"fewer than {FEWEST_TASKS} tasks"),
     )
     found = []
     for finding, words, why in groups:
         own = [f"{one.name} (ρ = {one.spearman.value:+.2f})" for one in analysis.measures if one.finding == finding and one.spearman]
         found += [f"{words}: {', '.join(own)} ({why})."] if own else []
     return tuple(found)
+
+
+def registered_sentence(registration: StudyRegistration | None) -> str:
+    """Return in a sentence whether the study was fixed before it was run, with the proof, or why it may not say so."""
+    if registration is None:
+        return "Exploratory: nothing here was fixed before it was run, so it suggests and does not prove."
+    where = f"{registration.path} ({registration.digest})"
+    if registration.holds:
+        return f"Registered: {where} was first kept in commit {registration.commit} on {registration.committed}, before any of these runs."
+    return f"Not registered, although {where} says so: {'; '.join(registration.reasons)}."

@@ -1,0 +1,98 @@
+"""Whether a task was learned: the rule, at its edges, and what is said where it cannot be judged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from example_records import LEVELS, example_ranking, example_runs
+from test_report import experiment, read_csv
+
+from layerscout.cache.records import ReferenceReturn, RunRecord
+from layerscout.report.numbers.gate import judge_learning, references_of
+from layerscout.report.report import write_report
+
+LEVELS_OF = {"random": -0.5, "constant": -0.4, "data": 0.5}
+
+
+def references(**changes: float) -> tuple[ReferenceReturn, ...]:
+    return tuple(ReferenceReturn(name=name, mean=mean) for name, mean in (LEVELS_OF | changes).items())
+
+
+def judged(returns: list[float], **changes: float):
+    worse = np.array(returns) - 1
+    return judge_learning(["worse", "best"], [worse, np.array(returns)], references(**changes), "dqn")
+
+
+def test_the_best_cell_must_beat_trivial_policies_on_four_seeds_of_five_and_come_half_way_to_the_data() -> None:
+    assert judged([0.1] * 5).learned == "learned"
+    four = judged([0.5, 0.5, 0.5, 0.5, -0.5])
+    assert (four.learned, four.best, four.share) == ("learned", "best", 0.8)
+    assert judged([0.9, 0.9, 0.9, -0.45, -0.45]).learned == "not learned"  # 60 % of seeds
+    assert judged([0.0] * 5).learned == "learned"  # just half way from -0.5 to 0.5
+    assert judged([-0.01] * 5).learned == "not learned"
+    assert judged([0.1] * 5, constant=0.1).learned == "not learned"  # no better than doing always the same
+
+
+def test_data_no_better_than_chance_ask_only_to_beat_chance() -> None:
+    assert judged([-0.3] * 5, data=-0.5).learned == "learned"
+    poor = judged([-0.6] * 5, data=-0.5)
+    assert poor.learned == "not learned"
+    assert "n_step 8" in poor.advice
+    assert "data that earn more" in poor.advice
+    assert "iql" in judged([-0.6] * 5).advice  # the data know better than chance
+
+
+@pytest.mark.parametrize("missing", ["random", "constant", "data"])
+def test_what_is_not_known_is_not_claimed(missing: str) -> None:
+    known = tuple(one for one in references() if one.name != missing)
+    found = judge_learning(["a"], [np.ones(5)], known)
+    assert found.learned == "cannot be judged"
+    assert found.why.startswith("cannot be judged: the return of ")
+    assert judge_learning(["a"], [np.zeros(0)], references()).learned == "cannot be judged"
+
+
+def test_older_records_tell_of_random_play_and_of_the_best_possible() -> None:
+    record = example_runs().model_copy(update={"best_possible": 0.8})
+    assert [(one.name, one.mean) for one in references_of(record)] == [("random", -0.42), ("optimal", 0.8)]
+    told = record.model_copy(update={"references": (*references(random=-0.5), ReferenceReturn(name="optimal", mean=0.9))})
+    assert [(one.name, one.mean) for one in references_of(told)] == [("random", -0.5), ("constant", -0.4), ("data", 0.5), ("optimal", 0.9)]
+
+
+def reported(tmp_path, record: RunRecord) -> tuple[str, str]:
+    page = write_report(experiment(tmp_path, example_ranking(), record)).read_text()
+    return page, (tmp_path / "paper.md").read_text()
+
+
+def test_every_table_of_returns_has_the_policies_that_learn_nothing(tmp_path) -> None:
+    record = example_runs().model_copy(update={"references": references()})
+    page, paper = reported(tmp_path, record)
+    summary = read_csv(tmp_path / "train" / "experiment_summary.csv")
+    assert [(row["arm"], float(row["mean_return_last_50"])) for row in summary if row["kind"] == "reference"] == [
+        ("random actions", -0.5),
+        ("best constant action", -0.4),
+        ("the data's own policy", 0.5),
+    ]
+    table = (tmp_path / "train" / "experiment_summary_table.md").read_text()
+    for text in (page, paper, table):
+        assert all(words in text.replace("&#x27;", "'") for words in ("random actions", "best constant action", "the data's own policy"))
+    assert "Learned: the best cell blocks.5" in page
+
+
+def test_a_task_that_was_not_learned_is_said_first_on_the_page(tmp_path) -> None:
+    record = example_runs().model_copy(update={"references": references(random=0.9, data=2.0)})
+    page, paper = reported(tmp_path, record)
+    answer = page.partition('<div class="answer')[2].partition("</div>")[0]
+    assert "Not learned: the best cell" in answer
+    assert "Try " in answer
+    assert "Not learned: the best cell" in paper
+
+
+def test_offline_tables_speak_of_evaluations_and_never_of_training_episodes(tmp_path) -> None:
+    page, paper = reported(tmp_path, example_runs(mode="offline"))
+    table = (tmp_path / "train" / "experiment_summary_table.md").read_text()
+    for text in (page, paper, table):
+        assert "Mean return (last evaluation)" in text
+        assert "last 50" not in text.partition("## References")[0].partition("### 3.3 Training")[0]
+    assert "last greedy evaluation (5 episodes a seed)" in page
+    assert "upper bounds" in page  # all seeds played the same episodes
+    assert "Mean return (last 50)" in reported(tmp_path / "on", example_runs(dict.fromkeys(LEVELS, 0.3)))[0]
