@@ -6,6 +6,7 @@ a task that is done twice writes the same file twice.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,23 @@ RETRIES = 5  # of one task: a worker may die of other tasks' faults
 IN_FLIGHT = 2  # tasks a thread of the cluster: enough to keep it busy, few enough to keep the scheduler idle
 CONNECT_SECONDS = 30
 
+SCHEDULER = "Address of a dask scheduler (tcp://...), or local for processes here, local:N for N of them."
+WORDS = re.compile(r"local(:[1-9]\d*)?|(tcp|tls|ucx|ws|wss|inproc)://.+")
+
 Item = TypeVar("Item")
+
+
+def check_scheduler(words: str | None) -> str | None:
+    """Return what names a cluster, the same in every command; a ValueError says what it may be."""
+    if words is not None and not WORDS.fullmatch(words):
+        raise ValueError(f"'{words}' names no scheduler: expected local, local:N or an address such as tcp://10.0.0.1:8786")
+    return words
+
+
+def local_processes(scheduler: str, otherwise: int) -> int:
+    """Return how many processes here ``local:N`` asks for, ``otherwise`` for ``local``, and 0 for an address elsewhere."""
+    word, _, count = scheduler.partition(":")
+    return int(count or otherwise) if word == "local" else 0
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 from layerscout.errors import suggest
 
+LONGEST = 80  # letters of a value that a message repeats
 # kind of misfit → what is expected; {name} is a fact of the misfit
 EXPECTED = {
     "greater_than_equal": "at least {ge}",
@@ -31,6 +32,14 @@ EXPECTED = {
     "model_type": "a table",
     "model_attributes_type": "a table",
     "none_required": "nothing",
+    "datetime_parsing": "a date",
+    "datetime_from_date_parsing": "a date",
+    "bytes_type": "bytes",
+    "string_too_short": "at least {min_length} letters",
+    "string_too_long": "at most {max_length} letters",
+    "too_long": "at most {max_length} values",
+    "too_short": "at least {min_length} values",
+    "finite_number_expected": "a finite number",
 }
 
 
@@ -59,6 +68,21 @@ def describe_misfits(errors: Sequence[Mapping[str, Any]], where: str, meaning: s
         return f"setting '{where}' is {value!r}, which has the wrong form" + (f": {meaning}" if meaning else "")
     choices = [word for error in errors if error["type"] == "literal_error" for word in _choices(error)]
     return f"setting '{where}' is {value!r}, expected {' or '.join(dict.fromkeys(known))}{suggest(str(value), choices)}"
+
+
+def describe_misfit(error: Mapping[str, Any]) -> str:
+    """Say in one sentence what is wrong with a field of a document: one entry of ``ValidationError.errors()``."""
+    where = ".".join(str(part) for part in error["loc"]) or "it"
+    kind = error["type"]
+    if kind == "missing":
+        return f"'{where}' is missing"
+    if kind == "extra_forbidden":
+        return f"'{where}' is not known"
+    if kind in ("value_error", "assertion_error"):
+        return f"'{where}': {error['ctx']['error']}"
+    found = repr(error.get("input"))
+    found = found if len(found) <= LONGEST else f"{found[: LONGEST - 1]}…"
+    return f"'{where}' is {found}, expected {_expected(error)}" if _expected(error) else f"'{where}' is {found}, which has the wrong form"
 
 
 def _expected(error: Mapping[str, Any]) -> str:

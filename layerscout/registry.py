@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
+import os
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 from layerscout.errors import UsageError, suggest
@@ -71,15 +74,67 @@ def _plugins(kind: str) -> dict[str, str]:
 
 
 def load(kind: str, name: str) -> Any:
-    """Import and return the object registered under ``name``.
+    """Import and return the object registered under ``name``, or somebody's own as ``module:function``.
 
     Raises
     ------
     UsageError
-        The name is unknown; the message names the nearest known one.
+        The name is unknown; the message names the nearest known one. Or the module cannot be imported, or has no such function.
     """
     known = names(kind)
+    if name not in known and ":" in name:
+        return load_code(kind, name)
     if name not in known:
         raise UsageError(f"unknown {kind} '{name}'{suggest(name, known)}", hint=f"known {kind}s: {', '.join(sorted(known))}")
     module, _, attribute = known[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def split_source(kind: str, words: str) -> tuple[str, str | None]:
+    """Cut ``NAME:SOURCE`` or ``module:function:SOURCE`` into what ``load`` takes and the source; None without a source.
+
+    A name that is registered goes before a module of the same name.
+    """
+    name, _, rest = words.partition(":")
+    function, _, source = rest.partition(":")
+    if name not in names(kind) and function.isidentifier() and all(part.isidentifier() for part in name.split(".")):
+        return f"{name}:{function}", source or None
+    return name, rest or None
+
+
+def load_code(kind: str, place: str) -> Any:
+    """Import and return ``module:function``; a module in the current folder is found too.
+
+    Raises
+    ------
+    UsageError
+        There is no such module, it cannot be imported, or it has no such function.
+    """
+    module, _, attribute = place.partition(":")
+    found = import_own(module, f"{kind} '{place}'", known=names(kind))
+    if not hasattr(found, attribute):
+        near = suggest(attribute, [name for name in vars(found) if not name.startswith("_")])
+        raise UsageError(f"{kind} '{place}': module '{module}' has no '{attribute}'{near}", hint=f"{module} is {found.__file__}")
+    return getattr(found, attribute)
+
+
+def import_own(module: str, what: str, known: Iterable[str] = ()) -> Any:
+    """Import somebody's module, from the current folder too; whatever goes wrong in it is one error that names it.
+
+    Raises
+    ------
+    UsageError
+        There is no such module, or it fails.
+    """
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # at the end, so that nothing installed is hidden; and for good, because modules import when they are used
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
+            raise UsageError(f"{what}: module '{module}' cannot be imported: {error}", hint="install what it needs") from None
+        message = f"{what}: there is no module '{module}'{suggest(module, known)}"
+        raise UsageError(message, hint="the word before the colon is a Python module, in the current folder or on PYTHONPATH") from None
+    except Exception as error:  # whatever a stranger's module does when it is imported
+        message = f"{what}: module '{module}' cannot be imported: {type(error).__name__}: {error}"
+        raise UsageError(message, hint=f"try it alone: python -c 'import {module}'") from error

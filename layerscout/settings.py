@@ -193,6 +193,8 @@ def read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"no configuration file {file}", hint="check the path given to --config") from None
+    except IsADirectoryError:
+        raise DataError(f"{file} is a folder, expected a file of settings", hint="name the file in it, as study.toml") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is not valid TOML: {error}", hint="see docs/how-to for an example file") from None
 

@@ -120,4 +120,6 @@ def readable(key: str, value: Any) -> str:
         return size(value)
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
-    return "none" if value is None else f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "n/a" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

@@ -112,6 +112,13 @@ def _brought(root: Path, url: str) -> Path:
 
 def _not_here(root: Path, word: str) -> DataError:
     """Return the one error for a store that is not there: it names the folder that was looked in, and how to name another."""
+    if Path(word).is_file():
+        made = (
+            f"a store is made of it by: {shell('extract', 'tiny', word)}"
+            if word.endswith((".h5", ".hdf5"))
+            else "give a store's id, name or folder"
+        )
+        return DataError(f"{word} is a file, expected a store", hint=made)
     another = "another folder of stores is named by --root FOLDER or LAYERSCOUT_ROOT"
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"

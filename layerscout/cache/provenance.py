@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from layerscout.cache.store import Store
 from layerscout.errors import DataError
+from layerscout.misfits import describe_misfit
 
 MOST_ACTIONS, LARGEST_SIDE = 10**6, 2**14
 EXTRACT = "extract the store again with layerscout extract"
@@ -89,9 +90,7 @@ def provenance_of(store: Store) -> Provenance:
     try:
         return Provenance.model_validate(store.manifest.provenance)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"the provenance of store {store.id} makes no sense: {where}: {first['msg']}", hint=EXTRACT) from None
+        raise DataError(f"the provenance of store {store.id} makes no sense: {describe_misfit(error.errors()[0])}", hint=EXTRACT) from None
 
 
 def played_attributes(store: Store) -> dict[str, Any]:

@@ -101,6 +101,11 @@ class Store(Shown):
             raise DataError(message, hint=f"layers: {', '.join(self.specs)}")
         return self._reader(name, self._layers[name])
 
+    @property
+    def total_bytes(self) -> int:
+        """Return the bytes of the whole store: every file that its manifest lists, and the manifest. Every command tells this size."""
+        return sum(item.size for item in self.manifest.objects) + (self.path / manifests.NAME).stat().st_size
+
     def __getitem__(self, name: str) -> LayerReader:
         """Return the reader of one layer, as ``layer`` does: ``store["blocks.3"][0:5]``."""
         return self.layer(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -20,6 +21,8 @@ from layerscout.progress import Reporter
 from layerscout.showing import readable
 from layerscout.showing import size as size
 from layerscout.text import visible, visible_lines
+
+NARROW = 80  # characters; below, a table that does not fit is told row by row
 
 
 class Interrupted(KeyboardInterrupt):
@@ -148,18 +151,47 @@ def _one_line(message: str) -> str:
     return visible(" ".join(message.splitlines()))
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Lay out rows in aligned columns; numbers to the right. A cell is one line whatever it holds."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], last: Sequence[str] = ()) -> str:
+    """Lay out rows in aligned columns that fit the terminal; numbers to the right. A cell is one line whatever it holds.
+
+    Where the terminal is too narrow, columns are left out and named below; on fewer than 80 characters every row becomes lines of
+    ``name: value`` instead. What goes to a file or a pipe is never cut.
+
+    Parameters
+    ----------
+    last
+        Columns in the order in which they are left out; after them the others from the right, never the first.
+    """
     columns, cells = [visible(column) for column in columns], [[visible(cell) for cell in row] for row in rows]
     widths = [max(len(column), *(len(row[i]) for row in cells)) if cells else len(column) for i, column in enumerate(columns)]
-    numeric = [all(_is_number(row[i]) for row in cells) for i in range(len(columns))]
+    kept, room = list(range(len(columns))), terminal_width()
+    if room is not None and room < NARROW and _taken(widths, kept) > room:
+        longest = max(map(len, columns))
+        return "\n\n".join(
+            "\n".join(f"{name:<{longest}}  {cell}" for name, cell in zip(columns, row, strict=True) if cell) for row in cells
+        )
+    order = [columns.index(visible(name)) for name in last]
+    order += [place for place in reversed(kept[1:]) if place not in order]
+    while room is not None and _taken(widths, kept) > room and order:
+        kept.remove(order.pop(0))
+    numeric = {i: all(_is_number(row[i]) for row in cells) for i in kept}
 
     def line(row: Sequence[str]) -> str:
-        return "  ".join(
-            cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric, strict=True)
-        ).rstrip()
+        return "  ".join(row[i].rjust(widths[i]) if numeric[i] else row[i].ljust(widths[i]) for i in kept).rstrip()
 
-    return "\n".join([line(columns), "  ".join("-" * width for width in widths), *map(line, cells)])
+    lines = [line(columns), "  ".join("-" * widths[i] for i in kept), *map(line, cells)]
+    if left := [column for i, column in enumerate(columns) if i not in kept]:
+        lines.append(f"(no room for: {', '.join(left)}; a wider terminal or --json has them)")
+    return "\n".join(lines)
+
+
+def terminal_width() -> int | None:
+    """Return how many characters a line of the terminal holds; None where the output goes to a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _taken(widths: Sequence[int], kept: Sequence[int]) -> int:
+    return sum(widths[i] for i in kept) + 2 * (len(kept) - 1)
 
 
 def _is_number(cell: str) -> bool:

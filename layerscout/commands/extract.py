@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from layerscout.commands.console import Call
 from layerscout.commands.following import after_store
 from layerscout.commands.words import command
+from layerscout.errors import UsageError, shell
 from layerscout.extract.config import ExtractConfig
 
 
@@ -16,6 +19,8 @@ def extract(config: ExtractConfig, call: Call) -> None:
     """
     from layerscout.extract import run as stage
 
+    if Path(config.backbone).is_file() and not config.data.exists():
+        raise UsageError(f"{config.backbone} is a file, and the backbone comes first", hint=shell("extract", config.data, config.backbone))
     planned = stage.plan(config)
     if call.dry_run:
         call.emit(planned.describe(call.measure))
@@ -27,6 +32,6 @@ def extract(config: ExtractConfig, call: Call) -> None:
         "path": str(store.path),
         "rows": store.rows,
         "layers": list(store.specs),
-        "bytes": planned.bytes,
+        "bytes": store.total_bytes,
     }
     call.emit(facts | {"next": after_store(store, config.root, config.name)})

@@ -11,7 +11,9 @@ from layerscout.commands.words import command
 
 
 @command("layerscout layers tiny")
-def layers(call: Call, backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="NAME or NAME:SOURCE.")]) -> None:
+def layers(
+    call: Call, backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="NAME, NAME:SOURCE, or module:function of your own.")]
+) -> None:
     """List a video model's layers without loading its weights.
 
     For each layer its width and its number of parameters; before them the clip that the model sees.

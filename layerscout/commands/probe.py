@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from layerscout.commands.console import Call
+from layerscout.commands.console import Call, terminal_width
 from layerscout.commands.following import after_ranking
 from layerscout.commands.words import command
 from layerscout.probe.config import ProbeConfig
@@ -32,6 +32,6 @@ def probe(config: ProbeConfig, call: Call) -> None:
         call.emit(stage.run_shard(planned, call.reporter()))
     else:
         ranking = stage.run(planned, call.reporter())
-        text = ranking_tables.as_text(ranking)
+        text = ranking_tables.as_text(ranking, max(60, min(120, terminal_width() or 120)))
         after = {"page": str(config.out / PAGE_NAME), "next": after_ranking(config.out, planned.store, config.root)}
         call.emit(ranking.model_dump() | after, f"{text}\npage: {after['page']}\nnext: {after['next']}")

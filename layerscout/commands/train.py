@@ -22,6 +22,7 @@ def train(config: TrainConfig, call: Call) -> None:
         call.emit(planned.describe(call.measure))
         return
     record = stage.run(planned, call.reporter(events=config.out / "events.jsonl"))
-    text = table(tables.paper_columns(record.mode), tables.summary_cells(record))
+    columns = tables.paper_columns(record.mode)
+    text = table(columns, tables.summary_cells(record), last=(*reversed(tables.SPENT), columns[3], "Score", "Failed"))
     after = after_agents(config.out, config.selection)
     call.emit(record.model_dump() | {"next": after}, f"{text}\nnext: {after}")

@@ -17,7 +17,7 @@ import torch
 from layerscout.cache.dataset.trajectories import BoundDataset, Trajectories
 from layerscout.cache.identity import identity_digest
 from layerscout.cache.writing.writer import StoreWriter
-from layerscout.cluster import connected, each_done
+from layerscout.cluster import connected, each_done, local_processes
 from layerscout.errors import DataError, UsageError
 from layerscout.extract import plan as planning
 from layerscout.extract.config import ExtractConfig
@@ -47,7 +47,8 @@ def fill_on_cluster(planned: ExtractPlan, pending: Sequence[int], task: Task) ->
     """
     config = planned.config
     scheduler = str(config.scheduler)
-    workers = int(scheduler.removeprefix(LOCAL)) if scheduler.startswith(LOCAL) else 0
+    here = torch.cuda.device_count() if config.device == "cuda" else cores(config.threads)  # of local alone
+    workers = local_processes(scheduler, max(1, here))
     if workers and config.device == "cuda" and workers > torch.cuda.device_count():
         message = f"{scheduler} asks for {workers} processes, one a GPU, and torch sees {torch.cuda.device_count()}"
         raise UsageError(message, hint=f"--scheduler {LOCAL}{torch.cuda.device_count()}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from layerscout.cluster import SCHEDULER, check_scheduler
 from layerscout.settings import Config, Flag, Positional
 
 
@@ -21,7 +22,7 @@ class ExtractConfig(Config):
     """
 
     backbone: Annotated[str, Positional("BACKBONE")] = Field(
-        description="NAME, or NAME:SOURCE where the source is a checkpoint folder or a hub id; see layerscout layers."
+        description="NAME, NAME:SOURCE where the source is a checkpoint folder or a hub id, or module:function of your own."
     )
     data: Annotated[Path, Positional("DATA")] = Field(description="The trajectory file of layerscout collect or import.")
     root: Path | None = Field(default=None, description="Folder of all stores; left out: LAYERSCOUT_ROOT, or the user's cache.")
@@ -43,6 +44,4 @@ class ExtractConfig(Config):
     name: str | None = Field(default=None, description="What people will call the store.")
     device: str = Field(default="cpu", description="cpu, cuda or cuda:0.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; left out: as torch chooses.")
-    scheduler: Annotated[str, Field(pattern=r"^(local:[1-9]\d*|[a-z]+://.+)$")] | None = Field(
-        default=None, description="Address of a dask scheduler (tcp://...), or local:N for N processes here."
-    )
+    scheduler: Annotated[str | None, AfterValidator(check_scheduler)] = Field(default=None, description=SCHEDULER)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from layerscout import registry
 from layerscout.cache.provenance import backbone_source, dataset_path
 from layerscout.cache.remote.mirror import Mirror
 from layerscout.cache.store import Store
@@ -35,8 +36,10 @@ def trusted_backbone(store: Store, trust: bool) -> tuple[str, dict[str, Any]]:
 
 
 def foreign_source(store: Store) -> str | None:
-    """Return the checkpoint that a store names, if it is not on this machine; asks no network."""
-    source = backbone_source(store)[0].partition(":")[2]
+    """Return the checkpoint that a store names, if it is not on this machine, or the code that somebody elsewhere named; asks no network."""
+    name, source = registry.split_source("backbone", backbone_source(store)[0])
+    if ":" in name and made_elsewhere(store):  # a stranger's word must not import a module
+        return name
     return source if source and not is_here(source) else None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from layerscout import progress
 from layerscout.cache.root import default_root
-from layerscout.cluster import CONNECT_SECONDS, connected, each_done
+from layerscout.cluster import CONNECT_SECONDS, connected, each_done, local_processes
 from layerscout.errors import BudgetError
 from layerscout.probe import plan as planning
 from layerscout.probe.config import ProbeConfig
@@ -90,9 +90,10 @@ def _planned(settings: str) -> ProbePlan:
 
 @contextmanager
 def _client(plan: ProbePlan) -> Iterator[Any]:
-    local = plan.config.scheduler == "local"
     # one thread a worker, so that a worker's memory is one layer's; the plan has counted how many fit
-    workers = plan.cost.at_once(len(plan.work.to_read)) if local else 0
+    most = plan.cost.at_once(len(plan.work.to_read))
+    workers = min(local_processes(str(plan.config.scheduler), most), most)
+    local = workers > 0
     with connected(None if local else plan.config.scheduler, workers, "probe.scheduler", CONNECT_SECONDS) as client:
         if not local:
             _require_memory(plan, client)

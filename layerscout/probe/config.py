@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from layerscout.cluster import SCHEDULER, check_scheduler
 from layerscout.settings import Config, Flag, Positional
 
 PENALTIES = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
@@ -57,11 +58,7 @@ class ProbeConfig(Config):
     partials: Literal["auto", "always", "never"] = Field(
         default="auto", description="Keep sums of spans of rows under the root; auto: where they take half of the rows' bytes at most."
     )
-    scheduler: str | None = Field(
-        default=None,
-        pattern=r"^(local|(tcp|tls|ucx|ws|wss)://.+)$",
-        description="Address of a dask scheduler (tcp://...), or local for processes here.",
-    )
+    scheduler: Annotated[str | None, AfterValidator(check_scheduler)] = Field(default=None, description=SCHEDULER)
     shard: str | None = Field(
         default=None, pattern=r"^\d+/[1-9]\d*$", description="i/n: only every n-th piece of the pass from the i-th, counted from 0."
     )

@@ -44,6 +44,9 @@ def gather_experiment(folder: Path, every: bool = False) -> Experiment:
     DataError
         There is no ranking, or a file that is there cannot be read.
     """
+    if folder.is_file():
+        near = folder.parent.parent if folder.parent.name.startswith(("probe", "train")) else folder.parent
+        raise DataError(f"{folder} is a file, expected the folder of results", hint=shell("report", near))
     if not folder.is_dir():
         raise DataError(f"no folder {folder}", hint="give the folder that layerscout probe and layerscout train wrote to")
     ranking = find_stage_file(folder, "ranking.json")

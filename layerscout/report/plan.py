@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.report.experiment import Experiment, gather_experiment
-from layerscout.report.report import tables_folder, write_report
+from layerscout.report.report import owned_copies, tables_folder, write_report
 from layerscout.report.study.page import write_study
 from layerscout.report.study.registered import registration_of
 from layerscout.report.tables import TABLE_NAMES
@@ -40,7 +40,7 @@ class ReportPlan(ShownPlan):
         (experiment,) = self.experiments
         records = [path for path, _ in experiment.records]
         beside = [tables_folder(path, records, self.out) / name for path in records for name in TABLE_NAMES]
-        return (self.page, self.out / "paper.md", *beside)
+        return (self.page, self.out / "paper.md", *dict.fromkeys([*beside, *(copy for _, copy in owned_copies(experiment))]))
 
     def describe(self, measure: bool = False) -> dict[str, Any]:
         """Return what a dry run shows: what was found, and what would be written."""

@@ -26,7 +26,7 @@ def make_world(environment_id: str, copies: int, size: int | None = None, option
     ----------
     environment_id
         One of ours (``layerscout/Grid-v0``, ``layerscout/Intercept-v0``), a simulator's task (``metaworld/drawer-open-v3``,
-        ``dm_control/walker-walk``) or any Gymnasium id (``ALE/Breakout-v5``, ``Reacher-v5``), also as ``module:id``.
+        ``dm_control/walker-walk``) or any Gymnasium id (``ALE/Breakout-v5``, ``Reacher-v5``), also as ``module:id``; or ``module:name`` of a world of one's own.
     copies
         How many episodes run side by side, at least 1.
     size
@@ -56,6 +56,9 @@ def make_world(environment_id: str, copies: int, size: int | None = None, option
         kind = registry.load("simulator", family)
         _check_options(environment_id, kind, options, given=("task", "size"))
         world = Copies(kind(task, size or FOREIGN_SIZE, **options), copies)
+    elif (own := _own_world(environment_id)) is not None:
+        _check_options(environment_id, own, options, given=("copies",))
+        world = own(copies, **options)
     else:
         world = Copies(_gymnasium(environment_id, size, options), copies)
         if size is None and max(world.frame_shape[:2]) > FOREIGN_LARGEST:
@@ -96,6 +99,15 @@ def _gymnasium(environment_id: str, size: int | None, options: dict[str, Any]) -
     return GymSingle(environment_id, options)
 
 
+def _own_world(environment_id: str) -> Any:
+    """Return somebody's own world, ``module:name``; None when it is an id that the module registers with Gymnasium, or none of ours to find."""
+    module, _, name = environment_id.rpartition(":")
+    if not module or not name.isidentifier():
+        return None
+    own = getattr(registry.import_own(module, f"environment '{environment_id}'"), name, None)
+    return own if callable(own) and not hasattr(own, "metadata") else None  # gymnasium.Env has metadata, and must be registered
+
+
 def _check_options(environment_id: str, kind: Any, options: dict[str, Any], given: tuple[str, ...]) -> None:
     known = [name for name in inspect.signature(kind).parameters if name not in given]
     for name in options:
@@ -119,13 +131,7 @@ def _find_specification(environment_id: str) -> Any:
                 registering.ALEInterface.setLoggerMode(registering.LoggerMode.Error)  # it greets on stderr for every copy
     module, _, name = environment_id.rpartition(":")
     if module:
-        try:
-            importlib.import_module(module)
-        except Exception as error:  # whatever a stranger's module does when it is imported
-            raise UsageError(
-                f"environment '{environment_id}': module '{module}' cannot be imported: {type(error).__name__}: {error}",
-                hint="the word before the colon is the Python module that registers the environment; is it on PYTHONPATH?",
-            ) from error
+        registry.import_own(module, f"environment '{environment_id}'")
     try:
         return gymnasium.spec(name)
     except gymnasium.error.Error:

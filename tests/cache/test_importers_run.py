@@ -58,7 +58,7 @@ def test_every_format_is_recognised_by_itself_alone(tmp_path):
     made["minari"] = tmp_path / "minari"
     assert {name: importing.detect_format(path) for name, path in made.items()} == {name: name for name in made}
     (tmp_path / "empty").mkdir()
-    for path, message in ((tmp_path / "empty", "of no format that can be imported"), (tmp_path / "absent", "no dataset")):
+    for path, message in ((tmp_path / "empty", "is an empty folder"), (tmp_path / "absent", "no dataset")):
         with pytest.raises(DataError, match=message):
             importing.detect_format(path)
 

@@ -73,6 +73,6 @@ def test_a_store_that_says_nothing_is_missed_only_where_it_is_needed(tmp_path):
 def test_nonsense_is_refused_by_name(tmp_path, where, value):
     outer, _, inner = where.partition(".")
     told = SOUND | {outer: SOUND["dataset_attributes"] | {inner: value} if inner else value}
-    with pytest.raises(DataError, match=f"makes no sense: {where}") as raised:
+    with pytest.raises(DataError, match=f"makes no sense: '{where}") as raised:
         provenance_of(store(tmp_path, told))
     assert "\n" not in str(raised.value)

@@ -142,10 +142,10 @@ def test_an_object_that_is_none_is_refused(path, text):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"wall_seconds": "long"}, "is not a Cost: wall_seconds: "),
-        ({"stray": 1}, "is not a Cost: stray: Extra inputs are not permitted"),
-        ({"format": "layerscout-cost/2"}, "is not a Cost: format: "),
-        ({"cpu_seconds": None}, "is not a Cost: cpu_seconds: "),
+        ({"wall_seconds": "long"}, "is not a Cost: 'wall_seconds' is 'long', expected a number"),
+        ({"stray": 1}, "is not a Cost: 'stray' is not known"),
+        ({"format": "layerscout-cost/2"}, "is not a Cost: 'format' is 'layerscout-cost/2', expected layerscout-cost/1"),
+        ({"cpu_seconds": None}, "is not a Cost: 'cpu_seconds' is None, expected a number"),
     ],
     ids=str,
 )

@@ -505,9 +505,9 @@ def test_results_are_lines_for_people_and_an_object_for_programs(capsys):
     assert capsys.readouterr().out.splitlines() == [
         "rows: 12,000",
         "bytes: 1.4 MB",
-        "exists: none",
+        "exists: n/a",
         "layers: a, b",
-        "complete: True",
+        "complete: yes",
         "none: none",
     ]
     with console.Call(as_json=True).guarded() as call:

@@ -201,11 +201,13 @@ def test_verify_against_another_store_of_the_same_id(stores, root, tmp_path):
 def test_off_a_terminal_nothing_is_deleted_without_yes(stores, root):
     before = snapshot(root)
     for words in (["rm", stores[0].id], ["rm", stores[0].id, "-n"], ["rm", stores[0].id, "-n", "--yes"], ["prune", "--unreferenced"]):
-        result = call(*words, "--root", root)
-        assert result.exit_code == 0
+        result, dry = call(*words, "--root", root), "-n" in words
+        assert result.exit_code == (0 if dry else 2)
         assert f"stores/{stores[0].id}" in result.stdout
-        assert ("--yes" in result.stderr) == ("-n" not in words)
-        assert told(*words, "--root", root)["deleted"] is False
+        assert ("--yes" in result.stderr) == (not dry)
+        facts = json.loads(call(*words, "--root", root, "--json", "-q").stdout)
+        assert (facts["deleted"], facts.get("kind")) == (False, None if dry else "usage")
+    assert call("prune", "--root", root).exit_code == 0  # nothing to delete is nothing to ask
     assert snapshot(root) == before
 
 
@@ -300,6 +302,12 @@ def test_a_store_goes_out_and_comes_back(stores, root, tmp_path):
     assert not other.exists()
     part = told("pull", url, "--root", other, "--layer", "pixels")
     assert "/mirrors/" in part["path"]
+    (row,) = told("ls", other)["stores"]
+    assert (row["mirror_of"], row["layers_here"], row["layers"], row["state"]) == (url, 1, 2, ["free", "mirror"])
+    shown = call("ls", other).stdout
+    assert f"mirror of {url}" in shown
+    assert "1 of 2" in shown
+    assert shown.splitlines()[-1].startswith("0 stores and 1 mirror, ")
     assert told("info", stores[0].id, "--root", other)["layers_here"] == ["pixels"]
     whole = told("pull", url, "--root", other)
     assert Path(whole["path"]) == other / "stores" / stores[0].id

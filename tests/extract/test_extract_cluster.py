@@ -157,7 +157,7 @@ def test_one_process_a_gpu(data: Path, tmp_path: Path, monkeypatch: pytest.Monke
         run(plan(config(data, tmp_path, device="cuda", scheduler="local:3")))
 
 
-@pytest.mark.parametrize("scheduler", ["local", "local:0", "10.0.0.7:8786", "tcp://"])
+@pytest.mark.parametrize("scheduler", ["here", "local:0", "10.0.0.7:8786", "tcp://"])
 def test_what_is_no_scheduler_is_refused(scheduler: str) -> None:
     from layerscout.settings import build
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from layerscout.cache import manifest as manifests
 from layerscout.cache.catalog.references import References, references
 from layerscout.cache.files import read_document
 from layerscout.cache.opening import find_folder
-from layerscout.cache.root import MIRRORS, STORES, root_words, store_folders, tree_bytes
+from layerscout.cache.remote.mirror import open_mirror
+from layerscout.cache.root import MIRRORS, ORIGIN_NAME, STORES, root_words, store_folders, tree_bytes
 from layerscout.errors import DataError, raise_shortage, shell
 
 STORE_FORMAT = "layerscout-store/1"
@@ -35,17 +36,20 @@ class Entry:
     created: str | None = None
     rows: int | None = None
     layers: int | None = None
+    mirror_of: str | None = None  # of a mirror: the URL that its other layers come from
+    layers_here: int | None = None  # of a mirror; ``bytes`` are then those that it takes here
 
     @property
     def states(self) -> tuple[str, ...]:
-        """Return words for the store's state: pinned, named, damaged, or "free" when nothing keeps it from being pruned."""
+        """Return words for the store's state: pinned, named, mirror, damaged, or "free" when nothing keeps it from being pruned."""
         kept = (*(["pinned"] if self.pinned else []), *(["named"] if self.names else []))
-        return (*(kept or ("free",)), *(["damaged"] if self.damage else []))
+        return (*(kept or ("free",)), *(["mirror"] if self.mirror_of else []), *(["damaged"] if self.damage else []))
 
     def describe(self) -> dict[str, Any]:
         """Return the entry as plain data, for ``--json``."""
         facts: dict[str, Any] = {"store": self.store_id, "path": self.path, "names": list(self.names), "state": list(self.states)}
         facts |= {"backbone": self.backbone, "dataset": self.dataset, "rows": self.rows, "layers": self.layers}
+        facts |= {"mirror_of": self.mirror_of, "layers_here": self.layers if self.mirror_of is None else self.layers_here}
         return facts | {"bytes": self.bytes, "created": self.created, "committed": round(self.committed, 3), "damage": self.damage}
 
 
@@ -53,6 +57,23 @@ def list_entries(root: Path) -> list[Entry]:
     """Return every store under ``root/stores``, whole or damaged, in the order of their ids."""
     standing = references(root)
     return [read_entry(path, standing) for path in store_folders(root / STORES)]
+
+
+def list_mirrors(root: Path) -> list[Entry]:
+    """Return every mirror under ``root/mirrors`` of a store that is not here whole, with its place and how many layers are here."""
+    standing = references(root)
+    found = []
+    for path in store_folders(root / MIRRORS):
+        if not (path / ORIGIN_NAME).is_file() or (root / STORES / path.name).is_dir():
+            continue
+        entry = replace(read_entry(path, standing), bytes=tree_bytes(path))
+        try:
+            mirror = open_mirror(root, path.name)
+            entry = replace(entry, mirror_of=mirror.url, layers_here=len(mirror.layers_here))
+        except DataError as error:
+            entry = replace(entry, damage=str(error))
+        found.append(entry)
+    return found
 
 
 def read_entry(path: Path, standing: References) -> Entry:

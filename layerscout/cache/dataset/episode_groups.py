@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from layerscout.cache.dataset.episodes import EXTRA, FIELDS, Episode, Fields, check_episode, check_field
-from layerscout.cache.dataset.hdf5 import own_member, require_memory
+from layerscout.cache.dataset.hdf5 import own_member, plain_cause, require_memory
 from layerscout.errors import DataError, shortage
 
 REQUIRED = ("frames", "terminated", "truncated")
@@ -27,7 +27,7 @@ def damage_named(what: str) -> Iterator[None]:
     except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
         if shortage(error) is not None:
             raise
-        raise DataError(f"{what} is damaged: {error}", hint=AGAIN) from None
+        raise DataError(f"{what} is damaged: {plain_cause(error)}", hint=AGAIN) from None
 
 
 def write_episode(parent: h5py.Group, name: str, episode: Episode, source: str = "") -> None:

@@ -52,19 +52,28 @@ def guarded_open(path: Path, hint: str) -> h5py.File:
     """
     state = FileState.of(path)
     if not path.is_file():
-        raise DataError(f"{path} is not a file", hint=hint)
+        files = ", ".join(sorted(one.name for one in path.glob("*.h5"))[:4]) if path.is_dir() else ""
+        kind = "a folder" if path.is_dir() else "no plain file"
+        raise DataError(f"{path} is {kind}, expected a file", hint=f"give one of the files in it: {files}" if files else hint)
     _prove(path, state, hint)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         if error.errno != errno.EAGAIN:  # which says here that the file is locked
             raise_shortage(error, path)
-        why = "another program is writing it" if error.errno == errno.EAGAIN else error
+        why = "another program is writing it" if error.errno == errno.EAGAIN else plain_cause(error)
         raise DataError(f"{path} is truncated or not an HDF5 file: {why}", hint=hint) from None
     if FileState.of(path) != state:
         file.close()
         raise DataError(f"{path} changed while it was opened", hint="run the same command again when nobody writes it")
     return file
+
+
+def plain_cause(error: Exception) -> str:
+    """Return why the HDF5 library could not read something, without the name of its own function that failed."""
+    text = " ".join(str(error).split()).strip("'\"")
+    inner = text[text.find("(") + 1 : text.rfind(")")] if "(" in text and text.endswith(")") else text
+    return inner or "it does not say why"
 
 
 @functools.lru_cache(maxsize=4096)

@@ -14,7 +14,7 @@ import h5py
 
 from layerscout.cache.dataset.episode_groups import AGAIN, check_group, source_of, write_episode
 from layerscout.cache.dataset.episodes import Episode, Fields, check_episode
-from layerscout.cache.dataset.hdf5 import guarded_open
+from layerscout.cache.dataset.hdf5 import guarded_open, plain_cause
 from layerscout.cache.dataset.hdf5_output import write_large, write_through_memory
 from layerscout.cache.durable import sweep_temporaries
 from layerscout.cache.identity import plain_json
@@ -233,7 +233,7 @@ class TrajectoryWriter:
         except (OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
             if shortage(error) is not None or isinstance(error, FileNotFoundError):
                 raise
-            raise DataError(f"{path} is truncated or damaged: {error}", hint=self._begin_again) from None
+            raise DataError(f"{path} is truncated or damaged: {plain_cause(error)}", hint=self._begin_again) from None
 
     @property
     def _begin_again(self) -> str:

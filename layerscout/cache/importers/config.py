@@ -34,7 +34,7 @@ class ImportConfig(Config):
 
     source: Annotated[Path, Positional("SOURCE")] = Field(description="The file or folder of the dataset.")
     out: Path = Field(default=Path("outputs/data.h5"), description="The HDF5 file that receives the episodes.")
-    format: str | None = Field(default=None, description="Name of the dataset's format; left out: found out.")
+    format: str | None = Field(default=None, description="Name of the dataset's format, or module:class of your own; left out: found out.")
     camera: str | None = Field(default=None, description="Which images, when there are several.")
     size: Annotated[str | None, BeforeValidator(_spell_size)] = Field(
         default=None, description="Side of the square frame, or HEIGHTxWIDTH, in pixels; left out: as it is."

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from layerscout.cache.dataset.hdf5 import guarded_open, require_numbers
+from layerscout.cache.dataset.hdf5 import guarded_open, plain_cause, require_numbers
 from layerscout.cache.importers.base import Array
 from layerscout.cache.importers.columns import magnitude
 from layerscout.cache.importers.needs import require_memory
@@ -38,7 +38,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
                 raise
             if isinstance(error, OSError):
                 raise_shortage(error, path)
-            raise DataError(f"{path} is damaged: {error}", hint=AGAIN) from None
+            raise DataError(f"{path} is damaged: {plain_cause(error)}", hint=AGAIN) from None
 
 
 def _thrown_by_library(error: BaseException) -> bool:
@@ -95,7 +95,7 @@ def rows_of(dataset: h5py.Dataset, rows: slice, where: str) -> Array:
     try:
         return dataset[rows]
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        raise DataError(f"{where}: '{dataset.name}' is damaged: {error}", hint="fetch or record the source again") from None
+        raise DataError(f"{where}: '{dataset.name}' is damaged: {plain_cause(error)}", hint="fetch or record the source again") from None
 
 
 def read_rows(group: h5py.Group, name: str, where: str, way_out: str, rows: slice = slice(None)) -> Array:

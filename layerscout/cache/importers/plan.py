@@ -106,6 +106,8 @@ def detect_format(path: Path) -> str:
     for name in (*ORDER, *sorted(known.keys() - set(ORDER))):
         if registry.load("importer", name).recognises(path):
             return name
+    if path.is_dir() and not any(path.iterdir()):
+        raise DataError(f"{path} is an empty folder", hint="give the folder that the dataset was downloaded to")
     raise DataError(f"{path} is of no format that can be imported", hint=f"--format takes one of: {', '.join(sorted(known))}")
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records.sealing import seal, unseal
 from layerscout.errors import DataError, UnsealedFile
+from layerscout.misfits import describe_misfit
 
 AGAIN = "run the stage that writes it again"
 
@@ -95,6 +96,9 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"no file {path}", hint="give the path of the file that the earlier stage wrote") from None
+    except IsADirectoryError:
+        files = ", ".join(sorted(one.name for one in path.glob("*.json"))[:6])
+        raise DataError(f"{path} is a folder, expected a file", hint=f"give one of the files in it: {files}" if files else AGAIN) from None
 
 
 def parse_json(data: bytes, path: Path | str) -> Any:
@@ -122,9 +126,7 @@ def validate_record(model: type[RecordType], document: Any, path: Path | str) ->
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path} is not a {model.__name__}: {where}: {first['msg']}", hint=AGAIN) from None
+        raise DataError(f"{path} is not a {model.__name__}: {describe_misfit(error.errors()[0])}", hint=AGAIN) from None
 
 
 def as_table_value(estimate: Estimate | float | None, digits: int = 3) -> str:

@@ -10,7 +10,7 @@ import typer
 from layerscout.commands.console import Call, size
 from layerscout.commands.stores.roots import Stores, writable_root
 from layerscout.commands.words import Root, command
-from layerscout.errors import DataError
+from layerscout.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from layerscout.cache.catalog.prune import Deletion
@@ -59,7 +59,9 @@ def _delete(planned: Deletion, yes: bool, call: Call) -> None:
     if call.dry_run or not planned.victims or not (yes or terminal):
         call.emit(plan | {"deleted": False}, text.deletion(planned))
         if planned.victims and not call.dry_run:
-            call.reporter().say("nothing was deleted: there is no terminal to ask on; --yes deletes")
+            raise UsageError(
+                "nothing was deleted: there is no terminal to ask on", hint="--yes deletes without asking, --dry-run only looks"
+            )
         return
     if not call.as_json:
         call.emit(plan, text.deletion(planned))

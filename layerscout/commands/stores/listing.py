@@ -28,7 +28,7 @@ def ls(
     root: Root = None,
 ) -> None:
     """List stores: what they hold, how large they are, what keeps them."""
-    from layerscout.cache.catalog.entries import list_entries, list_remote_entries
+    from layerscout.cache.catalog.entries import list_entries, list_mirrors, list_remote_entries
     from layerscout.cache.catalog.prune import remains_beside_stores
     from layerscout.cache.catalog.query import select_entries
     from layerscout.commands.stores import text
@@ -37,7 +37,9 @@ def ls(
         raise UsageError(f"two folders: '{where}' and --root {root}", hint="give one of them")
     remote = where is not None and "://" in where
     folder = None if remote else existing_root(Path(where) if where else root)
-    found = select_entries(list_remote_entries(str(where)) if folder is None else list_entries(folder), filters or (), sort)
+    found = select_entries(
+        list_remote_entries(str(where)) if folder is None else [*list_entries(folder), *list_mirrors(folder)], filters or (), sort
+    )
     shown = found[:limit]
     facts: dict[str, Any] = {"root": str(folder or where), "stores": [entry.describe() for entry in shown], "count": len(found)}
     facts |= {"bytes": sum(entry.bytes for entry in found)} | (remains_beside_stores(folder) if folder else {})

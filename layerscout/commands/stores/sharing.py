@@ -10,7 +10,7 @@ from layerscout.commands.console import Call
 from layerscout.commands.following import after_store
 from layerscout.commands.stores.roots import OneStore, chosen_root
 from layerscout.commands.words import Root, command
-from layerscout.errors import DataError, shell
+from layerscout.errors import DataError, UsageError, shell
 from layerscout.paths import expand_word
 
 Workers = Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Files on their way at once.")]
@@ -30,6 +30,8 @@ def push(
     from layerscout.cache.root import root_words
     from layerscout.cache.store import Store
 
+    if "://" in store and "://" not in url:
+        raise UsageError(f"the store comes first, then the place: {store}", hint=shell("store", "push", url, store))
     opened = Store.open(find_folder(chosen_root(root), store))
     done = remote.plan_push(opened, url, workers) if call.dry_run else remote.push(opened, url, call.reporter(), workers)
     call.emit(done.describe())

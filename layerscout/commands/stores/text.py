@@ -12,6 +12,7 @@ from layerscout.cache.catalog.prune import Deletion
 from layerscout.cache.catalog.verification import Verification
 from layerscout.commands.console import size, table
 from layerscout.errors import shell
+from layerscout.showing import readable
 from layerscout.text import visible
 
 SHORTEST_ID = 12  # "ls1-" and eight digits
@@ -28,7 +29,7 @@ def listing(found: Sequence[Entry], shown: Sequence[Entry]) -> str:
             ", ".join(entry.names),
             entry.backbone or "n/a",
             "n/a" if entry.rows is None else f"{entry.rows:,}",
-            "n/a" if entry.layers is None else entry.layers,
+            "n/a" if entry.layers is None else entry.layers if entry.mirror_of is None else f"{entry.layers_here} of {entry.layers}",
             size(entry.bytes),
             (entry.created or "n/a")[:16].replace("T", " "),
             _state(entry),
@@ -36,8 +37,10 @@ def listing(found: Sequence[Entry], shown: Sequence[Entry]) -> str:
         for entry in shown
     ]
     of = f"{len(shown)} of " if len(shown) < len(found) else ""
-    footer = f"{of}{counted(len(found), 'store')}, {size(sum(entry.bytes for entry in found))}"
-    return f"{table(columns, rows)}\n{footer}" if rows else footer
+    mirrors = sum(entry.mirror_of is not None for entry in found)
+    kinds = [counted(len(found) - mirrors, "store"), *([counted(mirrors, "mirror")] if mirrors else [])]
+    footer = f"{of}{' and '.join(kinds)}, {size(sum(entry.bytes for entry in found))}"
+    return f"{table(columns, rows, last=('created', 'layers', 'rows'))}\n{footer}" if rows else footer
 
 
 def hints(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -79,7 +82,7 @@ def information(facts: Mapping[str, Any]) -> str:
             (
                 *(layer[key] for key in ("depth", "name", "role", "width", "dtype")),
                 size(layer["bytes"]),
-                _yes(layer["name"] in facts["layers_here"]),
+                readable("here", layer["name"] in facts["layers_here"]),
             )
             for layer in facts["layers"]
         ],
@@ -96,7 +99,7 @@ def flat(value: Any, name: str = "") -> Iterator[str]:
         for key, part in value.items():
             yield from flat(part, f"{name}.{key}" if name else str(key))
     else:
-        yield f"  {visible(name)}: {'n/a' if value is None else visible(value)}"
+        yield f"  {visible(name)}: {visible(readable('', value))}"
 
 
 def problems(checked: Sequence[Verification]) -> str:
@@ -144,19 +147,10 @@ def counted(count: int, what: str) -> str:
 
 
 def _state(entry: Entry) -> str:
-    words = [*(["pinned"] if entry.pinned else []), *([f"damaged: {entry.damage}"] if entry.damage else [])]
+    mirror = [f"mirror of {entry.mirror_of}"] if entry.mirror_of else []
+    words = [*(["pinned"] if entry.pinned else []), *mirror, *([f"damaged: {entry.damage}"] if entry.damage else [])]
     return ", ".join(words)
 
 
 def _fact(key: str, value: Any) -> str:
-    if "bytes" in key and isinstance(value, int):
-        return f"{size(value)} ({value:,})"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    if isinstance(value, bool):
-        return _yes(value)
-    return "none" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
+    return f"{size(value)} ({value:,})" if "bytes" in key and isinstance(value, int) else readable(key, value)

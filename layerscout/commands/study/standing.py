@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from layerscout.cache.catalog.entries import Entry, list_entries, read_entry
-from layerscout.cache.catalog.references import references
+from pydantic import ValidationError
+
+from layerscout.cache.catalog.entries import Entry, list_entries, list_mirrors
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.records import Ranking, RunRecord, Selection, load, load_object
-from layerscout.cache.root import MIRRORS, STAGING, STORES, default_root, store_folders
+from layerscout.cache.root import STAGING, STORES, default_root
 from layerscout.errors import LayerscoutError, UsageError
+from layerscout.misfits import describe_misfit
 from layerscout.rl.config import KEY_NAME, TrainConfig, comparison_key
 
 OWN_ROOTS = ("cache", "stores")  # folders of stores inside a folder of results: the demo's, and that of a study begun with init
@@ -76,7 +77,7 @@ class Study:
 
     def _stores(self) -> list[Standing]:
         every = [entry for root in self.roots if root.is_dir() for entry in list_entries(root)]
-        every += [entry for root in self.roots if (root / MIRRORS).is_dir() for entry in _mirrors(root)]
+        every += [entry for root in self.roots if root.is_dir() for entry in list_mirrors(root)]
         found = []
         for entry in every:
             mine = entry.dataset in self.datasets or (not self.datasets and self._own(entry))
@@ -143,8 +144,10 @@ def _comparison(place: Path) -> Standing:
         config = TrainConfig.model_validate(load_object(place / "settings.json"))
         record = load(RunRecord, place / "runs.json", warn=False) if (place / "runs.json").is_file() else None
         selected = load(Selection, config.selection, warn=False) if config.selection.is_file() else None
+    except ValidationError as error:
+        return Standing("train", "stale", str(place), why=f"settings.json: {describe_misfit(error.errors()[0])}")
     except (LayerscoutError, ValueError) as error:
-        return Standing("train", "stale", str(place), why=str(error).partition("\n")[0])
+        return Standing("train", "stale", str(place), why=str(error))
     told = f"{config.mode}: {len(finished)} groups finished"
     if record is not None:
         failed = sum(run.status == "failed" for run in record.runs)
@@ -165,7 +168,3 @@ def _unfinished(root: Path) -> list[Standing]:
         units = max((len(list(attempt.glob("units/*.json"))) for attempt in folder.iterdir() if attempt.is_dir()), default=0)
         found.append(Standing("extract", "begun", str(folder), f"{units} units finished", "the same command continues"))
     return found
-
-
-def _mirrors(root: Path) -> Sequence[Entry]:
-    return [read_entry(path, references(root)) for path in store_folders(root / MIRRORS)]

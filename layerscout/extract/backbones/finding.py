@@ -19,7 +19,7 @@ WEIGHTS = ("trained", "reinitialised", "shuffled")
 
 
 def find_backbone(spec: str, options: dict[str, Any] | None = None) -> Backbone:
-    """Describe the backbone ``NAME`` or ``NAME:SOURCE``; loads no weights.
+    """Describe the backbone ``NAME``, ``NAME:SOURCE``, or somebody's own ``module:function`` with or without ``:SOURCE``; loads no weights.
 
     The option ``weights`` is every backbone's: ``trained``, ``reinitialised`` or ``shuffled`` (see ``untrained``).
 
@@ -28,12 +28,12 @@ def find_backbone(spec: str, options: dict[str, Any] | None = None) -> Backbone:
     UsageError
         No such backbone, or it does not take this source or these options.
     """
-    name, _, source = spec.partition(":")
+    name, source = registry.split_source("backbone", spec)
     own = dict(options or {})
     weights = own.pop("weights", "trained")
     build = registry.load("backbone", name)
-    found = build(source or None, own)
-    return with_weights(found if registry.names("backbone")[name].startswith(BUILT_IN) else named_by_code(found, build), weights)
+    found = build(source, own)
+    return with_weights(found if registry.names("backbone").get(name, name).startswith(BUILT_IN) else named_by_code(found, build), weights)
 
 
 def named_by_code(backbone: Backbone, build: Callable[..., Any]) -> Backbone:

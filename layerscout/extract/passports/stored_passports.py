@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from layerscout import registry
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.store import Store
 from layerscout.cache.writing.writer import StoreWriter
@@ -122,7 +123,7 @@ def open_passport(store: Store, layer: str, device: str = "cpu", trust: bool = F
 
 def block_plan(store: Store, passport: Passport, trust: bool = False) -> BlockPlan | None:
     """Find the weights of a passport's block, reading headers only; None when they lie in no checkpoint of their own."""
-    source = trusted_backbone(store, trust)[0].partition(":")[2]
+    source = registry.split_source("backbone", trusted_backbone(store, trust)[0])[1]
     if not source:
         return None
     expert = store.identity["backbone"].get("expert")

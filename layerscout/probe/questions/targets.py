@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,7 +108,7 @@ def find_transitions(columns: Mapping[str, Shaped[np.ndarray, "row ..."]], confi
         parts.append(found)
         del found
     del reward
-    notes = (*action_notes, *reward_notes, *shuffling_notes, *_undefined_notes(undefined, columns))
+    notes = (*action_notes, *reward_notes, *shuffling_notes, *_undefined_notes(undefined, columns, config.targets or ()))
     place = np.cumsum(ranking, dtype=np.int32)
     place -= 1
     place[~ranking] = -1  # the shuffled rewards of the confirmation episodes would be nobody's
@@ -159,9 +159,10 @@ def _target_columns(
     return values
 
 
-def _undefined_notes(undefined: list[str], columns: Mapping[str, Shaped[np.ndarray, "row ..."]]) -> tuple[str, ...]:
-    """One note on targets that the store has no column for, one on those whose column says nothing."""
-    absent = [name for name in undefined if name not in columns and name != RETURN]
-    silent = [name for name in undefined if name not in absent]
+def _undefined_notes(undefined: list[str], columns: Mapping[str, Shaped[np.ndarray, "row ..."]], asked: Sequence[str]) -> tuple[str, ...]:
+    """One note on targets that were asked for and have no column, one on those whose column says nothing."""
+    missing = [name for name in undefined if name not in columns and name != RETURN]
+    absent = [name for name in missing if name in asked]
+    silent = [name for name in undefined if name not in missing]
     notes = [f"the dataset has no {', '.join(absent)}: R² is n/a"] if absent else []
     return tuple([*notes, f"{', '.join(silent)} is missing in some transitions or the same in all: R² is n/a"] if silent else notes)
