@@ -52,7 +52,7 @@ def css_rules() -> str:
         rules.append(f".{name} {{ {'; '.join(parts)}; }}")
     for name, face in FACES.items():
         weight = " font-weight: 600;" if face.bold else ""
-        chosen = "svg text" if name == "label" else f"svg text.{name}"
+        chosen = "text" if name == "label" else f"text.{name}"  # no ancestor named: what <use> repeats has none
         rules.append(f"{chosen} {{ font-size: {face.size:g}px; fill: var(--{face.colour}); stroke: none;{weight} }}")
     return "\n".join(rules)
 

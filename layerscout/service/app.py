@@ -22,6 +22,7 @@ def make_app(config: ServeConfig) -> Guard:
     from fastapi.exceptions import HTTPException, RequestValidationError
 
     from layerscout.service.api import openapi
+    from layerscout.service.data.judging import Judge
     from layerscout.service.web import pages
     from layerscout.service.web.view import PageCache, PageView, address_of, render
 
@@ -35,6 +36,7 @@ def make_app(config: ServeConfig) -> Guard:
         await run_in_threadpool(state.stop)
 
     app = FastAPI(title="layerscout", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=living)
+    app.state.judge = Judge(state)
     app.state.service, app.state.pages, app.state.streams, app.state.ending = state, PageCache(), 0, asyncio.Event()
     for routes in (*pages.ALL, *openapi.ALL):
         app.include_router(routes)

@@ -8,10 +8,14 @@ import secrets
 import time
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from layerscout.cache.catalog.query import parse_byte_count
 from layerscout.cache.durable import write_atomic
+from layerscout.cache.manifest import read_manifest
+from layerscout.cache.provenance import DatasetAttributes
 from layerscout.cache.records import load_object
-from layerscout.errors import DataError
+from layerscout.errors import DataError, LayerscoutError
 from layerscout.memory import available_memory
 from layerscout.paths import expand
 from layerscout.service.data.catalogue import Catalogue, Shelved
@@ -107,6 +111,14 @@ class ServiceState:
         for place in sorted(filter(None, places), key=lambda place: -len(str(place))):
             text = text.replace(f"{place}{os.sep}", "").replace(str(place), place.name)
         return text
+
+    def environment(self, store_id: str) -> str:
+        """Return what was played for a store's dataset, as far as the store tells; empty where it does not, or is not here."""
+        try:
+            manifest = read_manifest(self.catalogue.find(store_id).folder())
+            return DatasetAttributes.model_validate(manifest.provenance.get("dataset_attributes") or {}).environment or ""
+        except (LayerscoutError, ValidationError, AttributeError):
+            return ""
 
     def digests(self) -> dict[str, str]:
         """Return the digest of every store's manifest by its id."""

@@ -43,7 +43,7 @@ def test_the_style_sheet_names_every_colour_for_both_schemes() -> None:
 
 
 def test_words_in_figures_are_ink_and_never_small() -> None:
-    rules = [rule for rule in css_rules().splitlines() if rule.startswith("svg text")]
+    rules = [rule for rule in css_rules().splitlines() if rule.startswith("text")]
     assert len(rules) == 4
     assert all("fill: var(--ink)" in rule or "fill: var(--soft)" in rule for rule in rules)
     assert min(float(rule.partition("font-size: ")[2].partition("px")[0]) for rule in rules) >= 11

@@ -82,7 +82,7 @@ def test_the_page_loads_nothing_and_every_picture_is_well_formed(shown: Example)
 
 def test_no_text_of_a_picture_is_below_eleven_pixels() -> None:
     text = page(example())
-    sizes = re.findall(r"svg text[^{}]*\{[^}]*font-size: ([0-9.]+)px", text.partition("</style>")[0])
+    sizes = re.findall(r"(?<![\w-])text(?=[ .])[^{}]*\{[^}]*font-size: ([0-9.]+)px", text.partition("</style>")[0])
     assert sizes
     assert min(map(float, sizes)) >= 11
     assert "font-size=" not in text

@@ -14,7 +14,7 @@ from layerscout.service.data.roots import inside
 from layerscout.service.problems import HttpProblem
 from layerscout.service.state import ServiceState
 from layerscout.service.web.ranking_tables import MOST_PAIRS, read_weights
-from layerscout.service.web.rankings import keep_note, played_environment
+from layerscout.service.web.rankings import keep_note
 from layerscout.service.web.view import service_of
 
 ROUTES = APIRouter(prefix="/api/v1", tags=["rankings"], responses=RESPONSES)
@@ -156,7 +156,7 @@ def file(
 
 def environment_of(state: ServiceState, stores: tuple[str, ...]) -> str:
     """Return the environment that ``layerscout train`` would name next, as far as a header can hold it."""
-    found = played_environment(state, stores[0]) if stores else "ENVIRONMENT"
+    found = (state.environment(stores[0]) if stores else "") or "ENVIRONMENT"
     return found if found.isascii() and found.isprintable() else "ENVIRONMENT"
 
 

@@ -65,6 +65,9 @@ def submit(state: ServiceState, question: Any, who: str) -> str:
 
 def form_view(state: ServiceState, given: dict[str, str], wrong: dict[str, str] | None = None, status: int = 422) -> PageView:
     """Return the form with the cost of what it asks; what was typed stays."""
+    hint = twin_of(state, given.get("store", ""))
+    if hint and "twin" not in given:
+        given = {**given, "twin": hint}
     question, found = question_of(given) if given.get("store") and not wrong else (None, {})
     wrong, quote = wrong or found, None
     if question is not None:
@@ -83,7 +86,7 @@ def form_view(state: ServiceState, given: dict[str, str], wrong: dict[str, str] 
         "wrong": wrong,
         "quote": quote,
         "cost": cost_lines(quote.facts) if quote else [],
-        "twin_hint": twin_of(state, given.get("store", "")),
+        "twin_hint": hint,
         "limits": state.limits,
     }
     return PageView("Rank the layers of a store", "probe.html", values, status=status if wrong else 200)

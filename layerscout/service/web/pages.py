@@ -1,5 +1,8 @@
 """All routes of pages, in one place."""
 
-from layerscout.service.web import asking, entrance, jobs, rankings, stores
+from layerscout.service.web import asking, deciding, document, entrance, jobs, looking, rankings, runs, stores
 
-ALL = (entrance.ROUTES, stores.ROUTES, asking.ROUTES, jobs.ROUTES, rankings.ROUTES)
+ALL = (
+    *(entrance.ROUTES, deciding.ROUTES, stores.ROUTES, looking.ROUTES, asking.ROUTES),
+    *(jobs.ROUTES, rankings.ROUTES, runs.ROUTES, document.ROUTES),
+)

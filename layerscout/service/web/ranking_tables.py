@@ -27,11 +27,12 @@ def layers_table(ranking: Ranking) -> Table:
     """Return every layer with what decides, best first; controls and untrained blocks stand back."""
     kind, top = short_kind(ranking), ranking.top_k or "k"
     columns = [
-        Column("#", "place among the candidates"),
         Column("Layer"),
+        Column("#", "place among the candidates"),
         Column(kind, "the score that orders, with its 95 % interval"),
         Column("Behind the best", "best score minus this one, paired by episode group"),
         Column(f"P(top {top})", "chance to be among the best, over resampled episode groups"),
+        Column("Doubts", "flags: point at one, or move to it, and it says what it means"),
         Column("Reward R²", "out of fold, unclipped"),
         Column("Shuffled", "rewards shifted in time: mean and range"),
         Column("Transition R²", "from latent and action, out of fold"),
@@ -51,22 +52,20 @@ def layers_table(ranking: Ranking) -> Table:
     for place, layer in enumerate(ranking.layers, 1):
         rows.append(
             (
-                Cell(str(place)) if layer.role == "layer" else Cell({"control": "control", "twin": "untrained"}[layer.role], value=""),
                 Cell(layer_title(ranking, layer), _depth(layer)),
-                *map(figure_cell, (ordering(ranking, layer), layer.behind_best, layer.p_top_k, layer.reward_r2, layer.reward_r2_shuffled)),
+                Cell(str(place)) if layer.role == "layer" else Cell({"control": "control", "twin": "untrained"}[layer.role], value=""),
+                *map(figure_cell, (ordering(ranking, layer), layer.behind_best, layer.p_top_k)),
+                flags_cell(layer.flags),
+                *map(figure_cell, (layer.reward_r2, layer.reward_r2_shuffled)),
                 *map(
                     figure_cell, (layer.transition_r2, layer.persistence_r2, layer.transition_gain, layer.bits_action, layer.effective_rank)
                 ),
                 *(figure_cell(getattr(layer, attributes[name])) for name, _ in more),
                 *(figure_cell(layer.measures.get(name)) for name in names),
                 Cell(solving_method(layer)),
-                flags_cell(layer.flags),
             )
         )
-    columns += [
-        Column("Method", "exact, sketch or dual, with the largest error of an R²"),
-        Column("Flags", "reasons for doubt; point at one, or move to it"),
-    ]
+    columns.append(Column("Method", "exact, sketch or dual, with the largest error of an R²"))
     quiet = frozenset(place for place, layer in enumerate(ranking.layers) if layer.role != "layer")
     return Table(tuple(columns), tuple(rows), quiet=quiet)
 
@@ -98,8 +97,8 @@ def read_weights(words: Sequence[str]) -> tuple[float, float, float] | None:
 def what_if_table(ranking: Ranking, weights: Sequence[float], evidence: Mapping[measured.Key, Any]) -> tuple[Table, list[dict[str, str]]]:
     """Return the candidates in order under other weights, and the parts of each row's score, for the script."""
     columns = (
-        Column("#", "place under these weights"),
         Column("Layer"),
+        Column("#", "place under these weights"),
         Column("Score", "under these weights, with its 95 % interval"),
         Column("Place in the ranking"),
         Column("Reward part", "between 0 and 1, before weighting"),
@@ -111,7 +110,7 @@ def what_if_table(ranking: Ranking, weights: Sequence[float], evidence: Mapping[
     for one in measured.reweighted(ranking, weights, evidence):
         parts = measured.parts_of(ranking, one.layer, evidence)[0].tolist()
         own = places[one.layer.store_id, one.layer.name]
-        cells = (Cell(str(one.place)), Cell(layer_title(ranking, one.layer)), figure_cell(one.score), Cell(str(own)))
+        cells = (Cell(layer_title(ranking, one.layer)), Cell(str(one.place)), figure_cell(one.score), Cell(str(own)))
         rows.append((*cells, *(Cell(f"{part:.3f}") for part in parts)))
         data.append({"parts": " ".join(f"{part:.6f}" for part in parts), "depth": str(one.layer.depth)})
     return Table(columns, tuple(rows)), data

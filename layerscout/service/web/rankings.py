@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from markupsafe import Markup
 
 from layerscout.cache.records import Ranking, encode_record
-from layerscout.errors import LayerscoutError, shell
+from layerscout.errors import shell
 from layerscout.pages.ranking import draw_score
 from layerscout.pages.tables import Cell, Column, Table
 from layerscout.probe.page import diagnostics
@@ -168,15 +168,4 @@ def _panels(shown: Ranking, evidence: Any, address: Address) -> list[str]:
 
 def train_command(state: ServiceState, shown: Ranking) -> str:
     """Return the command that trains agents on what was chosen."""
-    return shell("train", played_environment(state, shown.store_id), "--selection", "selection.json")
-
-
-def played_environment(state: ServiceState, store_id: str) -> str:
-    """Return what was played for a store's dataset, as ``layerscout train`` takes it, as far as the store tells."""
-    from layerscout.cache.provenance import played_attributes
-    from layerscout.cache.store import Store
-
-    try:
-        return str(played_attributes(Store.open(state.catalogue.find(store_id).folder())).get("environment") or "ENVIRONMENT")
-    except LayerscoutError:
-        return "ENVIRONMENT"
+    return shell("train", state.environment(shown.store_id) or "ENVIRONMENT", "--selection", "selection.json")

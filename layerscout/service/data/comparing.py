@@ -1,0 +1,77 @@
+"""Several rankings of one dataset in; their layers side by side out, and why a ranking does not belong to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from layerscout.cache.records import Estimate, LayerScore, Ranking
+from layerscout.errors import LayerscoutError
+from layerscout.pages.ranking import ordering
+from layerscout.service.data.results import FoundResult, Results
+
+MOST = 8
+
+
+@dataclass(frozen=True)
+class RankingBeside:
+    """A ranking among others, and the layers' places in it by their common names."""
+
+    found: FoundResult
+    ranking: Ranking
+    layers: dict[str, LayerScore]
+    places: dict[str, int]
+
+    @property
+    def title(self) -> str:
+        """What tells it from the others."""
+        return f"{', '.join(self.found.labels)}, {self.ranking.score_kind} {self.found.id[:6]}"
+
+    def score(self, name: str) -> Estimate | None:
+        """Return a layer's score in this ranking."""
+        return ordering(self.ranking, self.layers[name]) if name in self.layers else None
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Rankings of the same rows. ``refused`` says of every other one that was asked for why it does not belong here."""
+
+    rankings: tuple[RankingBeside, ...]
+    refused: tuple[tuple[str, str], ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Every layer of every ranking, in the order of the first ranking that has it."""
+        return list(dict.fromkeys(name for one in self.rankings for name in one.layers))
+
+
+def side_by_side(results: Results, ids: Sequence[str]) -> SideBySide:
+    """Open rankings and put those together that are of the first one's dataset."""
+    kept: list[RankingBeside] = []
+    refused: list[tuple[str, str]] = []
+    for place, result_id in enumerate(dict.fromkeys(ids)):
+        try:
+            found = results.find(result_id)
+            ranking = results.ranking(found)
+        except LayerscoutError as error:
+            refused.append((result_id, str(error)))
+            continue
+        if place >= MOST:
+            refused.append((result_id, f"{MOST} rankings are compared at most"))
+        elif kept and found.dataset != kept[0].found.dataset:
+            refused.append(
+                (
+                    result_id,
+                    f"it is of dataset {found.dataset[7:19]}, the first of {kept[0].found.dataset[7:19]}: scores of different data do not compare",
+                )
+            )
+        else:
+            layers = {_common(ranking, layer): layer for layer in ranking.candidates}
+            kept.append(RankingBeside(found, ranking, layers, {name: place for place, name in enumerate(layers, 1)}))
+    return SideBySide(tuple(kept), tuple(refused))
+
+
+def _common(ranking: Ranking, layer: LayerScore) -> str:
+    """Return a layer's name with its model's: the same block of two models is not one layer."""
+    backbone = next((store.backbone for store in ranking.stores if store.store_id == layer.store_id), ranking.backbone)
+    return f"{backbone}: {layer.name}"
