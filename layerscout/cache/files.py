@@ -88,7 +88,7 @@ def _write_all(descriptor: int, piece: memoryview) -> None:
 
 def has_trailer(path: str) -> bool:
     """Tell whether a file of a store is a chunk, which ends in its own crc32c; JSON files and passports are as others read them."""
-    return not path.endswith((".json", ".safetensors"))
+    return not path.endswith((".json", ".safetensors", ".md"))
 
 
 def read_document(path: Path) -> bytes:

@@ -24,6 +24,7 @@ from layerscout.errors import DataError, raise_shortage
 REPAIR = "delete the store and extract it again"
 NAME = "manifest.json"
 IDENTITY_NAME = "identity.json"
+CARD_NAME = "README.md"  # for people; stores of before 0.2 have none
 PASSPORTS = "passports"  # folder of what is needed to run single blocks: two files a block, for as many blocks as there are
 PASSPORT = re.compile(rf"{PASSPORTS}/({LAYER.pattern})\.(json|safetensors)")
 LARGEST_PASSPORT = 2**30  # bytes of its tensors: what a store from a stranger may make a reader allocate at once
@@ -146,15 +147,17 @@ def check_objects(manifest: Manifest, path: Path | str) -> None:
     layout = manifest.layout
     count = layout.units * len(layout.arrays()) + len(layout.metadata_paths()) + 1
     passports = [item for item in manifest.objects if is_passport(item.path)]
-    if count != len(manifest.objects) - len(passports):
-        message = f"{path} lists {len(manifest.objects) - len(passports)} files, its layers need {count}"
-        raise DataError(message, hint=REPAIR)
-    listed, needed = sorted(item.path for item in manifest.objects if not is_passport(item.path)), sorted(object_paths(layout))
+    cards = [item for item in manifest.objects if item.path == CARD_NAME][:1]
+    own = [item for item in manifest.objects if not is_passport(item.path) and item not in cards]
+    if count != len(own):
+        raise DataError(f"{path} lists {len(own)} files, its layers need {count}", hint=REPAIR)
+    listed, needed = sorted(item.path for item in own), sorted(object_paths(layout))
     if listed != needed:
         odd = min(set(listed) ^ set(needed), default="a file twice")
         raise DataError(f"{path} does not list the files that its layers need: {odd}", hint=REPAIR)
     sizes = {item.path: item.size for item in manifest.objects}
-    if large := next((path for path in (*layout.metadata_paths(), IDENTITY_NAME) if sizes[path] > LARGEST_DOCUMENT), None):
+    documents = (*layout.metadata_paths(), IDENTITY_NAME, *([CARD_NAME] if CARD_NAME in sizes else []))
+    if large := next((path for path in documents if sizes[path] > LARGEST_DOCUMENT), None):
         raise DataError(f"{path} states {sizes[large]:,} bytes for {large}, more than such a file has", hint=REPAIR)
     for array in layout.arrays():
         for unit in range(layout.units):

@@ -42,7 +42,7 @@ def test_paths_that_no_store_has_are_refused_before_anything_is_written(url, sto
     lie(store, url, objects=[{**objects[0], "path": path}, *objects[1:]])
     root = tmp_path / "deep" / "er" / "root"
     for read in (lambda: pull(url, root), lambda: pull(url, root, ["blocks.0"]), lambda: open_store(root, f"{url}/{store.id}")):
-        with pytest.raises(DataError, match="does not list the files"):
+        with pytest.raises(DataError, match=r"does not list the files|lists \d+ files"):
             read()
     assert not (tmp_path / "deep").exists()
 

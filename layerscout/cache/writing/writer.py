@@ -17,6 +17,7 @@ from layerscout.cache.layout import ROWS_PER_CHUNK, STANDARD_COLUMNS, StoreLayou
 from layerscout.cache.root import STAGING, STORES
 from layerscout.cache.store import Store
 from layerscout.cache.writing import staging
+from layerscout.cache.writing.card import store_card
 from layerscout.cache.writing.checks import GivenRows, check_identity_fits, check_space, checked_arrays
 from layerscout.cache.writing.units import UnitMarker, finished_unit_objects
 from layerscout.errors import DataError
@@ -269,7 +270,11 @@ class StoreWriter:
         )
         if changed:
             raise DataError(f"{tree / changed.path} changed after it was written", hint="run the same command again; it rewrites that unit")
-        documents = self.layout.metadata_files() | {manifest.IDENTITY_NAME: identities.canonical_json(self.identity)}
+        card = store_card(self.store_id, self.identity, self.layout, provenance).encode()
+        documents = self.layout.metadata_files() | {
+            manifest.IDENTITY_NAME: identities.canonical_json(self.identity),
+            manifest.CARD_NAME: card,
+        }
         written = write_files(tree, ((path, partial(bytes, data)) for path, data in documents.items()))
         objects = [*chunks, *passports, *written]
         sync_folders(tree, (*documents, *self._passports))
