@@ -45,9 +45,9 @@ STORE_COMMANDS = {
     "pull": ("stores.sharing:pull", "Bring a published store here; the same command continues."),
 }
 SERVE_COMMANDS = {
-    "token": ("serving:token", "Make, take away and list the tokens of a server's users."),
+    "token": ("team.serving:token", "Make, take away and list the tokens of a server's users."),
 }
-SERVE = ("serving:serve", "Serve stores and rankings to a team in the browser.")  # itself a command, with commands of its own
+SERVE = ("team.serving:serve", "Serve stores and rankings to a team in the browser.")  # itself a command, with commands of its own
 GROUPS = {"store": (STORE_COMMANDS, "List, check, share and delete the stores of a folder.")}
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 

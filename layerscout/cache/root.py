@@ -12,6 +12,7 @@ from layerscout.paths import expand
 
 STORES, MIRRORS, STAGING, NAMES = "stores", "mirrors", "staging", "refs"
 ORIGIN_NAME = "origin.json"  # marks a mirror, see cache.remote.mirror
+SERVICE = "service"  # what a team's server keeps: jobs, answers, notes, and evidence for whoever asks the same again
 PARTIALS = "partials"  # the probe's sums over a store's rows, kept to spare a second pass
 
 

@@ -55,11 +55,17 @@ def _partner(root: Path, store: Store) -> tuple[str, bool] | None:
 def after_ranking(out: Path, store: Store, root: Path | None, selection: str = "selection.json") -> str:
     """Return the command that trains agents on a selection; that writes the page where the dataset names no environment to play."""
     from layerscout.cache.provenance import played_attributes
-    from layerscout.cache.root import root_words
 
     environment = None
     with suppress(LayerscoutError):  # somebody else's store may tell nonsense, and an imported dataset names no environment
         environment = played_attributes(store).get("environment")
+    return after_selection(out, environment, root, selection)
+
+
+def after_selection(out: Path, environment: str | None, root: Path | None, selection: str = "selection.json") -> str:
+    """Return the command that trains agents on a selection in ``environment``; that writes the page where there is none to play."""
+    from layerscout.cache.root import root_words
+
     folder = results_folder(out)
     if environment is None:
         return shell("report", folder)

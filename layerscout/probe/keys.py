@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from layerscout.cache import records
 from layerscout.cache.records import Ranking, Selection
+from layerscout.cache.root import SERVICE, default_root
 from layerscout.cache.store import Store
-from layerscout.errors import DataError
+from layerscout.errors import DataError, UsageError
 from layerscout.probe.config import RANKING_ONLY, RUN_ONLY, ProbeConfig
 from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.evidence.kept import EvidenceKey, load_evidence_of
@@ -51,10 +53,25 @@ def evidence_key(config: ProbeConfig, job: Job, store: Store) -> EvidenceKey:
 
 
 def measured_evidence(config: ProbeConfig, job: Job, store: Store) -> LayerEvidence | None:
-    """Read a layer's evidence, or return None when it is missing or unreadable: measuring again gives the same numbers."""
+    """Read a layer's evidence, or return None when it is missing or unreadable: measuring again gives the same numbers.
+
+    It lies beside the ranking, or under the root where a team's server leaves what it measured.
+    """
+    key = evidence_key(config, job, store)
+    for folder in (config.out / EVIDENCE_FOLDER, shared_evidence(config)):
+        try:
+            if folder is not None:
+                return load_evidence_of(folder, key)
+        except DataError:
+            continue
+    return None
+
+
+def shared_evidence(config: ProbeConfig) -> Path | None:
+    """Return the folder of evidence that all questions to a root's server share; None where there is no root."""
     try:
-        return load_evidence_of(config.out / EVIDENCE_FOLDER, evidence_key(config, job, store))
-    except DataError:
+        return Path(config.root or default_root()) / SERVICE / EVIDENCE_FOLDER
+    except UsageError:
         return None
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from layerscout.cluster import check_scheduler
 from layerscout.settings import Config
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -24,8 +26,8 @@ class ServeConfig(Config):
     memory: str | None = Field(
         default=None, description="Memory for all jobs together, as 8GB; left out: 70 % of what is free at the start."
     )
-    scheduler: str | None = Field(
-        default=None, pattern=r"^(local|(tcp|tls|ucx|ws|wss)://.+)$", description="Address of a dask scheduler that does the jobs' work."
+    scheduler: Annotated[str | None, AfterValidator(check_scheduler)] = Field(
+        default=None, description="Cluster that does the jobs' work: address of a dask scheduler (tcp://...), local, or local:N."
     )
     token_file: Path | None = Field(default=None, description="Users and the hashes of their tokens, as `serve token add` writes them.")
     allow_hosts: tuple[str, ...] = Field(default=(), description="Further name under which browsers reach this server, as behind a proxy.")

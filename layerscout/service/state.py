@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import time
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from layerscout.cache.durable import write_atomic
 from layerscout.cache.manifest import read_manifest
 from layerscout.cache.provenance import DatasetAttributes
 from layerscout.cache.records import load_object
+from layerscout.cache.root import SERVICE
 from layerscout.errors import DataError, LayerscoutError
 from layerscout.memory import available_memory
 from layerscout.paths import expand
@@ -23,7 +25,8 @@ from layerscout.service.data.datasets import Datasets
 from layerscout.service.data.experiments import Experiments
 from layerscout.service.data.notes import Notes
 from layerscout.service.data.results import QUESTION, Results, result_id
-from layerscout.service.data.roots import SERVICE, ServedRoot, served_roots
+from layerscout.service.data.roots import ServedRoot, served_roots
+from layerscout.service.jobs.newcomers import probe_newcomers
 from layerscout.service.jobs.queue import Queue
 from layerscout.service.jobs.quotes import Limits, Quotes
 from layerscout.service.jobs.records import JobRequest, job_folder
@@ -70,6 +73,8 @@ class ServiceState:
         """Begin to take jobs; those that an earlier server left behind first."""
         if self.queue and self.runner:
             self.queue.recover()
+            if self.config.probe_new:
+                self.runner.each_while = partial(probe_newcomers, self.catalogue, self.results, self.quotes, self.queue, set())
             self.runner.start()
 
     def stop(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from layerscout.service.api.schemas import JobError, JobView, ProblemDetails, ProgressView, RankingBrief, StoreBrief
 from layerscout.service.data.catalogue import Shelved
 from layerscout.service.data.results import FoundResult
 from layerscout.service.data.verified import kept_verification
@@ -12,6 +11,7 @@ from layerscout.service.jobs.progress import progress_of
 from layerscout.service.jobs.question import NAMES
 from layerscout.service.jobs.records import ServiceJob, job_folder
 from layerscout.service.problems import MEDIA_TYPE, TITLES
+from layerscout.service.schemas import JobError, JobView, ProblemDetails, ProgressView, RankingBrief, StoreBrief
 from layerscout.service.state import ServiceState
 
 ANY_STORE = NAMES
@@ -46,6 +46,12 @@ def brief_ranking(found: FoundResult) -> RankingBrief:
     """Return a ranking as lists show it."""
     fields = {name: getattr(found, name) for name in RankingBrief.model_fields}
     return RankingBrief(**fields | {"stores": list(found.stores), "weights": list(found.weights)})
+
+
+def answered_elsewhere(found: FoundResult) -> ServiceJob:
+    """Return the job that a ranking of the command line would have been."""
+    about = {"backbone": found.backbone, "stores": list(found.stores), "layers": found.layers, "rows": found.rows}
+    return ServiceJob(found.id, "probe", {}, about, found.stores[0] if found.stores else "", "the command line", found.when, "done", 0)
 
 
 def job_view(state: ServiceState, job: ServiceJob) -> JobView:

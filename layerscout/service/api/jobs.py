@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from layerscout.service.api.common import ANY_RESULT, RESPONSES, job_view
-from layerscout.service.api.schemas import JobList, JobView, PlanCost
+from layerscout.service.api.common import ANY_RESULT, RESPONSES, answered_elsewhere, job_view
 from layerscout.service.jobs.progress import read_log
 from layerscout.service.jobs.question import ProbeQuestion
 from layerscout.service.jobs.records import job_folder
+from layerscout.service.schemas import JobList, JobView, PlanCost
 from layerscout.service.web.jobs import change, stream
 from layerscout.service.web.view import service_of
 
@@ -61,7 +61,10 @@ def jobs(
 def job(request: Request, job: JobId) -> JobView:
     """Tell how a job stands and how far it is."""
     state = service_of(request)
-    return job_view(state, state.taking_jobs().find(job))
+    queue = state.taking_jobs()
+    return job_view(
+        state, queue.find(job) if queue.knows(job) or job not in state.results.all() else answered_elsewhere(state.results.find(job))
+    )
 
 
 @ROUTES.post("/jobs/{job}/cancel", summary="Cancel a job")

@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse
 
 from layerscout import __version__
 from layerscout.service.api import jobs, rankings, stores
-from layerscout.service.api.schemas import ProblemDetails
 from layerscout.service.api.wording import EXAMPLES, FIELDS
+from layerscout.service.schemas import ProblemDetails
 
 DOCUMENT = APIRouter(include_in_schema=False)
 ALL = (stores.ROUTES, jobs.ROUTES, rankings.ROUTES, DOCUMENT)

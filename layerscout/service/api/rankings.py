@@ -8,10 +8,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from layerscout.cache.records import Ranking, Selection
 from layerscout.service.api.common import ANY_RESULT, RESPONSES, brief_ranking
-from layerscout.service.api.schemas import NoteIn, NoteList, NoteOut, PairList, PairView, RankingList, WhatIfLayer, WhatIfOrder
 from layerscout.service.data import measured
 from layerscout.service.data.roots import inside
 from layerscout.service.problems import HttpProblem
+from layerscout.service.schemas import NoteIn, NoteList, NoteOut, PairList, PairView, RankingList, WhatIfLayer, WhatIfOrder
 from layerscout.service.state import ServiceState
 from layerscout.service.web.ranking_tables import MOST_PAIRS, read_weights
 from layerscout.service.web.rankings import keep_note

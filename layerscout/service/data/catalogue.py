@@ -19,6 +19,7 @@ from layerscout.errors import DataError, LayerscoutError
 from layerscout.service.data.roots import ServedRoot, inside
 from layerscout.service.problems import HttpProblem
 
+UNTRAINED = "-untrained"  # what the twin of a model is called after it
 FRESH_SECONDS, REMOTE_SECONDS = 2.0, 300.0
 
 
@@ -90,6 +91,17 @@ class Catalogue:
         if not found:
             raise HttpProblem(404, f"no store '{word[:80]}' here", "the list of stores has all ids and names", "data")
         return found[0]
+
+    def twin_of(self, word: str) -> str:
+        """Return the id of the store of the same model without training on the same data; empty when there is none."""
+        every = self.all()
+        own = next((one for one in every if word and word in (one.id, *one.entry.names)), None)
+        if own is None or not own.entry.backbone:
+            return ""
+        alike = (
+            one for one in every if one.entry.dataset == own.entry.dataset and one.entry.rows == own.entry.rows and one.layers == own.layers
+        )
+        return next((one.id for one in alike if one.entry.backbone == f"{own.entry.backbone}{UNTRAINED}"), "")
 
     def select(self, text: str = "", filters: Iterable[str] = (), order: str = "created:desc") -> list[Shelved]:
         """Return the stores that hold every word of ``text`` and satisfy every filter, in the order of ``layerscout store ls --sort``."""

@@ -132,16 +132,6 @@ class Judge:
         lines = [(best, self._run_of(found)) for found in newest.values() if (best := self.best_of(found)) is not None]
         return sorted(lines, key=lambda line: -line[0].over_untrained.value if line[0].over_untrained else float("inf"))
 
-    def unmeasured(self) -> list[Shelved]:
-        """Return the stores that are here, whole, of a trained model, and in no ranking."""
-        used = {store for found in self.state.results.all().values() for store in (*found.stores, found.twin)}
-        every = self.state.catalogue.all()
-        return [
-            one
-            for one in every
-            if one.id not in used and one.root.folder and not one.entry.damage and not (one.entry.backbone or "").endswith("-untrained")
-        ]
-
     def tasks(self) -> list[TaskDecision]:
         """Return every dataset that stores or rankings are of, those with rankings first."""
         digests = dict.fromkeys(found.dataset for found in self.state.results.all().values() if found.dataset)

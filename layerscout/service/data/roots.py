@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layerscout.cache.remote.address import check_address
-from layerscout.cache.root import STORES, checked_root, default_root
+from layerscout.cache.root import SERVICE, STORES, checked_root, default_root
 from layerscout.errors import DataError
-
-SERVICE = "service"  # the service's own folder in a root
 
 
 @dataclass(frozen=True)

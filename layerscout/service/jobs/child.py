@@ -11,10 +11,12 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from layerscout.cache import records
+from layerscout.cache.durable import write_atomic
 from layerscout.errors import LayerscoutError, shortage
 from layerscout.progress import Reporter
 from layerscout.service.jobs.records import EVENTS, LOCK, OUTCOME, JobOutcome
@@ -69,7 +71,7 @@ def told(error: Exception) -> dict[str, Any]:
 def _probe(task: dict[str, Any], folder: Path) -> None:
     from layerscout.probe.config import ProbeConfig
     from layerscout.probe.evidence.kept import save_evidence
-    from layerscout.probe.keys import EVIDENCE_FOLDER, evidence_key
+    from layerscout.probe.keys import EVIDENCE_FOLDER, evidence_key, shared_evidence
     from layerscout.probe.run import plan, run
     from layerscout.probe.work import load_evidence
 
@@ -82,6 +84,19 @@ def _probe(task: dict[str, Any], folder: Path) -> None:
     run(planned, Reporter(events=folder / EVENTS, stream=sys.stderr))
     for job in planned.jobs:
         load_evidence(planned, job)
+        share(folder / EVIDENCE_FOLDER, shared_evidence(planned.config), evidence_key(planned.config, job, planned.store).file_name)
+
+
+def share(own: Path, shared: Path | None, name: str) -> None:
+    """Let other questions find a layer's evidence, without writing it twice where that can be had."""
+    if shared is None or (shared / name).exists():
+        return
+    with suppress(OSError):  # a root that cannot be written to: others measure again
+        shared.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(own / name, shared / name)
+        except OSError:
+            write_atomic(shared / name, (own / name).read_bytes())
 
 
 def _verify(task: dict[str, Any], folder: Path) -> None:

@@ -33,7 +33,7 @@ class Queue:
         self.done_already = done_already  # tells whether a job's answer lies in its folder
         self.database = Database(service, self._rebuild)
         host = f"{zlib.crc32(socket.gethostname().encode()):08x}"
-        self.owner = f"{host}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+        self.owner = f"{host}:{os.getpid()}:{started(os.getpid())}:{uuid.uuid4().hex[:12]}"
 
     def submit(self, request: JobRequest) -> tuple[ServiceJob, bool]:
         """Queue a job, or return the one that asks the same; also whether it is new. Its file is on disk before its row.
@@ -70,6 +70,10 @@ class Queue:
         if not found:
             raise HttpProblem(404, f"no job {job_id[:40]} here", "the list of jobs has all of them", "data")
         return job_of(found[0])
+
+    def knows(self, job_id: str) -> bool:
+        """Tell whether there is such a job, however it stands."""
+        return bool(self.database.rows("SELECT 1 FROM jobs WHERE id = ?", (job_id,)))
 
     def newest(self, limit: int = 200, state: str | None = None, store: str | None = None) -> list[ServiceJob]:
         """Return jobs, newest first."""
@@ -166,11 +170,10 @@ class Queue:
 
     def _is_dead(self, owner: str) -> bool:
         """Tell whether a server of this machine is gone; another one's lease must run out."""
-        host, _, rest = owner.partition(":")
-        process = rest.partition(":")[0]
+        host, process, begun, *_ = (*owner.split(":"), "", "")
         if host != self.owner.partition(":")[0] or not process.isdigit():
             return False
-        return int(process) == os.getpid() or not process_runs(int(process))  # a number of our own, from before a restart
+        return not process_runs(int(process)) or begun != started(int(process))  # another process has its number now
 
     def _rebuild(self, connection: sqlite3.Connection) -> None:
         for path in sorted((self.service / "results").glob(f"*/{REQUEST}")):
@@ -184,6 +187,14 @@ class Queue:
             for path in lost:
                 _restore(connection, path, self.done_already)
         return len(lost)
+
+
+def started(process: int) -> str:
+    """Return when a process of this machine began, by the kernel's clock; empty where that cannot be known."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
 
 
 def _restore(connection: sqlite3.Connection, path: Path, done_already: Callable[[JobRequest], bool]) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from layerscout.service.jobs.records import LOG, OUTCOME, JobOutcome, ServiceJob
 CHILD = (  # as the command line begins, so that its figures are the command's to the last bit
     "from layerscout.processor import name_core_type; name_core_type(); from layerscout.service.jobs.child import main; raise SystemExit(main())"
 )
-TICK_SECONDS, STOP_SECONDS, BUSY_SECONDS = 0.5, 5.0, 2.0
+TICK_SECONDS, STOP_SECONDS, BUSY_SECONDS, IDLE_SECONDS = 0.5, 5.0, 2.0, 10.0
 
 
 @dataclass
@@ -49,6 +50,8 @@ class Runner:
         self.queue, self.quotes, self.limits = queue, quotes, limits
         self.running: dict[str, Running] = {}
         self.trouble = ""
+        self.each_while: Callable[[], object] | None = None  # done now and then, between jobs
+        self._idled = -IDLE_SECONDS
         self._wake, self._ending = threading.Event(), threading.Event()
         self._confirmed = 0.0
         self._not_before = 0.0
@@ -93,6 +96,9 @@ class Runner:
             for job_id in self.queue.confirm(list(self.running), now):
                 self._stop(self.running[job_id], now)
             self._confirmed = now
+        if self.each_while is not None and time.monotonic() - self._idled > IDLE_SECONDS:
+            self._idled = time.monotonic()
+            self.each_while()
         while len(self.running) < self.limits.jobs and now >= self._not_before and not self._ending.is_set():
             free = self.limits.memory - sum(running.job.memory for running in self.running.values())
             job = self.queue.claim(free)

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 
-from layerscout.cache.identity import STORE_ID
 from layerscout.errors import LayerscoutError
 from layerscout.service.problems import as_problem
 from layerscout.service.state import ServiceState
@@ -65,7 +64,7 @@ def submit(state: ServiceState, question: Any, who: str) -> str:
 
 def form_view(state: ServiceState, given: dict[str, str], wrong: dict[str, str] | None = None, status: int = 422) -> PageView:
     """Return the form with the cost of what it asks; what was typed stays."""
-    hint = twin_of(state, given.get("store", ""))
+    hint = state.catalogue.twin_of(given.get("store", ""))
     if hint and "twin" not in given:
         given = {**given, "twin": hint}
     question, found = question_of(given) if given.get("store") and not wrong else (None, {})
@@ -90,18 +89,6 @@ def form_view(state: ServiceState, given: dict[str, str], wrong: dict[str, str] 
         "limits": state.limits,
     }
     return PageView("Rank the layers of a store", "probe.html", values, status=status if wrong else 200)
-
-
-def twin_of(state: ServiceState, word: str) -> str:
-    """Return the id of the store of the same model without training on the same data; empty when there is none."""
-    every = state.catalogue.all()
-    own = next((one for one in every if word and (one.id == word if STORE_ID.fullmatch(word) else word in one.entry.names)), None)
-    if own is None or not own.entry.backbone:
-        return ""
-    alike = (
-        one for one in every if one.entry.dataset == own.entry.dataset and one.entry.rows == own.entry.rows and one.layers == own.layers
-    )
-    return next((one.id for one in alike if one.entry.backbone == f"{own.entry.backbone}-untrained"), "")
 
 
 def _called(names: tuple[str, ...], store_id: str, backbone: str | None, rows: int | None) -> str:

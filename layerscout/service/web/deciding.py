@@ -14,6 +14,7 @@ from layerscout.pages.tables import Cell, Column, Table
 from layerscout.probe.page.diagnostics import figure_cell
 from layerscout.service.data.comparing import MOST, RankingBeside, side_by_side
 from layerscout.service.data.judging import BestLayer, Judge, JudgedRuns
+from layerscout.service.jobs.newcomers import unmeasured
 from layerscout.service.problems import HttpProblem
 from layerscout.service.state import ServiceState
 from layerscout.service.web.figures import draw_slopes
@@ -79,7 +80,9 @@ def board_view(judge: Judge, address: Address) -> PageView:
         Column("Flags", "reasons for doubt"),
     )
     rows = tuple(_board_row(judge, best, runs) for best, runs in judge.board())
-    waiting = [(one.id, one.entry.backbone or "n/a", one.entry.dataset or "") for one in judge.unmeasured()][:50]
+    waiting = [
+        (one.id, one.entry.backbone or "n/a", one.entry.dataset or "") for one in unmeasured(judge.state.catalogue, judge.state.results)
+    ][:50]
     values = {"about": BOARD, "submit": SUBMIT, "waiting": waiting}
     return PageView("Board", "board.html", values, (sorted_view("board", Table(columns, rows), address, "Board"),))
 
