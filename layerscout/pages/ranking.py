@@ -48,6 +48,12 @@ def twin_of(ranking: Ranking, layer: LayerScore) -> LayerScore | None:
     return next((one for one in ranking.layers if one.role == "twin" and (one.name, one.label) == (layer.name, layer.label)), None)
 
 
+def best_twin(ranking: Ranking) -> LayerScore | None:
+    """Return the untrained block with the best score: what the winner must be told apart from, whichever block it is."""
+    known = [(found.value, one) for one in ranking.layers if one.role == "twin" and (found := ordering(ranking, one)) is not None]
+    return max(known, key=lambda pair: pair[0])[1] if known else None
+
+
 def by_depth(ranking: Ranking, role: str = "layer", store: str | None = None) -> list[LayerScore]:
     """Return the layers of a role, of one store or of all, in forward order."""
     return sorted((one for one in ranking.layers if one.role == role and store in (None, one.store_id)), key=lambda layer: layer.depth)

@@ -51,7 +51,9 @@ def make_chapter(path: str, record: RunRecord, head: str, ranking: Ranking, suff
         drawn[f"profiles{suffix}"] = arm_figures.draw_profiles(part, name, f"profiles{suffix}")
     if scored := scored_arms(part, head):
         returns = [final_returns(part, arm.name) for arm in scored]
-        drawn[f"score-return{suffix}"] = arm_figures.draw_score_and_return(scored, returns, name, score_and_return(part, head))
+        drawn[f"score-return{suffix}"] = arm_figures.draw_score_and_return(
+            scored, returns, name, score_and_return(part, head), references_of(part)
+        )
     title = f"{record.environment}, {record.mode} mode, {head} post-adapter"
     return Chapter(path, title, part, judged, gate_of(part), claims_of(part, ranking, judged, head), drawn)
 

@@ -9,6 +9,7 @@ from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import Ranking, RunRecord, as_table_value
 from layerscout.pages.flags import explain_flag
 from layerscout.pages.page import versions_table
+from layerscout.pages.ranking import best_twin, ordering
 from layerscout.pages.template import fill_template
 from layerscout.report import exhibits
 from layerscout.report.by_hand import BY_HAND, stage_commands
@@ -98,7 +99,12 @@ def ranking_sentences(ranking: Ranking) -> str:
     sentences = [f"{markdown_code(best.name)} is ranked first with a score of {as_table_value(best.score)}."]
     twins = {layer.depth: layer for layer in ranking.layers if layer.role == "twin"}
     if best.depth in twins:
-        sentences.append(f"The same block with random weights scores {as_table_value(twins[best.depth].score)}.")
+        sentences.append(f"The same block with random weights scores {as_table_value(ordering(ranking, twins[best.depth]))}.")
+    if (rival := best_twin(ranking)) is not None:
+        behind = "" if rival.behind_best is None else f", {as_table_value(rival.behind_best)} behind, paired by group of episodes"
+        sentences.append(
+            f"The best untrained block is {markdown_text(rival.name)} with {as_table_value(ordering(ranking, rival))}{behind}."
+        )
     sentences += [
         f"The control {markdown_text(layer.name)} scores {as_table_value(layer.score)}."
         for layer in ranking.layers

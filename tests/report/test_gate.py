@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from example_records import LEVELS, example_ranking, example_runs
 from test_report import experiment, read_csv
 
-from layerscout.cache.records import ReferenceReturn, RunRecord
+from layerscout.cache.records import Estimate, ReferenceReturn, RunRecord
+from layerscout.pages.ranking import best_twin
+from layerscout.probe.page.wording import reasons
 from layerscout.report.numbers.gate import judge_learning, references_of
 from layerscout.report.report import write_report
 
@@ -96,3 +100,27 @@ def test_offline_tables_speak_of_evaluations_and_never_of_training_episodes(tmp_
     assert "last greedy evaluation (5 episodes a seed)" in page
     assert "upper bounds" in page  # all seeds played the same episodes
     assert "Mean return (last 50)" in reported(tmp_path / "on", example_runs(dict.fromkeys(LEVELS, 0.3)))[0]
+
+
+def test_the_page_holds_the_winner_against_the_best_untrained_block(tmp_path) -> None:
+    ranking = example_ranking()
+    twins = [
+        layer.model_copy(update={"behind_best": Estimate(value=0.1, low=-0.02, high=0.2)})
+        for layer in ranking.layers
+        if layer.role == "twin"
+    ]
+    ranking = ranking.model_copy(update={"layers": (*(layer for layer in ranking.layers if layer.role != "twin"), *twins)})
+    assert best_twin(ranking).name == "twin/blocks.7"  # not the winner's own, blocks.5
+    assert "best untrained twin/blocks.7" in reasons(ranking)
+    assert "behind by 0.100 [-0.020, 0.200] (not told apart)" in reasons(ranking)
+    write_report(experiment(tmp_path, ranking))
+    assert "The best untrained block is twin/blocks.7" in (tmp_path / "paper.md").read_text()
+
+
+def test_no_pair_of_arms_has_two_p_values_on_one_page(tmp_path) -> None:
+    page, _ = reported(tmp_path, example_runs(mode="offline"))
+    twins = page.partition("Pretrained against untrained blocks</h3>")[2].partition("</table>")[0]
+    cells = [re.sub(r"<[^>]*>", " ", row).split() for row in twins.split("<tr")[2:]]
+    assert cells
+    assert all(row[-2:] == ["–", "–"] for row in cells)  # one pair: tested among the controls, described here
+    assert "all layers" not in page.lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -102,6 +103,8 @@ def test_what_was_not_run_as_promised_is_not_called_registered(study) -> None:
     settings(folders[0], {"train": {"seeds": 5}, "collect": {"steps": 20000}})
     assert reasons(path, folders) == "task0: train.seeds was registered as 6.0 and was 5.0"
     settings(folders[0], {"train": {"seeds": 6}, "collect": {"steps": 20000}})
+    os.utime(folders[2] / "train" / "runs.json", (1e9, 1e9))
+    assert "task2/train/runs.json was written on 2001-09-09T01:46:40+00:00, before the commit" in reasons(path, folders)
     (folders[1] / "registered.json").unlink()
     assert "task1 was not run for this registration" in reasons(path, folders)
     page = stage.run(stage.plan(folders, path.parent / "pages", path)).read_text()

@@ -15,6 +15,7 @@ from layerscout.cache.records.study import StudyAnalysis
 from layerscout.errors import DataError
 from layerscout.report.experiment import gather_experiment
 from layerscout.report.study.study import study_experiments
+from layerscout.report.study.tasks import control_ranks
 
 LEARNED = 6  # tasks: the fewest that can be tested
 
@@ -122,7 +123,8 @@ def test_seeds_that_shared_their_episodes_make_the_ceiling_an_upper_bound(tmp_pa
 
 def test_measures_are_held_against_each_other_and_against_blind_choices_task_by_task(linked: StudyAnalysis) -> None:
     table = {(one.kind, one.first, one.second): one for one in linked.contrasts}
-    assert table["correlation", "S-ctrl", "S"].tasks == 0  # these rankings know no S-ctrl
+    assert table["correlation", "S-ctrl", "S"].difference.value == pytest.approx(0.0)  # bits are equal here, the state goes with return
+    assert table["correlation", "bits of action", "transition R²"].tasks == 0
     rival = table["regret@1", "S", "a random pick"]
     assert (rival.tasks, rival.p_flip) == (LEARNED, 2 / 2**LEARNED)
     assert rival.difference.value == pytest.approx(-linked.random_regret_1)
@@ -264,3 +266,10 @@ def test_what_identifies_the_evidence_is_kept_so_that_a_re_creation_can_be_check
     assert isinstance(linked.layers[-1].measures["S"], float)  # those of untrained blocks too
     assert linked.layers[-1].weights == "untrained"
     assert isinstance(measure(linked, "S").spearman, Estimate)
+
+
+def test_s_ctrl_is_the_mean_rank_by_bits_and_state_among_the_cells_of_the_task() -> None:
+    bits, state = np.array([0.1, 0.3, 0.2, 0.4]), np.array([0.9, 0.5, 0.5, 0.1])
+    assert control_ranks(bits, np.full(4, np.nan)).tolist() == [0.25, 0.75, 0.5, 1.0]
+    assert control_ranks(bits, state).tolist() == [(1 + 4) / 8, (3 + 2.5) / 8, (2 + 2.5) / 8, (4 + 1) / 8]
+    assert np.isnan(control_ranks(np.array([0.1, np.nan]), np.ones(2))).all()

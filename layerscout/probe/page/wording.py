@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from layerscout.cache.records import LayerScore, Ranking, as_table_value
-from layerscout.pages.ranking import layer_title, ordering, short_kind, twin_of
+from layerscout.pages.ranking import best_twin, layer_title, ordering, short_kind
 from layerscout.probe.ranking import score
 
 
@@ -51,11 +51,13 @@ def reasons(ranking: Ranking) -> str:
         text += f"; on held-out episodes {as_table_value(best.confirmation.score)}"
     others = [("next best", layer) for layer in rest[:1]]
     others += [("control", layer) for layer in ranking.layers if layer.role == "control"]
-    others += [("untrained", twin)] if (twin := twin_of(ranking, best)) is not None else []
+    others += [("best untrained", twin)] if (twin := best_twin(ranking)) is not None else []
     for kind, layer in others:
         text += f"; {kind} {shown(layer)} {as_table_value(ordering(ranking, layer))}"
-        if kind == "next best" and layer.behind_best is not None:
+        if kind in ("next best", "best untrained") and layer.behind_best is not None:
             text += f", behind by {as_table_value(layer.behind_best)}"
+            if kind == "best untrained" and layer.behind_best.low is not None and layer.behind_best.low <= 0:
+                text += " (not told apart)"
     if best.p_top_k is not None and ranking.top_k is not None:
         text += f"; in the top {ranking.top_k} with probability {best.p_top_k:.2f}"
     return text + (f"; flags {' '.join(best.flags)}" if best.flags else "")

@@ -52,6 +52,9 @@ def rank_layers(
                 "confirmation": confirmation_scores(of[_key(layer)], weights, how, kind) if place < config.top_k else None,
             }
         )
+    for layer in (layer for layer in ranked if layer.role == "twin"):  # so that the winner can be held against the best untrained block
+        behind = score_behind_best(values[0], score_parts(of[_key(layer)], kind, how), weights)
+        compared[_key(layer)] = layer.model_copy(update={"behind_best": behind})
     return tuple(compared.get(_key(layer), layer) for layer in ranked)
 
 

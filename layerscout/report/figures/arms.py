@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from layerscout.cache.records import Arm, Estimate, RunRecord, as_table_value
+from layerscout.cache.records import Arm, Estimate, ReferenceReturn, RunRecord, as_table_value
 from layerscout.pages.axes import Scale
 from layerscout.pages.charts import MOST_TOGETHER, Plot, Point, Series, as_drawing, draw_plot, multiples
 from layerscout.pages.drawing import Drawing, DrawingItem, Group, Mark, Stroke
@@ -147,7 +147,11 @@ def corners_of(curves: Sequence[Float[np.ndarray, " level"]]) -> list[int]:
 
 
 def draw_score_and_return(
-    arms: Sequence[Arm], returns: Sequence[Float[np.ndarray, " seed"]], best: str | None, association: Association | None
+    arms: Sequence[Arm],
+    returns: Sequence[Float[np.ndarray, " seed"]],
+    best: str | None,
+    association: Association | None,
+    references: Sequence[ReferenceReturn] = (),
 ) -> Draw:
     """Draw score against return, one point a layer, with each return's interval; names stand at the right, joined by a hair line."""
     spots = []
@@ -165,7 +169,13 @@ def draw_score_and_return(
     def draw(width: float) -> Drawing:
         wide = width >= NARROW
         panel = draw_points(
-            spots, min(width, 760), 280 if wide else 220, "probe score of the layer", "final return (interquartile mean)", title=(found,)
+            spots,
+            min(width, 760),
+            280 if wide else 220,
+            "probe score of the layer",
+            "final return (interquartile mean)",
+            title=(found,),
+            levels=reference_levels(references),
         )
         return as_drawing(panel, label)
 

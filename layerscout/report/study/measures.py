@@ -17,7 +17,7 @@ def estimate_value(estimate: Estimate | None) -> float | None:
 
 
 PROBED: dict[str, Callable[[LayerScore], float | None]] = {
-    CTRL: lambda layer: estimate_value(layer.control_score),
+    CTRL: lambda layer: layer.bits_action,  # ranks among the cells of a task are taken of it and of the state: `tasks.control_ranks`
     S: lambda layer: estimate_value(layer.score),
     SKILL: lambda layer: estimate_value(layer.skill_score),
     REWARD: lambda layer: estimate_value(layer.reward_r2),

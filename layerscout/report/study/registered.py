@@ -64,9 +64,18 @@ def _reasons(registration: Registration, commit: FirstCommit | None, folders: Se
         else:
             if commit is not None and datetime.datetime.fromisoformat(stamp.started) < commit.when:
                 yield f"{folder.name} was begun on {stamp.started}, before the commit"
+            if commit is not None and (early := _oldest_result(folder)) is not None and early[0] < commit.when:
+                yield f"{folder.name}/{early[1]} was written on {early[0].isoformat(timespec='seconds')}, before the commit"
             yield from _changed(registration, folder, stamp.task)
     if missing := [name for name in registration.tasks if name not in present]:
         yield f"registered and not here: {', '.join(missing)}"
+
+
+def _oldest_result(folder: Path) -> tuple[datetime.datetime, str] | None:
+    """Return when the oldest ranking or run record of a task was written, and which it is; None where there is none."""
+    paths = [path for pattern in ("probe*/ranking.json", "train*/**/*.json") for path in folder.glob(pattern)]
+    found = [(datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC), path.relative_to(folder).as_posix()) for path in paths]
+    return min(found, default=None)
 
 
 def _changed(registration: Registration, folder: Path, task: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
+from scipy import stats
 
 from layerscout.cache.records import Arm, LayerScore, Ranking, ReferenceReturn, Run, RunRecord
 from layerscout.errors import DataError
@@ -16,7 +17,7 @@ from layerscout.report.numbers.gate import Gate, judge_learning, references_of
 from layerscout.report.numbers.speed import evaluation_return
 from layerscout.report.numbers.within import TaskCells
 from layerscout.report.study.cells import StudyCell, cell_of, store_of_layer
-from layerscout.report.study.measures import DEPTH, MIDDLE, measure_names, measure_of
+from layerscout.report.study.measures import BITS, CTRL, DEPTH, MIDDLE, STATE, measure_names, measure_of
 from layerscout.report.verdict import OWN_NETWORK
 
 FEWEST = 3  # layers of a task: two have an order, but one that a coin gets right half the time
@@ -76,6 +77,7 @@ class TrainedTask:
         ]
         table = np.array(rows, dtype=np.float64)
         table[~np.isfinite(table).all(axis=1)] = np.nan
+        table[list(names).index(CTRL)] = control_ranks(table[list(names).index(BITS)], table[list(names).index(STATE)])
         return table
 
     def task(self, names: Sequence[str], metric: str, updates: int | None = None) -> TaskCells | None:
@@ -97,6 +99,16 @@ class TrainedTask:
         found = [self.returns(cell, metric, updates) for cell in self.cells]
         finished = [values[np.isfinite(values)] for values in found]
         return judge_learning([cell.name for cell in self.cells], finished, self.references, self.record.algorithm)
+
+
+def control_ranks(bits: Float[np.ndarray, " cell"], state: Float[np.ndarray, " cell"]) -> Float[np.ndarray, " cell"]:
+    """Return S-ctrl of every cell: its rank by bits of action, or ½ of that and ½ of its rank by state R² where the state is known.
+
+    Ranks are taken among the cells of the task, ties at their mean, as shares of their number: in (0, 1], 1 for the best. NaN throughout
+    where the bits of some cell are unknown.
+    """
+    parts = [stats.rankdata(part) / len(part) for part in (bits, state) if np.isfinite(part).all()]
+    return np.mean(parts, axis=0) if np.isfinite(bits).all() else np.full(len(bits), np.nan)
 
 
 def _numbered(keys: Iterable[object]) -> np.ndarray:
