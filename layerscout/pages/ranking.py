@@ -22,13 +22,13 @@ SHUFFLED = "reward R² with shuffled rewards"
 
 
 def short_kind(ranking: Ranking) -> str:
-    """Return the name of the score that orders, without its version: ``S``, ``S-across`` or ``S-skill``."""
+    """Return the name of the score that orders, without its version: ``S``, ``S-across``, ``S-skill`` or ``S-ctrl``."""
     return ranking.score_kind.partition("/")[0]
 
 
 def ordering(ranking: Ranking, layer: LayerScore) -> Estimate | None:
-    """Return the score that orders this ranking."""
-    return layer.skill_score if short_kind(ranking) == "S-skill" else layer.score
+    """Return the score that orders this ranking; of S-ctrl, whose order is by ranks, what the layer has by itself."""
+    return {"S-skill": layer.skill_score, "S-ctrl": layer.control_score}.get(short_kind(ranking), layer.score)
 
 
 def store_label(ranking: Ranking, store_id: str) -> str:

@@ -81,7 +81,7 @@ def measure_layer(
             advance=advance,
             space=space,
         )
-        evidence = measure(job.spec.name, job.role, job.spec.depth, moments, plan.transitions, plan.split, config, allowed)
+        evidence = measure(job.spec.name, job.role, job.spec.depth, moments, plan.transitions, plan.split, config, allowed, reader)
     except RoundingExceeded as exceeded:
         return exceeded.amount
     except (NotPositiveDefinite, OutOfRange):

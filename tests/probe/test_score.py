@@ -152,11 +152,12 @@ def test_several_stores_are_ranked_with_the_rank_that_is_fair_to_widths() -> Non
     assert other.behind_best.value == pytest.approx(0.10 * 0.4)
 
 
-def test_controls_and_twins_are_neither_compared_nor_confirmed() -> None:
+def test_controls_and_twins_are_not_among_the_best_and_not_confirmed() -> None:
     layers = [known("a", 0, 0.5), known("pixels", -1, 0.9, role="control"), known("a", 0, 0.8, role="twin")]
     best, *others = rank_layers(layers, ProbeConfig(store="x"), 40)
     assert (best.name, best.p_top_k, best.p_top_k_weights) == ("a", 1.0, 1.0)
-    assert all(layer.behind_best is layer.p_top_k is layer.p_top_k_weights is layer.confirmation is None for layer in others)
+    assert all(layer.p_top_k is layer.p_top_k_weights is layer.confirmation is None for layer in others)
+    assert [layer.behind_best is None for layer in others] == [True, False]  # the best layer is held against untrained blocks, paired
 
 
 def test_a_part_that_is_undefined_on_the_confirmation_set_alone_leaves_no_score_there() -> None:
@@ -248,7 +249,7 @@ def test_one_layer_is_chosen_once() -> None:
         ({"folds": 2}, "expected at least 3"),
         ({"penalties": (1.0, 0.1)}, "must rise"),
         ({"confirmation": 0.001}, "must be 0, or from 0.01 to 0.5"),
-        ({"score": "S/1"}, "expected S or S-skill"),
+        ({"score": "S/1"}, "expected S, S-skill or S-ctrl"),
         ({"fold": 5}, "did you mean 'folds'"),
     ],
 )

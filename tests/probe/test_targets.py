@@ -33,7 +33,7 @@ def world() -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
 def test_shifted_rewards_are_those_of_other_episodes_that_rank(confirmation: float) -> None:
     columns = columns_of([10] * 16, np.random.default_rng(0))
     columns = with_reward(columns, columns["episode"].astype(float) + 1)
-    transitions, split = prepare(columns, ProbeConfig(store="memory", shifts=20, confirmation=confirmation, targets=()))
+    transitions, split = prepare(columns, ProbeConfig(store="memory", shifts=20, confirmation=confirmation, targets=(), measures=False))
     ranks = split.fold_of_group[split.group_of_episode[transitions.episode]] >= 0
     assert transitions.target_names == ("reward", *["reward shifted"] * 20)
     reward, shifted = transitions.scalars[ranks, :1], transitions.scalars[ranks, 1:]
@@ -44,7 +44,7 @@ def test_shifted_rewards_are_those_of_other_episodes_that_rank(confirmation: flo
 
 def test_scalars_have_mean_0_and_variance_1_over_the_episodes_that_rank(world) -> None:
     _, columns, state = world
-    transitions, split = prepare(columns | {"state": state}, ProbeConfig(store="memory", shifts=3))
+    transitions, split = prepare(columns | {"state": state}, ProbeConfig(store="memory", shifts=3, measures=False))
     ranks = split.fold_of_group[split.group_of_episode[transitions.episode]] >= 0
     assert transitions.target_names[4:] == ("state",) * 4 + ("return_to_go",)
     np.testing.assert_allclose(transitions.scalars[ranks].mean(axis=0), 0, atol=1e-12)
@@ -113,7 +113,7 @@ def test_targets_equal_scikit_learn_and_have_intervals(world) -> None:
     noisy = state[:, :2] + np.random.default_rng(1).standard_normal((len(state), 2)).astype(np.float32)
     found = probe(layer, columns | {"state": state, "speed": noisy}, targets=("state", "speed"), shifts=0, penalties=(1e-4,))
     assert found.targets["state"].r2 > 0.999
-    rows = rows_of(layer, columns | {"speed": noisy}, ProbeConfig(store="memory", targets=("speed",), shifts=0))
+    rows = rows_of(layer, columns | {"speed": noisy}, ProbeConfig(store="memory", targets=("speed",), shifts=0, measures=False))
     predicted = np.empty_like(rows.scalars[:, 1:])
     for fold in range(5):
         train, test = rows.fold != fold, rows.fold == fold

@@ -13,6 +13,7 @@ from scipy.linalg import blas, lapack
 
 from layerscout.errors import DataError
 from layerscout.probe.moments.moments import MomentSums
+from layerscout.probe.solve.scaling import FeatureScaling
 
 # Share of a feature's variance that counts as noise, so that exact features give finite bits: what the rounding of float32
 # products can grow to in nearly dependent features. It is the same for float64, or layers of one ranking could not be compared.
@@ -34,11 +35,29 @@ class Bits:
         95th percentile of ``action`` for independent actions (normal approximation).
     total
         From z_t and a_t together (from z_t alone when there are no actions).
+    columns
+        Independent columns of the action; 0 when there are none.
+    residuals
+        What z_t, and what z_t and z_{t+1}, leave of the action; for ``bits_without_groups``.
     """
 
     action: float | None = None
     action_by_chance: float | None = None
     total: float | None = None
+    columns: int = 0
+    residuals: tuple[ActionResidual, ActionResidual] | None = None
+
+
+@dataclass(frozen=True)
+class ActionResidual:
+    """What is left of the action when some features have told of it: [z_t, a_t] ``left`` + z_{t+1} ``right``, less its mean.
+
+    In the units of the moments that it was fitted on; ``covariance`` is that of all rows, with the noise floor.
+    """
+
+    left: Float[np.ndarray, "input action"]
+    right: Float[np.ndarray, "feature action"]
+    covariance: Float[np.ndarray, "action action"]
 
 
 def bits(
@@ -47,6 +66,7 @@ def bits(
     next_minus_latent: FeatureMatrix,
     live: Float[np.ndarray, " feature"],
     discrete: bool,
+    scaling: FeatureScaling | None = None,
 ) -> Bits:
     """How many bits a linear-Gaussian model learns about z_{t+1}.
 
@@ -65,6 +85,8 @@ def bits(
         Σ z_{t+1} z_{t+1}' - Σ z_t z_t' over the same rows.
     discrete
         The actions are one-hot, so the last column follows from the others.
+    scaling
+        What ``standardised`` was made with; without it, ``residuals`` are None.
 
     References
     ----------
@@ -83,12 +105,13 @@ def bits(
     following /= unit_of_next[:, None]
     after, acted = _pick(xy, chosen, chosen) / (unit_of_next * root), _pick(xx, chosen, action) / count
 
-    lower, present_rank = _factor(_pick(xx, chosen, chosen) / count, noise)
-    after, acted = _solve(lower, after), _solve(lower, acted)
+    first, present_rank = _factor(_pick(xx, chosen, chosen) / count, noise)
+    after, acted = _solve(first, after), _solve(first, acted)
     whole, whole_rank = _factor(following, noise)
     lower, next_rank = _factor(_less_gram(following, after), noise)
     known = _log_determinant(whole) - _log_determinant(lower)
     gained, learned, spread = 0.0, 0.0, 0.0
+    residuals: tuple[ActionResidual, ActionResidual] | None = None
     if len(action):
         action_residual = _pick(xx, action, action) / count - acted.T @ acted
         shared = _pick(xy, action, chosen) / (unit_of_next * root) - acted.T @ after
@@ -96,12 +119,66 @@ def bits(
         floor = noise * np.diag(np.diagonal(xx)[action] / count)
         gained = np.linalg.slogdet(action_residual + floor)[1] - np.linalg.slogdet(action_residual + floor - explained.T @ explained)[1]
         learned, spread = _by_chance(count - 1 - present_rank - len(action), len(action), next_rank)
+        if scaling is not None:
+            known_by, told_by = _solve_transposed(first, acted), _solve_transposed(lower, explained)
+            both = known_by - _solve_transposed(first, after @ told_by)
+            told_by *= (root / unit_of_next)[:, None]
+            left = action_residual + floor
+            residuals = (
+                _residual(chosen, action, scaling, known_by, np.zeros_like(told_by), left),
+                _residual(chosen, action, scaling, both, told_by, left - explained.T @ explained),
+            )
     by_z, _ = _by_chance(count - 1 - present_rank, present_rank, whole_rank)
     unit = 2 * math.log(2)
     in_total = None if math.isnan(by_z + learned) else (known - by_z + gained - learned) / unit
     if not len(action) or math.isnan(learned):
         return Bits(total=in_total)
-    return Bits((gained - learned) / unit, 1.645 * spread / unit, in_total)
+    return Bits((gained - learned) / unit, 1.645 * spread / unit, in_total, len(action), residuals)
+
+
+def _residual(
+    chosen: Places, action: Places, by: FeatureScaling, known_by: FloatMatrix, told_by: FloatMatrix, covariance: FloatMatrix
+) -> ActionResidual:
+    """Write a residual in the units of the moments; ``known_by`` is in standard deviations of z_t."""
+    left, right = np.zeros((len(by.x_mean), len(action))), np.zeros((chosen[-1] + 1, len(action)))
+    left[chosen] = -known_by / by.x_scale[chosen, None]
+    left[action, np.arange(len(action))] = 1 / by.x_scale[action]
+    right[chosen] = -told_by
+    return ActionResidual(left, right, covariance)
+
+
+def bits_without_groups(
+    found: Bits,
+    residuals: tuple[Float[np.ndarray, "row action"], Float[np.ndarray, "row action"]],
+    group: Int[np.ndarray, " row"],
+    groups: int,
+    share: float = 1.0,
+) -> tuple[float, ...]:
+    """Bits of action without each group of rows, to first order: the fits of all rows are kept.
+
+    A determinant is at its least over all fits, so leaving out a group moves it, to first order, by what the group's residuals
+    add to their covariance.
+
+    Parameters
+    ----------
+    residuals
+        ``found.residuals`` of some rows.
+    share
+        Of all rows. Of a part of them, the groups differ by more than all rows would, by the root of the share.
+    """
+    assert found.residuals is not None
+    assert found.action is not None
+    counts, logs = np.bincount(group, minlength=groups).astype(np.float64)[:, None, None], []
+    rest = np.maximum(counts.sum() - counts, 1)
+    for fit, rows in zip(found.residuals, residuals, strict=True):
+        rows = rows - rows.mean(axis=0)
+        sums = np.array([np.bincount(group, column, groups) for column in rows.T]).T
+        inside = np.array([rows[group == one].T @ rows[group == one] for one in range(groups)])
+        whole, lost = inside.sum(axis=0), sums / rest[:, :, 0]
+        moved = (whole - inside) / rest - whole / len(rows) - lost[:, :, None] * lost[:, None, :]
+        logs.append(np.linalg.slogdet(fit.covariance + moved)[1])
+    without = (logs[0] - logs[1]) / (2 * math.log(2))
+    return tuple((found.action + math.sqrt(share) * (without - without.mean())).tolist())
 
 
 def _by_chance(freedom: float, predictors: float, targets: float) -> tuple[float, float]:
@@ -136,6 +213,11 @@ def _solve(lower: FeatureMatrix, right: FloatMatrix) -> FloatMatrix:
     if not right.size:
         return right
     return blas.dtrsm(1.0, lower, right.T, side=1, lower=1, trans_a=1, overwrite_b=1).T
+
+
+def _solve_transposed(lower: FeatureMatrix, right: FloatMatrix) -> FloatMatrix:
+    """Return L'⁻¹ right."""
+    return blas.dtrsm(1.0, lower, right, lower=1, trans_a=1) if right.size else right
 
 
 def _less_gram(matrix: FeatureMatrix, factor: FloatMatrix) -> FeatureMatrix:

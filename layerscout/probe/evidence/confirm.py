@@ -47,7 +47,7 @@ def confirm(
         Spectral entropies over the rows that ranked.
     """
     width = len(live)
-    train, groups = _with_targets(train, width + has_reward), _with_targets(groups, width + has_reward)
+    train, groups = train.first_targets(width + has_reward), groups.first_targets(width + has_reward)
     total = groups.pool(np.arange(len(groups.count)))
     squares = squares_of(total)[:width]
     unit = max(10 * np.finfo(pilot.dtype).eps, DEAD)
@@ -73,10 +73,6 @@ def confirm(
     left = entropy_without_groups(values, (covariance.slope, correlation.slope), groups, total, width)
     entropies = [np.append(value, without) for value, without in zip(values, left, strict=True)]
     return components(groups, errors, live, *entropies)
-
-
-def _with_targets(sums: MomentSums, count: int) -> MomentSums:
-    return MomentSums(sums.count, sums.x, sums.y[..., :count], sums.xx, sums.xy[..., :count], sums.yy[..., :count])
 
 
 def _as_one_group(sums: MomentSums) -> MomentSums:

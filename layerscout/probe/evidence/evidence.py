@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
+from pydantic import Field
 
 from layerscout.cache.records import Record
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence.bits import bits
+from layerscout.probe.evidence.bits import Bits, bits
 from layerscout.probe.evidence.components import (
     Components,
     Errors,
@@ -25,9 +28,22 @@ from layerscout.probe.evidence.components import (
 )
 from layerscout.probe.evidence.confirm import confirm
 from layerscout.probe.evidence.controls import autoregression_out_of_fold, diagonals, persistence_error
+from layerscout.probe.evidence.measures import (
+    SHALLOW,
+    Measure,
+    bits_left,
+    empty_measures,
+    fixed_columns,
+    measures_of_rows,
+    measures_of_sums,
+    residual_matrices,
+    with_turned,
+)
+from layerscout.probe.evidence.sampled import sample_rows
 from layerscout.probe.moments.moments import Moments, MomentSums
+from layerscout.probe.moments.rows import Reader
 from layerscout.probe.questions.splits import Split
-from layerscout.probe.questions.targets import REWARD, SHIFTED, Transitions
+from layerscout.probe.questions.targets import EXPERT, NO_TARGETS, OUTCOME, REWARD, REWARD_AHEAD, SHIFTED, Transitions
 from layerscout.probe.solve.crossfit import OutOfFold, cross_fit, pool_folds
 from layerscout.probe.solve.rank import (
     correlation_entropy,
@@ -67,6 +83,8 @@ class LayerEvidence(Components):
     transition_r2_weighted: float | None
     bits_action: float | None
     bits_action_by_chance: float | None
+    bits_action_left: LeftOut | None = None
+    action_columns: int = 0  # that are independent: one fewer than there are discrete actions
     bits_total: float | None
     correlation_rank: float  # dimensions, as the three below
     participation_ratio: float
@@ -74,6 +92,7 @@ class LayerEvidence(Components):
     rankme_centred: float | None
     spectrum: tuple[float, ...]  # eigenvalue shares of the covariance, falling
     targets: dict[str, TargetFigure | None]
+    measures: dict[str, Measure | None] = Field(default_factory=dict)  # beside the score; see ``evidence.measures``
     penalties: tuple[float, ...]
     transition_path: tuple[float, ...] | None  # mean validation R² of every penalty
     reward_path: tuple[float, ...] | None
@@ -96,8 +115,14 @@ def measure(
     split: Split,
     config: ProbeConfig,
     largest_effect: float = np.inf,
+    reader: Reader | None = None,
 ) -> LayerEvidence:
-    """Turn a layer's moments into its evidence; no row is read again.
+    """Turn a layer's moments into its evidence.
+
+    Parameters
+    ----------
+    reader
+        For the measures of which some thousand rows are read once more; without it they are None.
 
     Raises
     ------
@@ -113,7 +138,12 @@ def measure(
     live = (by.y_variance[:width] > 0).astype(np.float64)
     grid = [penalty + rounding(moments.precision, width) for penalty in config.penalties]
     shifted = np.array([column for column, name in enumerate(names) if name == SHIFTED], dtype=np.int64)
-    found = cross_fit(ranking, dealt, total, folds, grid, config.inner, live, pooled=shifted, largest_effect=largest_effect)
+    fixed = None
+    whole, parts_of = total, folds
+    if config.measures:
+        whole, parts_of, turned = with_turned(total, folds, groups, transitions, dealt, config.seed)
+        fixed = fixed_columns(transitions, SHALLOW + rounding(moments.precision, width), turned)
+    found = cross_fit(ranking, dealt, whole, parts_of, grid, config.inner, live, True, shifted, largest_effect, fixed)
 
     standardised = standardise(total, by)
     covariance = covariance_entropy(total, width, moments.shift.dtype)
@@ -124,7 +154,15 @@ def measure(
     reward_error = found.scalars[:, 0] if has_reward else None
     trivial = (persistence_error(forecast), autoregression_out_of_fold(forecast, dealt.fold_of_group))
     parts = components(groups, Errors(reward_error, found.transition, found.transition_share, *trivial), live, *entropies)
-    information = bits(total, standardised, moments.next_minus_latent, live, bool(transitions.levels))
+    information = bits(total, standardised, moments.next_minus_latent, live, bool(transitions.levels), by)
+    targets = target_figures(found, groups, names, width)
+    directions = correlation.leading / by.x_scale[:width, None]
+    beside: dict[str, Measure | None] = {}
+    bits_action_left: LeftOut | None = None
+    if config.measures:
+        beside, bits_action_left = _beside(
+            found, targets, groups, parts_of, directions, information, moments, transitions, split, dealt, reader
+        )
     singular = rankme(total, moments.shift, covariance, rounding(moments.precision, width))
     squares = squares_of(total)
     confirmation = confirm(total, held, moments.shift, grid, found, live, has_reward, covariance, correlation) if held is not None else None
@@ -143,13 +181,16 @@ def measure(
         transition_r2_weighted=min(float(1 - live @ found.transition / (live @ squares[:width])), 1.0) if live.any() else None,
         bits_action=information.action,
         bits_action_by_chance=information.action_by_chance,
+        bits_action_left=bits_action_left,
+        action_columns=information.columns,
         bits_total=information.total,
         correlation_rank=float(np.exp(correlation.value)),
         participation_ratio=participation_ratio(covariance.shares),
         rankme=singular[0],
         rankme_centred=singular[1],
         spectrum=tuple(covariance.shares[:SPECTRUM].tolist()),
-        targets=dict.fromkeys(transitions.undefined) | target_figures(found, groups, names, width),
+        targets=dict.fromkeys(transitions.undefined) | {name: one for name, one in targets.items() if name not in NO_TARGETS},
+        measures=beside,
         penalties=config.penalties,
         transition_path=tuple(found.transition_path.tolist()) if live.any() else None,
         reward_path=tuple(found.scalar_path[:, 0].tolist()) if has_reward else None,
@@ -160,11 +201,44 @@ def measure(
     )
 
 
+def _beside(
+    found: OutOfFold,
+    targets: dict[str, TargetFigure | None],
+    groups: MomentSums,
+    folds: Sequence[MomentSums],
+    directions: Float[np.ndarray, "feature direction"],
+    information: Bits,
+    moments: Moments,
+    transitions: Transitions,
+    split: Split,
+    dealt: Split,
+    reader: Reader | None,
+) -> tuple[dict[str, Measure | None], LeftOut | None]:
+    """Return every measure that stands beside the score; and bits of action without each episode group."""
+    beside = empty_measures(transitions)
+    if found.fixed is not None:
+        ahead, expert = (as_measure(targets.get(name)) for name in (REWARD_AHEAD, EXPERT))
+        beside |= measures_of_sums(found.fixed, ahead, expert, groups, folds, transitions, dealt)
+    bits_action_left: LeftOut | None = None
+    if reader is not None:
+        maps = found.fixed.maps if found.fixed is not None else ()
+        extra = residual_matrices(information, moments.width)
+        sample = sample_rows(reader, moments.shift, directions, maps, transitions, split, extra)
+        beside |= measures_of_rows(sample, found.fixed, transitions, split)
+        bits_action_left = bits_left(information, sample, transitions, split)
+    return beside, bits_action_left
+
+
+def as_measure(figure: TargetFigure | None) -> Measure | None:
+    """The same R² as a measure."""
+    return None if figure is None else Measure(value=figure.r2, left=figure.left)
+
+
 def target_figures(found: OutOfFold, groups: MomentSums, names: tuple[str, ...], width: int) -> dict[str, TargetFigure | None]:
-    """R² of every other target; its columns lie side by side."""
+    """R² of every other target whose penalty is searched; its columns lie side by side."""
     figures: dict[str, TargetFigure | None] = {}
     for name in dict.fromkeys(names):
-        if name in (REWARD, SHIFTED):
+        if name in (REWARD, SHIFTED, OUTCOME):
             continue
         first, count = names.index(name), names.count(name)
         error = found.scalars[:, first : first + count]

@@ -61,6 +61,10 @@ class MomentSums:
     def __sub__(self, other: MomentSums) -> MomentSums:
         return MomentSums(*(getattr(self, name) - getattr(other, name) for name in self.__dataclass_fields__))
 
+    def first_targets(self, count: int) -> MomentSums:
+        """The same sums of the first ``count`` targets only; nothing is copied."""
+        return MomentSums(self.count, self.x, self.y[..., :count], self.xx, self.xy[..., :count], self.yy[..., :count])
+
     def pool(self, groups: Int[np.ndarray, " chosen"]) -> MomentSums:
         """Add up some groups, in the order given."""
         total = [np.array(getattr(self, name)[groups[0]]) for name in self.__dataclass_fields__]

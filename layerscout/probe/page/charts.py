@@ -39,7 +39,7 @@ def draw_order(ranking: Ranking, width: float) -> Drawing:
         columns.append(_behind(ranking, rows))
     keys = [
         (Look(colour, "", "square"), words)
-        for colour, (words, _) in zip(PARTS, weighted_parts(ranking, ranking.candidates[0]), strict=True)
+        for colour, (words, _) in zip(PARTS, weighted_parts(ranking, ranking.candidates[0]), strict=False)
     ]
     keys.append((Look("ink", "whisker", ""), "95 % interval"))
     panel = draw_rows(names, columns, width, tall=22 if len(rows) <= 24 else 17, keys=keys)
@@ -56,7 +56,7 @@ def _scores(ranking: Ranking, rows: Sequence[LayerScore]) -> RowColumn:
     def paint(place: int, scale: Scale, middle: float, tall: float) -> list[DrawingItem]:
         layer, x = rows[place], scale(0)
         items: list[DrawingItem] = []
-        for colour, (words, share) in zip(PARTS, weighted_parts(ranking, layer), strict=True):
+        for colour, (words, share) in zip(PARTS, weighted_parts(ranking, layer), strict=False):
             if share is not None:
                 wide = scale(share) - scale(0)
                 hint = f"{words}: {share:.3f}"  # the row says whose

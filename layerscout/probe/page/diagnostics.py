@@ -11,7 +11,7 @@ from layerscout.pages.page import definitions
 from layerscout.pages.ranking import layer_title, ordering
 from layerscout.pages.tables import UNDEFINED, Cell, Column, Table
 from layerscout.probe.evidence.evidence import LayerEvidence
-from layerscout.probe.page.tables import solving_method
+from layerscout.probe.page.tables import measure_names, solving_method
 
 Key = tuple[str, str, str]  # store, role, layer
 Figure = Estimate | float | int | str | None
@@ -30,6 +30,7 @@ class LayerFigure:
 FIGURES = (
     LayerFigure("S", "reference score", lambda layer: layer.score, "Score"),
     LayerFigure("S-skill", "score from skill over trivial forecasts and log rank", lambda layer: layer.skill_score),
+    LayerFigure("S-ctrl", "how plainly it shows what the action changes, and the state", lambda layer: layer.control_score),
     LayerFigure("behind best", "best score minus this one, paired by episode group", lambda layer: layer.behind_best),
     LayerFigure("P(top k)", "chance to be among the best k, over resampled episode groups", lambda layer: layer.p_top_k),
     LayerFigure("P(top k), weights", "share of nearby weightings that put it among the best k", lambda layer: layer.p_top_k_weights),
@@ -68,6 +69,19 @@ def every_figure(ranking: Ranking) -> Table:
     columns = (Column("Layer"), Column("#"), *(Column(one.name, one.hint, one.group) for one in figures), Column("flags", group="Doubts"))
     rows = tuple(_row(ranking, layer, place, figures) for place, layer in enumerate(ranking.layers, 1))
     return Table(columns, rows, quiet=frozenset(place for place, layer in enumerate(ranking.layers) if layer.role != "layer"))
+
+
+def beside_the_score(ranking: Ranking) -> Table:
+    """Return the table of what stands beside the score: a measure a row, a layer a column."""
+    columns = (Column("Measure"), *(Column(layer_title(ranking, layer)) for layer in ranking.layers))
+    figures: list[tuple[str, Callable[[LayerScore], Figure]]] = [("S-ctrl", lambda layer: layer.control_score)]
+    figures += [(name, _of_measure(name)) for name in measure_names(ranking)]
+    rows = tuple((Cell(name), *(figure_cell(figure(layer)) for layer in ranking.layers)) for name, figure in figures)
+    return Table(columns, rows) if len(figures) > 1 else Table(columns, ())
+
+
+def _of_measure(name: str) -> Callable[[LayerScore], Figure]:
+    return lambda layer: layer.measures.get(name)
 
 
 def _of_target(name: str) -> Callable[[LayerScore], Figure]:

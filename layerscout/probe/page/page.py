@@ -70,6 +70,7 @@ def render(
         confirmation_section(ranking),
         section("Reasons for doubt", diagnostics.flags_raised(ranking, evidence) or paragraph("No flag was raised.")),
         figures_section(ranking),
+        measures_section(ranking),
         *evidence_sections(ranking, evidence),
         making_section(ranking, selection, config, identities),
     ]
@@ -122,6 +123,16 @@ def figures_section(ranking: Ranking) -> str:
         "(shuffled: the range of the shifts). n/a: the data cannot give the figure. A heading sorts."
     )
     return section("Every figure", diagnostics.every_figure(ranking).html("Every figure of every layer", caption))
+
+
+def measures_section(ranking: Ranking) -> str:
+    """Return the table of what stands beside the score, folded; nothing when no measure was taken."""
+    table = diagnostics.beside_the_score(ranking)
+    caption = (
+        "No part of S: each is one more way to ask what a layer tells about acting. Below a figure: its 95 % interval (by chance: the range "
+        "of the turned copies). n/a: the data cannot give the figure."
+    )
+    return section("Beside the score", folded("Measures", table.html("Measures beside the score", caption))) if table.rows else ""
 
 
 def evidence_sections(ranking: Ranking, evidence: Mapping[Key, LayerEvidence]) -> list[str]:

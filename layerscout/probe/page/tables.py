@@ -25,6 +25,7 @@ ESTIMATES = (
     "reward_r2_shuffled",
     "transition_skill",
     "behind_best",
+    "control_score",
 )
 CONFIRMED = ("reward_r2", "transition_r2", "effective_rank", "score")
 TRANSITION = ("persistence_r2", "autoregression_r2", "transition_gain", "transition_r2_without_action", "transition_r2_weighted")
@@ -55,9 +56,10 @@ def write_ranking_tables(ranking: Ranking, selection: Selection, out: Path) -> N
 
 
 def layer_csv(ranking: Ranking) -> str:
-    """Return every figure of every layer as CSV: ``COLUMNS``, then three for every other target; an undefined figure is n/a."""
-    targets = dict.fromkeys(name for layer in ranking.layers for name in layer.targets)
-    columns = (*COLUMNS, *(f"target_{name}{end}" for name in targets for end in ("", "_low", "_high")))
+    """Return every figure of every layer as CSV: ``COLUMNS``, then three for every other target and measure; an undefined figure is n/a."""
+    targets = dict.fromkeys(f"target_{name}" for layer in ranking.layers for name in layer.targets)
+    measures = [f"measure_{name}" for name in measure_names(ranking)]
+    columns = (*COLUMNS, *(f"{name}{end}" for name in (*targets, *measures) for end in ("", "_low", "_high")))
     rows = [_row(ranking, place, layer) for place, layer in enumerate(ranking.layers, 1)]
     return as_csv(columns, ([row.get(column) for column in columns] for row in rows))
 
@@ -72,6 +74,8 @@ def _row(ranking: Ranking, place: int, layer: LayerScore) -> dict[str, Any]:
         row |= _three(f"confirmation_{name}", getattr(layer.confirmation, name) if layer.confirmation else None)
     for name, estimate in layer.targets.items():
         row |= _three(f"target_{name}", estimate)
+    for name, estimate in layer.measures.items():
+        row |= _three(f"measure_{name}", estimate)
     row |= {name: _rounded(getattr(layer, name)) for name in NUMBERS} | {name: getattr(layer, name) for name in COUNTS}
     row |= {
         "method": layer.method,
@@ -80,6 +84,11 @@ def _row(ranking: Ranking, place: int, layer: LayerScore) -> dict[str, Any]:
         "score_version": ranking.score_version,
     }
     return row | {"weights": " ".join(f"{weight:g}" for weight in ranking.weights), "normalisation": ranking.normalisation}
+
+
+def measure_names(ranking: Ranking) -> list[str]:
+    """Return the measures that some layer has beside its score, each once."""
+    return list(dict.fromkeys(name for layer in ranking.layers for name in layer.measures))
 
 
 def _three(name: str, estimate: Estimate | None) -> dict[str, float | None]:
@@ -115,10 +124,21 @@ def layer_markdown(ranking: Ranking, selection: Selection) -> str:
     lines.append(
         as_markdown((*head, "persistence", "gain", "bits of action", "effective rank", "method", "flags"), rows, words=True).rstrip()
     )
-    lines += confirmation_table(ranking)
+    lines += [*measures_table(ranking), *confirmation_table(ranking)]
     chosen = ", ".join(f"{choice.layer} ({choice.kind})" for choice in selection.choices)
     lines += ["", f"Handed to reinforcement learning: {markdown_text(chosen)}."]
     return "\n".join([*lines, "", *(f"- {markdown_text(note)}" for note in ranking.notes)]).rstrip() + "\n"
+
+
+def measures_table(ranking: Ranking) -> list[str]:
+    """Return what stands beside the score, a measure a row and a layer a column; nothing when no measure was taken."""
+    names = measure_names(ranking)
+    if not names:
+        return []
+    rows = [("S-ctrl", *(as_table_value(layer.control_score) for layer in ranking.layers))]
+    rows += [(name, *(as_table_value(layer.measures.get(name)) for layer in ranking.layers)) for name in names]
+    head = ("measure", *(layer_title(ranking, layer) for layer in ranking.layers))
+    return ["", "## Beside the score", "", "No part of S.", "", as_markdown(head, rows, words=True).rstrip()]
 
 
 def confirmation_table(ranking: Ranking) -> list[str]:

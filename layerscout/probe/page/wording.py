@@ -5,18 +5,22 @@ from __future__ import annotations
 from layerscout.cache.records import LayerScore, Ranking, as_table_value
 from layerscout.pages.ranking import best_twin, layer_title, ordering, short_kind
 from layerscout.probe.ranking import score
+from layerscout.probe.ranking.control import STATE
 
 
 def weighted_parts(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, float | None], ...]:
     """Return what each part adds to the score that orders; None where the part is undefined (it then adds 0)."""
     names, values = _parts(ranking, layer)
+    weights = ranking.weights if short_kind(ranking) != "S-ctrl" else (1 / len(names),) * len(names)
     return tuple(
         (f"{weight:g} · {name}", None if value is None else weight * value)
-        for weight, name, value in zip(ranking.weights, names, values, strict=True)
+        for weight, name, value in zip(weights, names, values, strict=True)
     )
 
 
-def _parts(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, str, str], tuple[float | None, ...]]:
+def _parts(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, ...], tuple[float | None, ...]]:
+    if short_kind(ranking) == "S-ctrl":
+        return _control_parts(ranking, layer)
     reward = score.normalise_r2(layer.reward_r2.value, ranking.normalisation) if layer.reward_r2 else None
     if short_kind(ranking) == "S-skill":
         skill = max(0.0, layer.transition_skill.value) if layer.transition_skill else None
@@ -27,8 +31,22 @@ def _parts(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, str, str], t
     return ("reward R²", "transition R²", "effective rank / width"), (reward, transition, layer.effective_rank.value)
 
 
+def _control_parts(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, ...], tuple[float | None, ...]]:
+    """Return the share of the action's effect that stands out, which the score is short of, and state R² where there is one."""
+    state, whole = layer.targets.get(STATE), layer.control_score
+    if not any(one.targets.get(STATE) for one in ranking.layers):
+        return ("action's effect",), (whole.value if whole else None,)
+    known = None if state is None else min(max(state.value, 0.0), 1.0)
+    return ("action's effect", "state R²"), (None if whole is None or known is None else 2 * whole.value - known, known)
+
+
 def formula(ranking: Ranking) -> str:
     """Return how the ranking's score was computed, with its weights, normalisation and version."""
+    if short_kind(ranking) == "S-ctrl":
+        state = any(one.targets.get(STATE) for one in ranking.layers)
+        order = "mean rank by bits of action and by state R²" if state else "rank by bits of action"
+        alone = "mean of 1 - 2^(-2 bits / action columns) and state R²" if state else "1 - 2^(-2 bits / action columns)"
+        return f"{ranking.score_kind}: ordered by {order}; shown for each layer: {alone}"
     names, _ = _parts(ranking, ranking.layers[0])
     total = " + ".join(f"{weight:g} · {name}" for weight, name in zip(ranking.weights, names, strict=True))
     how = "clipped to [0, 1]" if ranking.normalisation == "clip" else "as clip((R² + 1) / 2, 0, 1)"
@@ -42,11 +60,14 @@ def reasons(ranking: Ranking) -> str:
     def shown(layer: LayerScore) -> str:
         return layer.name if layer.role == "twin" else layer_title(ranking, layer)
 
-    text = f"score {as_table_value(ordering(ranking, best))}: reward R² {as_table_value(best.reward_r2)}, "
-    if short_kind(ranking) == "S":
-        text += f"transition R² {as_table_value(best.transition_r2)}, relative effective rank {as_table_value(best.effective_rank)}"
+    text = f"score {as_table_value(ordering(ranking, best))}: "
+    if short_kind(ranking) == "S-ctrl":
+        text += f"bits of action {as_table_value(best.bits_action)}"
+        text += f", state R² {as_table_value(best.targets[STATE])}" if best.targets.get(STATE) else ""
+    elif short_kind(ranking) == "S":
+        text += f"reward R² {as_table_value(best.reward_r2)}, transition R² {as_table_value(best.transition_r2)}, relative effective rank {as_table_value(best.effective_rank)}"
     else:
-        text += f"transition skill {as_table_value(best.transition_skill)}, log rank {as_table_value(best.log_rank)}"
+        text += f"reward R² {as_table_value(best.reward_r2)}, transition skill {as_table_value(best.transition_skill)}, log rank {as_table_value(best.log_rank)}"
     if best.confirmation is not None:
         text += f"; on held-out episodes {as_table_value(best.confirmation.score)}"
     others = [("next best", layer) for layer in rest[:1]]

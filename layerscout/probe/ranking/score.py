@@ -12,8 +12,15 @@ from jaxtyping import Float
 from layerscout.cache.records import Confirmation, Estimate, LayerScore
 from layerscout.probe.evidence.components import Components, jackknife
 from layerscout.probe.evidence.evidence import LayerEvidence
+from layerscout.probe.evidence.measures import CONTROL_RANK, Measure, bounds_of
+from layerscout.probe.ranking.control import control_ranks, control_score
 
-VERSIONS: dict[str, Literal["S/1", "S-across/1", "S-skill/1"]] = {"S": "S/1", "S-across": "S-across/1", "S-skill": "S-skill/1"}
+VERSIONS: dict[str, Literal["S/1", "S-across/1", "S-skill/1", "S-ctrl/1"]] = {
+    "S": "S/1",
+    "S-across": "S-across/1",
+    "S-skill": "S-skill/1",
+    "S-ctrl": "S-ctrl/1",
+}
 Weights = tuple[float, float, float]
 
 
@@ -121,6 +128,8 @@ def layer_score(
         "skill_score": score(evidence, weights, how, "S-skill"),
         "reward_r2_shuffled": Estimate(value=fmean(shifted), low=float(low), high=float(high)) if shifted else None,
         "transition_gain": transition_gain(evidence),
+        "control_score": control_score(evidence),
+        "measures": {name: one and _as_estimate(name, one) for name, one in evidence.measures.items()},
         "targets": {name: figure and jackknife(figure.r2, figure.left, high=1.0) for name, figure in evidence.targets.items()},
         "confirmation": None,
         "flags": layer_flags(evidence, episodes),
@@ -128,16 +137,23 @@ def layer_score(
     return LayerScore.model_validate(figures)
 
 
+def _as_estimate(name: str, found: Measure) -> Estimate | None:
+    if found.low is not None:
+        return Estimate(value=found.value, low=found.low, high=found.high)
+    return jackknife(found.value, found.left, *bounds_of(name))
+
+
 def confirmation_scores(evidence: LayerEvidence, weights: Weights, how: str, kind: str) -> Confirmation | None:
     """Score a layer on the episodes that had no part in the ranking.
 
-    There is no score where a part that ranked is undefined on these episodes: it would count as 0 here and not there.
+    S-ctrl has no score there. There is no score where a part that ranked is undefined on these episodes: it would count as 0 here and not there.
     """
     found = evidence.confirmation
     if found is None:
         return None
     comparable = all((getattr(found, part) is None) == (getattr(evidence, part) is None) for part in ("reward_r2", "transition_r2"))
-    return Confirmation.model_validate(_estimates(found) | {"score": score(found, weights, how, kind) if comparable else None})
+    known = comparable and kind != "S-ctrl"
+    return Confirmation.model_validate(_estimates(found) | {"score": score(found, weights, how, kind) if known else None})
 
 
 def _estimates(found: Components) -> dict[str, Estimate | None]:
@@ -149,17 +165,27 @@ def _estimates(found: Components) -> dict[str, Estimate | None]:
 
 
 def order_layers(layers: Sequence[LayerScore], kind: str = "S") -> tuple[LayerScore, ...]:
-    """Candidates by falling score (ties: the shallower first), then controls, then twins, each by depth."""
+    """Candidates by falling score (ties: the shallower first), then controls, then twins, each by depth.
+
+    S-ctrl orders by ranks, and candidates carry theirs in ``measures``; without it a candidate comes last, as without a score.
+    """
+    candidates = [layer for layer in layers if layer.role == "layer"]
+    found = control_ranks(candidates) if any(layer.measures for layer in layers) or kind == "S-ctrl" else [None] * len(candidates)
+    ranks = dict(zip(map(id, candidates), found, strict=True))
 
     def place(layer: LayerScore) -> tuple[int, float, int]:
-        falling = 0.0
-        if layer.role == "layer" and (chosen := ordering_score(layer, kind)) is not None:
-            falling = -chosen.value
-        return ("layer", "control", "twin").index(layer.role), falling, layer.depth
+        value, chosen = None, ordering_score(layer, kind)
+        if layer.role == "layer":
+            value = ranks[id(layer)] if kind == "S-ctrl" else None if chosen is None else chosen.value
+        return ("layer", "control", "twin").index(layer.role), 0.0 if value is None else -value, layer.depth
 
-    return tuple(sorted(layers, key=place))
+    def with_rank(layer: LayerScore) -> LayerScore:
+        rank = ranks.get(id(layer))
+        return layer if rank is None else layer.model_copy(update={"measures": layer.measures | {CONTROL_RANK: Estimate(value=rank)}})
+
+    return tuple(map(with_rank, sorted(layers, key=place)))
 
 
 def ordering_score(layer: LayerScore, kind: str) -> Estimate | None:
-    """The score by which a ranking is ordered."""
-    return layer.skill_score if kind == "S-skill" else layer.score
+    """The score that a ranking shows for a layer, and is ordered by; S-ctrl orders by its ranks, and shows what a layer has by itself."""
+    return {"S-skill": layer.skill_score, "S-ctrl": layer.control_score}.get(kind, layer.score)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from layerscout.probe.moments.moments import Moments, MomentSums
 from layerscout.probe.questions.splits import Split
 from layerscout.probe.solve.accuracy import RoundingExceeded, rounding_effect
+from layerscout.probe.solve.fixed import FixedColumns, FixedFit
 from layerscout.probe.solve.penalties import decompose, validation_losses
 from layerscout.probe.solve.ridge import fit_ridge, squared_errors, squared_errors_of_both, weighted_errors
 from layerscout.probe.solve.scaling import rounding, target_weights
@@ -41,6 +42,8 @@ class OutOfFold:
     transition_falling, reward_falling
         In which folds the best penalty was an end of the grid and the loss was still falling towards it, by more than 1 %
         and 10⁻⁴ of R² from its neighbour: a longer grid would have changed the fit.
+    fixed
+        What the fits at a fixed penalty predict, if there are any.
     """
 
     transition: Float[np.ndarray, " feature"]
@@ -53,6 +56,7 @@ class OutOfFold:
     scalar_choice: Int[np.ndarray, "fold scalar"]
     transition_falling: Bool[np.ndarray, " fold"]
     reward_falling: Bool[np.ndarray, " fold"]
+    fixed: FixedFit | None = None
 
 
 def sums_of_squares(sums: MomentSums) -> Float[np.ndarray, "*group target"]:
@@ -81,6 +85,7 @@ def cross_fit(
     scaled: bool = True,
     pooled: Int[np.ndarray, " pooled_scalar"] | None = None,
     largest_effect: float = np.inf,
+    fixed: FixedColumns | None = None,
 ) -> OutOfFold:
     """Fit on all folds but one and test on that one, for every fold in turn.
 
@@ -102,6 +107,8 @@ def cross_fit(
         Scalars whose errors are wanted for all groups together only, which is quicker.
     largest_effect
         Of an R², by the rounding of the products; not looked at when infinite.
+    fixed
+        Scalars to fit at a fixed penalty. Those from ``fixed.first`` on have no other.
 
     Raises
     ------
@@ -109,7 +116,9 @@ def cross_fit(
         Rounding may have moved an R² by more than ``largest_effect``.
     """
     width, groups = moments.width, moments.groups
-    losses, scalar_losses = _inner_losses(total, folds, moments.shift, penalties, inner, live, scaled, largest_effect)
+    fixed = FixedColumns.none(total.y.shape[0] - width) if fixed is None else fixed
+    searched = [sums.first_targets(width + fixed.first) for sums in (total, *folds)]
+    losses, scalar_losses = _inner_losses(searched[0], searched[1:], moments.shift, penalties, inner, live, scaled, largest_effect)
     transition_choice, scalar_choice = losses.argmin(axis=1), scalar_losses.argmin(axis=1)
 
     latents, scalars = slice(0, width), slice(width, None)
@@ -119,10 +128,13 @@ def cross_fit(
     scalars_by_group = np.zeros((split.groups, scalar_choice.shape[1]))
     pooled = np.zeros(0, dtype=np.int64) if pooled is None else pooled
     single = np.setdiff1d(np.arange(scalar_choice.shape[1]), pooled)
+    predicted = FixedFit.empty(fixed, split, width)
     for fold, tested in enumerate(folds):
         members = np.flatnonzero(split.fold_of_group == fold).tolist()
         penalty, scalar_penalties = penalties[transition_choice[fold]], np.asarray(penalties)[scalar_choice[fold]]
-        with_action, removal, scalar = fit_ridge(total - tested, moments.shift, penalty, scalar_penalties, scaled)
+        columns = np.append(np.arange(len(scalar_penalties)), fixed.columns)
+        scalar_penalties = np.append(scalar_penalties, np.full(len(fixed.columns), fixed.penalty))
+        with_action, removal, scalar = fit_ridge(total - tested, moments.shift, penalty, scalar_penalties, scaled, columns)
         error, error_alone = squared_errors_of_both(with_action, removal, tested, latents)
         transition += error
         by_group[members] = weighted_errors(with_action, [groups[group] for group in members], latents, share)
@@ -132,8 +144,9 @@ def cross_fit(
             scalars_by_group[group, single] = squared_errors(apart, groups[group], width + single)
         together = squared_errors(scalar.select(pooled), tested, width + pooled)
         scalars_by_group[np.ix_(np.array(members), pooled)] = np.outer(groups.count[members] / max(tested.count, 1), together)
-    validating = [folds[valid] for roles in inner_roles(split.folds, inner).values() for _, valid in roles]
-    mean = total.y / total.count
+        predicted.add(fold, scalar.select(np.arange(fixed.first, len(columns))), tested, members, groups)
+    validating = [searched[1 + valid] for roles in inner_roles(split.folds, inner).values() for _, valid in roles]
+    mean = searched[0].y / total.count
     rows = sum(fold.count for fold in validating)
     about = np.sum([_squares_about(mean, fold) for fold in validating], axis=0)[scalars]
     reward_losses = scalar_losses[:, :, 0] / max(about[0], TINY) if len(about) else np.zeros_like(losses)
@@ -148,6 +161,7 @@ def cross_fit(
         scalar_choice,
         still_falling(losses / rows * split.folds),
         still_falling(reward_losses * split.folds),
+        predicted if len(fixed.columns) else None,
     )
 
 

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from layerscout.probe.moments.moments import MomentSums
 from layerscout.probe.solve.eigen import eigenvalues, eigenvectors, recompose
 
+LEADING = 128  # directions that are kept
+LEAST_VARIANCE = 1e-4  # of a direction of the correlation matrix: what varies less is not made as loud as the others
 MASSIVE = 10.0  # times the median standard deviation of the features that vary
 
 
@@ -25,11 +27,14 @@ class SpectralEntropy:
         p, falling.
     slope
         Derivative of H in the covariance of z_t, also where H is that of the correlation.
+    leading
+        The ``LEADING`` directions of most variance, each over its standard deviation there, the widest last.
     """
 
     value: float
     shares: Float[np.ndarray, " feature"]
     slope: Float[np.ndarray, "feature feature"]
+    leading: Float[np.ndarray, "feature direction"]
 
 
 def effective_rank(values: Float[np.ndarray, " feature"]) -> float:
@@ -73,17 +78,19 @@ def correlation_entropy(
     found = _entropy(correlation, dtype)
     slope = found.slope / scale / scale[:, None]
     slope.flat[:: len(scale) + 1] -= np.sum(found.slope * correlation, axis=1) / scale**2
-    return SpectralEntropy(found.value, found.shares, slope)
+    return SpectralEntropy(found.value, found.shares, slope, found.leading)
 
 
 def _entropy(matrix: Float[np.ndarray, "feature feature"], dtype: Any) -> SpectralEntropy:
     values, vectors = eigenvectors(matrix, dtype)
     share, entropy = _shares(values), np.log(effective_rank(values))
+    kept = slice(max(len(values) - LEADING, 0), None)
+    leading = vectors[:, kept] / np.sqrt(np.maximum(values[kept], LEAST_VARIANCE)).astype(vectors.dtype)
     trace = max(float(np.trace(matrix)), np.finfo(float).tiny)
     slope = np.where(share > 0, -(np.log(np.where(share > 0, share, 1.0)) + entropy), 0.0) / trace
     if values.max() <= 0:
-        return SpectralEntropy(float(entropy), np.sort(share)[::-1], np.zeros_like(matrix))
-    return SpectralEntropy(float(entropy), share[::-1], recompose(slope, vectors))
+        return SpectralEntropy(float(entropy), np.sort(share)[::-1], np.zeros_like(matrix), leading)
+    return SpectralEntropy(float(entropy), share[::-1], recompose(slope, vectors), leading)
 
 
 def entropy_without_groups(

@@ -52,8 +52,9 @@ def fit_ridge(
     train: MomentSums,
     pilot: Float[np.ndarray, " feature"],
     penalty: float,
-    scalar_penalties: Float[np.ndarray, " scalar"],
+    scalar_penalties: Float[np.ndarray, " fitted"],
     scaled: bool = True,
+    columns: Int[np.ndarray, " fitted"] | None = None,
 ) -> tuple[LinearMap, ActionRemoval, LinearMap]:
     """Fit z_{t+1} on [z_t, a_t]; what changes at the same penalty without a_t; and every scalar on z_t at its own penalty.
 
@@ -65,6 +66,8 @@ def fit_ridge(
         Relative to the number of training rows; above 0.
     scaled
         See ``scaling.feature_scaling``.
+    columns
+        Which scalars to fit; one may be fitted at several penalties. Left out: the first ones.
 
     Raises
     ------
@@ -73,13 +76,14 @@ def fit_ridge(
     """
     width, by = len(pilot), feature_scaling(train, pilot, scaled)
     xx, xy = correlations(train, by)
+    columns = np.arange(len(scalar_penalties)) if columns is None else columns
     # weights of the latents, and below them those of the actions
     weights, scalars = np.empty((len(xx), width)), np.zeros((len(xx), len(scalar_penalties)))
     weights[:width] = xy[:width, :width]
     for own in np.unique([penalty, *scalar_penalties]):  # targets of one penalty share its factor
         same = np.flatnonzero(scalar_penalties == own)
         factor = _factor(xx[:width, :width], own)
-        few = np.ascontiguousarray(xy[:width, width + same])
+        few = np.ascontiguousarray(xy[:width, width + columns[same]])
         if own == penalty:
             _solve(factor, weights[:width])
             few = np.ascontiguousarray(np.hstack([xx[:width, width:], few]))
@@ -92,7 +96,7 @@ def fit_ridge(
     weights[:width] -= across @ weights[width:]
     left, right = np.vstack([across, -np.eye(len(xx) - width)]) / by.x_scale[:, None], weights[width:].copy()
     removal = ActionRemoval(left, right, -(by.x_mean @ left) @ right)
-    return _in_own_units(weights, by, slice(0, width)), removal, _in_own_units(scalars, by, slice(width, None))
+    return _in_own_units(weights, by, slice(0, width)), removal, _in_own_units(scalars, by, width + columns)
 
 
 def _factor(matrix: Float[np.ndarray, "feature feature"], penalty: float) -> Float[np.ndarray, "feature feature"]:
@@ -122,7 +126,7 @@ def solve_small(matrix: Float[np.ndarray, "*some size size"], right: Float[np.nd
     return np.linalg.inv(matrix) @ right if matrix.shape[-1] <= SMALL else np.linalg.solve(matrix, right)
 
 
-def _in_own_units(weights: Float[np.ndarray, "feature target"], by: FeatureScaling, targets: slice) -> LinearMap:
+def _in_own_units(weights: Float[np.ndarray, "feature target"], by: FeatureScaling, targets: Targets) -> LinearMap:
     weights /= by.x_scale[:, None]
     return LinearMap(weights, by.y_mean[targets] - by.x_mean @ weights)
 
@@ -148,6 +152,23 @@ def squared_errors_of_both(
     level = _level_errors(without, sums, targets)
     shift = 2 * without.intercept * ((sums.x @ left) @ right) - 2 * np.einsum("ij,ij->j", right, left.T @ sums.xy[:, targets])
     return _level_errors(fit, sums, targets) + form, level + shift + form + np.einsum("ij,ij->j", change, right)
+
+
+@dataclass(frozen=True)
+class PredictionSums:
+    """Sums over rows of what a fit predicts, of its square, and of its product with what it is to predict."""
+
+    predicted: Float[np.ndarray, "*group target"]
+    squares: Float[np.ndarray, "*group target"]
+    products: Float[np.ndarray, "*group target"]
+
+
+def prediction_sums(fit: LinearMap, sums: MomentSums, targets: Targets) -> PredictionSums:
+    """Add up a fit's predictions over rows."""
+    level, b = sums.x @ fit.weights, fit.intercept
+    squares = np.einsum("ij,ij->j", fit.weights, sums.xx @ fit.weights) + 2 * b * level + sums.count * b**2
+    products = np.einsum("ij,ij->j", fit.weights, sums.xy[:, targets]) + b * sums.y[targets]
+    return PredictionSums(level + sums.count * b, squares, products)
 
 
 def _level_errors(fit: LinearMap, sums: MomentSums, targets: Targets) -> Float[np.ndarray, " target"]:

@@ -13,10 +13,11 @@ import numpy as np
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.evidence.components import Components, Errors, components, shuffled_r2
 from layerscout.probe.evidence.controls import autoregression_error, autoregression_out_of_fold, persistence_error
-from layerscout.probe.evidence.evidence import SPECTRUM, LayerEvidence, target_figures
+from layerscout.probe.evidence.evidence import SPECTRUM, LayerEvidence, as_measure, target_figures
+from layerscout.probe.evidence.measures import AHEAD_R2, EXPERT_R2, empty_measures
 from layerscout.probe.moments.rows import Reader
 from layerscout.probe.questions.splits import Split
-from layerscout.probe.questions.targets import REWARD, SHIFTED, Transitions
+from layerscout.probe.questions.targets import EXPERT, NO_TARGETS, REWARD, REWARD_AHEAD, SHIFTED, Transitions, searched_only
 from layerscout.probe.solve.rank import massive_features, participation_ratio
 from layerscout.probe.wide import dual, sketch
 from layerscout.probe.wide.methods import CHECK_ROWS, WideFit, measure_by_rows, measure_by_sketch, select_groups, select_sums, total_squares
@@ -71,6 +72,7 @@ def measure_wide(
     DataError
         Too many rows hold a NaN or an infinity.
     """
+    transitions = searched_only(transitions)
     found = (measure_by_rows if len(transitions) <= DUAL_ROWS else measure_by_sketch)(name, reader, transitions, split, config)
     names, width, ranking = transitions.target_names, reader.shape[1], slice(len(split.ranking))
     groups, features, fitted, live = select_sums(found.sums, ranking), select_groups(found.features, ranking), found.fitted, found.live
@@ -85,6 +87,9 @@ def measure_wide(
     covariance, correlation = found.spectra.covariance, found.spectra.correlation
     shifted = np.array([column for column, target in enumerate(names) if target == SHIFTED], dtype=np.int64)
     exact = found.method == "dual"
+    targets = target_figures(fitted, groups, names, width)
+    beside = empty_measures(transitions) if config.measures else {}
+    beside |= {name: as_measure(targets[target]) for name, target in ((AHEAD_R2, REWARD_AHEAD), (EXPERT_R2, EXPERT)) if target in targets}
     return LayerEvidence(
         **components(groups, errors, live, covariance.entropy, correlation.entropy).model_dump(),
         name=name,
@@ -106,7 +111,8 @@ def measure_wide(
         rankme=found.spectra.rankme[0],
         rankme_centred=found.spectra.rankme[1],
         spectrum=tuple(covariance.shares[:SPECTRUM].tolist()),
-        targets=dict.fromkeys(transitions.undefined) | target_figures(fitted, groups, names, width),
+        targets=dict.fromkeys(transitions.undefined) | {name: one for name, one in targets.items() if name not in NO_TARGETS},
+        measures=beside,
         penalties=config.penalties,
         transition_path=tuple(fitted.transition_path.tolist()) if live.any() else None,
         reward_path=tuple(fitted.scalar_path[:, 0].tolist()) if has_reward else None,

@@ -1,0 +1,78 @@
+"""Which scalars are fitted at a fixed penalty, and what their out-of-fold fits predict, group by group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Int
+
+from layerscout.probe.moments.moments import MomentSums
+from layerscout.probe.questions.splits import Split
+from layerscout.probe.solve.ridge import LinearMap, PredictionSums, prediction_sums
+
+
+@dataclass(frozen=True)
+class FixedColumns:
+    """Scalars to fit at a fixed penalty.
+
+    Attributes
+    ----------
+    penalty
+        Relative to the number of training rows.
+    first
+        Number of scalars whose penalty is searched; those after them are fitted here only.
+    columns
+        Scalars whose predictions are wanted group by group, then those of which one sum a fold is enough.
+    pooled
+        How many of the latter there are.
+    """
+
+    penalty: float
+    first: int
+    columns: Int[np.ndarray, " fixed"]
+    pooled: int = 0
+
+    @classmethod
+    def none(cls, scalars: int) -> FixedColumns:
+        """No such scalar."""
+        return cls(1.0, scalars, np.zeros(0, dtype=np.int64))
+
+    @property
+    def by_group(self) -> Int[np.ndarray, " fixed"]:
+        """Those that are wanted group by group."""
+        return self.columns[: len(self.columns) - self.pooled]
+
+
+@dataclass(frozen=True)
+class FixedFit:
+    """Predictions out of fold, added up: of each group, and of each fold for pooled columns; and the map of every fold.
+
+    The columns are those of ``asked``; the maps hold the first ones only.
+    """
+
+    asked: FixedColumns
+    width: int
+    groups: PredictionSums
+    folds: PredictionSums
+    maps: list[LinearMap] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, asked: FixedColumns, split: Split, width: int) -> FixedFit:
+        """Nothing predicted yet."""
+        kept, pooled = len(asked.by_group), asked.pooled
+        of_groups, of_folds = np.zeros((3, split.groups, kept)), np.zeros((3, split.folds, pooled))
+        return cls(asked, width, PredictionSums(*of_groups), PredictionSums(*of_folds))
+
+    def add(self, fold: int, fit: LinearMap, tested: MomentSums, members: Sequence[int], groups: MomentSums) -> None:
+        """Add what a fit on the other folds predicts for a fold, and for its groups."""
+        kept = len(self.asked.by_group)
+        own, pooled = fit.select(np.arange(kept)), fit.select(np.arange(kept, kept + self.asked.pooled))
+        self.maps.append(own)
+        parts = [(self.groups, group, own, groups[group], self.asked.by_group) for group in members] if kept else []
+        parts += [(self.folds, fold, pooled, tested, self.asked.columns[kept:])] if self.asked.pooled else []
+        for into, at, one, sums, columns in parts:
+            found = prediction_sums(one, sums, self.width + columns)
+            for name in PredictionSums.__dataclass_fields__:
+                getattr(into, name)[at] = getattr(found, name)
