@@ -83,6 +83,11 @@ def format_number(value: float | None, digits: int = 3) -> str:
     return UNDEFINED if value is None else f"{value:,.{digits}f}"
 
 
+def format_p(p: float | None, digits: int = 4) -> str:
+    """Return a p value for people: never 0, which no test gives."""
+    return f"< {10.0**-digits:.{digits}f}" if p is not None and p < 0.5 * 10.0**-digits else format_number(p, digits)
+
+
 def format_estimate(estimate: Estimate | None, digits: int = 3, sign: str = "") -> str:
     """Return an estimate for a sentence: ``0.412 [0.380, 0.440]``."""
     if estimate is None:

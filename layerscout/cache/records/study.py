@@ -127,6 +127,7 @@ class StudyHypothesis(Record):
     statement: str
     updates: int | None
     outcome: HypothesisVerdict
+    plain: str = ""  # in plain words, without figures
     sentence: str
 
 

@@ -29,6 +29,30 @@ STATEMENTS = {
     "H2": "the same inside each backbone with its weights",
     "H3": "{score} goes with return more than S does",
 }
+_OPEN = "Too few tasks were learned to test it."
+PLAIN: dict[str, dict[HypothesisVerdict, str]] = {
+    "H1": {
+        "supported": "Over {tasks} tasks {score} tells on which layers agents do better, and taking its first choice costs less than choosing blindly.",
+        "partly supported": "Over {tasks} tasks {score} tells on which layers agents do better, but its first choice was not shown to cost less than every blind choice.",
+        "not supported": "Over {tasks} tasks it was not shown that {score} tells on which layers agents do better.",
+        "refuted": "Over {tasks} tasks {score} does not tell on which layers agents do better: its correlation with return is below +{bound}.",
+        "cannot be tested": _OPEN,
+    },
+    "H2": {
+        "supported": "It does so among the layers of one backbone with its weights, too.",
+        "partly supported": "Among the layers of one backbone with its weights it orders them as agents do, but its first choice was not shown to cost less than every blind one.",
+        "not supported": "It was not shown to do so among the layers of one backbone with its weights.",
+        "refuted": "Among the layers of one backbone with its weights it does not.",
+        "cannot be tested": _OPEN,
+    },
+    "H3": {
+        "supported": "{score} tells more than S does.",
+        "partly supported": "{score} tells more than S does.",
+        "not supported": "It was not shown that {score} tells more than S does.",
+        "refuted": "{score} tells no more than S does.",
+        "cannot be tested": _OPEN,
+    },
+}
 
 
 def judge_hypotheses(
@@ -58,7 +82,14 @@ def judge_hypotheses(
         "H3": _difference_rule([float(_correlations(task)[row] - _correlations(task)[names.index(S)]) for task in tasks]),
     }
     return tuple(
-        StudyHypothesis(name=name, statement=words[name], updates=updates, outcome=outcome, sentence=sentence)
+        StudyHypothesis(
+            name=name,
+            statement=words[name],
+            updates=updates,
+            outcome=outcome,
+            plain=PLAIN[name][outcome].format(score=score, tasks=len(tasks), bound=REFUTED_BELOW),
+            sentence=sentence,
+        )
         for name, (outcome, sentence) in found.items()
     )
 

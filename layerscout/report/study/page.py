@@ -18,6 +18,7 @@ from layerscout.pages.page import (
     banner,
     bullets,
     commands,
+    definitions,
     folded,
     paragraph,
     picture,
@@ -164,21 +165,23 @@ def render_study(record: StudyRecord, parts: Sequence[AnalysisSection], command:
 def study_banner(record: StudyRecord, part: AnalysisSection) -> str:
     """Return the answer: the registered hypotheses where there are any, else that of the first analysis; and whether it was fixed before."""
     judged = [one for analysis in record.analyses[:1] for one in analysis.hypotheses]
-    lines = [f"{one.name}, {one.statement}: {one.sentence}" for one in judged] or [part.analysis.sentence]
+    lines = [f"{one.name}: {one.outcome}. {one.plain}" for one in judged] or [part.analysis.sentence]
     label = judged[0].outcome if judged else part.analysis.outcome
-    return banner(label.capitalize(), [*lines, registered_sentence(record.registration)], label == "supported")
+    return banner(label.capitalize(), [*lines, registered_sentence(record.registration, short=True)], label == "supported")
 
 
 def promise_section(record: StudyRecord) -> str:
     """Return what was promised beside what came out; nothing for a study without a registration."""
     if record.registration is None:
         return ""
-    table: Table = study_tables.hypotheses_table(record)
+    judged = [one for analysis in record.analyses for one in analysis.hypotheses]
+    found = [(f"{one.name} after {one.updates or 0:,} updates: {one.outcome}", (one.statement, one.sentence)) for one in judged]
     caption = "Judged by rules that were fixed with the registration; everything else on this page is exploratory."
     return section(
         "What was promised, and what came out",
         paragraph(registered_sentence(record.registration), "" if record.registration.holds else "caution"),
-        table.html("Hypotheses", caption) if table.rows else "",
+        paragraph(caption),
+        definitions(found),
     )
 
 

@@ -15,7 +15,7 @@ from layerscout.report.numbers.gate import REFERENCE_WORDS
 from layerscout.report.numbers.statistics import mean_interval
 from layerscout.report.study.measures import BITS, CTRL, DEPTH, MEASURES, MIDDLE, REWARD, SKILL, STATE, TRANSITION, S
 from layerscout.report.study.words import percent
-from layerscout.report.tables import SPENT, Value, format_number
+from layerscout.report.tables import SPENT, Value, format_number, format_p
 
 COLUMN_OF = {
     CTRL: "control_score",
@@ -60,9 +60,9 @@ def measures_table(analysis: StudyAnalysis) -> Table:
     columns = ("Measure", "Finding", "Mean ρ", "Mean τ", "p, t", "p, flips", "p, t, after Holm", "ρ inside groups", "p inside")
     rows: list[tuple[str, ...]] = [
         (
-            *(one.name, one.finding, as_table_value(one.spearman, 2), as_table_value(one.kendall, 2), format_number(one.p, 4)),
-            *(format_number(one.p_flip, 4), "–" if place == 0 else format_number(one.p_holm, 4)),
-            *(as_table_value(one.within_groups, 2), format_number(one.p_within_groups, 4)),
+            *(one.name, one.finding, as_table_value(one.spearman, 2), as_table_value(one.kendall, 2), format_p(one.p)),
+            *(format_p(one.p_flip), "–" if place == 0 else format_p(one.p_holm)),
+            *(as_table_value(one.within_groups, 2), format_p(one.p_within_groups)),
             *("–" if place == 0 else as_table_value(one.beside_primary, 2), format_share(one.regret_1), format_share(one.regret_3)),
             *(format_share(one.violation), str(one.tasks), str(one.layers)),
         )
@@ -82,8 +82,8 @@ def contrasts_table(analysis: StudyAnalysis) -> Table:
             one.kind,
             str(one.tasks),
             as_table_value(one.difference, 2) if one.kind == "correlation" else format_share(one.difference),
-            format_number(one.p, 4),
-            format_number(one.p_flip, 4),
+            format_p(one.p),
+            format_p(one.p_flip),
         )
         for one in analysis.contrasts
         if one.tasks

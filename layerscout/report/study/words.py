@@ -141,11 +141,15 @@ def findings_in_words(analysis: StudyAnalysis) -> tuple[str, ...]:
     return tuple(found)
 
 
-def registered_sentence(registration: StudyRegistration | None) -> str:
-    """Return in a sentence whether the study was fixed before it was run, with the proof, or why it may not say so."""
+def registered_sentence(registration: StudyRegistration | None, short: bool = False) -> str:
+    """Return in a sentence whether the study was fixed before it was run, with the proof, or why it may not say so.
+
+    ``short``: digest and commit by their first characters.
+    """
     if registration is None:
         return "Exploratory: nothing here was fixed before it was run, so it suggests and does not prove."
-    where = f"{registration.path} ({registration.digest})"
+    digest, commit = registration.digest, registration.commit or ""
+    where = f"{registration.path} ({digest[:19] if short else digest})"
     if registration.holds:
-        return f"Registered: {where} was first kept in commit {registration.commit} on {registration.committed}, before any of these runs."
+        return f"Registered: {where} was first kept in commit {commit[:12] if short else commit} on {registration.committed}, before any of these runs."
     return f"Not registered, although {where} says so: {'; '.join(registration.reasons)}."
