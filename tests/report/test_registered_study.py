@@ -101,7 +101,7 @@ def test_what_was_not_run_as_promised_is_not_called_registered(study) -> None:
     assert reasons(path, folders) == ""
     assert "registered and not here: task5" in reasons(path, folders[:-1])
     settings(folders[0], {"train": {"seeds": 5}, "collect": {"steps": 20000}})
-    assert reasons(path, folders) == "task0: train.seeds was registered as 6.0 and was 5.0"
+    assert reasons(path, folders) == "task0: train.seeds was registered as 6 and was 5"
     settings(folders[0], {"train": {"seeds": 6}, "collect": {"steps": 20000}})
     os.utime(folders[2] / "train" / "runs.json", (1e9, 1e9))
     assert "task2/train/runs.json was written on 2001-09-09T01:46:40+00:00, before the commit" in reasons(path, folders)
@@ -129,16 +129,25 @@ def test_a_file_that_was_changed_or_committed_after_the_runs_proves_nothing(stud
     assert "before the commit" in reasons(later, folders)
 
 
-def test_runs_that_were_not_evaluated_at_a_budget_are_refused(study) -> None:
+def test_runs_that_were_not_evaluated_at_a_budget_are_not_what_was_registered(study) -> None:
     path, folders = study
-    for folder in folders:
-        file = folder / "train" / "runs.json"
-        record = load(RunRecord, file)
-        runs = tuple(run.model_copy(update={"evaluations": run.evaluations[-1:]}) for run in record.runs)
-        save(record.model_copy(update={"runs": runs}), file)
-    planned = stage.plan(folders, path.parent / "pages")
-    stage.run(planned)
-    assert [part.updates for part in load(StudyRecord, path.parent / "pages" / "study.json").analyses] == [5000]
+
+    def left(count: int) -> StudyRecord:
+        for folder in folders:
+            file = folder / "train" / "runs.json"
+            record = load(RunRecord, file)
+            runs = tuple(run.model_copy(update={"evaluations": run.evaluations[len(run.evaluations) - count :]}) for run in record.runs)
+            save(record.model_copy(update={"runs": runs}), file)
+        stage.run(stage.plan(folders, path.parent / "pages"))
+        return load(StudyRecord, path.parent / "pages" / "study.json")
+
+    one = left(1)
+    assert [part.updates for part in one.analyses] == [5000]
+    assert (one.registration.holds, one.registration.reasons) == (False, ("not every cell was evaluated after 1,000 updates",))
+    none = left(0)
+    first = none.analyses[0]  # a first try with fewer updates is a study all the same
+    assert (first.updates, first.hypotheses) == (None, ())
+    assert none.registration.reasons == ("not every cell was evaluated after 5,000 and 1,000 updates",)
 
 
 def cells(generator: np.random.Generator, link: float, groups: int = 2, layers: int = 4) -> TaskCells:

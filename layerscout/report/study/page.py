@@ -118,11 +118,9 @@ def write_study(folders: Sequence[Path], out: Path, registration: Path | None = 
     promised = Registration.read(registration) if registration else None
     record = study_experiments(experiments, registration=promised, registered=registered_study(promised, folders) if promised else None)
     if not record.analyses:
-        budgets = f" evaluated after {' and '.join(map(str, promised.promise.budgets))} updates" if promised else ""
         raise DataError(
-            f"no agents on at least three layers of a ranking{budgets} in {', '.join(map(str, folders))}",
-            hint="layerscout train … --all-layers trains agents on every layer"
-            + ("; --evaluate-at evaluates them at budgets" if promised else ""),
+            f"no agents on at least three layers of a ranking in {', '.join(map(str, folders))}",
+            hint="layerscout train … --all-layers trains agents on every layer",
         )
     parts = analysis_sections(record)
     (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -179,7 +177,10 @@ def promise_section(record: StudyRecord) -> str:
     caption = "Judged by rules that were fixed with the registration; everything else on this page is exploratory."
     return section(
         "What was promised, and what came out",
-        paragraph(registered_sentence(record.registration), "" if record.registration.holds else "caution"),
+        paragraph(
+            registered_sentence(record.registration, short=not record.registration.holds), "" if record.registration.holds else "caution"
+        ),
+        folded("Everything that differs", bullets(record.registration.reasons)),
         paragraph(caption),
         definitions(found),
     )

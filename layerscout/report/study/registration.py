@@ -167,23 +167,24 @@ def differences(registered: Mapping[str, Any], used: Mapping[str, Any], before: 
             yield f"{name} was registered as {_plain(value)} and is not among the settings that the runs kept"
         elif isinstance(value, dict) and isinstance(used[key], dict):
             yield from differences(value, used[key], f"{name}.")
-        elif _plain(value) != _plain(used[key]):
+        elif _even(value) != _even(used[key]):
             yield f"{name} was registered as {_plain(value)} and was {_plain(used[key])}"
 
 
 def _plain(value: Any) -> str:
-    """Return a setting as text in which 3 and 3.0 are the same, and a list and a tuple."""
+    """Return a setting as text for a sentence."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
 
-    def even(part: Any) -> Any:
-        if isinstance(part, bool) or part is None:
-            return part
-        if isinstance(part, int | float):
-            return float(part)
-        if isinstance(part, Mapping):
-            return {str(key): even(inner) for key, inner in part.items()}
-        return [even(inner) for inner in part] if isinstance(part, list | tuple) else str(part)
 
-    return json.dumps(even(value), sort_keys=True, ensure_ascii=False)
+def _even(value: Any) -> Any:
+    """Return a setting in a form in which 3 and 3.0 are the same, and a list and a tuple."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int | float):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {str(key): _even(inner) for key, inner in value.items()}
+    return [_even(inner) for inner in value] if isinstance(value, list | tuple) else str(value)
 
 
 def _git(folder: Path, *words: str) -> bytes | None:

@@ -56,8 +56,13 @@ def study_experiments(
     groups.sort(key=lambda group: -len(group))  # stable: otherwise in the order of the folders
     parts: list[StudyAnalysis | None] = []
     for place, group in enumerate(groups):
-        if registration is not None and place == 0:
-            parts += [analyse_group(group, METRICS[0], registration, at) for at in sorted(registration.promise.budgets, reverse=True)]
+        promised = sorted(registration.promise.budgets, reverse=True) if registration is not None and place == 0 else []
+        judged = {at: analyse_group(group, METRICS[0], registration, at) for at in promised}
+        if registered is not None and (missing := [f"{at:,}" for at, part in judged.items() if part is None]):
+            reason = f"not every cell was evaluated after {' and '.join(missing)} updates"
+            registered = registered.model_copy(update={"holds": False, "reasons": (*registered.reasons, reason)})
+        if any(part is not None for part in judged.values()):
+            parts += judged.values()
         else:
             shown = metrics[:1] if group[0].record.mode == "offline" else metrics
             parts += [analyse_group(group, metric) for metric in shown]

@@ -152,4 +152,6 @@ def registered_sentence(registration: StudyRegistration | None, short: bool = Fa
     where = f"{registration.path} ({digest[:19] if short else digest})"
     if registration.holds:
         return f"Registered: {where} was first kept in commit {commit[:12] if short else commit} on {registration.committed}, before any of these runs."
-    return f"Not registered, although {where} says so: {'; '.join(registration.reasons)}."
+    shown = registration.reasons[:2] if short else registration.reasons
+    more = len(registration.reasons) - len(shown)
+    return f"Not registered, although {where} says so: {'; '.join(shown)}{f'; and {more} more' if more else ''}."
