@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from layerscout.errors import UsageError
 
-SCHEMES = ("s3", "gs", "az", "file")
-FORMS = "s3://bucket/…, gs://bucket/…, az://container/…, file:///folder or a folder"
+SCHEMES = ("s3", "gs", "az", "hf", "file")
+FORMS = "s3://bucket/…, gs://bucket/…, az://container/…, hf://datasets/ORG/NAME, hf://buckets/ORG/NAME, file:///folder or a folder"
 VARIABLES = {"s3": ("AWS_",), "gs": ("GOOGLE_",), "az": ("AZURE_",)}  # beginnings of the names of what tells how to get in
 ENDPOINT = re.compile(r"AWS_ENDPOINT(_URL(_S3)?)?|AZURE_(STORAGE_)?ENDPOINT")
 REGION = re.compile(r"AWS_(DEFAULT_)?REGION")

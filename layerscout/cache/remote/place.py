@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from layerscout.cache.identity import STORE_PREFIX
 from layerscout.cache.remote.address import FORMS, SCHEMES, check_address, check_variables
 from layerscout.cache.remote.bucket import BLOCK_BYTES, ObjectPlace, explained_failures, missing_file_error, too_large_error
+from layerscout.cache.remote.hub import HubPlace, open_hub
 from layerscout.errors import DataError, MissingExtraError, UsageError, install
 
 RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
@@ -58,7 +59,7 @@ class FolderPlace:
         return sorted(item.name for item in folder.iterdir() if item.is_dir()) if folder.is_dir() else []
 
 
-Place = FolderPlace | ObjectPlace
+Place = FolderPlace | ObjectPlace | HubPlace
 
 
 def split_url(url: str | Path) -> tuple[str, str | None]:
@@ -85,7 +86,7 @@ def open_place(url: str | Path) -> Place:
     Raises
     ------
     UsageError
-        The URL is not one of s3://bucket/…, gs://bucket/…, az://container/…, file:///folder; it holds more than a place; or a
+        The URL is not one of s3://bucket/…, gs://bucket/…, az://container/…, hf://datasets/ORG/NAME, hf://buckets/ORG/NAME, file:///folder; it holds more than a place; or a
         variable of the environment that tells how to get in makes no sense.
     MissingExtraError
         It is not a folder, and the package ``obstore`` is not installed.
@@ -99,6 +100,10 @@ def open_place(url: str | Path) -> Place:
         raise UsageError(f"'{text}' is not the URL of a place", hint=FORMS)
     if parts.scheme == "file":
         return FolderPlace(text, Path(unquote(parts.path) or "/"))
+    if parts.scheme == "hf":
+        if (hub := open_hub(text)) is None:
+            raise UsageError(f"'{text}' is not the URL of a place", hint=FORMS)
+        return hub
     try:
         from obstore.store import from_url
     except ImportError:

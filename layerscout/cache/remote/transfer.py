@@ -10,11 +10,13 @@ from typing import Any, Literal
 from layerscout.cache import manifest as manifests
 from layerscout.cache.files import StoredObject, first_misfit
 from layerscout.cache.fingerprint import misfit_of_file
+from layerscout.cache.identity import STORE_ID
 from layerscout.cache.reader import REPAIR
 from layerscout.cache.remote import mirror
 from layerscout.cache.remote.arrival import in_parallel
 from layerscout.cache.remote.assembly import assemble_store, has_file, staged_objects
 from layerscout.cache.remote.bucket import ObjectPlace
+from layerscout.cache.remote.hub import MARK, HubPlace, batches
 from layerscout.cache.remote.place import FolderPlace, Place
 from layerscout.cache.remote.published import (
     Published,
@@ -75,7 +77,7 @@ def push(store: Store, url: Url, reporter: Reporter = SILENT, workers: int = WOR
     Parameters
     ----------
     url
-        ``s3://bucket/prefix``, ``gs://…``, ``az://…``, ``file:///folder`` or a folder.
+        ``s3://bucket/prefix``, ``gs://…``, ``az://…``, ``hf://datasets/ORG/NAME``, ``hf://buckets/ORG/NAME``, ``file:///folder`` or a folder.
     workers
         Files on their way at once.
 
@@ -95,6 +97,8 @@ def push(store: Store, url: Url, reporter: Reporter = SILENT, workers: int = WOR
         return planned
     if isinstance(place, FolderPlace):
         return _into_folder(store, place, planned, reporter, workers)
+    if isinstance(place, HubPlace):
+        return _into_commits(store, place, planned, reporter)
     return _upload(store, place, planned, reporter, workers)
 
 
@@ -106,6 +110,8 @@ def plan_push(store: Store, url: Url, workers: int = WORKERS) -> Transfer:
     if isinstance(place, FolderPlace):
         objects = store.manifest.objects
         return planned.holding(objects if planned.outcome == "present" else staged_objects(place.folder, store.manifest, objects))
+    if isinstance(place, HubPlace):
+        return planned.holding(place.present(content_folder(store.manifest), store.manifest.objects, store.path))
     sizes, present = place.sizes(content_folder(store.manifest)), []
     for item, there in in_parallel(lambda item: _is_there(place, store.manifest, item, sizes), store.manifest.objects, workers):
         present += [item] if there else []
@@ -203,6 +209,40 @@ def _upload(store: Store, place: ObjectPlace, planned: Transfer, reporter: Repor
     if done.outcome == "another":  # no manifest can refer to our files any more
         place.delete([f"{folder}/{item.path}" for item in objects])
     return done
+
+
+def _into_commits(store: Store, place: HubPlace, planned: Transfer, reporter: Reporter) -> Transfer:
+    """Send what is missing in commits of many files, then the manifest in one of its own, with what the hub shows of the place."""
+    folder, objects = content_folder(store.manifest), store.manifest.objects
+    present = place.present(folder, objects, store.path)
+    missing = [item for item in objects if item not in present]
+    with reporter.task(f"push {store.id}", planned.bytes, "bytes") as task:
+        task.advance(planned.bytes - sum(item.size for item in missing))
+        for group in batches(missing):
+            for item in group:
+                if misfit := misfit_of_file(store.path / item.path, item):  # what is damaged here must not be published
+                    raise _deleted(store) or DataError(f"{store.path / item.path} is damaged: {misfit}", hint=REPAIR)
+            place.send([(f"{folder}/{item.path}", store.path / item.path) for item in group], f"Files of {store.id}")
+            task.advance(sum(item.size for item in group))
+    done = planned.holding(present)
+    beside: list[tuple[str, Path | bytes]] = [(f"stores/{store.id}/{manifests.IDENTITY_NAME}", store.path / manifests.IDENTITY_NAME)]
+    if (card := place_card(place, store)) is not None:
+        beside.append((manifests.CARD_NAME, card))
+    if place.create(manifest_path(store.id), (store.path / manifests.NAME).read_bytes(), beside):
+        return replace(done, outcome="published")
+    return _beside(done, parse_foreign_manifest(fetch_manifest(place, store.id) or b"", planned.target).digest)
+
+
+def place_card(place: HubPlace, store: Store) -> bytes | None:
+    """Return the README.md of a repository that holds stores: the newest store's card, and how all are read; None where somebody wrote another."""
+    there = place.read(manifests.CARD_NAME, manifests.LARGEST_DOCUMENT)
+    if place.prefix or (there is not None and MARK.encode() not in there):
+        return None
+    own = store.path / manifests.CARD_NAME
+    text = own.read_text(encoding="utf-8") if own.is_file() else f"# Activations\n\nStore {store.id}.\n"
+    listed = sorted({store.id, *(name for name in place.names(STORES) if STORE_ID.fullmatch(name))})
+    lines = [f"- `layerscout store pull {place.url}/{name}`" for name in listed]
+    return f"{text}\n## Stores in this repository\n\n{MARK}\n\n".encode() + "\n".join(lines).encode() + b"\n"
 
 
 def _into_folder(store: Store, place: FolderPlace, planned: Transfer, reporter: Reporter, workers: int) -> Transfer:

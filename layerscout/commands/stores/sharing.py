@@ -20,7 +20,14 @@ Workers = Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Fil
 def push(
     call: Call,
     store: OneStore,
-    url: Annotated[str, typer.Argument(metavar="URL", parser=expand_word, help="s3://bucket/prefix, gs://..., az://... or a folder.")],
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL",
+            parser=expand_word,
+            help="s3://bucket/prefix, gs://..., az://..., hf://datasets/ORG/NAME, hf://buckets/ORG/NAME or a folder.",
+        ),
+    ],
     workers: Workers = 8,
     root: Root = None,
 ) -> None:
