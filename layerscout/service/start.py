@@ -80,8 +80,8 @@ def holder(port: int) -> str:
         inodes = {f"socket:[{words[9]}]" for words in lines if words[3] == "0A" and int(words[1].rpartition(":")[2], 16) == port}
         for process in filter(str.isdigit, os.listdir("/proc")):
             with suppress(OSError):
-                for descriptor in os.scandir(f"/proc/{process}/fd"):
-                    if os.readlink(descriptor.path) in inodes:
+                for descriptor in os.listdir(f"/proc/{process}/fd"):
+                    if os.readlink(f"/proc/{process}/fd/{descriptor}") in inodes:
                         return f"process {process} ({Path(f'/proc/{process}/comm').read_text().strip()})"
     except (OSError, ValueError, IndexError):
         return ""

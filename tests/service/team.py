@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import uvicorn
 from committed import commit
 from example_records import example_ranking, example_runs, example_selection
 from fastapi.testclient import TestClient
@@ -22,6 +24,7 @@ from layerscout.probe.config import ProbeConfig
 from layerscout.probe.run import plan, run
 from layerscout.service.app import make_app
 from layerscout.service.settings import ServeConfig
+from layerscout.service.start import listen
 
 BASE = "http://127.0.0.1:8347"
 QUICK = {"groups": 6, "folds": 3, "shifts": 3, "penalties": (1e-3, 1e-1)}  # settings of a probe that takes a moment
@@ -125,6 +128,26 @@ def served(config: ServeConfig, base: str = BASE):
     """A server over folders, and a browser that reads it."""
     with TestClient(make_app(config), base_url=base, raise_server_exceptions=False) as client:
         yield Browser(client)
+
+
+@contextmanager
+def live(config: ServeConfig):
+    """A server that listens at a port of this machine, in a thread; its address."""
+    listening = listen("127.0.0.1", 0)
+    settings = uvicorn.Config(make_app(config), log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(settings)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        end = time.monotonic() + 20
+        while not server.started:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listening.close()
 
 
 def rows(html: str, name: str) -> list[list[str]]:

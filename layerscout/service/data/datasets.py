@@ -6,7 +6,9 @@ digest is the one that was asked for.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +21,13 @@ from layerscout.service.data.results import served_folders
 from layerscout.service.data.roots import inside
 from layerscout.service.problems import HttpProblem
 
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 FRESH_SECONDS, LARGEST_SIDE = 30.0, 512
+
+
+def dataset_id(dataset: str) -> str:
+    """Return how addresses name a dataset: by its digest, and where a stranger's record states none, by the digest of what it states."""
+    return dataset[7:] if DIGEST.fullmatch(dataset) else hashlib.sha256(dataset.encode("utf-8", "replace")).hexdigest()
 
 
 class Datasets:

@@ -134,9 +134,13 @@ class Judge:
 
     def tasks(self) -> list[TaskDecision]:
         """Return every dataset that stores or rankings are of, those with rankings first."""
+        return [self.task(dataset) for dataset in self.datasets()]
+
+    def datasets(self) -> list[str]:
+        """Return the digest of every dataset that rankings or stores are of."""
         digests = dict.fromkeys(found.dataset for found in self.state.results.all().values() if found.dataset)
         digests |= dict.fromkeys(one.entry.dataset for one in self.state.catalogue.all() if one.entry.dataset)
-        return [self.task(digest) for digest in digests if digest]
+        return list(digests)
 
     def task(self, dataset: str) -> TaskDecision:
         """Return what decides about a dataset."""

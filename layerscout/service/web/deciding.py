@@ -13,6 +13,7 @@ from layerscout.pages.ranking import draw_score
 from layerscout.pages.tables import Cell, Column, Table
 from layerscout.probe.page.diagnostics import figure_cell
 from layerscout.service.data.comparing import MOST, RankingBeside, side_by_side
+from layerscout.service.data.datasets import dataset_id
 from layerscout.service.data.judging import BestLayer, Judge, JudgedRuns
 from layerscout.service.jobs.newcomers import unmeasured
 from layerscout.service.problems import HttpProblem
@@ -92,7 +93,7 @@ def _board_row(judge: Judge, best: BestLayer, runs: JudgedRuns | None) -> tuple[
     by = next((one.by for one in judge.state.catalogue.all() if one.id in found.stores), "")
     return (
         Linked(found.backbone, href=f"/rankings/{found.id}"),
-        Linked(best.environment or short(found.dataset), href=f"/decisions/{found.dataset.removeprefix('sha256:')}"),
+        Linked(best.environment or short(found.dataset), href=f"/decisions/{dataset_id(found.dataset)}"),
         Cell(best.title),
         figure_cell(best.over_untrained),
         figure_cell(best.over_pixels),
@@ -119,7 +120,7 @@ def tasks_view(judge: Judge, address: Address) -> PageView:
     tasks = judge.tasks()
     rows = tuple(
         (
-            Linked(task.environment or short(task.dataset), href=f"/decisions/{task.dataset.removeprefix('sha256:')}"),
+            Linked(task.environment or short(task.dataset), href=f"/decisions/{dataset_id(task.dataset)}"),
             Cell(f"{task.best.found.backbone}, {task.best.title}" if task.best else "not ranked yet"),
             figure_cell(task.best.over_untrained if task.best else None),
             Cell("n/a" if task.best is None else "no" if task.best.tied else "yes"),
@@ -139,9 +140,10 @@ def tasks_view(judge: Judge, address: Address) -> PageView:
 
 def task_view(state: ServiceState, judge: Judge, address: Address, digest: str) -> PageView:
     """Return ranking, runs and verdict of one dataset on one screen."""
-    found = judge.task(f"sha256:{digest}" if len(digest) == 64 else digest)
-    if not found.stores and not found.rankings:
+    dataset = next((one for one in judge.datasets() if dataset_id(one) == digest), None)
+    if dataset is None:
         raise HttpProblem(404, f"no dataset {digest[:40]} here", "the first page lists all", "data")
+    found = judge.task(dataset)
     figures: tuple[FigureView, ...] = ()
     command = ""
     if found.best is not None:

@@ -170,7 +170,13 @@ def job_view(state: ServiceState, address: Address, job_id: str) -> PageView:
         ("Setting", "Value"), tuple((key, "n/a" if value is None else str(value)) for key, value in found.question.items()), words=True
     )
     log = state.tidy(read_log(job_folder(queue.service, job_id)))
-    values = {"job": found, "now": standing(state, job_id), "log": log, "stores": found.about.get("stores", [found.store])}
+    values = {
+        "known": {one.id for one in state.catalogue.all()},
+        "job": found,
+        "now": standing(state, job_id),
+        "log": log,
+        "stores": found.about.get("stores", [found.store]),
+    }
     what = "Ranking the layers" if found.kind == "probe" else "Verifying the files"
     return PageView(
         f"{what} of {found.about.get('backbone', 'a store')}", "job.html", values, (plain_view("settings", settings, address, "Settings"),)

@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from layerscout.cache.store import Store
 from layerscout.errors import DataError
 from layerscout.pages.tables import Cell, Column, Table
+from layerscout.service.data.datasets import dataset_id
 from layerscout.service.data.look import LayerLook, look_inside, numbers_of
 from layerscout.service.problems import HttpProblem
 from layerscout.service.state import ServiceState
@@ -80,7 +81,7 @@ def look_view(state: ServiceState, address: Address, store_id: str) -> PageView:
         "columns": list(found.columns),
         "layers": one.layers,
         "pictures": state.datasets.path(dataset) is not None,
-        "digest": dataset.removeprefix("sha256:"),
+        "digest": dataset_id(dataset),
         "true": " ".join("" if value is None else f"{value:.4f}" for value in found.true),
         "read": " ".join("" if value is None else f"{value:.4f}" for value in found.predicted),
     }

@@ -18,6 +18,7 @@ from layerscout.probe.page import diagnostics
 from layerscout.probe.page.charts import draw_order
 from layerscout.probe.page.page import answer, confirmation_section, evidence_sections
 from layerscout.probe.page.wording import formula
+from layerscout.service.data.datasets import dataset_id
 from layerscout.service.data.measured import evidence_of
 from layerscout.service.data.results import FoundResult
 from layerscout.service.problems import HttpProblem
@@ -108,7 +109,7 @@ def _row(one: FoundResult) -> tuple[Cell, ...]:
         Cell("n/a" if one.best_score is None else f"{one.best_score:.3f}", one.score_kind),
         Cell(f"{one.layers:,}"),
         Cell(f"{one.rows:,}"),
-        Linked(short(one.dataset), href=f"/decisions/{one.dataset.removeprefix('sha256:')}") if one.dataset else Cell("n/a"),
+        Linked(short(one.dataset), href=f"/decisions/{dataset_id(one.dataset)}") if one.dataset else Cell("n/a"),
         Cell(moment(one.when), value=one.when),
         Cell("damaged" if one.damage else "asked here" if one.here else "from the command line"),
     )
@@ -132,6 +133,7 @@ def ranking_view(state: ServiceState, address: Address, ranking_id: str) -> Page
     ]
     values: dict[str, Any] = {
         "found": found,
+        "known": {one.id for one in state.catalogue.all()},
         "ranking": shown,
         "answer": Markup(answer(shown)),
         "confirmation": Markup(confirmation_section(shown)),

@@ -11,7 +11,7 @@ from layerscout.cache.catalog.details import store_details
 from layerscout.errors import LayerscoutError, UsageError, shell
 from layerscout.pages.tables import Cell, Column, Table, flatten_settings
 from layerscout.service.data.catalogue import Shelved
-from layerscout.service.data.datasets import film
+from layerscout.service.data.datasets import dataset_id, film
 from layerscout.service.data.verified import KeptVerification, kept_verification
 from layerscout.service.state import ServiceState
 from layerscout.service.web.tables import Address, Linked, plain_view, presorted_view, sorted_view
@@ -93,7 +93,7 @@ def _row(state: ServiceState, one: Shelved) -> tuple[Cell, ...]:
         Linked(short(one.id), href=f"/stores/{one.id}"),
         Cell(", ".join(entry.names) or "–"),
         Cell(entry.backbone or "n/a"),
-        Linked(short(entry.dataset), href=f"/decisions/{entry.dataset.removeprefix('sha256:')}") if entry.dataset else Cell("n/a"),
+        Linked(short(entry.dataset), href=f"/decisions/{dataset_id(entry.dataset)}") if entry.dataset else Cell("n/a"),
         Cell("n/a" if entry.layers is None else f"{entry.layers:,}"),
         Cell("n/a" if entry.rows is None else f"{entry.rows:,}"),
         Cell(size(entry.bytes), value=float(entry.bytes)),
@@ -120,7 +120,7 @@ def store_view(state: ServiceState, address: Address, store_id: str) -> PageView
     values |= {
         "damage": one.entry.damage and state.tidy(one.entry.damage),
         "rankings": (),
-        "digest": (one.entry.dataset or "").removeprefix("sha256:"),
+        "digest": dataset_id(one.entry.dataset or ""),
     }
     tables = []
     facts: dict[str, Any] | None = None

@@ -21,6 +21,7 @@ from layerscout.pages.page import Draw, picture
 from layerscout.pages.palette import css_variables
 from layerscout.pages.svg import css_rules, file
 from layerscout.pages.template import read_template
+from layerscout.service.data.datasets import dataset_id
 from layerscout.service.problems import HttpProblem
 from layerscout.service.state import ServiceState
 from layerscout.service.web.tables import FORMATS, Address, TableView, export_table, exports_of
@@ -168,7 +169,7 @@ def environment() -> Environment:
     found = Environment(
         loader=DictLoader(texts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
-    found.filters |= {"lines": lambda text: Markup(html_lines(text)), **FILTERS}
+    found.filters |= {"lines": lambda text: Markup(html_lines(text)), "dataset_id": dataset_id, **FILTERS}
     return found
 
 
