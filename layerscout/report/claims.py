@@ -24,6 +24,12 @@ class Claim:
     statement: str
     supported: bool
     sentence: str
+    tested: bool = True  # False for what one task can describe and not test
+
+    @property
+    def word(self) -> str:
+        """What became of it, in a word or two."""
+        return "supported" if self.supported else "not supported" if self.tested else "not tested"
 
 
 def candidate_arms(record: RunRecord, head: str) -> tuple[Arm, ...]:
@@ -70,8 +76,8 @@ def claims_of(record: RunRecord, ranking: Ranking, verdict: Verdict, head: str) 
     regret = "" if score is None else f" Taking the best-scored layer cost {score.regret:.3f} in return against the best layer trained."
     return (
         Claim("The ranked-best layer beats every control.", verdict.outcome == "supported", verdict.sentence),
-        Claim("A higher score means a higher return.", False, describe_association(score, count) + regret),
-        Claim("A higher transition R² means faster learning.", False, describe_association(speed, count)),
+        Claim("A higher score means a higher return.", False, describe_association(score, count) + regret, tested=False),
+        Claim("A higher transition R² means faster learning.", False, describe_association(speed, count), tested=False),
         *claims_on_controls(verdict),
     )
 

@@ -98,7 +98,7 @@ def chapter_section(part: Chapter) -> str:
     )
     claimed = Table(
         ("Claim", "At 5 %", "Evidence"),
-        tuple((claim.statement, "supported" if claim.supported else "not supported", claim.sentence) for claim in part.claims),
+        tuple((claim.statement, claim.word, claim.sentence) for claim in part.claims),
         words=True,
     )
     return section(

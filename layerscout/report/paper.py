@@ -13,7 +13,7 @@ from layerscout.pages.ranking import best_twin, ordering
 from layerscout.pages.template import fill_template
 from layerscout.report import exhibits
 from layerscout.report.by_hand import BY_HAND, stage_commands
-from layerscout.report.captions import metric_sentence, shared_episodes
+from layerscout.report.captions import final_words, metric_sentence, shared_episodes
 from layerscout.report.chapters import Chapter
 from layerscout.report.experiment import Experiment
 from layerscout.report.page import gate_sentence
@@ -55,6 +55,7 @@ def paper(experiment: Experiment, parts: Sequence[Chapter], association: str = "
         weight_rank=rank,
         normalisation=markdown_text(ranking.normalisation),
         setup=describe_setup(experiment),
+        result=" or ".join(dict.fromkeys(final_words(record) for _, record in experiment.records)) or "its final return",
         analysis_table=exhibits.analysis_table(ranking).markdown(),
         ranking_sentences=ranking_sentences(ranking),
         agents="".join(agents(part) for part in parts) or "Not run yet.\n",
@@ -140,8 +141,7 @@ def interpretation(parts: Sequence[Chapter]) -> str:
     for part in parts:
         lines += [f"*{markdown_text(part.title)}*", ""] if len(parts) > 1 else []
         lines += [
-            f"- **{markdown_text(claim.statement)}** {'Supported' if claim.supported else 'Not supported'}. {markdown_text(claim.sentence)}"
-            for claim in part.claims
+            f"- **{markdown_text(claim.statement)}** {claim.word.capitalize()}. {markdown_text(claim.sentence)}" for claim in part.claims
         ]
         lines.append("")
     return "\n".join(lines).strip()
