@@ -48,9 +48,10 @@ class ProbeConfig(Config):
     normalisation: Literal["clip", "affine"] = Field(
         default="clip", description="clip: R² cut to [0, 1]; affine: (R² + 1) / 2, cut likewise."
     )
-    inner: Literal["pair", "all"] = Field(
-        default="pair",
-        description="Where a fold's penalty is chosen: on its partner in a pair of folds, or on all others in turn (slower).",
+    inner: Literal["scalars", "pair", "all"] = Field(
+        default="scalars",
+        description="Where a fold's penalty is chosen: on all other folds in turn, for reward and targets (scalars) or the transition too "
+        "(all, slower); or on its partner in a pair of folds.",
     )
     layers: Annotated[tuple[str, ...] | None, Flag("--layer")] = Field(default=None, description="Only these candidates; none: all.")
     threads: int | None = Field(default=None, ge=1, description="Layers measured at once; left out: one a core.")

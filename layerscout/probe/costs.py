@@ -17,12 +17,13 @@ from layerscout.probe.moments.partials import span_bytes
 from layerscout.probe.moments.rows import READ_ROWS
 from layerscout.probe.pieces import WorkList
 from layerscout.probe.questions.sources import Job
-from layerscout.probe.solve.crossfit import inner_roles
+from layerscout.probe.solve.crossfit import search_roles
 from layerscout.probe.wide.wide import wide_bytes
 
 MEMORY_SHARE = 0.7  # of what is free: the estimate leaves out what the system does with files
 PRODUCTS_A_SECOND = 5e10  # floating-point operations of products, on one core
 DECOMPOSITION, FIT = 3.1e-10, 1.9e-10  # seconds over width³: one pair of left-out folds, one fold
+SCALARS_ONLY = 0.5  # share of that of a pair on which no transition is validated
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class ProbeCost:
     def seconds(self) -> float:
         """Expected processor seconds, for orientation."""
         folds = self.work.split.folds
-        pairs = len(inner_roles(folds, self.work.config.inner))
+        roles = search_roles(folds, self.work.config.inner)
+        pairs = len(roles["latents"]) + SCALARS_ONLY * (len(roles["scalars"]) - len(roles["latents"]))
         products = sum(3 * (stop - start) * job.spec.width**2 for job, start, stop in self.work.to_read) / PRODUCTS_A_SECOND
         return products + sum((DECOMPOSITION * pairs + FIT * folds) * job.spec.width**3 for job in self.work.pending)
 

@@ -15,7 +15,9 @@ from layerscout.probe.config import ProbeConfig
 pytestmark = pytest.mark.numeric  # figures that must hold on every instruction set
 
 
-def oracle(inputs: np.ndarray, targets: np.ndarray, fold: np.ndarray, config: ProbeConfig) -> tuple[np.ndarray, list[float]]:
+def oracle(
+    inputs: np.ndarray, targets: np.ndarray, fold: np.ndarray, config: ProbeConfig, partner_only: bool
+) -> tuple[np.ndarray, list[float]]:
     """Nested cross-validation with a plain pipeline: out-of-fold predictions and the penalty of each fold."""
     folds = config.folds
 
@@ -25,7 +27,7 @@ def oracle(inputs: np.ndarray, targets: np.ndarray, fold: np.ndarray, config: Pr
     predicted, chosen = np.empty_like(targets), []
     for tested in range(folds):
         partner = 0 if folds % 2 and tested == folds - 1 else tested ^ 1
-        others = [partner] if config.inner == "pair" else [other for other in range(folds) if other != tested]
+        others = [partner] if partner_only else [other for other in range(folds) if other != tested]
         losses = np.zeros(len(config.penalties))
         for valid in others:
             train = (fold != tested) & (fold != valid)
@@ -56,7 +58,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("inner", ["pair", "all"])
+@pytest.mark.parametrize("inner", ["pair", "scalars", "all"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("float64", 1e-8)])
 @pytest.mark.parametrize("case", CASES)
 def test_equals_nested_scikit_learn(case: str, precision: str, tolerance: float, inner: str) -> None:
@@ -64,11 +66,11 @@ def test_equals_nested_scikit_learn(case: str, precision: str, tolerance: float,
     config = ProbeConfig(store="memory", precision=precision, inner=inner, shifts=2, penalties=(1e-4, 1e-2, 0.1, 1.0))
     found = probe(layer, columns, precision=precision, inner=inner, shifts=2, penalties=config.penalties)
     rows = rows_of(layer, columns, config)
-    predicted, penalties = oracle(rows.inputs, rows.after, rows.fold, config)
+    predicted, penalties = oracle(rows.inputs, rows.after, rows.fold, config, inner != "all")
     assert found.transition_penalties == tuple(penalties)
     assert abs(found.transition_r2 - r2_score(rows.after, predicted)) <= tolerance
     for column, value in enumerate((found.reward_r2, *found.reward_r2_shifted)):
-        predicted, penalties = oracle(rows.now, rows.scalars[:, [column]], rows.fold, config)
+        predicted, penalties = oracle(rows.now, rows.scalars[:, [column]], rows.fold, config, inner == "pair")
         assert abs(value - r2_score(rows.scalars[:, column], predicted)) <= tolerance
         if column == 0:
             assert found.reward_penalties == tuple(penalties)
@@ -78,7 +80,7 @@ def test_without_action_is_the_same_probe_on_z_alone_at_the_same_penalty() -> No
     layer, columns = layer_and_columns(**CASES["plain"])
     config = ProbeConfig(store="memory", precision="float64", penalties=(0.01,), shifts=0)
     rows = rows_of(layer, columns, config)
-    predicted, _ = oracle(rows.now, rows.after, rows.fold, config)
+    predicted, _ = oracle(rows.now, rows.after, rows.fold, config, True)
     found = probe(layer, columns, precision="float64", penalties=(0.01,), shifts=0)
     assert abs(found.transition_r2_without_action - r2_score(rows.after, predicted)) <= 1e-8
     assert found.transition_r2 > found.transition_r2_without_action + 0.01
@@ -129,7 +131,7 @@ def test_dependent_and_sometimes_constant_features_equal_scikit_learn(precision:
     found = probe(layer, columns, precision=precision, penalties=penalties, shifts=3)
     config = ProbeConfig(store="memory", penalties=penalties, shifts=3)
     rows = rows_of(layer, columns, config)
-    predicted, chosen = oracle(rows.inputs, rows.after, rows.fold, config)
+    predicted, chosen = oracle(rows.inputs, rows.after, rows.fold, config, True)
     alive = rows.after.var(axis=0) > 0
     assert found.live_features == alive.sum()
     assert found.transition_penalties == tuple(chosen)

@@ -7,8 +7,8 @@ import pytest
 from plain_solves import Rows, errors, made_up, ridge, sums_of
 
 from layerscout.probe.moments.symmetric import mirror
-from layerscout.probe.solve.eigen import eigenvalues, eigenvectors, recompose, rotated
-from layerscout.probe.solve.penalties import decompose, validation_losses
+from layerscout.probe.solve.eigen import eigenvalues, eigenvectors, recompose, rotated, tridiagonal
+from layerscout.probe.solve.penalties import decompose, scalar_losses, validation_losses
 from layerscout.probe.solve.ridge import (
     NotPositiveDefinite,
     fit_ridge,
@@ -45,6 +45,28 @@ def test_losses_of_the_search_are_those_of_fits_on_rows(width: int, precision: s
         # of a sum of squares, as R² is
         wrong = np.abs(found[1][place] - errors(train, valid, penalty, "scalars")) / np.sum(valid.scalars**2, axis=0)
         assert wrong.max() <= TOLERANCE[precision]
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("width", [4, 40, 70])
+def test_losses_of_scalars_alone_are_those_of_fits_on_rows(width: int, precision: str) -> None:
+    rows = made_up(400, width)
+    train, parts = rows[:200], (rows[200:280], rows[280:])
+    found = scalar_losses(sums_of(train), [sums_of(part) for part in parts], shift_of(width, precision), PENALTIES)
+    for losses, valid in zip(found, parts, strict=True):
+        for place, penalty in enumerate(PENALTIES):
+            wrong = np.abs(losses[place] - errors(train, valid, penalty, "scalars")) / np.sum(valid.scalars**2, axis=0)
+            assert wrong.max() <= TOLERANCE[precision]
+
+
+def test_a_tridiagonal_form_solves_what_it_was_made_of_and_says_when_it_cannot() -> None:
+    rng = np.random.default_rng(0)
+    matrix, right = (lambda a: a @ a.T / 50)(rng.standard_normal((50, 60))), rng.standard_normal((50, 3))
+    form = tridiagonal(matrix)
+    for penalty, found in zip((1e-6, 1.0), form.solve((1e-6, 1.0), right, np.float64), strict=True):
+        np.testing.assert_allclose(found.T, np.linalg.solve(matrix + penalty * np.eye(50), right), rtol=1e-8)
+    assert tridiagonal(matrix - np.eye(50)).solve((1e-3,), right, np.float64) is None
+    assert tridiagonal(np.eye(4)) is None
 
 
 @pytest.mark.parametrize("width", WIDTHS)

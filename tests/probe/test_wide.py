@@ -53,7 +53,7 @@ def numbers(value: object) -> list[float]:
     return [np.nan if value is None else float(value)]
 
 
-@pytest.mark.parametrize("inner", ["pair", "all"])
+@pytest.mark.parametrize("inner", ["pair", "scalars", "all"])
 def test_the_dual_answer_is_the_exact_one_in_every_figure(inner: str) -> None:
     layer, columns = layer_and_columns(episodes=20, width=300, steps=12)
     found = measured(layer, columns, inner=inner, precision="float64")

@@ -13,7 +13,7 @@ from layerscout.probe.moments.moments import Moments, MomentSums
 from layerscout.probe.questions.splits import Split
 from layerscout.probe.solve.accuracy import RoundingExceeded, rounding_effect
 from layerscout.probe.solve.fixed import FixedColumns, FixedFit
-from layerscout.probe.solve.penalties import decompose, validation_losses
+from layerscout.probe.solve.penalties import decompose, scalar_losses, validation_losses
 from layerscout.probe.solve.ridge import fit_ridge, squared_errors, squared_errors_of_both, weighted_errors
 from layerscout.probe.solve.scaling import rounding, target_weights
 
@@ -96,8 +96,9 @@ def cross_fit(
     penalties
         Rising, relative to the number of training rows.
     inner
-        ``pair``: the penalty of a fold is chosen by fitting without it and its partner, and validating on the partner.
-        ``all``: by validating on each other fold in turn and adding the losses.
+        Where the penalty of a fold is chosen, by fitting without it and another fold and validating on that one. ``all``: on each
+        other fold in turn, adding the losses. ``scalars``: so for the scalars, and on the fold's partner alone for the latents.
+        ``pair``: on the partner alone.
     live
         1 for a feature that varies over all transitions, else 0.
     scaled
@@ -118,8 +119,8 @@ def cross_fit(
     width, groups = moments.width, moments.groups
     fixed = FixedColumns.none(total.y.shape[0] - width) if fixed is None else fixed
     searched = [sums.first_targets(width + fixed.first) for sums in (total, *folds)]
-    losses, scalar_losses = _inner_losses(searched[0], searched[1:], moments.shift, penalties, inner, live, scaled, largest_effect)
-    transition_choice, scalar_choice = losses.argmin(axis=1), scalar_losses.argmin(axis=1)
+    losses, scalar_losses_of_fold = _inner_losses(searched[0], searched[1:], moments.shift, penalties, inner, live, scaled, largest_effect)
+    transition_choice, scalar_choice = losses.argmin(axis=1), scalar_losses_of_fold.argmin(axis=1)
 
     latents, scalars = slice(0, width), slice(width, None)
     squares = sums_of_squares(total)[latents]
@@ -145,18 +146,21 @@ def cross_fit(
         together = squared_errors(scalar.select(pooled), tested, width + pooled)
         scalars_by_group[np.ix_(np.array(members), pooled)] = np.outer(groups.count[members] / max(tested.count, 1), together)
         predicted.add(fold, scalar.select(np.arange(fixed.first, len(columns))), tested, members, groups)
-    validating = [searched[1 + valid] for roles in inner_roles(split.folds, inner).values() for _, valid in roles]
     mean = searched[0].y / total.count
-    rows = sum(fold.count for fold in validating)
-    about = np.sum([_squares_about(mean, fold) for fold in validating], axis=0)[scalars]
-    reward_losses = scalar_losses[:, :, 0] / max(about[0], TINY) if len(about) else np.zeros_like(losses)
+    roles = {
+        each: [searched[1 + valid] for pair in found.values() for _, valid in pair]
+        for each, found in search_roles(split.folds, inner).items()
+    }
+    rows = sum(fold.count for fold in roles["latents"])
+    about = np.sum([_squares_about(mean, fold) for fold in roles["scalars"]], axis=0)[scalars]
+    reward_losses = scalar_losses_of_fold[:, :, 0] / max(about[0], TINY) if len(about) else np.zeros_like(losses)
     return OutOfFold(
         transition,
         by_group,
         alone,
         scalars_by_group,
         np.minimum(1 - losses.sum(axis=0) / rows, 1.0),
-        np.minimum(1 - scalar_losses.sum(axis=0) / np.maximum(about, TINY), 1.0),
+        np.minimum(1 - scalar_losses_of_fold.sum(axis=0) / np.maximum(about, TINY), 1.0),
         transition_choice,
         scalar_choice,
         still_falling(losses / rows * split.folds),
@@ -192,30 +196,50 @@ def _inner_losses(
     count = len(folds)
     scalars = total.y.shape[0] - len(live)
     transition, scalar = np.zeros((count, len(penalties))), np.zeros((count, len(penalties), scalars))
-    for pair, roles in inner_roles(count, inner).items():
-        train = decompose(total - folds[pair[0]] - folds[pair[1]], pilot, live, scaled)
-        for tested, validated in roles:
+    roles = search_roles(count, inner)
+    for pair, of_scalars in roles["scalars"].items():
+        rest = total - folds[pair[0]] - folds[pair[1]]
+        of_latents = roles["latents"].get(pair, ())
+        if of_latents:
+            train = decompose(rest, pilot, live, scaled)
+        for tested, validated in of_latents:
             grid = list(penalties)
             if largest_effect < np.inf:  # the first fit tells for all of them
                 grid += [penalty + rounding(pilot.dtype.name, len(live)) for penalty in penalties]
-            losses, scalar_losses = validation_losses(train, folds[validated], grid)
+            losses, scalar_found = validation_losses(train, folds[validated], grid)
             if (
                 largest_effect < np.inf
-                and (amount := rounding_effect(losses, scalar_losses, folds[validated], total.y / total.count)) > largest_effect
+                and (amount := rounding_effect(losses, scalar_found, folds[validated], total.y / total.count)) > largest_effect
             ):
                 raise RoundingExceeded(amount)
             largest_effect = np.inf
             transition[tested] += losses[: len(penalties)]
-            scalar[tested] += scalar_losses[: len(penalties)]
+            scalar[tested] += scalar_found[: len(penalties)]
+        left = [role for role in of_scalars if role not in of_latents] if scalars else []
+        if left:
+            several = scalar_losses(rest, [folds[validated] for _, validated in left], pilot, penalties, scaled)
+            for (tested, _), losses in zip(left, several, strict=True):
+                scalar[tested] += losses
     return transition, scalar
 
 
-def inner_roles(folds: int, inner: str) -> dict[tuple[int, int], tuple[tuple[int, int], ...]]:
+InnerRoles = dict[tuple[int, int], tuple[tuple[int, int], ...]]
+
+
+def search_roles(folds: int, inner: str) -> dict[str, InnerRoles]:
+    """Tell the roles of the latents' search and of the scalars'; the first are among the second."""
+    return {
+        "latents": inner_roles(folds, "all" if inner == "all" else "pair"),
+        "scalars": inner_roles(folds, "pair" if inner == "pair" else "all"),
+    }
+
+
+def inner_roles(folds: int, inner: str) -> InnerRoles:
     """Tell which (tested, validated) folds each pair of left-out folds serves; a pair costs one decomposition.
 
     With ``pair``, neighbours are partners: (0, 1), (2, 3) and so on; of an odd number the last one's partner is fold 0.
     """
     if inner == "all":
         return {pair: (pair, pair[::-1]) for pair in itertools.combinations(range(folds), 2)}
-    pairs = {(fold, fold + 1): ((fold, fold + 1), (fold + 1, fold)) for fold in range(0, folds - 1, 2)}
+    pairs: InnerRoles = {(fold, fold + 1): ((fold, fold + 1), (fold + 1, fold)) for fold in range(0, folds - 1, 2)}
     return pairs | ({(0, folds - 1): ((folds - 1, 0),)} if folds % 2 else {})

@@ -6,6 +6,8 @@ then be done in the precision in which the eigenvectors are wanted, and nothing 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,54 @@ def eigenvectors(matrix: SquareMatrix, dtype: Any = np.float64) -> tuple[Float[n
     vectors = np.empty((size, size), dtype, order="F")
     vectors[0], vectors[1:] = inner[0], found
     return values * largest, vectors
+
+
+@dataclass(frozen=True)
+class Tridiagonal:
+    """A symmetric matrix as Q T Q' with T tridiagonal: systems with a penalty on the diagonal are solved as they are asked for.
+
+    Finding T takes a third of what eigenvectors take, and a penalty then costs O(size) a right side.
+    """
+
+    reflectors: SquareMatrix
+    scales: Float[np.ndarray, " size"]
+    diagonal: Float[np.ndarray, " size"]
+    beside: Float[np.ndarray, " size"]
+
+    def solve(self, penalties: Sequence[float], right: Float[np.ndarray, "size target"], dtype: Any) -> Any:
+        """Return (matrix + penalty)⁻¹ right for every penalty, [penalty, target, size], in ``dtype``; the systems are solved in float64.
+
+        None where rounding left an eigenvalue so far below 0 that a penalty does not make up for it.
+        """
+        size, targets = right.shape
+        turned = self._turn(np.asfortranarray(right, dtype=np.float64), b"T")
+        found = np.empty((len(penalties) * targets, size), dtype)
+        for place, penalty in enumerate(penalties):
+            diagonal, beside, failed = lapack.dpttrf(self.diagonal + penalty, self.beside)
+            if failed:
+                return None
+            solved, failed = lapack.dpttrs(diagonal, beside, turned)
+            found[place * targets : (place + 1) * targets] = solved.T
+        return self._turn(found.T, b"N").T.reshape(len(penalties), targets, size)
+
+    def _turn(self, columns: Float[np.ndarray, "size target"], trans: bytes) -> Float[np.ndarray, "size target"]:
+        """Return Q or Q' times ``columns``, in their precision; their memory may be used."""
+        apply = lapack.dormqr if columns.dtype == np.float64 else lapack.sormqr
+        parts = (part.astype(columns.dtype, order="F", copy=False) for part in (self.reflectors, self.scales, columns[1:]))
+        found, _, failed = apply("L", trans, *parts, lwork=64 * max(columns.shape))
+        assert failed == 0, "reflectors can be applied to any matrix"
+        columns[1:] = found
+        return columns
+
+
+def tridiagonal(matrix: SquareMatrix) -> Tridiagonal | None:
+    """Reduce a symmetric matrix, of which only what lies on and above the diagonal is looked at; None for a small one."""
+    size = len(matrix)
+    if size <= SMALL or not np.isfinite(matrix).all():
+        return None
+    work = int(lapack.dsytrd_lwork(size, lower=1)[0])
+    reflectors, diagonal, beside, scales, _ = lapack.dsytrd(matrix.T, lower=1, lwork=work)
+    return Tridiagonal(reflectors[1:, :-1], scales, diagonal, beside)
 
 
 def eigenvalues(matrix: SquareMatrix) -> Float[np.ndarray, " size"]:

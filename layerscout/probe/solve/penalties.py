@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy.linalg import blas
 
 from layerscout.probe.moments.moments import MomentSums
-from layerscout.probe.solve.eigen import eigenvectors, rotated
+from layerscout.probe.solve.eigen import eigenvectors, rotated, tridiagonal
 from layerscout.probe.solve.ridge import solve_small
 from layerscout.probe.solve.scaling import FeatureScaling, correlations, feature_scaling, standardise, target_weights
 
@@ -116,17 +116,55 @@ def validation_losses(
     return transition, yy[width:] + _scalar_errors(rounded, train.targets[:, width:], tested[:, width:], spread)
 
 
+def scalar_losses(
+    train: MomentSums, several: Sequence[MomentSums], pilot: Float[np.ndarray, " feature"], penalties: Sequence[float], scaled: bool = True
+) -> list[Float[np.ndarray, "penalty scalar"]]:
+    """Squared errors of the scalars alone on several sets of validation rows, as ``validation_losses`` gives them.
+
+    Nothing is asked for the latents, so that the tridiagonal form does in place of eigenvectors.
+    """
+    width, dtype = len(pilot), pilot.dtype
+    by = feature_scaling(train, pilot, scaled)
+    by = FeatureScaling(by.x_mean[:width], by.x_scale[:width], by.y_mean[width:], by.y_variance[width:])
+    xx, xy = correlations(_of_scalars(train, width), by)
+    form = tridiagonal(xx)
+    weights = None if form is None else form.solve(penalties, xy, dtype)
+    if weights is None:
+        values, vectors = eigenvectors(xx, dtype)
+        inverse = 1 / (np.maximum(values, 0.0) + np.asarray(penalties)[:, None])
+        weights = (inverse.astype(dtype)[:, None] * (vectors.T @ xy.astype(dtype)).T) @ vectors.T
+    found = []
+    for valid in several:
+        spread, tested, yy = standardise(_of_scalars(valid, width), by, dtype=dtype)
+        found.append(yy + _error_forms(np.ascontiguousarray(weights), tested, spread))
+    return found
+
+
+def _of_scalars(sums: MomentSums, width: int) -> MomentSums:
+    """The sums of latents and scalars; nothing is copied."""
+    return MomentSums(sums.count, sums.x[:width], sums.y[width:], sums.xx[:width, :width], sums.xy[:width, width:], sums.yy[width:])
+
+
 def _scalar_errors(
     inverse: Float[np.ndarray, "penalty feature"],
     targets: Float[np.ndarray, "feature scalar"],
     tested: Float[np.ndarray, "feature scalar"],
     spread: Float[np.ndarray, "feature feature"],
 ) -> Float[np.ndarray, "penalty scalar"]:
-    """w' spread w - 2 w' tested for w = inverse · targets, from half of ``spread``, whose diagonal is used up."""
-    shape = (len(inverse), targets.shape[1])
-    if not targets.shape[1]:
+    """Quadratic forms of w = inverse · targets; see ``_error_forms``."""
+    return _error_forms(inverse[:, None] * targets.T, tested, spread)
+
+
+def _error_forms(
+    weights: Float[np.ndarray, "penalty scalar feature"],
+    tested: Float[np.ndarray, "feature scalar"],
+    spread: Float[np.ndarray, "feature feature"],
+) -> Float[np.ndarray, "penalty scalar"]:
+    """w' spread w - 2 w' tested, from half of ``spread``, whose diagonal is used up."""
+    shape = weights.shape[:2]
+    if not shape[1]:
         return np.zeros(shape)
-    weights = (inverse[:, None] * targets.T).reshape(-1, len(targets))
+    weights = weights.reshape(-1, weights.shape[2])
     spread.flat[:: len(spread) + 1] *= 0.5  # what lies above the diagonal, and half of what lies on it, make half of the form
     multiply = blas.strmm if spread.dtype == np.float32 else blas.dtrmm
     residual = multiply(2.0, spread.T, weights.T, lower=1, trans_a=1).T

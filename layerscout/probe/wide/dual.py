@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.linalg
 from jaxtyping import Bool, Float, Int, Shaped
 
 from layerscout.errors import DataError
-from layerscout.probe.solve.crossfit import OutOfFold, inner_roles, still_falling
+from layerscout.probe.solve.crossfit import OutOfFold, search_roles, still_falling
 from layerscout.probe.solve.scaling import DEAD
 
 PANEL = 2048  # features worked on at once
@@ -103,14 +104,15 @@ def cross_fit_rows(rows: FewRows, groups: int, penalties: Sequence[float], inner
     counts, about = 0, np.zeros(scalars)
     ranks = rows.fold >= 0
     centre = rows.scalars[ranks].mean(axis=0)
-    for pair, roles in inner_roles(folds, inner).items():
+    of_latents = {role for pair in search_roles(folds, inner)["latents"].values() for role in pair}
+    for pair, roles in search_roles(folds, inner)["scalars"].items():
         search = _Search(rows, ranks & ~np.isin(rows.fold, pair), live)
         for tested, validated in roles:
             there = rows.fold == validated
-            found = search.validation_losses(there, penalties)
-            losses[tested] += found[0]
-            scalar_losses[tested] += found[1]
-            counts += int(there.sum())
+            if (tested, validated) in of_latents:
+                losses[tested] += search.transition_losses(there, penalties)
+                counts += int(there.sum())
+            scalar_losses[tested] += search.scalar_losses(there, penalties)
             about += np.sum((rows.scalars[there] - centre) ** 2, axis=0)
     choice, scalar_choice = losses.argmin(axis=1), scalar_losses.argmin(axis=1)
 
@@ -158,40 +160,54 @@ def _kernels(rows: FewRows, train: Bool[np.ndarray, " row"]) -> tuple[RowKernel,
 
 
 class _Search:
-    """The training rows' kernels in their eigenvectors, where one more penalty is nearly free."""
+    """The training rows' kernels in their eigenvectors, where one more penalty is nearly free. What is not asked for is not computed."""
 
     def __init__(self, rows: FewRows, train: Bool[np.ndarray, " row"], live: Float[np.ndarray, " feature"]) -> None:
-        self.rows, self.train = rows, train
+        self.rows, self.train, self.live = rows, train, live
         self.kernels = _kernels(rows, train)
-        following = spread(rows.stored, rows.next[train])
-        varies = following.deviation > 0
-        root = np.sqrt(np.where(varies, live, 0.0) / max(live.sum(), 1.0)) * following.inverse
-        self.targets = gram(rows.stored, rows.next, following.mean, root)
-        inside = np.ix_(train, train)
-        self.alone = scipy.linalg.eigh(self.kernels[0][inside], driver="evd", check_finite=False)
-        same = self.kernels[1] is self.kernels[0]
-        self.with_action = self.alone if same else scipy.linalg.eigh(self.kernels[1][inside], driver="evd", check_finite=False)
-        self.products = self.with_action[1].T @ self.targets[inside] @ self.with_action[1]
+        self.alone = self._decomposed(0)
         self.seen = rows.scalars[train] - rows.scalars[train].mean(axis=0)
 
-    def validation_losses(
-        self, there: Bool[np.ndarray, " row"], penalties: Sequence[float]
-    ) -> tuple[Float[np.ndarray, " penalty"], Float[np.ndarray, "penalty scalar"]]:
-        """Squared errors on some rows for every penalty; as ``penalties.validation_losses``."""
+    def _decomposed(self, kind: int) -> tuple[Float[np.ndarray, " row"], RowKernel]:
+        values, vectors = scipy.linalg.eigh(self.kernels[kind][np.ix_(self.train, self.train)], driver="evd", check_finite=False)
+        return values, vectors
+
+    @cached_property
+    def with_action(self) -> tuple[Float[np.ndarray, " row"], RowKernel]:
+        """Eigenvalues and eigenvectors of the kernel of [z, a]."""
+        return self.alone if self.kernels[1] is self.kernels[0] else self._decomposed(1)
+
+    @cached_property
+    def targets(self) -> RowKernel:
+        """Products of rows of weighted targets with rows."""
+        following = spread(self.rows.stored, self.rows.next[self.train])
+        varies = following.deviation > 0
+        root = np.sqrt(np.where(varies, self.live, 0.0) / max(self.live.sum(), 1.0)) * following.inverse
+        return gram(self.rows.stored, self.rows.next, following.mean, root)
+
+    @cached_property
+    def products(self) -> RowKernel:
+        """The training rows' targets in the eigenvectors."""
+        vectors = self.with_action[1]
+        return np.asarray(vectors.T @ self.targets[np.ix_(self.train, self.train)] @ vectors)
+
+    def transition_losses(self, there: Bool[np.ndarray, " row"], penalties: Sequence[float]) -> Float[np.ndarray, " penalty"]:
+        """Squared errors on some rows for every penalty; as those of the latents of ``penalties.validation_losses``."""
         across = np.ix_(there, self.train)
         values, vectors = self.with_action
         mixed = self.kernels[1][across] @ vectors
         inverse = 1 / (np.maximum(values, 0.0) + np.asarray(penalties)[:, None])
         match = np.einsum("ij,ij->j", mixed, self.targets[across] @ vectors)
         form = np.sum((inverse @ (self.products * (mixed.T @ mixed))) * inverse, axis=1)
-        transition = np.trace(self.targets[np.ix_(there, there)]) - 2 * inverse @ match + form
+        return np.asarray(np.trace(self.targets[np.ix_(there, there)]) - 2 * inverse @ match + form)
 
+    def scalar_losses(self, there: Bool[np.ndarray, " row"], penalties: Sequence[float]) -> Float[np.ndarray, "penalty scalar"]:
+        """Those of every scalar."""
         values, vectors = self.alone
-        mixed, rotated = self.kernels[0][across] @ vectors, vectors.T @ self.seen
+        mixed, rotated = self.kernels[0][np.ix_(there, self.train)] @ vectors, vectors.T @ self.seen
         error = self.rows.scalars[there] - self.rows.scalars[self.train].mean(axis=0)
         inverse = 1 / (np.maximum(values, 0.0) + np.asarray(penalties)[:, None])
-        scalar = [np.sum((error - mixed @ (rotated * each[:, None])) ** 2, axis=0) for each in inverse]
-        return transition, np.array(scalar)
+        return np.array([np.sum((error - mixed @ (rotated * each[:, None])) ** 2, axis=0) for each in inverse])
 
 
 @dataclass(frozen=True)
