@@ -35,7 +35,8 @@ class TrainConfig(Config):
         default="offline", description="Learn from the store, while playing, or while playing with one frozen block between two adapters."
     )
     algorithm: Literal["auto", "dqn", "sac", "iql"] = Field(
-        default="auto", description="auto is dqn for discrete actions; for continuous ones sac, or iql when learning offline."
+        default="auto",
+        description="auto: offline, iql where the data hold an expert or continuous actions, else dqn; otherwise dqn for discrete actions, sac for continuous.",
     )
     seeds: int = Field(default=10, ge=1, description="Runs an arm.")
     all_layers: bool = Field(
@@ -98,8 +99,10 @@ class TrainConfig(Config):
 
 def comparison_key(config: TrainConfig, selection: Selection) -> str:
     """Return the digest of everything that decides a comparison's numbers: settings, selection, version; places and speed are left out."""
+    said = {part: sorted(getattr(config, part).model_fields_set) for part in ("dqn", "iql")} if config.algorithm == "auto" else {}
     document = {
         "config": json.loads(config.model_dump_json(exclude=set(RUN_ONLY))),
+        "said": said,  # where the data choose the learner, what was not said is theirs to fill
         "selection": selection.model_dump_json(),
         "version": layerscout.__version__,
     }

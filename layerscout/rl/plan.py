@@ -25,7 +25,9 @@ from layerscout.rl.agents.divided import divided
 from layerscout.rl.arms import CLIPS, ArmSpec, arms_of, check_environment, in_loop_arms
 from layerscout.rl.comparison.learners import ActionSpace, Algorithm, algorithm_of, head_learner, settings_of
 from layerscout.rl.config import KEY_NAME, TrainConfig, comparison_key
+from layerscout.rl.coverage import coverage_of
 from layerscout.rl.memory.replay import Batch
+from layerscout.rl.settling import settle
 from layerscout.showing import ShownPlan
 from layerscout.worlds.pixels import world_of
 
@@ -46,6 +48,10 @@ class TrainPlan(ShownPlan):
         What the environment takes.
     key
         Names everything that decides the numbers: a folder of results belongs to one key.
+    settled
+        The settings with the learner that was chosen; what trains reads these.
+    algorithm_reason
+        Why this learner.
 
     Examples
     --------
@@ -63,16 +69,18 @@ class TrainPlan(ShownPlan):
     arms: tuple[ArmSpec, ...]
     actions: ActionSpace
     key: str
+    settled: TrainConfig
+    algorithm_reason: str
     untrusted_options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def algorithm(self) -> Algorithm:
-        return algorithm_of(self.config, self.actions)
+        return algorithm_of(self.settled, self.actions)
 
     @property
     def memory_bytes(self) -> int:
         """Feature tables (offline) or replay (online, in-loop), plus weights, target and optimiser."""
-        config = self.config
+        config = self.settled
         weights = 16 * config.seeds * sum(arm.width * sum(arm.hidden[:1] or (8,)) for arm in self.arms if arm.layer != CLIPS)
         if config.mode == "offline":
             return weights + sum(arm.store.rows * arm.width * (1 if arm.layer == CLIPS else 4) for arm in self.arms)
@@ -88,11 +96,12 @@ class TrainPlan(ShownPlan):
 
         With ``measure`` also the seconds of the updates, of which a few are tried out; in-loop updates are too costly for that.
         """
-        config, exists = self.config, (self.config.out / "runs.json").exists()
+        config, exists = self.settled, (self.config.out / "runs.json").exists()
         seconds = 0.0 if exists or not measure else None if config.mode == "in-loop" else round(self._seconds_of_updates(), 1)
         return {
             "mode": config.mode,
             "algorithm": self.algorithm,
+            "algorithm_reason": self.algorithm_reason,
             "arms": [arm.name for arm in self.arms],
             "seeds": config.seeds,
             "runs": len(self.arms) * config.seeds,
@@ -139,7 +148,7 @@ class TrainPlan(ShownPlan):
 
     def _seconds_of_updates(self) -> float:
         """Estimate the updates of the groups on features from a few on made-up batches; acting and evaluating come on top."""
-        config, seconds = self.config, 0.0
+        config, seconds = self.settled, 0.0
         interval = settings_of(config, self.algorithm).train_interval
         updates = config.updates if config.mode == "offline" else config.steps // interval
         arms = [arm for arm in self.arms if arm.layer != CLIPS]
@@ -208,12 +217,13 @@ def plan(config: TrainConfig) -> TrainPlan:
     attributes = played_attributes(home)
     untrusted = {} if config.trust or not made_elsewhere(home) else attributes.get("options", {})
     actions = recorded_actions(attributes) if untrusted else _actions(attributes)
-    arms = arms_of(selection, config, settings_of(config, algorithm_of(config, actions)).hidden)
+    settled, reason = settle(config, actions, lambda: coverage_of(home))
+    arms = arms_of(selection, config, settings_of(settled, algorithm_of(settled, actions)).hidden)
     if config.mode == "offline":
         _check_recorded_actions(config, actions, home)
     if config.mode == "in-loop":
         arms = in_loop_arms(arms, config)
-    planned = TrainPlan(config, selection, tuple(arms), actions, comparison_key(config, selection), untrusted)
+    planned = TrainPlan(config, selection, tuple(arms), actions, comparison_key(config, selection), settled, reason, untrusted)
     _refuse_other_settings(config.out, planned.key)
     available = available_memory()
     if available is not None and planned.memory_bytes > available:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 
+from layerscout.cache.provenance import provenance_of
 from layerscout.cache.records import ReferenceReturn
 from layerscout.cache.store import Store
 from layerscout.rl.seeing.rollouts import blind_returns, evaluation_seeds
@@ -75,8 +76,8 @@ def data_return(store: Store) -> ReferenceReturn | None:
     returns = whole_episode_returns(*columns)
     if not len(returns):
         return None
-    policy = store.manifest.provenance.get("dataset_attributes", {}).get("policy")
-    return _reference("data", returns, f"policy {policy}" if isinstance(policy, str) else "the episodes of the dataset")
+    policy = provenance_of(store).dataset_attributes.policy
+    return _reference("data", returns, f"policy {policy}" if policy else "the episodes of the dataset")
 
 
 def whole_episode_returns(

@@ -39,7 +39,7 @@ NAMES = {"random": "random play", "constant": "best constant action", "data": "t
 
 def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     """Train every group that is not finished, then write runs.json and the tables; the same command continues after a kill."""
-    config = plan.config
+    config = plan.settled
     plan.require_trust()
     for store in {arm.store.id: arm.store for arm in plan.arms}.values():
         if config.mode != "in-loop" and foreign_source(store) is not None:
@@ -50,8 +50,9 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
         return world_of(attributes, copies)
 
     setting = ComparisonSetting(config, make_world, plan.actions)
-    records.save_settings(config, config.out / "settings.json")
-    save_command("train", config, config.out)
+    records.save_settings(plan.config, config.out / "settings.json")
+    save_command("train", plan.config, config.out)
+    reporter.say(f"learner: {plan.algorithm} ({plan.algorithm_reason})")
     arms: list[Arm] = []
     runs: list[Run] = []
     with torch_threads(cores(config.threads)):
@@ -73,6 +74,7 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
         episodes_apart=True,
         dataset_digest=plan.selection.dataset_digest,
         algorithm=plan.algorithm,
+        algorithm_reason=plan.algorithm_reason,
         arms=tuple(arms),
         runs=tuple(runs),
     )
@@ -107,7 +109,7 @@ def _finished(folder: Path) -> RunRecord | None:
 
 
 def _train(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporter: Reporter) -> RunRecord:
-    config = plan.config
+    config = plan.settled
     folder = config.out / group.name
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / KEY_NAME, plan.key.encode())
