@@ -61,7 +61,9 @@ class TrainPlan(ShownPlan):
     >>> [arm.name for arm in planned.arms]
     ['structured_mid', 'pixels', 'scratch']
     >>> planned.algorithm, planned.describe()["runs"]
-    ('dqn', 6)
+    ('iql', 6)
+    >>> planned.algorithm_reason
+    'the dataset was played by epsilon:0.6, an expert in 40% of the steps; implicit Q-learning stays near what was done there'
     """
 
     config: TrainConfig
