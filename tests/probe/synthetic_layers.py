@@ -109,8 +109,9 @@ def probe(layer: np.ndarray, columns: dict[str, np.ndarray], chunk_rows: int = 1
     """Measure one layer held in memory."""
     config = ProbeConfig(store="memory", **settings)
     transitions, split = prepare(columns, config)
-    moments = accumulate("z", MemoryReader(layer, chunk_rows), transitions, split, config.precision)
-    return measure("z", "layer", 0, moments, transitions, split, config)
+    reader = MemoryReader(layer, chunk_rows)
+    moments = accumulate("z", reader, transitions, split, config.precision)
+    return measure("z", "layer", 0, moments, transitions, split, config, reader=reader)
 
 
 def rows_of(layer: np.ndarray, columns: dict[str, np.ndarray], config: ProbeConfig) -> SimpleNamespace:

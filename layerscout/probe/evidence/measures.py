@@ -314,7 +314,7 @@ def _bits_later(sample: SampledRows, transitions: Transitions, steps: int, split
     found = bits(total, standardise(total, by), next_minus_now, live, bool(transitions.levels), by)
     if found.action is None or found.residuals is None:
         return None
-    residuals = tuple(x @ one.left + y[:, : len(one.right)] @ one.right for one in found.residuals)
+    residuals = tuple(x @ one.left.astype(x.dtype) + y[:, : len(one.right)] @ one.right.astype(y.dtype) for one in found.residuals)
     share = len(pair) / max(len(sample.chosen), 1) * _share_of_rows(sample, transitions, split)
     return _measure(np.append(found.action, bits_without_groups(found, residuals, sample.group[pair], count, share)))
 
