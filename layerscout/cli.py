@@ -43,6 +43,7 @@ STORE_COMMANDS = {
     "name": ("stores.naming:name", "Give a store a name that every command knows, or take one away."),
     "push": ("stores.sharing:push", "Publish a store for others; the same command continues."),
     "pull": ("stores.sharing:pull", "Bring a published store here; the same command continues."),
+    "export": ("stores.exporting:export", "Write what other programs show of a store."),
 }
 SERVE_COMMANDS = {
     "token": ("team.serving:token", "Make, take away and list the tokens of a server's users."),

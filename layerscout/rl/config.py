@@ -16,7 +16,7 @@ from layerscout.settings import Config, Flag, Positional
 
 KEY_NAME = "settings.key"  # in a group's folder: the key that its results belong to
 # where and how fast, never what comes out
-RUN_ONLY = frozenset({"out", "root", "selection", "threads", "checkpoint_updates", "tensorboard", "wandb", "videos", "trust"})
+RUN_ONLY = frozenset({"out", "root", "selection", "threads", "checkpoint_updates", "tensorboard", "trackio", "wandb", "videos", "trust"})
 
 
 class TrainConfig(Config):
@@ -78,6 +78,7 @@ class TrainConfig(Config):
         default=None, description="The return of an optimal policy, where it is known: for the optimality gap."
     )
     tensorboard: bool = Field(default=False, description="Also write TensorBoard's event files.")
+    trackio: bool = Field(default=False, description="Also feed Trackio, whose files lie on this machine.")
     wandb: Literal["off", "offline", "online"] = Field(
         default="off", description="Also feed Weights & Biases; offline keeps its files beside the results."
     )

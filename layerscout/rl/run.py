@@ -119,7 +119,7 @@ def _train(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporte
     unit = "updates" if config.mode == "offline" else "steps"
     names = [(arm.name, seed) for arm in group.arms for seed in setting.seeds]
     facts = {"environment": config.environment, "mode": config.mode, "algorithm": plan.algorithm}
-    log = Log(names, folder, tensorboard=config.tensorboard, wandb=config.wandb, facts=facts)
+    log = Log(names, folder, tensorboard=config.tensorboard, wandb=config.wandb, trackio=config.trackio, facts=facts)
     with closing(log), reporter.task(f"train {group.name} ({runs} runs, {config.mode})", total, unit) as task:
         agent, history, stage = group.learn(saved, log, task)
     _film(group, agent, stage, config, reporter)

@@ -24,7 +24,7 @@ from layerscout.cli import application
 from layerscout.commands.console import size
 from layerscout.commands.stores.text import short_length
 
-COMMANDS = ["ls", "info", "verify", "rm", "prune", "pin", "unpin", "name", "push", "pull"]
+COMMANDS = ["ls", "info", "verify", "rm", "prune", "pin", "unpin", "name", "push", "pull", "export"]
 ROWS = 12
 SPECS = (LayerSpec("blocks.0", 3, "float16", "layer", 0, "blocks.0"), LayerSpec("pixels", 2, "float32", "control", -1, ""))
 

@@ -1,4 +1,4 @@
-"""Evaluations of a group as they happen in; JSON lines always, TensorBoard and Weights & Biases on demand out."""
+"""Evaluations of a group as they happen in; JSON lines always, TensorBoard, Trackio and Weights & Biases on demand out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Log:
         (arm, seed) of every run.
     folder
         Of the group.
-    tensorboard, wandb
+    tensorboard, wandb, trackio
         What else to feed; "offline" keeps Weights & Biases' files beside the results for ``wandb sync``.
 
     Raises
@@ -51,6 +51,7 @@ class Log:
         *,
         tensorboard: bool = False,
         wandb: Literal["off", "offline", "online"] = "off",
+        trackio: bool = False,
         facts: dict[str, Any] | None = None,
     ) -> None:
         self._names, self._path = list(names), folder / FILE
@@ -58,6 +59,8 @@ class Log:
         self._sinks: list[Sink] = []
         if tensorboard:
             self._sinks.append(TensorBoard(self._names, folder))
+        if trackio:
+            self._sinks.append(Trackio(self._names, facts or {}))
         if wandb != "off":
             self._sinks.append(WeightsAndBiases(self._names, folder, wandb, facts or {}))
 
@@ -108,6 +111,27 @@ class TensorBoard:
     def close(self) -> None:
         for writer in self._writers:
             writer.close()
+
+
+class Trackio:
+    """One run of Trackio a run of ours, grouped by arm; its files lie on this machine, where ``trackio show`` finds them."""
+
+    def __init__(self, names: Sequence[tuple[str, int]], facts: dict[str, Any]) -> None:
+        try:
+            import trackio
+        except ImportError:
+            raise MissingExtraError("train.trackio needs the package trackio", hint=install("trackio")) from None
+        self._runs = [
+            trackio.init(project=PROJECT, name=f"{arm} {seed}", group=arm, config=facts | {"arm": arm, "seed": seed}, embed=False)
+            for arm, seed in names
+        ]
+
+    def add(self, run: int, at: int, figures: dict[str, float]) -> None:
+        self._runs[run].log(figures, step=at)
+
+    def close(self) -> None:
+        for one in self._runs:
+            one.finish()
 
 
 class WeightsAndBiases:
