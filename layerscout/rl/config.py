@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 import layerscout
 from layerscout.cache.records import Selection
-from layerscout.rl.agents.configs import DQNConfig, IQLConfig, SACConfig
+from layerscout.rl.agents.configs import DQNConfig, IQLConfig, RidgeConfig, SACConfig
 from layerscout.settings import Config, Flag, Positional
 
 KEY_NAME = "settings.key"  # in a group's folder: the key that its results belong to
@@ -34,7 +34,7 @@ class TrainConfig(Config):
     mode: Literal["offline", "online", "in-loop"] = Field(
         default="offline", description="Learn from the store, while playing, or while playing with one frozen block between two adapters."
     )
-    algorithm: Literal["auto", "dqn", "sac", "iql"] = Field(
+    algorithm: Literal["auto", "dqn", "sac", "iql", "ridge"] = Field(
         default="auto",
         description="auto: offline, iql where the data hold an expert or continuous actions, else dqn; otherwise dqn for discrete actions, sac for continuous.",
     )
@@ -51,6 +51,9 @@ class TrainConfig(Config):
     scratch: bool = Field(default=True, description="Add a network trained from scratch on the raw pixels.")
     scratch_hidden: tuple[int, ...] = Field(default=(256, 64), description="Widths of that network's hidden layers.")
     cnn: bool = Field(default=False, description="Add a small convolutional network trained from scratch on the clips' own pixels.")
+    closed_form: bool = Field(
+        default=False, description="Beside every agent on frozen features one in closed form, of seconds and without updates (offline)."
+    )
     random_layers: int = Field(default=0, ge=0, description="Add so many random frozen layers of the best layer's width.")
     updates: int = Field(default=5_000, ge=1, description="Updates of one run (offline).")
     steps: int = Field(default=20_000, ge=1, description="Environment steps of one run (online and in-loop).")
@@ -74,6 +77,7 @@ class TrainConfig(Config):
     dqn: DQNConfig = Field(default_factory=DQNConfig, description="Settings of double deep Q-learning.")
     sac: SACConfig = Field(default_factory=SACConfig, description="Settings of soft actor-critic.")
     iql: IQLConfig = Field(default_factory=IQLConfig, description="Settings of implicit Q-learning.")
+    ridge: RidgeConfig = Field(default_factory=RidgeConfig, description="Settings of the agent in closed form.")
     best_possible: float | None = Field(
         default=None, description="The return of an optimal policy, where it is known: for the optimality gap."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from layerscout.memory import available_memory
 from layerscout.rl.agents.base import Agent
 from layerscout.rl.agents.divided import divided
 from layerscout.rl.arms import CLIPS, ArmSpec, arms_of, check_environment, in_loop_arms
+from layerscout.rl.comparison.closed_form import closed_form_arms, in_closed_form
 from layerscout.rl.comparison.learners import ActionSpace, Algorithm, algorithm_of, head_learner, settings_of
 from layerscout.rl.config import KEY_NAME, TrainConfig, comparison_key
 from layerscout.rl.coverage import coverage_of
@@ -151,9 +152,10 @@ class TrainPlan(ShownPlan):
     def _seconds_of_updates(self) -> float:
         """Estimate the updates of the groups on features from a few on made-up batches; acting and evaluating come on top."""
         config, seconds = self.settled, 0.0
-        interval = settings_of(config, self.algorithm).train_interval
-        updates = config.updates if config.mode == "offline" else config.steps // interval
-        arms = [arm for arm in self.arms if arm.layer != CLIPS]
+        arms = [arm for arm in self.arms if arm.layer != CLIPS and not in_closed_form(arm)]
+        if not arms:
+            return seconds
+        updates = config.updates if config.mode == "offline" else config.steps // settings_of(config, self.algorithm).train_interval
         for head, hidden in dict.fromkeys((arm.head, arm.hidden) for arm in arms):
             widths = [arm.width for arm in arms if (arm.head, arm.hidden) == (head, hidden)]
             with torch_threads(1):
@@ -220,7 +222,7 @@ def plan(config: TrainConfig) -> TrainPlan:
     untrusted = {} if config.trust or not made_elsewhere(home) else attributes.get("options", {})
     actions = recorded_actions(attributes) if untrusted else _actions(attributes)
     settled, reason = settle(config, actions, lambda: coverage_of(home))
-    arms = arms_of(selection, config, settings_of(settled, algorithm_of(settled, actions)).hidden)
+    arms = _arms(selection, settled, algorithm_of(settled, actions))
     if config.mode == "offline":
         _check_recorded_actions(config, actions, home)
     if config.mode == "in-loop":
@@ -234,6 +236,16 @@ def plan(config: TrainConfig) -> TrainPlan:
             hint="fewer seeds, a smaller --set train.dqn.capacity, or fewer layers in the selection",
         )
     return planned
+
+
+def _arms(selection: Selection, settled: TrainConfig, algorithm: Algorithm) -> list[ArmSpec]:
+    """Return the arms that are trained, then those that are solved in closed form."""
+    if algorithm == "ridge":
+        return [
+            replace(arm, name=arm.name.removeprefix("closed form, ")) for arm in closed_form_arms(arms_of(selection, settled, ()), settled)
+        ]
+    arms = arms_of(selection, settled, settings_of(settled, algorithm).hidden)
+    return arms + (closed_form_arms(arms, settled) if settled.closed_form else [])
 
 
 def recorded_actions(attributes: Mapping[str, Any]) -> ActionSpace:

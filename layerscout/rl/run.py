@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from layerscout.progress import SILENT, Reporter
 from layerscout.report import tables
 from layerscout.rl.agents.base import Agent
 from layerscout.rl.arms import CLIPS, PIXELS, ArmSpec
+from layerscout.rl.comparison.closed_form import GROUP as CLOSED_FORM_GROUP
+from layerscout.rl.comparison.closed_form import in_closed_form, solve_group
 from layerscout.rl.comparison.groups import ComparisonSetting, RunGroup, feature_groups
 from layerscout.rl.comparison.in_loop import in_loop_groups
 from layerscout.rl.config import KEY_NAME, TrainConfig
@@ -56,7 +59,7 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     arms: list[Arm] = []
     runs: list[Run] = []
     with torch_threads(cores(config.threads)):
-        groups = (in_loop_groups if config.mode == "in-loop" else feature_groups)(plan.arms, setting)
+        groups = _groups(plan.arms, setting)
         if (config.out / RUNS_NAME).exists() and all((config.out / group.name / RESULT_NAME).exists() for group in groups):
             reporter.say(f"{config.out / RUNS_NAME} is already there for these settings")
         for group in groups:
@@ -84,6 +87,14 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     if warning := tables.seed_caution(record):
         reporter.say(warning)
     return record
+
+
+def _groups(arms: Sequence[ArmSpec], setting: ComparisonSetting) -> list[RunGroup]:
+    """Put together what trains side by side; what is solved in closed form comes last."""
+    solved = tuple(arm for arm in arms if in_closed_form(arm))
+    make = in_loop_groups if setting.config.mode == "in-loop" else feature_groups
+    groups = make([arm for arm in arms if arm not in solved], setting)
+    return groups + ([RunGroup(CLOSED_FORM_GROUP, solved, partial(solve_group, solved, setting))] if solved else [])
 
 
 def references_of(plan: TrainPlan, make_world: Callable[[int], Any]) -> tuple[ReferenceReturn, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from layerscout.errors import UsageError
 from layerscout.rl.comparison.learners import ActionSpace, algorithm_of
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.coverage import Coverage
@@ -42,6 +44,15 @@ def settle(config: TrainConfig, actions: ActionSpace, coverage: Callable[[], Cov
         The learner asked for cannot take these actions, or cannot learn in this mode.
     """
     algorithm = algorithm_of(config, actions)
+    if config.closed_form and config.mode != "offline":
+        raise UsageError(
+            f"closed forms are solved from a fixed dataset, and mode {config.mode} plays", hint="--set train.closed_form=false"
+        )
+    look = functools.cache(coverage)
+    if algorithm == "ridge" or config.closed_form:
+        config = _with_form(config, actions, look)
+    if algorithm == "ridge":
+        return Settled(config.model_copy(update={"scratch": False, "cnn": False, "closed_form": False}), "train.algorithm says so")
     kind = "continuous" if actions.continuous else "discrete"
     if config.algorithm != "auto":
         return Settled(config, "train.algorithm says so")
@@ -52,12 +63,21 @@ def settle(config: TrainConfig, actions: ActionSpace, coverage: Callable[[], Cov
     said = [part for part in PARTS if getattr(config, part).model_fields_set]
     if len(said) == 1:
         return Settled(config.model_copy(update={"algorithm": said[0]}), f"train.{said[0]} has settings, and train.algorithm is auto")
-    found = coverage()
-    chosen = "iql" if found.kind == "expert-mixed" else "dqn"
+    chosen = "iql" if look().kind == "expert-mixed" else "dqn"
     part = getattr(config, chosen)
     filled = {name: value for name, value in CHOSEN[chosen].items() if name not in part.model_fields_set}
     settled = config.model_copy(update={"algorithm": chosen, chosen: part.model_copy(update=filled)})
-    return Settled(settled, f"{found.sentence}; {_why(chosen, settled)}")
+    return Settled(settled, f"{look().sentence}; {_why(chosen, settled)}")
+
+
+def _with_form(config: TrainConfig, actions: ActionSpace, look: Callable[[], Coverage]) -> TrainConfig:
+    """Settle what is solved in closed form: an expert is copied, and so are vectors, random play is improved upon."""
+    form = config.ridge.form
+    if form == "improvement" and actions.continuous:
+        raise UsageError("a ridge for each action needs discrete actions", hint="--set train.ridge.form=cloning")
+    if form == "auto":
+        form = "cloning" if actions.continuous or look().kind == "expert-mixed" else "improvement"
+    return config.model_copy(update={"ridge": config.ridge.model_copy(update={"form": form})})
 
 
 def _why(chosen: str, config: TrainConfig) -> str:

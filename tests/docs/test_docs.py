@@ -30,7 +30,7 @@ from layerscout.probe.config import ProbeConfig
 from layerscout.probe.page.tables import COLUMNS
 from layerscout.report.study.tables import STUDY_COLUMNS
 from layerscout.report.tables import RETURNS_COLUMNS, SUMMARY_COLUMNS
-from layerscout.rl.agents.configs import DQNConfig, IQLConfig, SACConfig
+from layerscout.rl.agents.configs import DQNConfig, IQLConfig, RidgeConfig, SACConfig
 from layerscout.rl.config import TrainConfig
 from layerscout.settings import STAGES
 from layerscout.worlds.config import CollectConfig
@@ -158,7 +158,7 @@ def slug(heading: str) -> str:
 
 @pytest.mark.parametrize(
     "config",
-    [CollectConfig, ImportConfig, ExtractConfig, ProbeConfig, TrainConfig, DQNConfig, SACConfig, IQLConfig, StudyConfig],
+    [CollectConfig, ImportConfig, ExtractConfig, ProbeConfig, TrainConfig, DQNConfig, SACConfig, IQLConfig, RidgeConfig, StudyConfig],
     ids=lambda config: config.__name__,
 )
 def test_the_page_of_settings_has_every_setting_with_its_default(config: Any) -> None:

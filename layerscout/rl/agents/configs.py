@@ -81,3 +81,15 @@ class IQLConfig(Config):
     warm_up: int = Field(default=500, ge=1, description="Environment steps before the first update; played by the untrained policy.")
     train_interval: int = Field(default=1, ge=1, description="Environment steps between two updates.")
     capacity: int = Field(default=20_000, ge=1, description="Transitions that one run keeps.")
+
+
+class RidgeConfig(Config):
+    """Settings of the agent in closed form; equal for all runs of a comparison."""
+
+    form: Literal["auto", "improvement", "cloning"] = Field(
+        default="auto",
+        description="improvement: one ridge of the return for each action; cloning: one of what was done; auto: by what the data cover.",
+    )
+    penalty: float = Field(default=0.1, gt=0.0, description="λ of the ridge, on features of standard deviation 1.")
+    gamma: float = Field(default=0.99, ge=0.0, le=1.0, description="Discount of a reward one step later.")
+    steps: int = Field(default=0, ge=0, description="Rewards that are summed to a return; 0: to the end of the episode.")

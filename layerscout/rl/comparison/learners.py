@@ -18,7 +18,7 @@ from layerscout.rl.config import TrainConfig
 from layerscout.rl.networks.layers import Head, RunNetwork
 from layerscout.worlds.core import World
 
-Algorithm = Literal["dqn", "sac", "iql"]
+Algorithm = Literal["dqn", "sac", "iql", "ridge"]
 NetworkMaker = Callable[[Sequence[int], int, bool], RunNetwork]
 TRUNK_FEATURES = 64  # what a network on frames gives to the critics that follow it
 
@@ -62,11 +62,14 @@ def algorithm_of(config: TrainConfig, actions: ActionSpace) -> Algorithm:
         raise UsageError("sac learns while it plays, and mode offline does not play", hint="--set train.algorithm=iql, or --mode online")
     if asked == "iql" and not offline:
         raise UsageError(f"iql learns from a fixed dataset, and mode {config.mode} plays", hint="--mode offline, or train.algorithm=auto")
+    if asked == "ridge" and not offline:
+        raise UsageError(f"ridge is solved from a fixed dataset, and mode {config.mode} plays", hint="--mode offline")
     return asked
 
 
 def settings_of(config: TrainConfig, algorithm: Algorithm) -> DQNConfig | SACConfig | IQLConfig:
-    """Return the part of the settings that belongs to a learner."""
+    """Return the part of the settings that belongs to a learner that takes updates."""
+    assert algorithm != "ridge", "an agent in closed form takes no updates"
     if algorithm == "dqn":
         return config.dqn
     return config.sac if algorithm == "sac" else config.iql
