@@ -68,7 +68,7 @@ def arms_of(selection: Selection, config: TrainConfig, hidden: tuple[int, ...] |
         The selection is empty or names a layer twice; a store of it is missing, lacks the layer, or holds another dataset; or all
         layers were asked for and the ranking that the selection names cannot be read.
     """
-    if not selection.choices:
+    if not any(config.pixels or choice.kind != "pixels" for choice in selection.choices):
         raise DataError("the selection has no layer", hint="run layerscout probe again")
     hidden = config.dqn.hidden if hidden is None else hidden
     ranking = _ranking(selection, config.selection) if config.all_layers else None
@@ -78,7 +78,7 @@ def arms_of(selection: Selection, config: TrainConfig, hidden: tuple[int, ...] |
     stores = {name: open_store(config.root, name) for name in dict.fromkeys(named)}
     choices = list(selection.choices) + ([] if ranking is None else _other_layers(selection, stores, ranking))
     arms = []
-    for choice in choices:
+    for choice in (choice for choice in choices if config.pixels or choice.kind != "pixels"):
         store = stores[choice.store_id]
         _check(store, selection, choice.layer)
         label = choice.layer if choice.kind == "pixels" or store.id == selection.store_id else f"{choice.layer} ({_weights(store)})"

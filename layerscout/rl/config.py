@@ -48,6 +48,7 @@ class TrainConfig(Config):
     standardise: bool = Field(
         default=True, description="Bring each feature to mean 0 and standard deviation 1 over the dataset before the head sees it."
     )
+    pixels: bool = Field(default=True, description="Keep the raw pixels that the selection holds as a control.")
     scratch: bool = Field(default=True, description="Add a network trained from scratch on the raw pixels.")
     scratch_hidden: tuple[int, ...] = Field(default=(256, 64), description="Widths of that network's hidden layers.")
     cnn: bool = Field(default=False, description="Add a small convolutional network trained from scratch on the clips' own pixels.")

@@ -34,6 +34,7 @@ def test_choices_come_first_then_the_controls_in_a_fixed_order(chosen) -> None:
     assert names == ["structured_mid", "random_narrow", "pixels", "random layer 0", "random layer 1", "scratch", "scratch cnn"]
     assert [arm.kind for arm in chosen()] == ["ranked", "middle", "pixels", "scratch"]
     assert [arm.name for arm in chosen(scratch=False)] == ["structured_mid", "random_narrow", "pixels"]
+    assert [arm.name for arm in chosen(scratch=False, pixels=False)] == ["structured_mid", "random_narrow"]
 
 
 def test_scores_belong_to_choices_and_controls_have_none(chosen) -> None:
