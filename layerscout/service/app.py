@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
+import threading
 import traceback
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from layerscout.service.problems import MEDIA_TYPE, HttpProblem, as_problem, problem_details
@@ -14,9 +16,19 @@ from layerscout.service.security.guard import Guard
 from layerscout.service.settings import ServeConfig
 from layerscout.service.state import ServiceState
 
+HEAVY = 2  # plans and looks into layers that are worked out at once; readers have threads of their own
+
+
+def warm_up(state: ServiceState) -> None:
+    """Look at every place, and load what the first question needs, before somebody waits for it."""
+    with suppress(Exception):  # whoever asks first is told what is wrong
+        state.version()
+        importlib.import_module("layerscout.probe.plan")
+
 
 def make_app(config: ServeConfig) -> Guard:
     """Return the application; jobs are taken from when it starts until it ends."""
+    from anyio import CapacityLimiter
     from fastapi import FastAPI, Request, Response
     from fastapi.concurrency import run_in_threadpool
     from fastapi.exceptions import HTTPException, RequestValidationError
@@ -31,6 +43,7 @@ def make_app(config: ServeConfig) -> Guard:
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(state.start)
+        threading.Thread(target=warm_up, args=(state,), name="warm-up", daemon=True).start()
         yield
         app.state.ending.set()
         await run_in_threadpool(state.stop)
@@ -38,6 +51,7 @@ def make_app(config: ServeConfig) -> Guard:
     app = FastAPI(title="layerscout", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=living)
     app.state.judge = Judge(state)
     app.state.service, app.state.pages, app.state.streams, app.state.ending = state, PageCache(), 0, asyncio.Event()
+    app.state.heavy = CapacityLimiter(HEAVY)
     for routes in (*pages.ALL, *openapi.ALL):
         app.include_router(routes)
     openapi.describe(app)

@@ -41,7 +41,8 @@ def serve(config: ServeConfig, say: Any = print) -> None:
     settings = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=3, lifespan="on"
     )
-    uvicorn.Server(settings).run(sockets=[listening])
+    with suppress(KeyboardInterrupt):  # told to end, it ended: that is no failure
+        uvicorn.Server(settings).run(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -113,7 +113,12 @@ def test_a_form_needs_the_sessions_token_and_our_own_page(browser: Browser, worl
             {"data": form | {"csrf": good}, "headers": {"cookie": f"{sessions.COOKIE}={sessions.new_cookie(b'x' * 32, 'local')}"}},
         ),
         ("sent by another site", "POST", "/probe", {"data": form | {"csrf": good}, "headers": {"origin": "https://evil.example"}}),
-        ("from a sandboxed frame", "POST", "/probe", {"data": form | {"csrf": good}, "headers": {"origin": "null"}}),
+        (
+            "from a sandboxed frame",
+            "POST",
+            "/probe",
+            {"data": form | {"csrf": good}, "headers": {"origin": "null", "sec-fetch-site": "cross-site"}},
+        ),
         ("told so by the browser", "POST", "/probe", {"data": form | {"csrf": good}, "headers": {"sec-fetch-site": "cross-site"}}),
         ("a simple request to the API", "POST", "/api/v1/jobs", {"content": b'{"store": "x"}', "headers": {"content-type": "text/plain"}}),
         ("a form to the API", "POST", "/api/v1/jobs", {"data": form}),
@@ -127,6 +132,13 @@ def test_a_form_needs_the_sessions_token_and_our_own_page(browser: Browser, worl
     assert refusals(browser, cases, (403, 415)) == []
     browser.client.cookies.clear()
     assert browser.send("/probe", form).status_code == 200
+    assert browser.client.post("/probe", data=form | {"csrf": browser.token()}, headers={"origin": "null"}).status_code == 403
+    assert (
+        browser.client.post(
+            "/probe", data=form | {"csrf": browser.token()}, headers={"origin": "null", "sec-fetch-site": "same-origin"}
+        ).status_code
+        == 200
+    )
     own = {"origin": BASE, "sec-fetch-site": "same-origin"}
     assert browser.client.post("/probe", data=form | {"csrf": browser.token()}, headers=own).status_code == 200
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.stats
 from jaxtyping import Float
 
 from layerscout.cache.records import Estimate, LayerScore
@@ -66,4 +65,6 @@ def control_ranks(layers: Sequence[LayerScore]) -> list[float | None]:
 def mean_rank(values: Float[np.ndarray, "part *draw layer"]) -> Float[np.ndarray, "*draw layer"]:
     """Mean over parts of each layer's rank by it, from 0 for the smallest to 1 for the largest."""
     count = values.shape[-1]
-    return np.asarray((scipy.stats.rankdata(values, axis=-1).mean(axis=0) - 1) / (count - 1) if count > 1 else np.ones(values.shape[1:]))
+    from scipy.stats import rankdata  # a second of imports, which only ranks need
+
+    return np.asarray((rankdata(values, axis=-1).mean(axis=0) - 1) / (count - 1) if count > 1 else np.ones(values.shape[1:]))

@@ -12,8 +12,9 @@ from layerscout.service.jobs.progress import read_log
 from layerscout.service.jobs.question import ProbeQuestion
 from layerscout.service.jobs.records import job_folder
 from layerscout.service.schemas import JobList, JobView, PlanCost
+from layerscout.service.state import ServiceState
 from layerscout.service.web.jobs import change, stream
-from layerscout.service.web.view import service_of
+from layerscout.service.web.view import apart, service_of
 
 ROUTES = APIRouter(prefix="/api/v1", tags=["jobs"], responses=RESPONSES)
 JobId = Annotated[str, Path(description="A job's id.", pattern=ANY_RESULT, examples=["6888dfad7491402bdc0454a36a6cb67b"])]
@@ -21,23 +22,28 @@ Question: Any = ProbeQuestion
 
 
 @ROUTES.post("/plans", summary="What would a question cost?")
-def plan(request: Request, question: Question) -> PlanCost:
+async def plan(request: Request, question: Question) -> PlanCost:
     """Plan a question and do nothing: rows, bytes, memory, seconds, and whether it was answered before."""
-    quote = service_of(request).quotes.quote(question)
+    quote = await apart(request, service_of(request).quotes.quote, question)
     return PlanCost(id=quote.id, answer=quote.answer, memory=quote.memory, facts=quote.facts)
 
 
 @ROUTES.post("/jobs", status_code=202, summary="Ask a question")
-def submit(request: Request, response: Response, question: Question) -> JobView:
+async def submit(request: Request, response: Response, question: Question) -> JobView:
     """Submit a probe. The same question is one job, whoever asks; one that was answered before is done at once (200)."""
-    state = service_of(request)
+    found: JobView = await apart(request, submitted, service_of(request), question, request.state.who)
+    response.status_code = 200 if found.state == "done" else 202
+    return found
+
+
+def submitted(state: ServiceState, question: Any, who: str) -> JobView:
+    """Queue a question, or return the job that its answer would have been."""
     queue = state.taking_jobs()
     quote = state.quotes.quote(question)
-    asked = state.quotes.request(quote, question, request.state.who)
+    asked = state.quotes.request(quote, question, who)
     if quote.answer is not None:
-        response.status_code = 200
         return job_view(state, queue.settle(asked))
-    state.allowance.spend(request.state.who)
+    state.allowance.spend(who)
     job, _ = queue.submit(asked)
     if state.runner:
         state.runner.wake()

@@ -68,15 +68,18 @@ class Catalogue:
         self._known: dict[str, tuple[tuple[int, ...], Shelved]] = {}
         self._far: dict[str, tuple[float, list[Shelved]]] = {}
         self._all: tuple[Shelved, ...] = ()
-        self._looked = -FRESH_SECONDS
+        self._looked = -1e9  # never
 
     def all(self) -> tuple[Shelved, ...]:
         """Return every store; of one that lies in several roots, the first."""
-        with self._lock:
-            if time.monotonic() - self._looked >= FRESH_SECONDS:
-                self._look()
-                self._looked = time.monotonic()
-            return self._all
+        if time.monotonic() - self._looked >= FRESH_SECONDS and self._lock.acquire(blocking=self._looked < 0):
+            try:  # one looks; the others are shown what was there a moment ago
+                if time.monotonic() - self._looked >= FRESH_SECONDS:
+                    self._look()
+                    self._looked = time.monotonic()
+            finally:
+                self._lock.release()
+        return self._all
 
     def find(self, word: str) -> Shelved:
         """Return the store with this id or name.

@@ -50,19 +50,22 @@ class Experiments:
         self._known: dict[Path, tuple[tuple[int, int], FoundRuns]] = {}
         self._all: dict[str, FoundRuns] = {}
         self._opened: OrderedDict[tuple[Path, float], Any] = OrderedDict()
-        self._looked = -FRESH_SECONDS
+        self._looked = -1e9  # never
+        self._looking = threading.Lock()
 
     def all(self) -> dict[str, FoundRuns]:
         """Return every comparison and study by its id, newest first."""
-        with self._lock:
-            if time.monotonic() - self._looked >= FRESH_SECONDS:
+        if time.monotonic() - self._looked >= FRESH_SECONDS and self._looking.acquire(blocking=self._looked < 0):
+            try:  # one looks; the others are shown what was there a moment ago
                 listed = [one for place in self.places for one in self._under(place)]
                 found = {one.id: one for one in sorted(listed, key=lambda one: -one.when)}
                 if found != self._all:
                     self._all = found
                     self.version += 1
                 self._looked = time.monotonic()
-            return self._all
+            finally:
+                self._looking.release()
+        return self._all
 
     def find(self, runs_id: str) -> FoundRuns:
         """Return the comparison or study with an id.

@@ -9,7 +9,7 @@ from typing import Any
 
 from layerscout.cache.records import Estimate, LayerScore, Ranking
 from layerscout.errors import LayerscoutError
-from layerscout.pages.ranking import layer_title, ordering, twin_of
+from layerscout.pages.ranking import best_twin, layer_title, ordering, twin_of
 from layerscout.service.data.catalogue import Shelved
 from layerscout.service.data.experiments import FoundRuns
 from layerscout.service.data.measured import difference, evidence_of
@@ -29,6 +29,8 @@ class BestLayer:
     score: Estimate | None
     over_pixels: Estimate | None
     over_untrained: Estimate | None
+    over_best_untrained: Estimate | None
+    best_untrained: str
     over_next: Estimate | None
     next: str
     tied: tuple[str, ...]  # layers that cannot be told from the first
@@ -73,6 +75,11 @@ class TaskDecision:
             return []
         asked = [
             ("Does training show in it?", _against(best.over_untrained, "the same block without training"), _surely(best.over_untrained)),
+            (
+                "Is it more than any untrained block?",
+                _against(best.over_best_untrained, best.best_untrained or "untrained blocks"),
+                _surely(best.over_best_untrained),
+            ),
             ("Is it more than the picture?", _against(best.over_pixels, "raw pixels"), _surely(best.over_pixels)),
             ("Is it ahead of the next layer?", _ahead(best), not best.tied and best.over_next is not None),
         ]
@@ -204,7 +211,7 @@ class Judge:
         evidence = evidence_of(found, ranking, self.state.digests())
         pixels = next((layer for layer in ranking.layers if layer.role == "control" and layer.store_id in ("", first.store_id)), None)
         pixels = pixels or next((layer for layer in ranking.layers if layer.role == "control"), None)
-        twin = twin_of(ranking, first)
+        twin, strongest = twin_of(ranking, first), best_twin(ranking)
 
         def over(other: LayerScore | None) -> Estimate | None:
             return difference(ranking, first, other, evidence) if other is not None else None
@@ -218,6 +225,8 @@ class Judge:
             score=ordering(ranking, first),
             over_pixels=over(pixels),
             over_untrained=over(twin),
+            over_best_untrained=over(strongest),
+            best_untrained=layer_title(ranking, strongest) if strongest else "",
             over_next=others[0].behind_best if others else None,
             next=layer_title(ranking, others[0]) if others else "",
             tied=tied,

@@ -67,18 +67,33 @@ def _kept(files: tuple[tuple[str, int], ...], folder: str) -> dict[tuple[str, st
 
 
 def parts_of(ranking: Ranking, layer: LayerScore, evidence: Mapping[Key, Any]) -> Any:
-    """Return the parts of a layer's score: over all groups in row 0, then without each group where the evidence is there."""
+    """Return the three parts that weights can be given to: over all groups in row 0, then without each group where the evidence is there.
+
+    Those of the score that orders; of S where a ranking is ordered by ranks (S-ctrl), which have no weights.
+    """
     import numpy as np
 
     from layerscout.pages.ranking import short_kind
     from layerscout.probe.page.wording import weighted_parts
     from layerscout.probe.ranking.score import score_parts
 
+    kind = "S" if short_kind(ranking) == "S-ctrl" else short_kind(ranking)
     found = evidence.get((layer.store_id, layer.role, layer.name))
-    if found is not None and short_kind(ranking) in ("S", "S-across", "S-skill"):
-        return score_parts(found, short_kind(ranking), ranking.normalisation)
-    unit = ranking.model_copy(update={"weights": (1.0, 1.0, 1.0)})
+    if found is not None:
+        return score_parts(found, kind, ranking.normalisation)
+    unit = ranking.model_copy(update={"weights": (1.0, 1.0, 1.0), "score_kind": f"{kind}/1"})
     return np.array([[value or 0.0 for _, value in weighted_parts(unit, layer)]])
+
+
+def ordering_parts(ranking: Ranking, layer: LayerScore, evidence: Mapping[Key, Any]) -> Any:
+    """Return the parts of the score that orders, as the ranking compared them; None where the evidence is not there, or has none."""
+    from layerscout.pages.ranking import short_kind
+    from layerscout.probe.ranking.control import control_parts
+
+    found = evidence.get((layer.store_id, layer.role, layer.name))
+    if found is None:
+        return None
+    return control_parts(found) if short_kind(ranking) == "S-ctrl" else parts_of(ranking, layer, evidence)
 
 
 def reweighted(ranking: Ranking, weights: Sequence[float], evidence: Mapping[Key, Any]) -> list[WhatIf]:
@@ -97,21 +112,17 @@ def reweighted(ranking: Ranking, weights: Sequence[float], evidence: Mapping[Key
 
 def pairs(ranking: Ranking, layers: Sequence[LayerScore], evidence: Mapping[Key, Any]) -> list[list[Estimate | None]]:
     """Return by how much each layer's score exceeds each other's: the paired jackknife over episode groups; None beside itself."""
-    from layerscout.probe.ranking.compare import score_behind_best
-
-    parts = [parts_of(ranking, layer, evidence) for layer in layers]
-    return [
-        [None if row == column else score_behind_best(parts[row], parts[column], ranking.weights) for column in range(len(layers))]
-        for row in range(len(layers))
-    ]
+    return [[None if one is other else difference(ranking, one, other, evidence) for other in layers] for one in layers]
 
 
 def difference(ranking: Ranking, one: LayerScore, other: LayerScore, evidence: Mapping[Key, Any]) -> Estimate | None:
     """Return one layer's score minus another's, with the paired interval where both have evidence."""
-    from layerscout.pages.ranking import ordering
+    from layerscout.pages.ranking import ordering, short_kind
     from layerscout.probe.ranking.compare import score_behind_best
 
-    if {(layer.store_id, layer.role, layer.name) for layer in (one, other)} <= set(evidence):
-        return score_behind_best(parts_of(ranking, one, evidence), parts_of(ranking, other, evidence), ranking.weights)
-    first, second = ordering(ranking, one), ordering(ranking, other)
-    return Estimate(value=first.value - second.value) if first and second else None
+    first, second = (ordering_parts(ranking, layer, evidence) for layer in (one, other))
+    if first is not None and second is not None and first.shape[1] == second.shape[1]:
+        weights = (1 / first.shape[1],) * first.shape[1] if short_kind(ranking) == "S-ctrl" else ranking.weights
+        return score_behind_best(first, second, weights)
+    scores = ordering(ranking, one), ordering(ranking, other)
+    return Estimate(value=scores[0].value - scores[1].value) if scores[0] and scores[1] else None

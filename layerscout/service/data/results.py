@@ -14,6 +14,7 @@ from pathlib import Path
 
 from layerscout.cache.records import Ranking, Selection, load, load_object
 from layerscout.errors import DataError, LayerscoutError
+from layerscout.pages.ranking import ordering
 from layerscout.service.data.roots import inside
 from layerscout.service.problems import HttpProblem
 
@@ -59,18 +60,22 @@ class Results:
         self._known: dict[Path, tuple[tuple[int, ...], FoundResult]] = {}
         self._all: dict[str, FoundResult] = {}
         self._rankings: OrderedDict[tuple[Path, float], Ranking] = OrderedDict()
-        self._looked = -FRESH_SECONDS
+        self._looked = -1e9  # never
+        self._looking = threading.Lock()
 
     def all(self) -> dict[str, FoundResult]:
         """Return every ranking by its id, newest first."""
-        with self._lock:
-            if time.monotonic() - self._looked >= FRESH_SECONDS:
-                self._look()
-            return self._all
+        if time.monotonic() - self._looked >= FRESH_SECONDS and self._looking.acquire(blocking=self._looked < 0):
+            try:  # one looks; the others are shown what was there a moment ago
+                if time.monotonic() - self._looked >= FRESH_SECONDS:
+                    self._look()
+            finally:
+                self._looking.release()
+        return self._all
 
     def look_again(self) -> None:
-        """Forget when the places were last looked at: a job has just ended."""
-        self._looked = -FRESH_SECONDS
+        """Forget when the places were last looked at: a job has just ended, and whoever asks next waits for its answer."""
+        self._looked = -1e9
 
     def find(self, result_id: str) -> FoundResult:
         """Return the ranking with an id.
@@ -164,7 +169,7 @@ def _read(folder: Path, place: Path, here: bool) -> FoundResult:
             hashlib.sha256(str(path).encode()).hexdigest()[:32], folder, place, when, here, damage=_without_place(str(error), place)
         )
     first = ranking.candidates[0] if ranking.candidates else None
-    score = first and (first.skill_score if ranking.score_kind == "S-skill/1" else first.score)
+    score = ordering(ranking, first) if first else None
     return FoundResult(
         id=named,
         folder=folder,

@@ -15,6 +15,8 @@ from layerscout.service.problems import MEDIA_TYPE, HttpProblem, as_problem, pro
 from layerscout.service.security import sessions
 from layerscout.service.settings import LOOPBACK
 from layerscout.service.state import ServiceState
+from layerscout.service.web.tables import Address
+from layerscout.service.web.view import PageView, render
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -55,7 +57,7 @@ class Guard:
             if scope["method"] not in SAFE:
                 self.check_origin(scope["path"], headers, cookie, body)
         except Exception as error:
-            await _refuse(scope, send, as_problem(error), headers)
+            await _refuse(scope, send, as_problem(error), headers, self.state)
             return
         scope["state"] = {
             **scope.get("state", {}),
@@ -98,10 +100,10 @@ class Guard:
         HttpProblem
             The request comes from elsewhere or lacks the session's form token (403), or is of a kind that is not read here (415).
         """
-        origin = headers.get("origin", "")
-        if (origin and origin != "null" and urlsplit(origin).netloc not in (headers.get("host", ""),)) or origin == "null":
-            raise HttpProblem(403, "this request was sent from another site", "open the page of this server and send it from there")
-        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        origin, site = headers.get("origin", ""), headers.get("sec-fetch-site", "")
+        # told to send no referrer, a browser calls its own page's origin null too; then it must say itself that the page is ours
+        foreign = site not in ("", "same-origin", "none") or (origin == "null" and site != "same-origin")
+        if foreign or (origin not in ("", "null") and urlsplit(origin).netloc != headers.get("host", "")):
             raise HttpProblem(403, "this request was sent from another site", "open the page of this server and send it from there")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if path.startswith("/api/"):
@@ -195,17 +197,19 @@ def _with_headers(send: Send, fresh: str | None, headers: dict[str, str]) -> Sen
     return guarded
 
 
-async def _refuse(scope: dict[str, Any], send: Send, problem: HttpProblem, headers: dict[str, str]) -> None:
-    """Answer with problem details, or send a browser that nobody knows to the page where it can log in."""
-    page = scope["method"] == "GET" and "text/html" in headers.get("accept", "") and not scope["path"].startswith("/api/")
-    if problem.status == 401 and page:
+async def _refuse(scope: dict[str, Any], send: Send, problem: HttpProblem, headers: dict[str, str], state: ServiceState) -> None:
+    """Answer with problem details, or a browser with a page; one that nobody knows is sent to where it can log in."""
+    page = "text/html" in headers.get("accept", "") and not scope["path"].startswith("/api/")
+    more = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    answer, body = problem.status, json.dumps(problem_details(problem, scope["path"])).encode()
+    if problem.status == 401 and page and scope["method"] == "GET":
         answer, body, more = 303, b"", [(b"location", f"/login?next={quote(scope['path'], safe='/')}".encode())]
+    elif page:
+        view = PageView(problem_details(problem, "")["title"], "problem.html", {"problem": str(problem), "hint": problem.hint})
+        body = render(view, "nobody", Address("/"), state)
+        more.append((b"content-type", b"text/html; charset=utf-8"))
     else:
-        answer, body = problem.status, json.dumps(problem_details(problem, scope["path"])).encode()
-        more = [
-            (b"content-type", MEDIA_TYPE.encode()),
-            *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
-        ]
+        more.append((b"content-type", MEDIA_TYPE.encode()))
     outgoing = _with_headers(send, None, headers)
     await outgoing({"type": "http.response.start", "status": answer, "headers": [*more, (b"content-length", str(len(body)).encode())]})
     await outgoing({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

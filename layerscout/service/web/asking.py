@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 
 from layerscout.errors import LayerscoutError
 from layerscout.service.problems import as_problem
 from layerscout.service.state import ServiceState
 from layerscout.service.web.forms import fields_of, question_of, read_form
-from layerscout.service.web.view import PageView, respond, service_of
+from layerscout.service.web.view import PageView, apart, respond, service_of
 from layerscout.service.web.words import cost_lines, short
 
 ROUTES = APIRouter(include_in_schema=False)
@@ -23,7 +22,7 @@ async def form(request: Request) -> Response:
     """The form, filled with the defaults and with what the address says; with a store also what it will cost."""
     state = service_of(request)
     given = dict(request.query_params)
-    return await respond(request, lambda: form_view(state, given))
+    return await respond(request, lambda: form_view(state, given), heavy=True)
 
 
 @ROUTES.post("/probe")
@@ -31,8 +30,8 @@ async def ask(request: Request) -> Response:
     """Submit: to the answer if there is one, else to the job; back to the form when something is wrong."""
     state, given = service_of(request), read_form(await request.body())
     if given.get("act") == "cost":
-        return await respond(request, lambda: form_view(state, given))
-    where, view = await run_in_threadpool(submit_form, state, given, request.state.who)
+        return await respond(request, lambda: form_view(state, given), heavy=True)
+    where, view = await apart(request, submit_form, state, given, request.state.who)
     if view is not None:
         return await respond(request, lambda: view)
     return RedirectResponse(where, 303)

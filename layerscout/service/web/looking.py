@@ -6,7 +6,6 @@ import threading
 from functools import lru_cache, partial
 
 from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
 from layerscout.cache.store import Store
 from layerscout.errors import DataError
@@ -17,7 +16,7 @@ from layerscout.service.problems import HttpProblem
 from layerscout.service.state import ServiceState
 from layerscout.service.web.figures import draw_components, draw_episode
 from layerscout.service.web.tables import Address, sorted_view
-from layerscout.service.web.view import PageView, address_of, figure_view, respond, service_of
+from layerscout.service.web.view import PageView, address_of, apart, figure_view, respond, service_of
 from layerscout.service.web.words import short
 
 ROUTES = APIRouter(include_in_schema=False)
@@ -30,14 +29,14 @@ SCATTER = "Rows of several episodes along the two directions in which the layer'
 async def look(request: Request, store_id: str) -> Response:
     """One episode seen through a layer."""
     state = service_of(request)
-    return await respond(request, lambda: look_view(state, address_of(request), store_id), state.version)
+    return await respond(request, lambda: look_view(state, address_of(request), store_id), state.version, heavy=True)
 
 
 @ROUTES.get("/stores/{store_id}/projector/{name}")
 async def projector(request: Request, store_id: str, name: str) -> Response:
     """The sampled rows for TensorBoard's projector: vectors.tsv, and metadata.tsv beside them."""
     state, address = service_of(request), address_of(request)
-    text = await run_in_threadpool(projector_file, state, address, store_id, name)
+    text = await apart(request, projector_file, state, address, store_id, name)
     return Response(
         text, media_type="text/tab-separated-values; charset=utf-8", headers={"Content-Disposition": f'attachment; filename="{name}"'}
     )

@@ -45,8 +45,6 @@ def layers_table(ranking: Ranking) -> Table:
         (name, words) for name, attribute, words in SCORES if name != kind and any(getattr(layer, attribute) for layer in ranking.layers)
     ]
     columns += [Column(name, words) for name, words in more]
-    names = list(dict.fromkeys(name for layer in ranking.layers for name in layer.measures))
-    columns += [Column(name, "measured beside the score; see the reference of metrics") for name in names]
     attributes = {name: attribute for name, attribute, _ in SCORES}
     rows = []
     for place, layer in enumerate(ranking.layers, 1):
@@ -61,7 +59,6 @@ def layers_table(ranking: Ranking) -> Table:
                     figure_cell, (layer.transition_r2, layer.persistence_r2, layer.transition_gain, layer.bits_action, layer.effective_rank)
                 ),
                 *(figure_cell(getattr(layer, attributes[name])) for name, _ in more),
-                *(figure_cell(layer.measures.get(name)) for name in names),
                 Cell(solving_method(layer)),
             )
         )

@@ -129,6 +129,7 @@ def ranking_view(state: ServiceState, address: Address, ranking_id: str) -> Page
         sorted_view("what-if", what_if, address, "What if", parameter="whatif", data=data),
         plain_view("scores", tables.versions_table(shown), address, "What every score would choose", VERSIONS),
         plain_view("pairs", tables.pairs_table(shown, evidence), address, "Is one really better than the other?", PAIRS),
+        sorted_view("beside", diagnostics.beside_the_score(shown), address, "Measures beside the score", parameter="beside"),
         sorted_view("figures", diagnostics.every_figure(shown), address, "Every figure", parameter="figures"),
     ]
     values: dict[str, Any] = {

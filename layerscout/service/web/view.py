@@ -7,10 +7,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any
 
+from anyio import to_thread
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from jinja2 import DictLoader, Environment, StrictUndefined
@@ -18,7 +19,7 @@ from markupsafe import Markup
 
 from layerscout import __version__
 from layerscout.pages.page import Draw, picture
-from layerscout.pages.palette import css_variables
+from layerscout.pages.palette import MARKS, css_variables
 from layerscout.pages.svg import css_rules, file
 from layerscout.pages.template import read_template
 from layerscout.service.data.datasets import dataset_id
@@ -77,7 +78,14 @@ def service_of(request: Request) -> ServiceState:
     return found
 
 
-async def respond(request: Request, build: Callable[[], PageView], version: Callable[[], Any] | None = None) -> Response:
+async def apart(request: Request, work: Callable[..., Any], *given: Any) -> Any:
+    """Do what takes long in threads of its own, so that those who only read never wait for it."""
+    return await to_thread.run_sync(partial(work, *given), limiter=request.app.state.heavy)
+
+
+async def respond(
+    request: Request, build: Callable[[], PageView], version: Callable[[], Any] | None = None, heavy: bool = False
+) -> Response:
     """Answer with a page.
 
     Parameters
@@ -86,7 +94,12 @@ async def respond(request: Request, build: Callable[[], PageView], version: Call
         Makes the page, in a thread.
     version
         Everything that the page depends on beside its address; a page that was made for the same is sent again.
+    heavy
+        Whether making it takes long.
     """
+    if heavy:
+        found: Response = await apart(request, _respond, request, build, version)
+        return found
     return await run_in_threadpool(_respond, request, build, version)
 
 
@@ -96,14 +109,12 @@ def _respond(request: Request, build: Callable[[], PageView], version: Callable[
         return _export(build(), name)
     pages: PageCache = request.app.state.pages
     key = (address, version(), request.state.who) if version else None
-    body = pages.get(key) if key else None
-    status = 200
-    if body is None:
+
+    def make() -> tuple[bytes, int]:
         view = build()
-        status = view.status
-        body = render(view, request.state.who, address, service_of(request))
-        if key and status == 200:
-            pages.keep(key, body)
+        return render(view, request.state.who, address, service_of(request)), view.status
+
+    body, status = pages.of(key, make) if key else make()
     body = body.replace(TOKEN.encode(), request.state.form_token.encode())
     tag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
@@ -157,7 +168,16 @@ def assets() -> tuple[str, dict[str, tuple[str, bytes]]]:
     }
     style = f"{css_variables()}\n{read_template('layerscout.pages', 'page.css')}{css_rules()}\n{own['service.css']}".encode()
     script = own["service.js"].encode()
-    files = {"style.css": ("text/css; charset=utf-8", style), "script.js": ("text/javascript; charset=utf-8", script)}
+    bars = "".join(
+        f'<rect x="{4 + 8 * at}" y="{28 - tall}" width="6" height="{tall}" fill="{MARKS["blue"].light}"/>'
+        for at, tall in enumerate((10, 22, 15))
+    )
+    icon = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">{bars}</svg>'.encode()
+    files = {
+        "icon.svg": ("image/svg+xml", icon),
+        "style.css": ("text/css; charset=utf-8", style),
+        "script.js": ("text/javascript; charset=utf-8", script),
+    }
     return hashlib.sha256(style + script).hexdigest()[:16], files
 
 
@@ -185,7 +205,29 @@ class PageCache:
     def __init__(self, most: int = CACHED_BYTES) -> None:
         self.most, self.size = most, 0
         self._pages: OrderedDict[Any, bytes] = OrderedDict()
+        self._making: dict[Any, threading.Event] = {}
         self._lock = threading.Lock()
+
+    def of(self, key: Any, make: Callable[[], tuple[bytes, int]]) -> tuple[bytes, int]:
+        """Return a page, made by whoever asks first while the others wait; one that is no success is made for each."""
+        while True:
+            with self._lock:
+                if key in self._pages:
+                    self._pages.move_to_end(key)
+                    return self._pages[key], 200
+                ready = self._making.get(key)
+                if ready is None:
+                    self._making[key] = threading.Event()
+                    break
+            ready.wait()
+        try:
+            body, status = make()
+            if status == 200:
+                self.keep(key, body)
+            return body, status
+        finally:
+            with self._lock:
+                self._making.pop(key).set()
 
     def get(self, key: Any) -> bytes | None:
         """Return a page, or None."""
