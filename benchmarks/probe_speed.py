@@ -9,7 +9,8 @@ rounds, of CPU seconds (all threads, though each library is held to one). What e
 layerscout         reads the store with its checksums and does all that ``layerscout probe`` does with a layer: both probes
                    with nested penalties (a fold's penalty is chosen without that fold), 50 shifted rewards, the probe
                    without action, baselines, bits of action, ranks, and every figure again without each of 20 groups;
-                   with float32 products also the check of what their rounding does
+                   with float32 products also the check of what their rounding does. ``score_only`` is the same without what stands
+                   beside the score, and with every penalty chosen on one partner fold (``measures=false``, ``inner=pair``)
 scikit-learn       GridSearchCV(StandardScaler + Ridge) without the last refit, on the same folds, once for the reward and
                    once for the transition, from rows in memory: one level of folds, so that the best penalty is chosen on
                    the rows it is scored on
@@ -204,12 +205,14 @@ def main() -> None:
         root = Path(folder)
         store = probe_world.write_store(root, episodes, layers, WIDTH)
         plans = {precision: planned(store, root, precision=precision) for precision in AGREEMENT}
+        plain = planned(store, root, precision="float32", inner="pair", measures=False)
         problem = inputs_and_targets(plans["float64"], 0)
         figures: dict[str, Any] = {"layers": layers, "transitions": len(problem["z"]), "rounds": rounds}
         for turn in range(rounds):
             problem = inputs_and_targets(plans["float64"], turn % layers)
             for precision, what in plans.items():
                 timed(f"layerscout_{precision}", lambda what=what, precision=precision: probe(what, precision), layers)
+            timed("layerscout_score_only", lambda: probe(plain, "float32"), layers)
             for dtype in AGREEMENT:
                 timed(f"sklearn_{dtype}", lambda problem=problem, dtype=dtype: by_sklearn(problem, dtype))
             timed("ridgecv_float64", lambda problem=problem: by_ridgecv(problem))
@@ -222,7 +225,7 @@ def main() -> None:
         median = {name: statistics.median(values) for name, values in seconds.items()}
         if "himalaya_float32_fewer_rows" not in median:
             figures["himalaya_float32_fewer_rows_cpu_s"] = "n/a (himalaya is not installed)"
-        for precision in AGREEMENT:
+        for precision in (*AGREEMENT, "score_only"):
             for contender in ("sklearn_float64", "sklearn_float32", "ridgecv_float64", "dask_array_float64"):
                 figures[f"{precision}_vs_{contender}"] = median[contender] / median[f"layerscout_{precision}"]
         problem = inputs_and_targets(plans["float64"], 0)

@@ -8,7 +8,7 @@ from plain_solves import Rows, errors, made_up, ridge, sums_of
 
 from layerscout.probe.moments.symmetric import mirror
 from layerscout.probe.solve.eigen import eigenvalues, eigenvectors, recompose, rotated, tridiagonal
-from layerscout.probe.solve.penalties import decompose, scalar_losses, validation_losses
+from layerscout.probe.solve.penalties import decompose, of_scalars, scalar_losses, validation_losses
 from layerscout.probe.solve.ridge import (
     NotPositiveDefinite,
     fit_ridge,
@@ -52,7 +52,8 @@ def test_losses_of_the_search_are_those_of_fits_on_rows(width: int, precision: s
 def test_losses_of_scalars_alone_are_those_of_fits_on_rows(width: int, precision: str) -> None:
     rows = made_up(400, width)
     train, parts = rows[:200], (rows[200:280], rows[280:])
-    found = scalar_losses(sums_of(train), [sums_of(part) for part in parts], shift_of(width, precision), PENALTIES)
+    train_sums, *others = (of_scalars(sums_of(part), width) for part in (train, *parts))
+    found = scalar_losses(train_sums, others, shift_of(width, precision), PENALTIES)
     for losses, valid in zip(found, parts, strict=True):
         for place, penalty in enumerate(PENALTIES):
             wrong = np.abs(losses[place] - errors(train, valid, penalty, "scalars")) / np.sum(valid.scalars**2, axis=0)

@@ -27,7 +27,7 @@ from layerscout.probe.solve.scaling import feature_scaling, standardise
 SHALLOW = 1.0  # the fixed penalty, relative to the number of rows: about what the first few thousand steps of a small head reach
 INVERSE_PENALTY = 1e-3  # of inverse dynamics, whose inputs are few and have variance 1
 LATER = (4, 8)  # steps
-TURNS = 40  # copies of the null
+TURNS = 20  # copies of the null
 
 INVERSE_R2, INVERSE_ACCURACY = "inverse dynamics R²", "inverse dynamics accuracy"
 BITS_LATER = tuple(f"bits of action, {steps} steps" for steps in LATER)

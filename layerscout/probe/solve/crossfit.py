@@ -13,8 +13,8 @@ from layerscout.probe.moments.moments import Moments, MomentSums
 from layerscout.probe.questions.splits import Split
 from layerscout.probe.solve.accuracy import RoundingExceeded, rounding_effect
 from layerscout.probe.solve.fixed import FixedColumns, FixedFit
-from layerscout.probe.solve.penalties import decompose, scalar_losses, validation_losses
-from layerscout.probe.solve.ridge import fit_ridge, squared_errors, squared_errors_of_both, weighted_errors
+from layerscout.probe.solve.penalties import decompose, of_scalars, scalar_losses, validation_losses
+from layerscout.probe.solve.ridge import fit_ridge, prediction_sums, squared_errors, squared_errors_of_both, weighted_errors
 from layerscout.probe.solve.scaling import rounding, target_weights
 
 TINY = np.finfo(np.float64).tiny
@@ -140,12 +140,16 @@ def cross_fit(
         transition += error
         by_group[members] = weighted_errors(with_action, [groups[group] for group in members], latents, share)
         alone[fold] = share @ error_alone
-        apart = scalar.select(single)
-        for group in members:
-            scalars_by_group[group, single] = squared_errors(apart, groups[group], width + single)
+        kept = fixed.first + np.arange(len(fixed.by_group))
+        several = scalar.select(np.append(single, kept))
+        for group in members:  # each group's products are read once
+            forecast = prediction_sums(several, groups[group], width + columns[np.append(single, kept)])
+            one = groups[group].yy[width + single] - 2 * forecast.products[: len(single)] + forecast.squares[: len(single)]
+            scalars_by_group[group, single] = one
+            predicted.add_group(group, forecast, len(single))
         together = squared_errors(scalar.select(pooled), tested, width + pooled)
         scalars_by_group[np.ix_(np.array(members), pooled)] = np.outer(groups.count[members] / max(tested.count, 1), together)
-        predicted.add(fold, scalar.select(np.arange(fixed.first, len(columns))), tested, members, groups)
+        predicted.add(fold, scalar.select(np.arange(fixed.first, len(columns))), tested)
     mean = searched[0].y / total.count
     roles = {
         each: [searched[1 + valid] for pair in found.values() for _, valid in pair]
@@ -196,12 +200,11 @@ def _inner_losses(
     count = len(folds)
     scalars = total.y.shape[0] - len(live)
     transition, scalar = np.zeros((count, len(penalties))), np.zeros((count, len(penalties), scalars))
-    roles = search_roles(count, inner)
-    for pair, of_scalars in roles["scalars"].items():
-        rest = total - folds[pair[0]] - folds[pair[1]]
+    roles, parts = search_roles(count, inner), [of_scalars(sums, len(live)) for sums in (*folds, total)]
+    for pair, wanted in roles["scalars"].items():
         of_latents = roles["latents"].get(pair, ())
         if of_latents:
-            train = decompose(rest, pilot, live, scaled)
+            train = decompose(total - folds[pair[0]] - folds[pair[1]], pilot, live, scaled)
         for tested, validated in of_latents:
             grid = list(penalties)
             if largest_effect < np.inf:  # the first fit tells for all of them
@@ -215,9 +218,10 @@ def _inner_losses(
             largest_effect = np.inf
             transition[tested] += losses[: len(penalties)]
             scalar[tested] += scalar_found[: len(penalties)]
-        left = [role for role in of_scalars if role not in of_latents] if scalars else []
+        left = [role for role in wanted if role not in of_latents] if scalars else []
         if left:
-            several = scalar_losses(rest, [folds[validated] for _, validated in left], pilot, penalties, scaled)
+            rest = parts[-1] - parts[pair[0]] - parts[pair[1]]
+            several = scalar_losses(rest, [parts[validated] for _, validated in left], pilot, penalties, scaled)
             for (tested, _), losses in zip(left, several, strict=True):
                 scalar[tested] += losses
     return transition, scalar

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,14 +64,19 @@ class FixedFit:
         of_groups, of_folds = np.zeros((3, split.groups, kept)), np.zeros((3, split.folds, pooled))
         return cls(asked, width, PredictionSums(*of_groups), PredictionSums(*of_folds))
 
-    def add(self, fold: int, fit: LinearMap, tested: MomentSums, members: Sequence[int], groups: MomentSums) -> None:
-        """Add what a fit on the other folds predicts for a fold, and for its groups."""
+    def add(self, fold: int, fit: LinearMap, tested: MomentSums) -> None:
+        """Keep the map that a fit on the other folds found, and add what it predicts of pooled columns."""
         kept = len(self.asked.by_group)
-        own, pooled = fit.select(np.arange(kept)), fit.select(np.arange(kept, kept + self.asked.pooled))
-        self.maps.append(own)
-        parts = [(self.groups, group, own, groups[group], self.asked.by_group) for group in members] if kept else []
-        parts += [(self.folds, fold, pooled, tested, self.asked.columns[kept:])] if self.asked.pooled else []
-        for into, at, one, sums, columns in parts:
-            found = prediction_sums(one, sums, self.width + columns)
-            for name in PredictionSums.__dataclass_fields__:
-                getattr(into, name)[at] = getattr(found, name)
+        self.maps.append(fit.select(np.arange(kept)))
+        if self.asked.pooled:
+            pooled = fit.select(np.arange(kept, kept + self.asked.pooled))
+            _put(self.folds, fold, prediction_sums(pooled, tested, self.width + self.asked.columns[kept:]))
+
+    def add_group(self, group: int, forecast: PredictionSums, first: int) -> None:
+        """Add what is predicted of a group, in the columns from ``first`` on."""
+        _put(self.groups, group, PredictionSums(*(getattr(forecast, name)[first:] for name in PredictionSums.__dataclass_fields__)))
+
+
+def _put(into: PredictionSums, at: int, found: PredictionSums) -> None:
+    for name in PredictionSums.__dataclass_fields__:
+        getattr(into, name)[at] = getattr(found, name)

@@ -16,7 +16,7 @@ from scipy.linalg import blas
 from layerscout.probe.moments.moments import MomentSums
 from layerscout.probe.solve.eigen import eigenvectors, rotated, tridiagonal
 from layerscout.probe.solve.ridge import solve_small
-from layerscout.probe.solve.scaling import FeatureScaling, correlations, feature_scaling, standardise, target_weights
+from layerscout.probe.solve.scaling import FeatureScaling, correlations, feature_scaling, scalar_scaling, standardise, target_weights
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,14 @@ def scalar_losses(
     """Squared errors of the scalars alone on several sets of validation rows, as ``validation_losses`` gives them.
 
     Nothing is asked for the latents, so that the tridiagonal form does in place of eigenvectors.
+
+    Parameters
+    ----------
+    train, several
+        From ``of_scalars``.
     """
-    width, dtype = len(pilot), pilot.dtype
-    by = feature_scaling(train, pilot, scaled)
-    by = FeatureScaling(by.x_mean[:width], by.x_scale[:width], by.y_mean[width:], by.y_variance[width:])
-    xx, xy = correlations(_of_scalars(train, width), by)
+    dtype, by = pilot.dtype, scalar_scaling(train, pilot, scaled)
+    xx, xy = correlations(train, by)
     form = tridiagonal(xx)
     weights = None if form is None else form.solve(penalties, xy, dtype)
     if weights is None:
@@ -135,13 +138,13 @@ def scalar_losses(
         weights = (inverse.astype(dtype)[:, None] * (vectors.T @ xy.astype(dtype)).T) @ vectors.T
     found = []
     for valid in several:
-        spread, tested, yy = standardise(_of_scalars(valid, width), by, dtype=dtype)
+        spread, tested, yy = standardise(valid, by, dtype=dtype)
         found.append(yy + _error_forms(np.ascontiguousarray(weights), tested, spread))
     return found
 
 
-def _of_scalars(sums: MomentSums, width: int) -> MomentSums:
-    """The sums of latents and scalars; nothing is copied."""
+def of_scalars(sums: MomentSums, width: int) -> MomentSums:
+    """Leave out actions and next latents; nothing is copied."""
     return MomentSums(sums.count, sums.x[:width], sums.y[width:], sums.xx[:width, :width], sums.xy[:width, width:], sums.yy[width:])
 
 

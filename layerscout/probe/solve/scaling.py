@@ -48,19 +48,34 @@ def feature_scaling(train: MomentSums, pilot: Float[np.ndarray, " feature"], sca
         Whether latents are divided by their standard deviation. They keep their own units where they are coordinates of
         features that were scaled before.
     """
-    unit = max(10 * np.finfo(pilot.dtype).eps, DEAD)
-    width = len(pilot)
     x_mean, y_mean = train.x / train.count, train.y / train.count
-    variances = []
-    for mean, square in ((x_mean, np.diagonal(train.xx) / train.count), (y_mean, train.yy / train.count)):
-        variance = np.maximum(square - mean**2, 0.0)
-        noise = np.maximum(DEAD * (mean[:width] + pilot) ** 2, unit * square[:width])
-        variance[:width][variance[:width] <= noise] = 0.0
-        variances.append(variance)
-    x_scale = np.sqrt(np.where(variances[0] > 0, variances[0], 1.0))
+    x_variance = _variances(x_mean, np.diagonal(train.xx) / train.count, pilot)
+    return FeatureScaling(x_mean, _scales(x_variance, pilot, scaled), y_mean, _variances(y_mean, train.yy / train.count, pilot))
+
+
+def scalar_scaling(train: MomentSums, pilot: Float[np.ndarray, " feature"], scaled: bool = True) -> FeatureScaling:
+    """The same of sums whose targets are scalars only, and whose variances nobody asks for."""
+    x_mean = train.x / train.count
+    x_variance = _variances(x_mean, np.diagonal(train.xx) / train.count, pilot)
+    return FeatureScaling(x_mean, _scales(x_variance, pilot, scaled), train.y / train.count, np.zeros(0))
+
+
+def _variances(
+    mean: Float[np.ndarray, " column"], square: Float[np.ndarray, " column"], pilot: Float[np.ndarray, " feature"]
+) -> Float[np.ndarray, " column"]:
+    """Variances of columns, of which the first are latents: theirs are 0 where they could be rounding."""
+    width, unit = len(pilot), max(10 * np.finfo(pilot.dtype).eps, DEAD)
+    variance = np.maximum(square - mean**2, 0.0)
+    noise = np.maximum(DEAD * (mean[:width] + pilot) ** 2, unit * square[:width])
+    variance[:width][variance[:width] <= noise] = 0.0
+    return variance
+
+
+def _scales(variance: Float[np.ndarray, " feature"], pilot: Float[np.ndarray, " feature"], scaled: bool) -> Float[np.ndarray, " feature"]:
+    found = np.sqrt(np.where(variance > 0, variance, 1.0))
     if not scaled:
-        x_scale[:width] = 1.0
-    return FeatureScaling(x_mean, x_scale, y_mean, variances[1])
+        found[: len(pilot)] = 1.0
+    return found
 
 
 def standardise(
