@@ -51,7 +51,7 @@ def expected_cost(task: TaskSettings, measure: bool = False) -> dict[str, Any]:
     cells = [(extract, cell_widths(extract)) for extract in task.extracts.values()]
     widths = [width for _, cell in cells for _, width in cell.layers]
     train = task.train
-    arms = (len(widths) + 1 + train.random_layers) * len(train.heads) + train.scratch + train.cnn
+    arms = (len(widths) + train.pixels + train.random_layers) * len(train.heads) + train.scratch + train.cnn
     runs, episodes = arms * train.seeds, evaluation_episodes(train)
     updates = train.updates if train.mode == "offline" else train.steps
     played = {"collect": round(0.0 if planned.complete else planned.seconds, 1)} if measure else {}
