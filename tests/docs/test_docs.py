@@ -63,17 +63,10 @@ def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """A clean place for stores, the tested package, and the ``layerscout`` command of the interpreter that runs the tests."""
-    commands = Path(sys.executable).parent
-    if not (commands / "layerscout").exists():  # a checkout that is not installed: the entry point by hand
-        commands = folder / "bin"
-        commands.mkdir()
-        script = commands / "layerscout"
-        script.write_text(f"#!{sys.executable}\nfrom layerscout.cli import main\nmain()\n")
-        script.chmod(0o755)
+def environment(folder: Path, commands: Path | None = None) -> dict[str, str]:
+    """A clean place for stores, the tested package, and a folder with the ``layerscout`` command."""
     return os.environ | {
-        "PATH": f"{commands}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{commands or folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(Path(layerscout.__file__).parents[1]),
         "LAYERSCOUT_ROOT": str(folder / "stores"),
         "HF_HUB_OFFLINE": "1",
@@ -81,10 +74,12 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def finish(command: list[str], folder: Path, seconds: int) -> None:
+def finish(command: list[str], folder: Path, seconds: int, commands: Path | None = None) -> None:
     work = folder / "work"
     work.mkdir()
-    done = subprocess.run(command, cwd=work, env=environment(folder), capture_output=True, text=True, timeout=seconds, check=False)
+    done = subprocess.run(
+        command, cwd=work, env=environment(folder, commands), capture_output=True, text=True, timeout=seconds, check=False
+    )
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
 
@@ -97,16 +92,16 @@ def test_the_python_blocks_of_a_page_run_without_a_warning(page: Path, tmp_path:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.marked for block in blocks(page, "sh"))], ids=name)
 @pytest.mark.skipif(shutil.which("bash") is None, reason="shell blocks are written for bash; runs wherever there is one")
-def test_the_marked_shell_blocks_of_a_page_run_in_order(page: Path, tmp_path: Path) -> None:
+def test_the_marked_shell_blocks_of_a_page_run_in_order(page: Path, tmp_path: Path, quick_command: Path) -> None:
     program = tmp_path / "page.sh"
     program.write_text("\n".join(block.code for block in blocks(page, "sh") if block.marked))
-    finish(["bash", "-e", "-o", "pipefail", str(program)], tmp_path, 300)
+    finish(["bash", "-e", "-o", "pipefail", str(program)], tmp_path, 300, quick_command)
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "experiments").glob("*.sh")), ids=name)
 @pytest.mark.skipif(shutil.which("bash") is None, reason="experiments are bash scripts; runs wherever there is one")
-def test_an_experiment_runs_from_data_to_report_in_its_quick_form(script: Path, tmp_path: Path) -> None:
-    finish(["env", "TASKS=grid intercept", "bash", str(script), "--preset", "quick"], tmp_path, 600)
+def test_an_experiment_runs_from_data_to_report_in_its_quick_form(script: Path, tmp_path: Path, quick_command: Path) -> None:
+    finish(["env", "TASKS=grid", "bash", str(script), "--preset", "quick"], tmp_path, 600, quick_command)
     results = tmp_path / "work" / "outputs" / script.stem
     page = next(path for path in (results / "report.html", results / "study" / "study.html") if path.is_file())
     assert page.stat().st_size > 10_000

@@ -1,0 +1,99 @@
+"""A ``layerscout`` command for shell scripts in tests that starts at once: one process has imported everything, and forks for each command.
+
+Every command still is a process of its own, with its words, folder, environment, input and output, and runs the entry point. What is spared is
+importing torch and scikit-learn thirty times. Continuous integration also runs the real command, from the wheel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import traceback
+from pathlib import Path
+
+SHIM = """#!{python} -IS
+import json, os, socket, sys
+server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+server.connect({address!r})
+said = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(server, [len(said).to_bytes(8, "big")], [0, 1, 2])
+server.sendall(said)
+sys.exit(int(server.recv(8) or b"70"))
+"""
+
+
+def write_shim(folder: Path, address: str) -> Path:
+    """Write the command into a folder for PATH."""
+    folder.mkdir(parents=True, exist_ok=True)
+    script = folder / "layerscout"
+    script.write_text(SHIM.format(python=sys.executable, address=address))
+    script.chmod(0o755)
+    return script
+
+
+def serve(address: str) -> None:
+    """Fork a child for every command that comes, until the parent's end of standard input closes."""
+    import layerscout.probe.run
+    import layerscout.report.plan
+    import layerscout.rl.run  # noqa: F401
+
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(address)
+    listener.listen(8)
+    print("ready", flush=True)
+    while True:
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            _child(connection)
+        connection.close()
+        _reap()
+
+
+def _reap() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def _child(connection: socket.socket) -> None:
+    """Become the command: run it in a grandchild, and tell how it ended."""
+    length, handles, _, _ = socket.recv_fds(connection, 8, 3)
+    size, said = int.from_bytes(length, "big"), b""
+    while len(said) < size:
+        said += connection.recv(size - len(said))
+    words, folder, environment = json.loads(said)
+    child = os.fork()
+    if child == 0:
+        connection.close()
+        for number, handle in enumerate(handles):
+            os.dup2(handle, number)
+        sys.stdin, sys.stdout, sys.stderr = (open(number, mode, encoding="utf-8", closefd=False) for number, mode in enumerate("rww"))  # noqa: SIM115
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv = ["layerscout", *words]
+        from layerscout.cli import main
+
+        code = 1
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    connection.sendall(str(status if status >= 0 else 128 - status).encode())
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
