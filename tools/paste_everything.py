@@ -2,7 +2,8 @@
 
 Collected are the ``next:`` lines, the command at the end of every hint, the commands on the pages and in the papers, and the hints of a few deliberate
 mistakes. They run in the order in which they were printed, in the same folder, as a user would paste them. What holds a place for a word of the user's
-own (in capital letters) is only checked to be a command that exists.
+own (in capital letters) is only checked to be a command that exists. A ``train`` that was offered before agents were trained with smaller settings is
+tried as it was offered, where no agents are, and as a dry run: at full size it would take an hour.
 
     python -m tools.paste_everything            # everything; the demo takes minutes
     python -m tools.paste_everything --tutorial # the tutorial alone
@@ -88,6 +89,9 @@ def paste(command: str, folder: Path) -> str | None:
         words = shlex.split(command.partition("&& ")[2] or command)[1:]
         words = words[:2] if words[0] == "store" else words[:1]
         command = shlex.join(["layerscout", *words, "--help"])
+    if command.startswith("layerscout train ") and "--seeds" not in command:
+        out = command.partition("--out ")[2].partition(" ")[0] or "outputs/train"
+        command = f"mv {out} {out}.aside; {command} --dry-run; mv {out}.aside {out}"
     done = run(command, folder)
     return None if done.returncode == 0 else f"{command}: exit code {done.returncode}: {done.stderr.strip()[-300:]}"
 
