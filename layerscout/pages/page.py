@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import getpass
 import html
 import importlib.metadata
 import os
@@ -22,6 +24,7 @@ from layerscout.text import html_lines, html_text
 
 WIDE, NARROW = 1060.0, 340.0  # pixels of every figure: on a desk, and on a telephone
 PACKAGES = ("torch", "diffusers", "numpy", "scipy", "scikit-learn", "gymnasium", "zarr")
+DECISIVE = ("numpy", "scikit-learn", "torch")  # of these, the ones that are installed stand at a page's foot
 Draw = Callable[[float], Drawing]  # a width in pixels in, the figure at that width out
 
 
@@ -34,9 +37,10 @@ class Page:
     answer: str
     sections: Sequence[str]
     command: str
+    dataset: str = ""
 
     def render(self) -> str:
-        """Return the page's text, with the list of contents, and the date, the version and the command at its foot."""
+        """Return the page's text, with the list of contents, and date, author, versions, dataset and command at its foot."""
         body, contents = number_headings("\n".join(part for part in self.sections if part))
         return fill_template(
             "layerscout.pages",
@@ -48,8 +52,33 @@ class Page:
             answer=self.answer,
             contents=contents,
             body=body,
-            foot=f"Written on {today()} by layerscout {__version__}: <code>{html_text(self.command)}</code>",
+            foot=self._foot(),
         )
+
+    def _foot(self) -> str:
+        facts = [
+            f"Written on {today()} by {html_text(author())}",
+            *([f"dataset: {html_text(self.dataset)}"] if self.dataset else []),
+            short_versions(),
+        ]
+        return f"{'; '.join(facts)}; <code>{html_text(self.command)}</code>"
+
+
+def author() -> str:
+    """Return who writes a page: ``LAYERSCOUT_AUTHOR``, else the name that this user logs in with; n/a where there is none."""
+    try:
+        return os.environ.get("LAYERSCOUT_AUTHOR") or getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        return "n/a"
+
+
+def short_versions() -> str:
+    """Return the versions that decide a page's numbers, in a few words."""
+    found = [f"layerscout {__version__}", f"Python {platform.python_version()}"]
+    for package in DECISIVE:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{package} {importlib.metadata.version(package)}")
+    return ", ".join(found)
 
 
 def today() -> str:

@@ -10,6 +10,7 @@ from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import RankedStore, Ranking, Selection
 from layerscout.cache.records.making import save_command
 from layerscout.cache.records.sealing import seal
+from layerscout.cache.writing.card import played_in
 from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.keys import KEY_NAME, RANKING_NAME, SELECTION_NAME, ranking_key
 from layerscout.probe.page.figure import write_ranking_figures
@@ -78,7 +79,15 @@ def write_outputs(plan: ProbePlan, evidence: Sequence[LayerEvidence], ranking: R
     by_layer: dict[tuple[str, str, str], LayerEvidence] = {
         (job.store.id, job.role, job.spec.name): item for job, item in zip(plan.jobs, evidence, strict=True)
     }
-    write_page(ranking, by_layer, selection, config, {job.store.id: job.store.identity for job in plan.jobs}, out)
+    write_page(
+        ranking,
+        by_layer,
+        selection,
+        config,
+        {job.store.id: job.store.identity for job in plan.jobs},
+        out,
+        played_in(plan.store.manifest.provenance),
+    )
     write_ranking_figures(ranking, [out / name for name in FIGURE_NAMES])
     answers = {"key": ranking_key(config, plan.stores, plan.twin), "settings": config.model_dump(mode="json")}
     write_atomic(out / KEY_NAME, seal(json.dumps(answers, indent=1).encode() + b"\n"))

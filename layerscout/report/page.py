@@ -59,7 +59,13 @@ def render_report(experiment: Experiment, parts: Sequence[Chapter], studied: Seq
     ]
     sections = [layers_section(experiment), *map(chapter_section, parts), *studied, provenance_section(experiment)]
     title = f"Which layer of {ranking.backbone} is worth handing to an agent?"
-    return Page(title, under, "\n".join(answers), sections, stage_commands(experiment)[-1]).render()
+    return Page(title, under, "\n".join(answers), sections, stage_commands(experiment)[-1], dataset_name(experiment)).render()
+
+
+def dataset_name(experiment: Experiment) -> str:
+    """Return what the dataset was recorded in, as far as agents played there, and the beginning of its digest."""
+    played = ", ".join(dict.fromkeys(record.environment for _, record in experiment.records))
+    return f"{played} ({experiment.ranking.dataset_digest[:19]})" if played else experiment.ranking.dataset_digest[:19]
 
 
 def verdict_banner(judged: Verdict, title: str, gate: Gate | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def test_a_page_is_sound_to_axe_and_no_wider_than_its_window(sight, pages, kind,
     with sight.page(pages[kind], width, colours) as page:
         assert faults(page) == []
         assert overflow(page) == 0
+
+
+@pytest.mark.parametrize("kind", ["probe", "report"])
+def test_the_foot_says_when_by_whom_of_what_with_which_versions_and_by_which_command(sight, pages, kind):
+    with sight.page(pages[kind]) as page:
+        foot = page.locator("footer").inner_text()
+    assert re.search(r"Written on \d{4}-\d\d-\d\d by \S+; dataset: \S+.*; layerscout \S+, Python \S+, numpy \S+", foot)
+    assert f"layerscout {kind} " in foot
 
 
 @pytest.mark.parametrize("kind", ["probe", "report"])

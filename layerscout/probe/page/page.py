@@ -33,9 +33,10 @@ def write_page(
     config: ProbeConfig,
     identities: Mapping[str, Mapping[str, Any]],
     out: Path,
+    played: str = "",
 ) -> None:
     """Write the page whole or not at all; see ``render``."""
-    write_atomic(out / PAGE_NAME, render(ranking, evidence, selection, config, identities).encode())
+    write_atomic(out / PAGE_NAME, render(ranking, evidence, selection, config, identities, played).encode())
 
 
 def render(
@@ -44,6 +45,7 @@ def render(
     selection: Selection,
     config: ProbeConfig,
     identities: Mapping[str, Mapping[str, Any]],
+    played: str = "",
 ) -> str:
     """Return the page.
 
@@ -57,6 +59,8 @@ def render(
         The probe's settings; those that change no number are left out.
     identities
         ``identity.json`` of every store, by store id.
+    played
+        What the dataset was recorded in, where that is known.
     """
     layers = f"{len(ranking.candidates)} layer{'s' if len(ranking.candidates) > 1 else ''}"
     under = f"{layers}, {ranking.rows:,} transitions of {ranking.episodes:,} episodes, {ranking.folds} folds split by episode"
@@ -74,7 +78,14 @@ def render(
         *evidence_sections(ranking, evidence),
         making_section(ranking, selection, config, identities),
     ]
-    return Page(heading, under, answer(ranking), sections, probe_command(ranking, config)).render()
+    return Page(
+        heading,
+        under,
+        answer(ranking),
+        sections,
+        probe_command(ranking, config),
+        f"{played} ({ranking.dataset_digest[:19]})" if played else ranking.dataset_digest[:19],
+    ).render()
 
 
 def answer(ranking: Ranking) -> str:

@@ -157,7 +157,14 @@ def render_study(record: StudyRecord, parts: Sequence[AnalysisSection], command:
         section("The same in other settings", *others) if others else "",
         making,
     ]
-    return Page("Does the ranking predict learning?", under, study_banner(record, parts[0]), sections, command).render()
+    return Page(
+        "Does the ranking predict learning?",
+        under,
+        study_banner(record, parts[0]),
+        sections,
+        command,
+        dataset=", ".join(task.name for task in first.tasks),
+    ).render()
 
 
 def study_banner(record: StudyRecord, part: AnalysisSection) -> str:
