@@ -68,9 +68,19 @@ class Encoder:
 
     def __call__(self, clip: UInt8[Tensor, "clip time height width channel"], layer: str) -> Float[Tensor, "clip pooled"]:
         """Return float32 features of one array for a batch of clips, rounded as the store rounds; the model runs no deeper than its layer."""
-        if layer == PIXELS:
-            features = pixel_features(clip)
-        else:
+        return self.several(clip, [layer])[layer]
+
+    def several(
+        self, clip: UInt8[Tensor, "clip time height width channel"], layers: Sequence[str]
+    ) -> dict[str, Float[Tensor, "clip pooled"]]:
+        """Return several arrays of one pass, which ends after the deepest of them."""
+        inside = [layer for layer in layers if layer != PIXELS]
+        found = {PIXELS: pixel_features(clip)} if len(inside) < len(layers) else {}
+        if inside:
             assert self._capture is not None, "the encoder was built without layers of its backbone"
-            features = self._capture(clip, only=[layer_of(layer)])[layer]
-        return features.to(self._stored[layer]).to(torch.float32)
+            found |= self._capture(clip, only=[layer_of(layer) for layer in inside])
+        return {layer: found[layer].to(self._stored[layer]).to(torch.float32) for layer in layers}
+
+    def depth(self, layer: str) -> int:
+        """Return how deep a pass runs for an array; 0 for the pixels."""
+        return 0 if layer == PIXELS else self.backbone.layer(layer_of(layer)).depth + 1

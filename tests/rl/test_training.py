@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from by_hand import GRID, INTERCEPT, select, settings, without_times
 
 from layerscout.cache import durable, records
@@ -19,7 +20,7 @@ from layerscout.cache.records.sealing import seal
 from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError, UsageError
 from layerscout.extract.clips import ClipTable
-from layerscout.extract.encoder import backbone_of
+from layerscout.extract.encoder import Encoder, backbone_of
 from layerscout.extract.passports.passport import Passport
 from layerscout.progress import SILENT, Reporter
 from layerscout.rl.agents.dqn import DQN
@@ -628,6 +629,27 @@ def test_agents_see_the_stored_rows_of_the_same_frames(chosen, small, tmp_path, 
             observer.push(going, np.stack([episodes[copy % 2][step + 1] for copy in going]))
         if step == 12:
             break
+
+
+def test_a_clip_that_several_games_show_is_encoded_once_and_no_deeper_than_it_is_looked_at(tiny_store, monkeypatch):
+    """Four games of two arms: two show the same to both arms, two show something else to one of them each."""
+    arms = [ArmSpec(f"blocks.{block}", "layer", f"blocks.{block}", tiny_store, "mlp", (8,), None) for block in (2, 5)]
+    representations = [Representation.measure(arm, standardise=True) for arm in arms]
+    encoders = encoders_of(arms, "cpu")
+    observer = FeatureObserver(arms, representations, np.array([0, 1, 0, 1]), encoders, workers=1)
+    frames = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    frames[1] = frames[0]
+    observer.start(np.arange(4), frames)
+    passes, several = [], Encoder.several
+    monkeypatch.setattr(Encoder, "several", lambda self, clip, layers: passes.append((len(clip), *layers)) or several(self, clip, layers))
+    seen = observer.observe(np.ones(4, dtype=bool))
+    assert sorted(passes) == [(1, "blocks.2"), (2, "blocks.2", "blocks.5")], "the shared clip and the other one of block 5 run to block 5"
+    for copy, arm in enumerate((0, 1, 0, 1)):
+        clip = torch.from_numpy(frames[copy][None, None].repeat(len(encoders[tiny_store.id].clip.offsets), axis=1))
+        alone = representations[arm](encoders[tiny_store.id](clip, arms[arm].layer).numpy())[0]
+        difference = np.abs(seen[copy] - alone)
+        assert (difference < 1e-5).mean() > 0.9
+        assert difference.max() < 0.02  # a step of float16, scaled
 
 
 def test_features_are_scaled_to_mean_zero_and_deviation_one(synthetic_store):

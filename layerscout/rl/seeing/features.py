@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int, UInt8
+from jaxtyping import Bool, Float32, Int, Int64, UInt8
 
 from layerscout.extract.backbones.base import ClipSpec
 from layerscout.extract.clips import ClipWindow
@@ -24,8 +27,9 @@ Frames = UInt8[np.ndarray, "copy height width channel"]
 class FeatureObserver:
     """Runs the frozen layers on the present clips of many games, each game for its own arm.
 
-    One model in memory for each store that an arm needs, whatever the number of arms and runs; a clip runs no deeper
-    than its own arm's layer. What comes out for a clip equals the stored row of that clip (to float rounding, because
+    One model in memory for each store that an arm needs, whatever the number of arms and runs. A clip runs no deeper than the layers
+    that look at it, and once for all games in which it is seen now: arms that are compared play the same episodes, and as long as they
+    have done the same they see the same. What comes out for a clip equals the stored row of that clip (to float rounding, because
     batches differ), so a policy learned from the store sees the same when it acts.
 
     Parameters
@@ -68,19 +72,58 @@ class FeatureObserver:
     def observe(self, live: Bool[np.ndarray, " copy"]) -> Float32[np.ndarray, "copy feature"]:
         """Return the features of every live copy, zero elsewhere and in the padding of narrower arms."""
         seen = np.zeros((len(live), self.width), dtype=np.float32)
-        for number, (arm, representation) in enumerate(zip(self._arms, self._representations, strict=True)):
-            copies = np.flatnonzero((self._arm_of_copy == number) & live)
-            batches = [copies[low : low + BATCH] for low in range(0, len(copies), BATCH)]
-            encode = partial(self._encode, arm, representation)
-            for batch, features in zip(batches, batches_in_threads(encode, batches, self._workers), strict=True):
-                seen[batch, : arm.width] = features
+        for store, window in self._windows.items():
+            mine = [number for number, arm in enumerate(self._arms) if arm.store.id == store]
+            copies = np.flatnonzero(live & np.isin(self._arm_of_copy, mine))
+            encode = partial(self._encode, store, window, seen)
+            for _, level in itertools.groupby(self._batches(store, copies), key=lambda batch: batch.depth):
+                list(batches_in_threads(encode, level, self._workers))  # passes that overlap end after the same layer
         return seen
 
-    def _encode(
-        self, arm: ArmSpec, representation: Representation, copies: Int[np.ndarray, " copy"]
-    ) -> Float32[np.ndarray, "copy feature"]:
-        clips = torch.from_numpy(self._windows[arm.store.id].clips(copies))
-        return representation(self._encoders[arm.store.id](clips, arm.layer).cpu().numpy())
+    def _batches(self, store: str, copies: Int[np.ndarray, " seen"]) -> list[_Batch]:
+        """Part what is seen into batches of different clips, those that run deepest last."""
+        first, place = distinct(self._windows[store], copies)
+        depths = np.array([self._encoders[store].depth(arm.layer) if arm.store.id == store else 0 for arm in self._arms])
+        needed = np.zeros(len(first), dtype=np.int64)
+        np.maximum.at(needed, place, depths[self._arm_of_copy[copies]])
+        found = []
+        for depth in np.unique(needed).tolist():
+            members = np.flatnonzero(needed == depth)
+            for low in range(0, len(members), BATCH):
+                batch = members[low : low + BATCH]
+                slot = np.full(len(first), -1)
+                slot[batch] = np.arange(len(batch))
+                who = np.flatnonzero(slot[place] >= 0)
+                found.append(_Batch(depth, copies[first[batch]], copies[who], slot[place[who]]))
+        return found
+
+    def _encode(self, store: str, window: ClipWindow, seen: Float32[np.ndarray, "copy feature"], batch: _Batch) -> None:
+        arms = np.unique(self._arm_of_copy[batch.copies]).tolist()
+        clips = torch.from_numpy(window.clips(batch.shown))
+        features = self._encoders[store].several(clips, list(dict.fromkeys(self._arms[arm].layer for arm in arms)))
+        for number in arms:
+            own = self._arm_of_copy[batch.copies] == number
+            rows = features[self._arms[number].layer].cpu().numpy()[batch.slot[own]]
+            seen[batch.copies[own], : self._arms[number].width] = self._representations[number](rows)
+
+
+class _Batch(NamedTuple):
+    """Different clips for one pass, and who sees them."""
+
+    depth: int
+    shown: Int[np.ndarray, " clip"]  # a copy that sees each
+    copies: Int[np.ndarray, " seen"]  # all copies that see one of them
+    slot: Int[np.ndarray, " seen"]  # which one
+
+
+def distinct(window: ClipWindow, copies: Int[np.ndarray, " seen"]) -> tuple[Int64[np.ndarray, " clip"], Int64[np.ndarray, " seen"]]:
+    """Return where among the copies each different clip is seen first, and which of these clips each copy sees."""
+    known: dict[bytes, int] = {}
+    place = np.empty(len(copies), dtype=np.int64)
+    for low in range(0, len(copies), BATCH):  # clips can be large
+        for number, clip in enumerate(window.clips(copies[low : low + BATCH]), low):
+            place[number] = known.setdefault(hashlib.blake2b(clip, digest_size=16).digest(), len(known))
+    return np.unique(place, return_index=True)[1], place
 
 
 class ClipObserver:
