@@ -105,10 +105,8 @@ class TrainConfig(Config):
 
 def comparison_key(config: TrainConfig, selection: Selection) -> str:
     """Return the digest of everything that decides a comparison's numbers: settings, selection, version; places and speed are left out."""
-    said = {part: sorted(getattr(config, part).model_fields_set) for part in ("dqn", "iql")} if config.algorithm == "auto" else {}
     document = {
         "config": json.loads(config.model_dump_json(exclude=set(RUN_ONLY))),
-        "said": said,  # where the data choose the learner, what was not said is theirs to fill
         "selection": selection.model_dump_json(),
         "version": layerscout.__version__,
     }

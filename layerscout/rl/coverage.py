@@ -25,6 +25,9 @@ class Coverage(NamedTuple):
     sentence: str
 
 
+RANDOM_PLAY = Coverage("random play", "nothing is known of how it was played")
+
+
 def coverage_of(store: Store) -> Coverage:
     """Return what the dataset of a store covers: by the policy that it names, else by whether its actions can be foreseen from pictures.
 

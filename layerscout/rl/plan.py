@@ -227,7 +227,7 @@ def plan(config: TrainConfig) -> TrainPlan:
         _check_recorded_actions(config, actions, home)
     if config.mode == "in-loop":
         arms = in_loop_arms(arms, config)
-    planned = TrainPlan(config, selection, tuple(arms), actions, comparison_key(config, selection), settled, reason, untrusted)
+    planned = TrainPlan(config, selection, tuple(arms), actions, comparison_key(settled, selection), settled, reason, untrusted)
     _refuse_other_settings(config.out, planned.key)
     available = available_memory()
     if available is not None and planned.memory_bytes > available:

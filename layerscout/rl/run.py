@@ -53,7 +53,7 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
         return world_of(attributes, copies)
 
     setting = ComparisonSetting(config, make_world, plan.actions)
-    records.save_settings(plan.config, config.out / "settings.json")
+    records.save_settings(config, config.out / "settings.json")
     save_command("train", plan.config, config.out)
     reporter.say(f"learner: {plan.algorithm} ({plan.algorithm_reason})")
     arms: list[Arm] = []

@@ -69,10 +69,16 @@ def test_elsewhere_the_kind_of_actions_decides():
     assert settled(None, mode="online").config.dqn == asked().dqn, "n_step as the settings have it"
 
 
-def test_said_and_left_out_are_different_comparisons():
+def test_what_was_settled_is_kept_and_settles_to_itself(tmp_path):
+    """Settings are kept with the chosen learner and what was filled in, so that they say the same wherever they are read again."""
     selection = SimpleNamespace(model_dump_json=lambda: "")
-    keys = [comparison_key(asked(**changes), selection) for changes in ({}, {"dqn": {"n_step": 1}}, {"dqn": {"n_step": 1, "lr": 1e-3}})]
-    assert len(set(keys)) == 3, "1 is the default of n_step, and whoever says so gets no 8"
+    for coverage in (MIXED, RANDOM):
+        once = settled(coverage, closed_form=True).config
+        again = settle(TrainConfig.model_validate(once.model_dump()), DISCRETE, lambda: pytest.fail("nothing is left to decide")).config
+        assert again == once
+        assert comparison_key(again, selection) == comparison_key(once, selection)
+    said, unsaid = settled(None, dqn={"n_step": 1}).config, settled(RANDOM).config
+    assert comparison_key(said, selection) != comparison_key(unsaid, selection), "1 is the default of n_step, and whoever says so gets no 8"
 
 
 @pytest.mark.parametrize(

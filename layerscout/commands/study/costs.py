@@ -42,6 +42,8 @@ def expected_costs(study: StudyFile, tasks: Sequence[TaskSettings], measure: boo
 def expected_cost(task: TaskSettings, measure: bool = False) -> dict[str, Any]:
     """Return what one task will cost, from its settings, or from what is there of it."""
     from layerscout.rl.comparison.learners import ActionSpace, algorithm_of, settings_of
+    from layerscout.rl.coverage import RANDOM_PLAY, coverage_of_policy
+    from layerscout.rl.settling import settle
     from layerscout.worlds import collect as collecting
 
     planned = collecting.plan(task.collect)
@@ -50,7 +52,7 @@ def expected_cost(task: TaskSettings, measure: bool = False) -> dict[str, Any]:
     rows = round(task.collect.steps * (1 + 1 / length))
     cells = [(extract, cell_widths(extract)) for extract in task.extracts.values()]
     widths = [width for _, cell in cells for _, width in cell.layers]
-    train = task.train
+    train = settle(task.train, actions, lambda: coverage_of_policy(task.collect.policy) or RANDOM_PLAY).config
     arms = (len(widths) + train.pixels + train.random_layers) * len(train.heads) + train.scratch + train.cnn
     runs, episodes = arms * train.seeds, evaluation_episodes(train)
     updates = train.updates if train.mode == "offline" else train.steps
@@ -71,10 +73,11 @@ def expected_cost(task: TaskSettings, measure: bool = False) -> dict[str, Any]:
     }
     if not measure:
         return found
-    hidden = settings_of(train, algorithm_of(train, actions)).hidden
+    solved = found["algorithm"] == "ridge"
+    hidden = () if solved else settings_of(train, algorithm_of(train, actions)).hidden
     seconds = played | {
         "extract": sum(rows * seconds_of_clip(extract.model_copy(update={"data": task.collect.out})) for extract, _ in cells),
-        "updates_of_agents": sum(updates * _update(train, actions, head, hidden, widths) for head in train.heads),
+        "updates_of_agents": 0.0 if solved else sum(updates * _update(train, actions, head, hidden, widths) for head in train.heads),
         "evaluation": length
         * episodes
         * train.seeds
