@@ -30,7 +30,7 @@ from layerscout.cache.layout import LayerSpec
 from layerscout.cache.records import Estimate, LayerScore, Ranking, save
 from layerscout.cache.writing.writer import StoreWriter
 
-READERS, THINK_SECONDS, READ_SECONDS = 200, 4.0, 12.0
+READERS, THINK_SECONDS, READ_SECONDS = 200, 4.0, 10.0
 START = "from layerscout.cli import main; main(['serve', '--root', {root!r}, '--runs', {runs!r}, '--port', '0', '--submissions', '1000'])"
 
 
@@ -182,7 +182,7 @@ def main() -> None:
             jobs = asyncio.run(ask_at_once(url, {"store": store, "groups": 8, "folds": 4}))
             took = asyncio.run(read_as_people_do(url, pages, READ_SECONDS))
             state = httpx2.get(f"{url}/api/v1/jobs/{next(iter(jobs))}", timeout=60).json()
-            asyncio.run(many(url, pages, requests // 5))
+            asyncio.run(many(url, pages, requests // 10))
             before = memory_of(server.pid)
             asyncio.run(many(url, pages, requests))
             grown = memory_of(server.pid) - before

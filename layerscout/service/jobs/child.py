@@ -21,12 +21,14 @@ from layerscout.errors import LayerscoutError, shortage
 from layerscout.progress import Reporter
 from layerscout.service.jobs.records import EVENTS, LOCK, OUTCOME, JobOutcome
 
+NICE = 5
 BUSY = 75  # exit code: another process works on this job
 
 
 def main() -> int:
     """Do the job that the first line of stdin describes."""
     task = json.loads(sys.stdin.readline())
+    os.nice(NICE)  # whoever reads pages goes before it
     folder = Path(task["folder"])
     threading.Thread(target=_end_with_server, args=(sys.stdin,), daemon=True).start()
     folder.mkdir(parents=True, exist_ok=True)

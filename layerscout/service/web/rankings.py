@@ -30,6 +30,7 @@ from layerscout.service.web.view import PageView, address_of, figure_view, respo
 from layerscout.service.web.words import PAIRS, VERSIONS, WHAT_IF, moment, short
 
 ROUTES = APIRouter(include_in_schema=False)
+MOST_ROWS = 40  # layers whose order is drawn, and whose every figure stands on the page without being asked for
 MOST_DRAWN = 12  # layers whose eigenvalues and penalties are drawn without being asked for
 DEPTH = "The score of every layer with its 95 % interval, the same blocks without training, and the controls: a layer is worth what it gives above them."
 ORDER = "The parts of each score, then how far a layer lies behind the best one: an interval that holds 0 means that the two cannot be told apart."
@@ -141,6 +142,8 @@ def ranking_view(state: ServiceState, address: Address, ranking_id: str) -> Page
         "doubts": Markup(diagnostics.flags_raised(shown, evidence)),
         "panels": Markup("".join(_panels(shown, evidence, address))),
         "all_panels": address.get("panels") == "all" or len(shown.candidates) <= MOST_DRAWN,
+        "every_figure": address.get("panels") == "all" or len(shown.candidates) <= MOST_ROWS,
+        "most": MOST_ROWS,
         "evidence": bool(evidence),
         "formula": formula(shown),
         "weights": weights,
@@ -154,12 +157,24 @@ def ranking_view(state: ServiceState, address: Address, ranking_id: str) -> Page
     }
     figures = (
         figure_view("score-by-depth", partial(draw_score, shown), DEPTH, address),
-        figure_view("order", partial(draw_order, shown), ORDER, address),
+        figure_view("order", partial(draw_order, _first(shown, MOST_ROWS)), ORDER, address),
     )
     first = shown.candidates[0]
     return PageView(
         f"{', '.join(found.labels)}: {first.name} first of {found.layers} layers", "ranking.html", values, tuple(views), figures
     )
+
+
+def _first(shown: Ranking, most: int) -> Ranking:
+    """Return a ranking with its first candidates only, its controls, and their untrained blocks."""
+    if len(shown.candidates) <= most:
+        return shown
+    names = {layer.name for layer in shown.candidates[:most]}
+    kept = [
+        *shown.candidates[:most],
+        *(layer for layer in shown.layers if layer.role == "control" or (layer.role == "twin" and layer.name in names)),
+    ]
+    return shown.model_copy(update={"layers": tuple(kept)})
 
 
 def _panels(shown: Ranking, evidence: Any, address: Address) -> list[str]:
