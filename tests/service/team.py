@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import threading
@@ -78,7 +79,11 @@ def made(root: Path, seed: int, backbone: str) -> Store:
         "pixels": 0.3 * state[:, :2] + noise[:, :2],
     }
     memory = MemoryStore(
-        "m", columns, {name: array.astype(np.float32) for name, array in arrays.items()}, ("pixels",), f"sha256:{seed:064x}"
+        "m",
+        columns,
+        {name: array.astype(np.float32) for name, array in arrays.items()},
+        ("pixels",),
+        f"sha256:{hashlib.sha256(bytes([seed])).hexdigest()}",
     )
     return commit(root, memory, f"sha256:{backbone}", backbone=backbone)
 
