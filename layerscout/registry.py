@@ -54,6 +54,8 @@ REGISTRY: dict[str, dict[str, str]] = {
         "layerscout/Hunt-v0": "layerscout.worlds.arcade.hunt:Hunt",
         "layerscout/Maze-v0": "layerscout.worlds.arcade.maze:Maze",
         "layerscout/Keys-v0": "layerscout.worlds.arcade.keys:Keys",
+        "layerscout/Dishwashing-v0": "layerscout.worlds.labour.dishwashing:Dishwashing",
+        "layerscout/Bricklaying-v0": "layerscout.worlds.labour.bricklaying:Bricklaying",
     },
     "simulator": {
         "metaworld": "layerscout.worlds.simulators.meta_world:MetaWorld",

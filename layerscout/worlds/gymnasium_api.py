@@ -43,18 +43,19 @@ class WorldEnv(gymnasium.Env):
         _check_render_mode(render_mode)
         self.render_mode = render_mode
         self._world: PicturedWorld = registry.load("world", world)(1, **options)
+        self.metadata = self.metadata | _speed(self._world)
         self.observation_space, self.action_space = _spaces(self._world)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Start an episode; ``seed`` restarts the sequence of episodes, None goes on with the next one."""
         super().reset(seed=seed)
         self._world.reset(np.array([0]), np.array([_episode_seed(self.np_random)]))
-        return self._world.frames()[0], self._info()
+        return _observe(self._world)[0], self._info()
 
     def step(self, action: Any) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
         """Advance by one step."""
-        outcome = self._world.step(np.array([action]))
-        return self._world.frames()[0], float(outcome.reward[0]), bool(outcome.terminated[0]), bool(outcome.truncated[0]), self._info()
+        outcome = self._world.step(_to_world(self._world, np.array([action])))
+        return _observe(self._world)[0], float(outcome.reward[0]), bool(outcome.terminated[0]), bool(outcome.truncated[0]), self._info()
 
     def render(self) -> NDArray[np.uint8] | None:
         """Return an RGB picture ``[height, width, 3]`` in mode ``rgb_array``."""
@@ -86,6 +87,7 @@ class WorldVectorEnv(VectorEnv):
         self.render_mode = render_mode
         self.num_envs = num_envs
         self._world: PicturedWorld = registry.load("world", world)(num_envs, **options)
+        self.metadata = self.metadata | _speed(self._world)
         self.single_observation_space, self.single_action_space = _spaces(self._world)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -107,15 +109,15 @@ class WorldVectorEnv(VectorEnv):
                 self._generators[copy] = seeding.np_random(seeds[copy])[0]
         self._start(mask)
         self._ended[mask] = False
-        return self._world.frames(), self._info(mask)
+        return _observe(self._world), self._info(mask)
 
     def step(self, actions: Any) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Advance every copy by one step; a copy that ended at the last step ignores its action and starts again."""
-        outcome = self._world.step(actions)  # ended copies stand still and give 0, False, False
+        outcome = self._world.step(_to_world(self._world, actions))  # ended copies stand still and give 0, False, False
         self._start(self._ended)
         self._ended = outcome.terminated | outcome.truncated
         info = self._info(np.ones(self.num_envs, dtype=bool))
-        return self._world.frames(), outcome.reward.astype(np.float64), outcome.terminated, outcome.truncated, info
+        return _observe(self._world), outcome.reward.astype(np.float64), outcome.terminated, outcome.truncated, info
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """Return one RGB picture a copy in mode ``rgb_array``."""
@@ -135,12 +137,39 @@ class WorldVectorEnv(VectorEnv):
 
 
 def _spaces(world: PicturedWorld) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Discrete | gymnasium.spaces.Box]:
+    low, high = _bounds(world)
     actions: gymnasium.spaces.Discrete | gymnasium.spaces.Box = (
-        gymnasium.spaces.Box(-1.0, 1.0, (world.action_dimensions,), np.float32)
+        gymnasium.spaces.Box(low, high, (world.action_dimensions,), np.float32)
         if world.action_dimensions
         else gymnasium.spaces.Discrete(world.action_count)
     )
+    if getattr(world, "observes_state", False):
+        largest = world.largest_state  # type: ignore[attr-defined]
+        return gymnasium.spaces.Box(np.zeros_like(largest), largest, dtype=np.float32), actions
     return gymnasium.spaces.Box(0, 255, world.frame_shape, np.uint8), actions
+
+
+def _observe(world: PicturedWorld) -> NDArray[Any]:
+    """Return what the environments give: frames, or the state where the world was asked for it."""
+    state = world.state() if getattr(world, "observes_state", False) else None
+    return world.frames() if state is None else state
+
+
+def _bounds(world: PicturedWorld) -> tuple[float, float]:
+    """Return the bounds of an environment's vectors: [-1, 1], unless the world's own words are others."""
+    return getattr(world, "action_low", -1.0), getattr(world, "action_high", 1.0)
+
+
+def _to_world(world: PicturedWorld, actions: Any) -> Any:
+    """Scale an environment's vectors to [-1, 1], which worlds take; choices stay as they are."""
+    low, high = _bounds(world)
+    if not world.action_dimensions or (low, high) == (-1.0, 1.0):
+        return actions
+    return 2.0 * (np.asarray(actions, np.float64) - low) / (high - low) - 1.0
+
+
+def _speed(world: PicturedWorld) -> dict[str, Any]:
+    return {"render_fps": getattr(world, "frames_per_second", FRAMES_PER_SECOND)}
 
 
 def _episode_seed(generator: np.random.Generator) -> int:

@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from layerscout.errors import DataError, MissingExtraError, UsageError
-from layerscout.worlds.core import World
+from layerscout.worlds.core import World, random_actions
 from layerscout.worlds.grid import CELLS, Grid
 from layerscout.worlds.intercept import PADDLE_SPEED, Intercept
 from layerscout.worlds.pixels import make_world
@@ -21,7 +21,8 @@ from layerscout.worlds.resized import resize
 
 GRID, INTERCEPT = "layerscout/Grid-v0", "layerscout/Intercept-v0"
 ARCADE = [f"layerscout/{name}-v0" for name in ("Catch", "Lob", "TwoBalls", "Rally", "Hunt", "Maze", "Keys")]
-VARIANTS = [(GRID, {"observation": "planes"}), (GRID, {"observation": "rgb"}), (INTERCEPT, {}), *((name, {}) for name in ARCADE)]
+LABOUR = [(f"layerscout/{name}-v0", {"observation": seen}) for name in ("Dishwashing", "Bricklaying") for seen in ("pixels", "state")]
+VARIANTS = [(GRID, {"observation": "planes"}), (GRID, {"observation": "rgb"}), (INTERCEPT, {}), *((name, {}) for name in ARCADE), *LABOUR]
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +60,8 @@ def test_vector_environment_lives_the_lives_of_single_ones(name, options):
             mask = np.array([True, False, True, False, False])
             answers = [vector.reset(seed=[5, 6, None, 8, 9], options={"reset_mask": mask.copy()}) for vector in (ours, single)]
         else:
-            actions = rng.integers(ours.single_action_space.n, size=copies)
+            box = isinstance(ours.single_action_space, gymnasium.spaces.Box)
+            actions = rng.random((copies, 2), np.float32) if box else rng.integers(ours.single_action_space.n, size=copies)
             answers = [vector.step(actions) for vector in (ours, single)]
             ended += int((answers[0][2] | answers[0][3]).sum())
         for mine, theirs in zip(answers[0][:-1], answers[1][:-1], strict=True):
@@ -166,7 +168,7 @@ def test_an_episode_does_not_depend_on_its_neighbours(name, options):
         np.testing.assert_array_equal(many.frames()[3], one.frames()[0])
         np.testing.assert_array_equal(many.frames(np.array([5, 3])), many.frames()[[5, 3]])
         np.testing.assert_array_equal(many.state()[3], one.state()[0])
-        actions = rng.integers(many.action_count, size=7)
+        actions = random_actions(many, rng)
         many.step(actions)
         one.step(actions[3:4])
 
