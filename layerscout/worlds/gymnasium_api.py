@@ -43,7 +43,7 @@ class WorldEnv(gymnasium.Env):
         _check_render_mode(render_mode)
         self.render_mode = render_mode
         self._world: PicturedWorld = registry.load("world", world)(1, **options)
-        self.metadata = self.metadata | _speed(self._world)
+        self.metadata = self.metadata | _speed(self._world)  # type: ignore[misc]
         self.observation_space, self.action_space = _spaces(self._world)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.uint8], dict[str, Any]]:
@@ -87,7 +87,7 @@ class WorldVectorEnv(VectorEnv):
         self.render_mode = render_mode
         self.num_envs = num_envs
         self._world: PicturedWorld = registry.load("world", world)(num_envs, **options)
-        self.metadata = self.metadata | _speed(self._world)
+        self.metadata = self.metadata | _speed(self._world)  # type: ignore[misc]
         self.single_observation_space, self.single_action_space = _spaces(self._world)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)

@@ -50,10 +50,10 @@ class Dishwashing(LabourWorld):
         stroke = 11.0 - 6.0 * moment.care  # pixels: wide and quick, or close and even
         for ghost, strength in ((0.16, 0.25), (0.08, 0.45), (0.0, 1.0)):  # the trail is as long as the hand is quick
             behind = 2.0 * np.pi * (moment.phase - ghost * moment.speed)
-            row, column = SINK_ROW - 2.0 + 0.35 * stroke * np.sin(behind), SINK_COLUMN + stroke * np.cos(behind)
-            paint_box(canvas, row + 2.5, column, 2.5, 4.0, SPONGE, strength)
-            paint_ellipse(canvas, row - 3.0, column + 1.0, 4.0, 4.0, HAND, strength)
-            paint_box(canvas, row - 13.0, column + 4.0, 7.0, 1.8, HAND, strength, tilt=0.0)
+            down, across = SINK_ROW - 2.0 + 0.35 * stroke * np.sin(behind), SINK_COLUMN + stroke * np.cos(behind)
+            paint_box(canvas, down + 2.5, across, 2.5, 4.0, SPONGE, strength)
+            paint_ellipse(canvas, down - 3.0, across + 1.0, 4.0, 4.0, HAND, strength)
+            paint_box(canvas, down - 13.0, across + 4.0, 7.0, 1.8, HAND, strength, tilt=0.0)
         for plate in range(int(min(moment.completed.max(initial=0), 40 * STACKS))):  # three stacks of forty, half a pixel a plate
             stack, height = divmod(plate, 40)
             paint_box(

@@ -156,7 +156,7 @@ def optimum(trade: Trade, prices: Prices | None = None, largest_error: float = 1
         best = np.array([speed[place], care[place]])
         reach = (high - low) / 10.0
         low, high = np.clip(best - reach, 0.0, 1.0), np.clip(best + reach, 0.0, 1.0)
-    return Optimum(float(best[0]), float(best[1]), Hour(*(float(value) for value in expected_hour(trade, *best, prices))))
+    return Optimum(float(best[0]), float(best[1]), Hour(*(float(value) for value in expected_hour(trade, best[0], best[1], prices))))
 
 
 def shadow_price(trade: Trade, largest_error: float, prices: Prices | None = None, *, width: float = 1e-3) -> float:
