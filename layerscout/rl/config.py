@@ -49,6 +49,10 @@ class TrainConfig(Config):
         default=True, description="Bring each feature to mean 0 and standard deviation 1 over the dataset before the head sees it."
     )
     pixels: bool = Field(default=True, description="Keep the raw pixels that the selection holds as a control.")
+    whiten: bool = Field(
+        default=False,
+        description="Also decorrelate the standardised features, so that their small directions are learned as fast as the large ones.",
+    )
     scratch: bool = Field(default=True, description="Add a network trained from scratch on the raw pixels.")
     scratch_hidden: tuple[int, ...] = Field(default=(256, 64), description="Widths of that network's hidden layers.")
     cnn: bool = Field(default=False, description="Add a small convolutional network trained from scratch on the clips' own pixels.")
@@ -96,8 +100,10 @@ class TrainConfig(Config):
     threads: int | None = Field(default=None, ge=1, description="CPU threads; left out: as many as this process may use.")
 
     @model_validator(mode="after")
-    def _evaluated_within_the_budget(self) -> TrainConfig:
+    def _fits_together(self) -> TrainConfig:
         total = self.updates if self.mode == "offline" else self.steps
+        if self.whiten and not self.standardise:
+            raise ValueError("whiten decorrelates standardised features: leave standardise on")
         if any(at > total for at in self.evaluate_at):
             raise ValueError(f"evaluate_at {max(self.evaluate_at)} lies beyond the end of a run, {total}")
         return self

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from layerscout.rl.arms import ArmSpec
-from layerscout.rl.seeing.representation import RandomLayer, Representation, Scaler
+from layerscout.rl.config import TrainConfig
+from layerscout.rl.seeing.representation import FLOOR, RandomLayer, Representation, Scaler, whitening
 
 RNG = np.random.default_rng
 
@@ -75,3 +79,43 @@ def test_all_rows_are_what_each_row_is(synthetic_store, random_width, standardis
     np.testing.assert_allclose(np.concatenate([representation(reader.read(row, row + 1)) for row in few]), table[few], atol=1e-5)
     if not standardise and random_width is None:
         np.testing.assert_array_equal(table, reader.all().astype(np.float32))
+
+
+def correlated(count: int = 4000) -> np.ndarray:
+    """Features of which one is nearly the sum of two others, and one is constant; of variance 1 where they vary."""
+    draw = RNG(2).standard_normal((count, 5)).astype(np.float32)
+    draw[:, 2] = draw[:, 0] + draw[:, 1] + 1e-2 * draw[:, 2]
+    draw[:, 4] = 3.0
+    return Scaler.measure([draw])(draw)
+
+
+def test_whitened_features_are_uncorrelated_and_their_variances_are_those_above_the_floor() -> None:
+    rows = correlated()
+    variances = np.linalg.eigvalsh(rows.T @ rows / len(rows))
+    white = rows @ whitening([rows])
+    after = np.linalg.eigvalsh(white.T @ white / len(white))
+    np.testing.assert_allclose(after, np.sort(variances / (variances + FLOOR)), atol=1e-3)
+    assert after[-1] < 1.0
+    assert after[1] < 0.05, "what is mostly rounding stays small"
+    assert not white[:, 4].any()
+
+
+def test_whitening_is_the_symmetric_one_however_the_rows_are_cut() -> None:
+    rows = correlated()
+    whole = whitening([rows])
+    np.testing.assert_allclose(whole, whole.T, atol=1e-4)
+    np.testing.assert_allclose(whitening(np.split(rows, [7, 1000])), whole, rtol=1e-3, atol=1e-4)
+    swapped = [1, 0, 3, 2, 4]
+    np.testing.assert_allclose(whitening([rows[:, swapped]]), whole[np.ix_(swapped, swapped)], rtol=1e-3, atol=1e-4)
+
+
+def test_a_head_sees_whitened_rows_alone_as_all_together(synthetic_store) -> None:
+    arm = ArmSpec("any", "ranked", "random_wide", synthetic_store, "mlp", (8,), None)
+    reader = synthetic_store.layer("random_wide")
+    plain, white = Representation.measure(arm, True), Representation.measure(arm, True, whiten=True)
+    table = white.all_rows(reader)
+    np.testing.assert_allclose(table[5:9], white(reader[5:9]), rtol=1e-4, atol=1e-4)
+    covariance = table.T @ table / len(table)
+    assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 0.35 * np.abs(np.cov(plain.all_rows(reader).T)).max()
+    with pytest.raises(ValidationError, match="leave standardise on"):
+        TrainConfig(environment="any", selection=Path("selection.json"), whiten=True, standardise=False)

@@ -45,7 +45,7 @@ def solve_group(arms: Sequence[ArmSpec], setting: ComparisonSetting, saved: Grou
     arm_of_run = np.repeat(np.arange(len(arms)), len(seeds))
     representations, policies, flops, transitions = [], list[LinearPolicy](), list[float](), 0
     for arm in arms:  # one table in memory at a time
-        seen = Representation.measure(arm, config.standardise)
+        seen = Representation.measure(arm, config.standardise, config.whiten)
         columns = {name: arm.store.index(name) for name in COLUMNS}
         rows = rows_of_returns(seen.all_rows(arm.store.layer(arm.layer)), columns, config.ridge)
         assert config.ridge.form != "auto", "the form is settled before anything is solved"

@@ -134,7 +134,7 @@ def _learn_on_features(arms: Sequence[ArmSpec], setting: ComparisonSetting, save
     arm_of_run = np.repeat(np.arange(len(arms)), len(seeds))
     width, live = max(arm.width for arm in arms), [arms[arm].width for arm in arm_of_run.tolist()]
     encoders, workers = encoders_of(arms, config.device, config.trust), cores(config.threads)
-    representations = list(batches_in_threads(lambda arm: Representation.measure(arm, config.standardise), arms, workers))
+    representations = list(batches_in_threads(lambda arm: Representation.measure(arm, config.standardise, config.whiten), arms, workers))
 
     def learner(runs: slice) -> Agent:
         own_seeds = (seeds * len(arms))[runs]

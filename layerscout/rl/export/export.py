@@ -40,9 +40,9 @@ class LayerModule(nn.Module):
         Features out.
     """
 
-    def __init__(self, encoder: Encoder, arm: ArmSpec, standardise: bool) -> None:
+    def __init__(self, encoder: Encoder, arm: ArmSpec, standardise: bool, whiten: bool = False) -> None:
         super().__init__()
-        self._shared = (encoder, Representation.measure(arm, standardise))  # in a tuple: no part of this module's state
+        self._shared = (encoder, Representation.measure(arm, standardise, whiten))  # in a tuple: no part of this module's state
         self.layer, self.store_id, self.width = arm.layer, arm.store.id, arm.width
         self.frames = 1 - min(encoder.clip.offsets)
 
@@ -68,7 +68,13 @@ class LayerModule(nn.Module):
 
 
 def layer_module(
-    selection: Path | str, layer: str | None = None, *, root: Path | str | None = None, standardise: bool = True, device: str = "cpu"
+    selection: Path | str,
+    layer: str | None = None,
+    *,
+    root: Path | str | None = None,
+    standardise: bool = True,
+    whiten: bool = False,
+    device: str = "cpu",
 ) -> LayerModule:
     """Return the module of one layer of a selection; the same call again shares the same frozen copy.
 
@@ -82,6 +88,8 @@ def layer_module(
         Where the stores lie.
     standardise
         Bring each feature to mean 0 and standard deviation 1 over the dataset, as ``layerscout train`` does.
+    whiten
+        Also decorrelate the features, as ``layerscout train --whiten`` does.
 
     Raises
     ------
@@ -95,14 +103,14 @@ def layer_module(
         known = ", ".join(choice.layer for choice in chosen.choices)
         raise DataError(f"{path} has no layer '{layer or 'ranked'}'", hint=f"its layers: {known}")
     best = wanted[0]
-    return _module(None if root is None else str(Path(root).absolute()), best.store_id, best.layer, standardise, device)
+    return _module(None if root is None else str(Path(root).absolute()), best.store_id, best.layer, standardise, whiten, device)
 
 
 @lru_cache(maxsize=MOST_SHARED)
-def _module(root: str | None, store_id: str, layer: str, standardise: bool, device: str) -> LayerModule:
+def _module(root: str | None, store_id: str, layer: str, standardise: bool, whiten: bool, device: str) -> LayerModule:
     """Load a layer once: a committed store never changes, so these words say all."""
     store = open_store(None if root is None else Path(root), store_id)
     if layer not in store.specs:
         raise DataError(f"store {store.id} has no layer '{layer}'", hint=f"layers: {', '.join(store.specs)}")
     arm = ArmSpec(layer, "exported", layer, store, "mlp", (), None)
-    return LayerModule(Encoder(store, [layer], device), arm, standardise)
+    return LayerModule(Encoder(store, [layer], device), arm, standardise, whiten)

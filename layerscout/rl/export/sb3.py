@@ -34,7 +34,7 @@ class FrozenLayerExtractor(BaseFeaturesExtractor):
     observation_space
         uint8 ``[time, height, width, channel]``, as ``gymnasium.wrappers.FrameStackObservation`` gives it (it repeats an
         episode's first frame, as the store did).
-    selection, layer, root, standardise, device
+    selection, layer, root, standardise, whiten, device
         See `layerscout.rl.export.export.layer_module`.
 
     Raises
@@ -54,9 +54,10 @@ class FrozenLayerExtractor(BaseFeaturesExtractor):
         layer: str | None = None,
         root: str | Path | None = None,
         standardise: bool = True,
+        whiten: bool = False,
         device: str = "cpu",
     ) -> None:
-        module = layer_module(selection, layer, root=root, standardise=standardise, device=device)
+        module = layer_module(selection, layer, root=root, standardise=standardise, whiten=whiten, device=device)
         shape, dtype = observation_space.shape, observation_space.dtype
         if len(shape) != 4 or shape[0] != module.frames or dtype != "uint8":
             raise UsageError(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Shaped
 
 from layerscout.cache.store import LayerReader
 from layerscout.rl.arms import ArmSpec
+
+FLOOR = 0.003  # of the variance of a direction, features having variance 1
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,35 @@ class RandomLayer:
         return np.tanh(self.inside(rows) @ self.weight)
 
 
+def whitening(chunks: Iterable[Float32[np.ndarray, "row feature"]]) -> Float32[np.ndarray, "feature feature"]:
+    """Return (C + f I)^(-1/2) of standardised rows: multiplied with it, features are uncorrelated, with variance 1 where C has any.
+
+    Of all ways to decorrelate, this symmetric one keeps features nearest to themselves, and does not depend on the signs and the order
+    in which eigenvectors come. Directions with less variance than f = 0.003, that is mostly rounding, stay small.
+
+    References
+    ----------
+    Kessy, Lewin and Strimmer 2018, "Optimal whitening and decorrelation", arXiv 1512.00809, ZCA.
+    """
+    rows, products = 0, np.zeros((0, 0))
+    for chunk in chunks:
+        products = products if rows else np.zeros((chunk.shape[1],) * 2)
+        products += chunk.T @ chunk
+        rows += len(chunk)
+    values, vectors = np.linalg.eigh(products / rows)
+    return ((vectors / np.sqrt(np.maximum(values, 0.0) + FLOOR)) @ vectors.T).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Representation:
     """What one arm's head sees of a stored (or freshly computed) row of its layer."""
 
     before: RandomLayer | None
     scaler: Scaler
+    white: Float32[np.ndarray, "feature feature"] | None = None
 
     @staticmethod
-    def measure(arm: ArmSpec, standardise: bool) -> Representation:
+    def measure(arm: ArmSpec, standardise: bool, whiten: bool = False) -> Representation:
         """Measure what the arm needs over the rows of its layer."""
         reader = arm.store.layer(arm.layer)
         before = None
@@ -83,10 +105,12 @@ class Representation:
             before = RandomLayer.drawn(Scaler.measure(_chunks(reader)), arm.random_width, arm.random_seed)
         if not standardise:
             return Representation(before, Scaler.unchanged(arm.width))
-        return Representation(before, Scaler.measure(chunk if before is None else before(chunk) for chunk in _chunks(reader)))
+        scaled = Representation(before, Scaler.measure(chunk if before is None else before(chunk) for chunk in _chunks(reader)))
+        return replace(scaled, white=whitening(scaled(chunk) for chunk in _chunks(reader))) if whiten else scaled
 
     def __call__(self, rows: np.ndarray) -> Float32[np.ndarray, "row feature"]:
-        return self.scaler(rows if self.before is None else self.before(rows))
+        scaled = self.scaler(rows if self.before is None else self.before(rows))
+        return scaled if self.white is None else scaled @ self.white
 
     def all_rows(self, reader: LayerReader) -> Float32[np.ndarray, "row feature"]:
         """Return all rows of a layer, filled chunk by chunk."""
