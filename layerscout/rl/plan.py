@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,9 @@ from layerscout.rl.agents.base import Agent
 from layerscout.rl.agents.divided import divided
 from layerscout.rl.arms import CLIPS, ArmSpec, arms_of, check_environment, in_loop_arms
 from layerscout.rl.comparison.closed_form import closed_form_arms, in_closed_form
+from layerscout.rl.comparison.extending import require_same_or_more
 from layerscout.rl.comparison.learners import ActionSpace, Algorithm, algorithm_of, head_learner, settings_of
-from layerscout.rl.config import KEY_NAME, TrainConfig, comparison_key
+from layerscout.rl.config import TrainConfig, comparison_key
 from layerscout.rl.coverage import coverage_of
 from layerscout.rl.memory.replay import Batch
 from layerscout.rl.settling import settle
@@ -228,7 +228,7 @@ def plan(config: TrainConfig) -> TrainPlan:
     if config.mode == "in-loop":
         arms = in_loop_arms(arms, config)
     planned = TrainPlan(config, selection, tuple(arms), actions, comparison_key(settled, selection), settled, reason, untrusted)
-    _refuse_other_settings(config.out, planned.key)
+    require_same_or_more(settled, selection, planned.key)
     available = available_memory()
     if available is not None and planned.memory_bytes > available:
         raise BudgetError(
@@ -284,10 +284,3 @@ def _check_recorded_actions(config: TrainConfig, actions: ActionSpace, store: St
         here = f"continuous actions ({column.width} dimensions)" if column.width else "discrete actions"
         takes = f"continuous ones ({actions.dimensions} dimensions)" if actions.continuous else f"one of {actions.count}"
         raise UsageError(f"store {store.id} has {here}, and {config.environment} takes {takes}", hint=hint)
-
-
-def _refuse_other_settings(out: Path, key: str) -> None:
-    """Every group's folder says from its beginning under which settings it was made; refuse before anything is overwritten."""
-    for path in sorted(out.glob(f"*/{KEY_NAME}")):
-        if path.read_text(encoding="utf-8").strip() != key:
-            raise UsageError(f"{path.parent} holds results of other settings", hint="choose another --out, or delete that folder")

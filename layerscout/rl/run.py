@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from layerscout.rl.agents.base import Agent
 from layerscout.rl.arms import CLIPS, PIXELS, ArmSpec
 from layerscout.rl.comparison.closed_form import GROUP as CLOSED_FORM_GROUP
 from layerscout.rl.comparison.closed_form import in_closed_form, solve_group
+from layerscout.rl.comparison.extending import merged, seeds_of
 from layerscout.rl.comparison.groups import ComparisonSetting, RunGroup, feature_groups
 from layerscout.rl.comparison.in_loop import in_loop_groups
-from layerscout.rl.config import KEY_NAME, TrainConfig
+from layerscout.rl.config import KEY_NAME
 from layerscout.rl.loops.learning import GroupCheckpoint, LearningHistory, final_mean
 from layerscout.rl.loops.log import Log
 from layerscout.rl.plan import TrainPlan, plan
@@ -53,6 +55,8 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
         return world_of(attributes, copies)
 
     setting = ComparisonSetting(config, make_world, plan.actions)
+    for path in config.out.glob(f"*/{KEY_NAME}"):  # what is there belongs to what is asked for: the plan has looked
+        write_atomic(path, plan.key.encode())
     records.save_settings(config, config.out / "settings.json")
     save_command("train", plan.config, config.out)
     reporter.say(f"learner: {plan.algorithm} ({plan.algorithm_reason})")
@@ -60,10 +64,10 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     runs: list[Run] = []
     with torch_threads(cores(config.threads)):
         groups = _groups(plan.arms, setting)
-        if (config.out / RUNS_NAME).exists() and all((config.out / group.name / RESULT_NAME).exists() for group in groups):
+        if (config.out / RUNS_NAME).exists() and all(_all_there(config.out / group.name, group, config.seeds) for group in groups):
             reporter.say(f"{config.out / RUNS_NAME} is already there for these settings")
         for group in groups:
-            part = _finished(config.out / group.name) or _train(group, setting, plan, reporter)
+            part = _complete(group, setting, plan, reporter)
             arms.extend(part.arms)
             runs.extend(part.runs)
     references = references_of(plan, make_world)
@@ -111,6 +115,31 @@ def references_of(plan: TrainPlan, make_world: Callable[[int], Any]) -> tuple[Re
     )
 
 
+def _all_there(folder: Path, group: RunGroup, seeds: int) -> bool:
+    there = _finished(folder)
+    return there is not None and all(seeds_of(there, arm.name) >= seeds for arm in group.arms)
+
+
+def _complete(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporter: Reporter) -> RunRecord:
+    """Return the results of a group: those that are there, and beside them the seeds and the arms that are new."""
+    config = plan.settled
+    there = _finished(config.out / group.name)
+    counts = {arm.name: 0 if there is None else seeds_of(there, arm.name) for arm in group.arms}
+    for first in sorted({count for count in counts.values() if count < config.seeds}):
+        arms = [arm for arm in group.arms if counts[arm.name] == first]
+        own = replace(setting, first_seed=first)
+        for part in _groups(arms, own):
+            there = _train(replace(part, name=group.name), own, plan, reporter, there, [arm.name for arm in group.arms])
+    assert there is not None, "a group has runs"
+    kept = {arm.name for arm in group.arms}
+    return there.model_copy(
+        update={
+            "arms": tuple(arm for arm in there.arms if arm.name in kept),
+            "runs": tuple(run for run in there.runs if run.arm in kept and run.seed < config.seeds),
+        }
+    )
+
+
 def _finished(folder: Path) -> RunRecord | None:
     path = folder / RESULT_NAME
     try:
@@ -119,21 +148,33 @@ def _finished(folder: Path) -> RunRecord | None:
         raise DataError(str(error), hint=f"delete {path}, then run the same command again: it trains this group anew") from None
 
 
-def _train(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporter: Reporter) -> RunRecord:
-    config = plan.settled
+def _train(
+    group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporter: Reporter, before: RunRecord | None, order: Sequence[str]
+) -> RunRecord:
+    """Train runs that are missing and keep them with those of the group that are there; a killed call continues."""
+    config, seeds = plan.settled, len(setting.seeds)
     folder = config.out / group.name
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / KEY_NAME, plan.key.encode())
-    saved = GroupCheckpoint(folder / "checkpoint.npz", plan.key)
-    runs = len(group.arms) * config.seeds
+    # what is added has a checkpoint and a log of its own: nothing that is there is touched before it is whole
+    added = "" if before is None else f"-{setting.first_seed}-{len(group.arms)}"
+    saved = GroupCheckpoint(folder / f"checkpoint{added}.npz", plan.key)
+    runs = len(group.arms) * seeds
     total = (config.updates if config.mode == "offline" else config.steps) * runs
     unit = "updates" if config.mode == "offline" else "steps"
     names = [(arm.name, seed) for arm in group.arms for seed in setting.seeds]
     facts = {"environment": config.environment, "mode": config.mode, "algorithm": plan.algorithm}
-    log = Log(names, folder, tensorboard=config.tensorboard, wandb=config.wandb, trackio=config.trackio, facts=facts)
+    log = Log(
+        names,
+        folder / f"added{added}" if added else folder,
+        tensorboard=config.tensorboard,
+        wandb=config.wandb,
+        trackio=config.trackio,
+        facts=facts,
+    )
     with closing(log), reporter.task(f"train {group.name} ({runs} runs, {config.mode})", total, unit) as task:
         agent, history, stage = group.learn(saved, log, task)
-    _film(group, agent, stage, config, reporter)
+    _film(group, setting, agent, stage, reporter)
     wall, cpu = saved.clock.read()
     spent = (wall, cpu / len(group.arms))
     part = RunRecord(
@@ -142,21 +183,22 @@ def _train(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporte
         selection=str(config.selection),
         random_policy_return=None,
         episodes_apart=True,
-        arms=tuple(_arm(arm, number * config.seeds, agent, history, spent) for number, arm in enumerate(group.arms)),
+        arms=tuple(_arm(arm, number * seeds, agent, history, spent) for number, arm in enumerate(group.arms)),
         runs=tuple(_runs(group.arms, setting.seeds, agent, history)),
     )
+    part = merged(before, part, order)
     records.save(part, folder / RESULT_NAME)
     saved.path.unlink(missing_ok=True)
     return part
 
 
-def _film(group: RunGroup, agent: Agent, stage: Stage, config: TrainConfig, reporter: Reporter) -> None:
+def _film(group: RunGroup, setting: ComparisonSetting, agent: Agent, stage: Stage, reporter: Reporter) -> None:
     """Save films of the first seeds of every arm that did not fail."""
-    runs = [arm * config.seeds + seed for arm in range(len(group.arms)) for seed in range(min(config.videos, config.seeds))]
-    runs = [run for run in runs if not agent.failed[run]]
+    config, seeds = setting.config, setting.seeds
+    runs = [run for run in range(len(group.arms) * len(seeds)) if seeds[run % len(seeds)] < config.videos and not agent.failed[run]]
     for run, pictures in zip(runs, film_runs(agent, stage, runs) if runs else (), strict=True):
-        arm = group.arms[run // config.seeds]
-        reporter.say(f"film: {save_film(pictures, config.out / 'videos' / f'{arm.folder}-{run % config.seeds}')}")
+        arm, seed = group.arms[run // len(seeds)], seeds[run % len(seeds)]
+        reporter.say(f"film: {save_film(pictures, config.out / 'videos' / f'{arm.folder}-{seed}')}")
 
 
 def _arm(arm: ArmSpec, first_run: int, agent: Agent, history: LearningHistory, spent: tuple[float, float]) -> Arm:

@@ -43,11 +43,12 @@ class ComparisonSetting:
     config: TrainConfig
     make_world: Callable[[int], World]
     actions: ActionSpace
+    first_seed: int = 0  # those before are trained already
 
     @property
     def seeds(self) -> list[int]:
-        """Seeds 0 … n-1: the same for every arm, so that arms are paired."""
-        return list(range(self.config.seeds))
+        """Seeds 0 … n-1, or those from ``first_seed`` on: the same for every arm, so that arms are paired."""
+        return list(range(self.first_seed, self.config.seeds))
 
     @property
     def ahead(self) -> dict[str, float]:

@@ -1,0 +1,110 @@
+"""What a folder of agents holds and what is asked for in; what is missing, or which settings really differ, out.
+
+A run depends on its arm, its seed and the settings, and on no other run. So more seeds and more arms are trained beside what is there; anything else
+would mix results of different settings, and is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from layerscout.cache.records import Arm, Run, RunRecord, Selection, load_object
+from layerscout.errors import DataError, UsageError
+from layerscout.rl.config import KEY_NAME, RUN_ONLY, TrainConfig, comparison_key
+from layerscout.settings import command_of
+
+SETTINGS_NAME, RESULT_NAME = "settings.json", "result.json"
+GROWS = frozenset({"seeds"})  # more of it is more runs
+ADDS = frozenset({"scratch", "cnn", "random_layers", "all_layers"})  # they decide which arms there are, and nothing about an arm
+
+
+def require_same_or_more(config: TrainConfig, selection: Selection, key: str) -> None:
+    """Refuse a folder whose results were made under other settings, naming what differs; more seeds or arms than there are is no difference.
+
+    Raises
+    ------
+    UsageError
+        Something differs that decides a run's numbers, or a group of fewer seeds or arms was begun and has not finished.
+    """
+    foreign = [path.parent for path in sorted(config.out.glob(f"*/{KEY_NAME}")) if path.read_text(encoding="utf-8").strip() != key]
+    if not foreign:
+        return
+    before = _settings(config)
+    differing = [name for name in TrainConfig.model_fields if before is not None and name not in RUN_ONLY and _differ(before, config, name)]
+    real = [
+        name for name in differing if name not in GROWS | ADDS or (name == "seeds" and before is not None and config.seeds < before.seeds)
+    ]
+    if before is not None and real:
+        told = ", ".join(part for name in real for part in _told(name, getattr(before, name), getattr(config, name)))
+        raise UsageError(f"{config.out} holds results of other settings: {told}", hint=f"keep them, and train anew: {_elsewhere(config)}")
+    if before is None or any(_read(folder) != comparison_key(before, selection) for folder in foreign):
+        what = "another selection, or another version of layerscout"
+        raise UsageError(f"{foreign[0]} holds results of {what}", hint=f"keep them, and train anew: {_elsewhere(config)}")
+    if unfinished := [folder for folder in foreign if not (folder / RESULT_NAME).is_file()]:
+        raise UsageError(
+            f"{unfinished[0]} was begun with fewer runs and has not finished", hint=f"finish it first: {command_of('train', before)}"
+        )
+
+
+def seeds_of(record: RunRecord, arm: str) -> int:
+    """Return how many seeds of an arm a record has; seeds are counted from 0 without a gap."""
+    return len({run.seed for run in record.runs if run.arm == arm})
+
+
+def merged(before: RunRecord | None, after: RunRecord, order: Sequence[str]) -> RunRecord:
+    """Return two records of one group as one: runs by arm and seed, and what both spent; arms in ``order``."""
+    if before is None:
+        return after
+    arms = {arm.name: arm for arm in before.arms}
+    for arm in after.arms:
+        arms[arm.name] = _together(arms[arm.name], arm) if arm.name in arms else arm
+    runs: dict[tuple[str, int], Run] = {(run.arm, run.seed): run for run in (*before.runs, *after.runs)}
+    names = [name for name in order if name in arms]
+    sorted_runs = sorted(runs.values(), key=lambda run: (names.index(run.arm), run.seed))
+    return after.model_copy(update={"arms": tuple(arms[name] for name in names), "runs": tuple(sorted_runs)})
+
+
+def _together(first: Arm, second: Arm) -> Arm:
+    """Times add up; what a single run was allowed and used stays."""
+    spent = {name: round(getattr(first.budget, name) + getattr(second.budget, name), 2) for name in ("wall_seconds", "cpu_seconds")}
+    return second.model_copy(update={"budget": second.budget.model_copy(update=spent)})
+
+
+def _settings(config: TrainConfig) -> TrainConfig | None:
+    """Return the settings that a folder's results were made with; what was said and what was a default is taken as it is now."""
+    try:
+        before = TrainConfig.model_validate(load_object(config.out / SETTINGS_NAME))
+    except (DataError, ValidationError):
+        return None
+    for part in ("dqn", "iql"):  # the file says every setting, and a key tells those apart that somebody said
+        object.__setattr__(getattr(before, part), "__pydantic_fields_set__", set(getattr(config, part).model_fields_set))
+    return before
+
+
+def _differ(before: TrainConfig, config: TrainConfig, name: str) -> bool:
+    one, other = (getattr(each, name) for each in (before, config))
+    return bool(one.model_dump() != other.model_dump()) if isinstance(one, BaseModel) else bool(one != other)
+
+
+def _read(folder: Path) -> str:
+    return (folder / KEY_NAME).read_text(encoding="utf-8").strip()
+
+
+def _told(name: str, there: object, here: object) -> Iterator[str]:
+    """Yield what differs, setting by setting; of a table only what differs in it."""
+    if isinstance(there, BaseModel) and isinstance(here, BaseModel):
+        for part in type(there).model_fields:
+            if getattr(there, part) != getattr(here, part):
+                yield from _told(f"{name}.{part}", getattr(there, part), getattr(here, part))
+    else:
+        one, other = (", ".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in (there, here))
+        yield f"{name} is {one} there and {other} here"
+
+
+def _elsewhere(config: TrainConfig) -> str:
+    """Return the same command with a folder that is free."""
+    out = next(place for number in range(2, 1000) if not (place := config.out.with_name(f"{config.out.name}-{number}")).exists())
+    return command_of("train", config.model_copy(update={"out": out}))
