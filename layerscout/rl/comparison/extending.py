@@ -74,14 +74,11 @@ def _together(first: Arm, second: Arm) -> Arm:
 
 
 def _settings(config: TrainConfig) -> TrainConfig | None:
-    """Return the settings that a folder's results were made with; what was said and what was a default is taken as it is now."""
+    """Return the settings that a folder's results were made with, as the data settled them."""
     try:
-        before = TrainConfig.model_validate(load_object(config.out / SETTINGS_NAME))
+        return TrainConfig.model_validate(load_object(config.out / SETTINGS_NAME))
     except (DataError, ValidationError):
         return None
-    for part in ("dqn", "iql"):  # the file says every setting, and a key tells those apart that somebody said
-        object.__setattr__(getattr(before, part), "__pydantic_fields_set__", set(getattr(config, part).model_fields_set))
-    return before
 
 
 def _differ(before: TrainConfig, config: TrainConfig, name: str) -> bool:
