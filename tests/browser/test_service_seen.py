@@ -78,11 +78,11 @@ def test_a_colleague_goes_all_the_way(sight: Sight, team: tuple[str, World], sho
         page.get_by_role("navigation", name="Pages").get_by_role("link", name="Stores", exact=True).click()
         page.get_by_label("Search").fill("untrained")
         page.get_by_role("button", name="Search").click()
-        assert page.locator("#table-stores tbody tr").count() == 1
+        page.wait_for_function("document.querySelectorAll('#table-stores tbody tr').length === 1")
         page.get_by_label("Search").fill("")
         page.get_by_label("Only where").fill("backbone=tiny")
         page.get_by_role("button", name="Search").click()
-        assert page.locator("#table-stores tbody tr").count() == 2
+        page.wait_for_function("document.querySelectorAll('#table-stores tbody tr').length === 2")
         station(page, shots, f"stores{look}")
 
         page.goto(f"{url}/stores/{world.store}")
@@ -93,6 +93,7 @@ def test_a_colleague_goes_all_the_way(sight: Sight, team: tuple[str, World], sho
         page.get_by_label("Groups").fill(str(7 + (width < 1000)))  # a question of its own for each width
         page.get_by_label("Folds").fill("3")
         page.get_by_role("button", name="Show the cost").click()
+        page.wait_for_url("**/probe")
         assert "What it will cost" in page.locator(".answer").first.inner_text()
         station(page, shots, f"form{look}")
         page.get_by_role("button", name="Submit").click()
@@ -106,6 +107,7 @@ def test_a_colleague_goes_all_the_way(sight: Sight, team: tuple[str, World], sho
         station(page, shots, f"ranking{look}")
 
         page.locator("#table-layers").get_by_role("link", name="Reward R²", exact=True).press("Enter")  # by the keyboard alone
+        page.wait_for_url("**sort=reward-r2*")
         assert page.locator("#table-layers th[aria-sort]").get_attribute("aria-sort") == "descending"
         figures = [
             float(text)
@@ -148,15 +150,18 @@ def test_a_colleague_goes_all_the_way(sight: Sight, team: tuple[str, World], sho
 
         page.goto(ranking)
         page.locator("section", has=page.get_by_role("heading", name="Compare", exact=True)).get_by_role("link").first.click()
+        page.wait_for_url("**/compare*")
         assert "rankings side by side" in page.locator("h1").inner_text()
         station(page, shots, f"compare{look}")
         page.goto(f"{url}/board")
         station(page, shots, f"board{look}")
         page.goto(f"{url}/runs")
         page.locator("#table-runs tbody a").first.click()
+        page.wait_for_url("**/runs/*")
         station(page, shots, f"runs{look}")
         page.goto(f"{url}/decisions")
         page.locator("#table-tasks tbody a").first.click()
+        page.wait_for_url("**/decisions/*")
         station(page, shots, f"decision{look}")
         page.goto(f"{url}/stores/{world.store}/look?layer=blocks.1&episode=2")
         page.locator("#scrub-range").fill("4")
@@ -210,14 +215,17 @@ def test_everything_reads_and_every_form_works_without_scripts(sight: Sight, tea
         assert page.locator("#table-layers tbody tr").count() == 4
         assert page.locator("main figure > svg:visible").count() >= 2
         page.locator("#table-layers").get_by_role("link", name="Gain", exact=True).click()
+        page.wait_for_url("**sort=gain*")
         assert page.locator("#table-layers th[aria-sort]").count() == 1
         page.get_by_role("button", name="Order by these weights").click()
+        page.wait_for_url("**w=*")
         assert page.url.count("w=") == 3
         page.goto(f"{url}/probe?store={world.store}&folds=3&groups=6&shifts=3&penalties=1e-3+1e-1&twin=")
         page.get_by_role("button", name="Submit").click()
         page.wait_for_url(f"**/rankings/{world.ranking}")  # asked and answered before
         page.goto(f"{url}/stores/{world.store}/look?episode=1")
         page.get_by_role("link", name="Next step").click()
+        page.wait_for_url("**step=1*")
         assert "Step 1:" in page.locator("#scrub-said").inner_text()
 
 
