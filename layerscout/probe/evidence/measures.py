@@ -13,16 +13,15 @@ import numpy as np
 from jaxtyping import Float
 
 from layerscout.cache.records import Record
-from layerscout.probe.evidence.bits import Bits, bits, bits_without_groups
+from layerscout.probe.evidence.bits import Bits, bits_without_groups
 from layerscout.probe.evidence.components import LeftOut, WholeAndLeft, mean_r2, single_r2, target_share
 from layerscout.probe.evidence.components import left as left_out
-from layerscout.probe.evidence.sampled import SampledRows, pairs_apart, sums_of
+from layerscout.probe.evidence.sampled import SampledRows, bits_of_pairs, pairs_apart, sums_of
 from layerscout.probe.moments.moments import MomentSums
 from layerscout.probe.questions.splits import Split
 from layerscout.probe.questions.targets import EXPERT, OUTCOME, RETURN, REWARD, REWARD_AHEAD, SHIFTED, Transitions
 from layerscout.probe.solve.fixed import FixedColumns, FixedFit
 from layerscout.probe.solve.ridge import PredictionSums
-from layerscout.probe.solve.scaling import feature_scaling, standardise
 
 SHALLOW = 1.0  # the fixed penalty, relative to the number of rows: about what the first few thousand steps of a small head reach
 INVERSE_PENALTY = 1e-3  # of inverse dynamics, whose inputs are few and have variance 1
@@ -307,12 +306,9 @@ def _bits_later(sample: SampledRows, transitions: Transitions, steps: int, split
         return None
     now, y = sample.coordinates[pair], sample.rows[end]
     x = np.hstack([now, transitions.inputs[sample.chosen[pair]].astype(now.dtype)])
-    total, width = sums_of(x, y), y.shape[1]
-    by = feature_scaling(total, np.zeros(width, y.dtype))
-    next_minus_now = (y.T @ y).astype(np.float64) - total.xx[:width, :width]
-    live = (by.y_variance > 0).astype(np.float64)
-    found = bits(total, standardise(total, by), next_minus_now, live, bool(transitions.levels), by)
-    if found.action is None or found.residuals is None:
+    kinds = dict.fromkeys((x.dtype, np.dtype(np.float64)))  # of nearly dependent directions, float32 sums may have no factor
+    found = next(filter(None, (bits_of_pairs(x.astype(kind), y.astype(kind), bool(transitions.levels)) for kind in kinds)), None)
+    if found is None or found.action is None or found.residuals is None:
         return None
     residuals = tuple(x @ one.left.astype(x.dtype) + y[:, : len(one.right)] @ one.right.astype(y.dtype) for one in found.residuals)
     share = len(pair) / max(len(sample.chosen), 1) * _share_of_rows(sample, transitions, split)

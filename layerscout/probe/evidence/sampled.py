@@ -12,11 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from layerscout.errors import DataError
+from layerscout.probe.evidence.bits import Bits, bits
 from layerscout.probe.moments.moments import MomentSums
 from layerscout.probe.moments.rows import Reader, widen
 from layerscout.probe.questions.splits import CONFIRMATION, Split
 from layerscout.probe.questions.targets import Transitions
 from layerscout.probe.solve.ridge import LinearMap
+from layerscout.probe.solve.scaling import feature_scaling, standardise
 
 ROWS, BLOCK = 8192, 1024  # rows that are read at most; rows that lie side by side
 
@@ -130,3 +133,14 @@ def sums_of(x: Float[np.ndarray, "row feature"], y: Float[np.ndarray, "row targe
     """Moments of rows; products in their precision."""
     totals = x.sum(axis=0, dtype=np.float64), y.sum(axis=0, dtype=np.float64), x.T @ x, x.T @ y, np.einsum("ij,ij->j", y, y)
     return MomentSums(len(x), *(np.asarray(each, dtype=np.float64) for each in totals))
+
+
+def bits_of_pairs(x: np.ndarray, y: np.ndarray, discrete: bool) -> Bits | None:
+    """Return the bits of pairs of rows; None where rounding leaves their sums without a factor."""
+    total = sums_of(x, y)
+    by = feature_scaling(total, np.zeros(y.shape[1], y.dtype))
+    moved = (y.T @ y).astype(np.float64) - total.xx[: y.shape[1], : y.shape[1]]
+    try:
+        return bits(total, standardise(total, by), moved, (by.y_variance > 0).astype(np.float64), discrete, by)
+    except DataError:
+        return None
