@@ -12,7 +12,7 @@ from layerscout.rl.config import TrainConfig
 def train(config: TrainConfig, call: Call) -> None:
     """Train agents on selected layers and controls, under one budget.
 
-    The settings of the learners are tables: --set dqn.lr=0.001, --set sac.batch=64, --set iql.expectile=0.9.
+    The settings of the learners are tables: --set dqn.lr=0.001, --set sac.batch=64, --set iql.expectile=0.9, --set ppo.environments=8.
     """
     from layerscout.report import tables
     from layerscout.rl import run as stage

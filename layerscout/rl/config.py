@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 import layerscout
 from layerscout.cache.records import Selection
-from layerscout.rl.agents.configs import DQNConfig, IQLConfig, RidgeConfig, SACConfig
+from layerscout.rl.agents.configs import DQNConfig, IQLConfig, PPOConfig, RidgeConfig, SACConfig
 from layerscout.settings import Config, Flag, Positional
 
 KEY_NAME = "settings.key"  # in a group's folder: the key that its results belong to
@@ -34,7 +34,7 @@ class TrainConfig(Config):
     mode: Literal["offline", "online", "in-loop"] = Field(
         default="offline", description="Learn from the store, while playing, or while playing with one frozen block between two adapters."
     )
-    algorithm: Literal["auto", "dqn", "sac", "iql", "ridge"] = Field(
+    algorithm: Literal["auto", "dqn", "sac", "iql", "ppo", "ridge"] = Field(
         default="auto",
         description="auto: offline, iql where the data hold an expert or continuous actions, else dqn; otherwise dqn for discrete actions, sac for continuous.",
     )
@@ -82,6 +82,7 @@ class TrainConfig(Config):
     dqn: DQNConfig = Field(default_factory=DQNConfig, description="Settings of double deep Q-learning.")
     sac: SACConfig = Field(default_factory=SACConfig, description="Settings of soft actor-critic.")
     iql: IQLConfig = Field(default_factory=IQLConfig, description="Settings of implicit Q-learning.")
+    ppo: PPOConfig = Field(default_factory=PPOConfig, description="Settings of proximal policy optimisation.")
     ridge: RidgeConfig = Field(default_factory=RidgeConfig, description="Settings of the agent in closed form.")
     best_possible: float | None = Field(
         default=None, description="The return of an optimal policy, where it is known: for the optimality gap."
@@ -111,8 +112,9 @@ class TrainConfig(Config):
 
 def comparison_key(config: TrainConfig, selection: Selection) -> str:
     """Return the digest of everything that decides a comparison's numbers: settings, selection, version; places and speed are left out."""
+    unused: set[str] = set() if config.algorithm == "ppo" else {"ppo"}  # results of before there was this learner keep their key
     document = {
-        "config": json.loads(config.model_dump_json(exclude=set(RUN_ONLY))),
+        "config": json.loads(config.model_dump_json(exclude={*RUN_ONLY, *unused})),
         "selection": selection.model_dump_json(),
         "version": layerscout.__version__,
     }

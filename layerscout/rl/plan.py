@@ -24,7 +24,7 @@ from layerscout.rl.agents.divided import divided
 from layerscout.rl.arms import CLIPS, ArmSpec, arms_of, check_environment, in_loop_arms
 from layerscout.rl.comparison.closed_form import closed_form_arms, in_closed_form
 from layerscout.rl.comparison.extending import require_same_or_more
-from layerscout.rl.comparison.learners import ActionSpace, Algorithm, algorithm_of, head_learner, settings_of
+from layerscout.rl.comparison.learners import ActionSpace, Algorithm, algorithm_of, head_learner, settings_of, updates_within
 from layerscout.rl.config import TrainConfig, comparison_key
 from layerscout.rl.coverage import coverage_of
 from layerscout.rl.memory.replay import Batch
@@ -155,7 +155,7 @@ class TrainPlan(ShownPlan):
         arms = [arm for arm in self.arms if arm.layer != CLIPS and not in_closed_form(arm)]
         if not arms:
             return seconds
-        updates = config.updates if config.mode == "offline" else config.steps // settings_of(config, self.algorithm).train_interval
+        updates = updates_within(config, self.algorithm)
         for head, hidden in dict.fromkeys((arm.head, arm.hidden) for arm in arms):
             widths = [arm.width for arm in arms if (arm.head, arm.hidden) == (head, hidden)]
             with torch_threads(1):

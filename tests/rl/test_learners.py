@@ -15,6 +15,7 @@ from layerscout.rl.agents.configs import DQNConfig, IQLConfig, SACConfig
 from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.agents.iql import IQL
 from layerscout.rl.agents.learner import Learner
+from layerscout.rl.agents.ppo import PPO
 from layerscout.rl.agents.sac import SAC
 from layerscout.rl.comparison.learners import ActionSpace, algorithm_of, head_learner, network_learner, settings_of
 from layerscout.rl.config import TrainConfig
@@ -24,12 +25,14 @@ from layerscout.rl.networks.layers import Head, RunLinear, RunNetwork, weight_ge
 
 WIDTH, SIZE, SEEDS = 5, 16, (3, 8, 3)
 CHOICES, VECTORS = ActionSpace(3, 0), ActionSpace(0, 2)
-SMALL = {"dqn": {"hidden": (6,)}, "sac": {"hidden": (6,)}, "iql": {"hidden": (6,)}}
+SMALL = {"dqn": {"hidden": (6,)}, "sac": {"hidden": (6,)}, "iql": {"hidden": (6,)}, "ppo": {"hidden": (6,)}}
 KINDS = {
     "dqn": ("online", CHOICES),
     "sac": ("online", VECTORS),
     "iql of choices": ("offline", CHOICES),
     "iql of vectors": ("offline", VECTORS),
+    "ppo of choices": ("online", CHOICES),
+    "ppo of vectors": ("in-loop", VECTORS),
 }
 
 
@@ -89,6 +92,7 @@ def test_auto_takes_the_learner_that_can(mode, actions, expected) -> None:
         ("sac", "offline", VECTORS, "sac learns while it plays"),
         ("iql", "online", VECTORS, "iql learns from a fixed dataset"),
         ("iql", "in-loop", CHOICES, "iql learns from a fixed dataset"),
+        ("ppo", "offline", CHOICES, "ppo learns from what it plays itself"),
     ],
 )
 def test_a_learner_that_cannot_is_refused_with_the_way_out(algorithm, mode, actions, why) -> None:
@@ -100,7 +104,7 @@ def test_a_learner_that_cannot_is_refused_with_the_way_out(algorithm, mode, acti
 @pytest.mark.parametrize("kind", KINDS)
 def test_learners_on_features_and_around_networks_are_of_the_kind_asked_for(kind) -> None:
     mode, actions = KINDS[kind]
-    expected = {"dqn": DQN, "sac": SAC, "iql": IQL}[kind.split()[0]]
+    expected = {"dqn": DQN, "sac": SAC, "iql": IQL, "ppo": PPO}[kind.split()[0]]
 
     def network(runs: Sequence[int], outputs: int, dueling: bool) -> RunNetwork:
         return Head(WIDTH, outputs, runs, hidden=(7,), dueling=dueling)

@@ -83,6 +83,40 @@ class IQLConfig(Config):
     capacity: int = Field(default=20_000, ge=1, description="Transitions that one run keeps.")
 
 
+class PPOConfig(Config):
+    """Settings of clipped proximal policy optimisation; equal for all runs of a comparison."""
+
+    gamma: float = Field(default=0.99, ge=0.0, le=1.0, description="Discount of a reward one step later.")
+    gae: float = Field(default=0.95, ge=0.0, le=1.0, description="λ of the generalised advantage estimate.")
+    lr: float = Field(default=3e-4, gt=0.0, description="Step size of Adam, for policy and value.")
+    batch: int = Field(default=64, ge=1, description="Steps in one update.")
+    epochs: int = Field(default=10, ge=1, description="How often every step that was played is learned from.")
+    length: int = Field(default=2_048, ge=1, description="Steps that each environment plays between two rounds of updates.")
+    environments: int = Field(default=1, ge=1, description="Environments that one run plays side by side.")
+    clip: float = Field(default=0.2, gt=0.0, lt=1.0, description="How far the ratio of probabilities may move and still be rewarded.")
+    entropy: float = Field(default=0.0, ge=0.0, description="Weight of the policy's entropy.")
+    value_weight: float = Field(default=0.5, gt=0.0, description="Weight of the value's squared error.")
+    gradient_clip: float = Field(default=0.5, ge=0.0, description="Largest gradient norm of one run; 0 switches clipping off.")
+    hidden: tuple[int, ...] = Field(default=(64, 64), description="Widths of the hidden layers of policy and value.")
+    activation: Literal["tanh", "relu"] = Field(default="tanh", description="What follows every hidden layer of an MLP head.")
+    log_deviation: float = Field(default=0.0, description="First natural logarithm of a continuous policy's standard deviation.")
+    lowest_log_deviation: float = Field(default=-5.0, description="The standard deviation's logarithm never falls below this.")
+    reward_scale: float = Field(default=1.0, gt=0.0, description="What rewards are multiplied by before the value learns from them.")
+
+    @property
+    def capacity(self) -> int:
+        """Steps of one run that are held in memory."""
+        return self.length * self.environments
+
+    @property
+    def warm_up(self) -> int:
+        return self.capacity
+
+    @property
+    def train_interval(self) -> int:
+        return self.capacity
+
+
 class RidgeConfig(Config):
     """Settings of the agent in closed form; equal for all runs of a comparison."""
 

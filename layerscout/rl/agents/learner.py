@@ -98,8 +98,12 @@ class Learner(Generic[ConfigType]):
     @torch.no_grad()
     def update(self, batch: Batch) -> Float32[np.ndarray, " run"]:
         """Take one gradient step on every run and return the losses before it (NaN for a run that has failed)."""
+        return self.counted(lambda: self.improve(batch))
+
+    def counted(self, improve: Callable[[], Float32[np.ndarray, " run"]]) -> Float32[np.ndarray, " run"]:
+        """Call ``improve`` as one update: note the runs that fail at it and return its losses (NaN for a run that has failed)."""
         self._failed_now[:] = False
-        losses = self.improve(batch)
+        losses = improve()
         self.updates += 1
         for run in np.flatnonzero(self._failed_now).tolist():
             self.reasons[run] = f"loss or gradient was not finite at update {self.updates} (loss {losses[run]})"

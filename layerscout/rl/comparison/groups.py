@@ -16,12 +16,15 @@ from layerscout.extract.device import batches_in_threads, cores, torch_threads
 from layerscout.progress import Task
 from layerscout.rl.agents.base import Agent
 from layerscout.rl.agents.divided import divided
+from layerscout.rl.agents.ppo import PPO
 from layerscout.rl.arms import CLIPS, ArmSpec
 from layerscout.rl.comparison.learners import ActionSpace, algorithm_of, head_learner, network_learner, settings_of
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.loops.learning import GroupCheckpoint, LearningHistory, learn_from_games, learn_offline
 from layerscout.rl.loops.log import Log
+from layerscout.rl.loops.on_policy import game_seeds, learn_on_policy
 from layerscout.rl.memory.replay import Replay, ReplayRows
+from layerscout.rl.memory.rollout import RolloutBuffer
 from layerscout.rl.networks.convolutions import ConvNetwork
 from layerscout.rl.networks.layers import RunNetwork
 from layerscout.rl.seeing.features import ClipObserver, FeatureObserver, Observer, encoders_of
@@ -147,16 +150,14 @@ def _learn_on_features(arms: Sequence[ArmSpec], setting: ComparisonSetting, save
     stage = setting.stage(len(arm_of_run), observer)
     with torch_threads(1):  # the cores are for parts of the runs and for batches of clips, not for threads within small products
         batch = settings_of(config, algorithm_of(config, setting.actions)).batch
-        agent = divided(learner, len(arm_of_run), workers if config.device == "cpu" else 1, batch)
+        apart = config.device == "cpu" and algorithm_of(config, setting.actions) != "ppo"
+        agent = divided(learner, len(arm_of_run), workers if apart else 1, batch)
         if config.mode == "offline":
             of_arms = list(zip(arms, representations, strict=True))
             tables = list(batches_in_threads(lambda one: one[1].all_rows(one[0].store.layer(one[0].layer)), of_arms, workers))
             rows = _rows(arms[0], tables, arm_of_run.tolist(), setting)
             return TrainedGroup(agent, learn_offline(agent, rows, stage, config, saved, log, task), stage)
-        with closing(setting.make_world(len(arm_of_run))) as world:
-            games = Games(world, observer(np.arange(len(arm_of_run))), agent.seeds)
-            history = learn_from_games(agent, games, setting.replay(agent, (width,)), stage, config, saved, log, task)
-            return TrainedGroup(agent, history, stage)
+        return TrainedGroup(agent, learn_playing(agent, observer, (width,), np.float32, stage, setting, saved, log, task), stage)
 
 
 def _learn_on_clips(arm: ArmSpec, setting: ComparisonSetting, saved: GroupCheckpoint, log: Log, task: Task) -> TrainedGroup:
@@ -178,12 +179,38 @@ def learn_on_frames(
     agent: Agent, clip: ClipSpec, stage: Stage, setting: ComparisonSetting, saved: GroupCheckpoint, log: Log, task: Task
 ) -> LearningHistory:
     """Learn from games with a network that takes the frames themselves; no backbone runs."""
-    replay = setting.replay(agent, (len(clip.offsets), *clip.frame_shape), np.uint8)
-    with closing(setting.make_world(len(agent.seeds))) as world:
-        games = Games(world, ClipObserver(len(agent.seeds), clip), agent.seeds)
-        history = learn_from_games(agent, games, replay, stage, setting.config, saved, log, task)
+    shape = (len(clip.offsets), *clip.frame_shape)
+    history = learn_playing(agent, lambda runs: ClipObserver(len(runs), clip), shape, np.uint8, stage, setting, saved, log, task)
     history.backbone_clips = 0
     return history
+
+
+def learn_playing(
+    agent: Agent,
+    observer: Callable[[Int[np.ndarray, " copy"]], Observer],
+    shape: tuple[int, ...],
+    dtype: type,
+    stage: Stage,
+    setting: ComparisonSetting,
+    saved: GroupCheckpoint,
+    log: Log,
+    task: Task,
+) -> LearningHistory:
+    """Learn from games by the loop of the agent's kind: from a replay memory, or from rollouts of its own policy.
+
+    ``shape`` and ``dtype`` are those of what one game's observer gives.
+    """
+    config, runs = setting.config, len(agent.seeds)
+    if not isinstance(agent, PPO):
+        with closing(setting.make_world(runs)) as world:
+            games = Games(world, observer(np.arange(runs)), agent.seeds)
+            return learn_from_games(agent, games, setting.replay(agent, shape, dtype), stage, config, saved, log, task)
+    count = agent.config.environments
+    length = min(agent.config.length, -(-config.steps // count))
+    buffer = RolloutBuffer(runs, count, length, shape, dtype, action_dimensions=setting.actions.dimensions)
+    with closing(setting.make_world(runs * count)) as world:
+        games = Games(world, observer(np.repeat(np.arange(runs), count)), game_seeds(agent.seeds, count))
+        return learn_on_policy(agent, games, buffer, stage, config, saved, log, task)
 
 
 def _rows(arm: ArmSpec, tables: list[np.ndarray], arms: list[int], setting: ComparisonSetting) -> ReplayRows:

@@ -8,17 +8,18 @@ from typing import Any, Literal
 
 from layerscout.errors import UsageError
 from layerscout.rl.agents.base import Agent
-from layerscout.rl.agents.configs import DQNConfig, IQLConfig, SACConfig
+from layerscout.rl.agents.configs import DQNConfig, IQLConfig, PPOConfig, SACConfig
 from layerscout.rl.agents.critic import Critic
 from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.agents.iql import IQL, iql_on_features
 from layerscout.rl.agents.policy import WeightedPolicy
+from layerscout.rl.agents.ppo import PPO, ActorCritic, ppo_on_features
 from layerscout.rl.agents.sac import SAC, sac_on_features
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.networks.layers import Head, RunNetwork
 from layerscout.worlds.core import World
 
-Algorithm = Literal["dqn", "sac", "iql", "ridge"]
+Algorithm = Literal["dqn", "sac", "iql", "ppo", "ridge"]
 NetworkMaker = Callable[[Sequence[int], int, bool], RunNetwork]
 TRUNK_FEATURES = 64  # what a network on frames gives to the critics that follow it
 
@@ -58,6 +59,9 @@ def algorithm_of(config: TrainConfig, actions: ActionSpace) -> Algorithm:
         raise UsageError(f"{takes}, and dqn chooses among discrete ones", hint="--set train.algorithm=auto")
     if asked == "sac" and not actions.continuous:
         raise UsageError(f"{takes}, and sac needs continuous ones", hint="--set train.algorithm=auto")
+    if asked == "ppo" and offline:
+        hint = "--set train.algorithm=auto, or --mode online"
+        raise UsageError("ppo learns from what it plays itself, and mode offline does not play", hint=hint)
     if asked == "sac" and offline:
         raise UsageError("sac learns while it plays, and mode offline does not play", hint="--set train.algorithm=iql, or --mode online")
     if asked == "iql" and not offline:
@@ -67,12 +71,23 @@ def algorithm_of(config: TrainConfig, actions: ActionSpace) -> Algorithm:
     return asked
 
 
-def settings_of(config: TrainConfig, algorithm: Algorithm) -> DQNConfig | SACConfig | IQLConfig:
+def settings_of(config: TrainConfig, algorithm: Algorithm) -> DQNConfig | SACConfig | IQLConfig | PPOConfig:
     """Return the part of the settings that belongs to a learner that takes updates."""
     assert algorithm != "ridge", "an agent in closed form takes no updates"
     if algorithm == "dqn":
         return config.dqn
+    if algorithm == "ppo":
+        return config.ppo
     return config.sac if algorithm == "sac" else config.iql
+
+
+def updates_within(config: TrainConfig, algorithm: Algorithm) -> int:
+    """Return how many updates a run's budget holds, about."""
+    if config.mode == "offline":
+        return config.updates
+    if algorithm == "ppo":
+        return -(-config.steps * config.ppo.epochs // min(config.ppo.batch, config.ppo.capacity))
+    return config.steps // settings_of(config, algorithm).train_interval
 
 
 def head_learner(
@@ -95,6 +110,8 @@ def head_learner(
     options: dict[str, Any] = {"dimensions": actions.dimensions, "kind": head, "live_widths": live_widths, "device": config.device}
     if algorithm == "sac":
         return sac_on_features(config.sac.model_copy(update={"hidden": hidden}), width, seeds, **options)
+    if algorithm == "ppo":
+        return ppo_on_features(config.ppo.model_copy(update={"hidden": hidden}), width, seeds, actions=actions.count, **options)
     return iql_on_features(config.iql.model_copy(update={"hidden": hidden}), width, seeds, actions=actions.count, **options)
 
 
@@ -104,7 +121,7 @@ def network_learner(config: TrainConfig, actions: ActionSpace, seeds: Sequence[i
     Parameters
     ----------
     network
-        (seeds of the runs, outputs, whether its head is dueling) → network. For dqn it gives one value an action. The others have several: a policy, and
+        (seeds of the runs, outputs, whether its head is dueling) → network. For dqn it gives one value an action; for ppo a policy, and a value. The others have several: a policy, and
         before both critics (and IQL's value) one that gives 64 features, from which heads of the settings' size go on. The
         networks of one run begin with equal first weights where their shapes are equal.
     """
@@ -112,6 +129,13 @@ def network_learner(config: TrainConfig, actions: ActionSpace, seeds: Sequence[i
     if algorithm == "dqn":
         return DQN(config.dqn, lambda runs: network(runs, actions.count, config.dqn.dueling), seeds, config.device)
     settings, dimensions = settings_of(config, algorithm), actions.dimensions
+    if algorithm == "ppo":
+
+        def both(runs: Sequence[int]) -> ActorCritic:
+            policy, value = network(runs, dimensions or actions.count, False), network(runs, 1, False)
+            return ActorCritic(policy, value, dimensions, config.ppo.log_deviation)
+
+        return PPO(config.ppo, both, seeds, config.device)
 
     def critic(runs: Sequence[int]) -> Critic:
         trunk = network(runs, TRUNK_FEATURES, False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -78,6 +78,12 @@ def through_relu(
     return torch.ops.aten.threshold_backward(slope, output, 0)
 
 
+ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "relu": (torch.relu_, through_relu),
+    "tanh": (torch.tanh_, lambda slope, output: torch.ops.aten.tanh_backward(slope, output)),
+}  # what a hidden layer does to its output in place, and how a slope is pulled back through it
+
+
 def weight_generators(seeds: Sequence[int], part: int) -> list[torch.Generator]:
     """Return one generator a run, for the first weights of one part of its network; parts draw independently."""
     states = (np.random.SeedSequence([int(seed), part]).generate_state(1, np.uint64) for seed in seeds)
@@ -130,7 +136,7 @@ class RunLinear(RunNetwork):
 
 
 class Head(RunNetwork):
-    """Adapter h after the features: a linear map, or an MLP with ReLU, to one Q-value an action (or what else a learner needs).
+    """Adapter h after the features: a linear map, or an MLP, to one Q-value an action (or what else a learner needs).
 
     Parameters
     ----------
@@ -148,6 +154,8 @@ class Head(RunNetwork):
         The last layer gives a value V and an advantage A of every action, and Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a').
     part
         Which stream of the seeds draws the first weights, so that an agent's networks begin apart.
+    activation
+        What follows every hidden layer.
 
     References
     ----------
@@ -165,9 +173,11 @@ class Head(RunNetwork):
         *,
         dueling: bool = False,
         part: int = HEAD,
+        activation: Literal["relu", "tanh"] = "relu",
     ) -> None:
         super().__init__(len(seeds))
         self.dueling = dueling
+        self._activate, self._through = ACTIVATIONS[activation]
         generators = weight_generators(seeds, part)
         widths = [width, *(hidden if kind == "mlp" else ()), actions + dueling]
         layers = [
@@ -180,14 +190,14 @@ class Head(RunNetwork):
     def forward(self, x: Float[Tensor, "run batch feature"]) -> Float[Tensor, "run batch action"]:
         *inner, last = self._pairs
         for weight, bias in inner:
-            x = torch.relu(affine(x, weight, bias))
+            x = self._activate(affine(x, weight, bias))
         return self._values(affine(x, *last))
 
     @torch.no_grad()
     def record(self, x: Float[Tensor, "run batch feature"], learned: int) -> tuple[Float[Tensor, "run batch action"], list[Tensor]]:
         inputs = [x]
         for weight, bias in self._pairs[:-1]:
-            inputs.append(affine(inputs[-1], weight, bias).relu_())
+            inputs.append(self._activate(affine(inputs[-1], weight, bias)))
         return self._values(affine(inputs[-1], *self._pairs[-1])), [each[:, :learned] for each in inputs]
 
     @torch.no_grad()
@@ -202,14 +212,14 @@ class Head(RunNetwork):
             else:
                 torch.bmm(x.mT, slope, out=out[2 * depth])
             if depth:
-                slope = through_relu(torch.bmm(slope, weight.mT), x)
+                slope = self._through(torch.bmm(slope, weight.mT), x)
 
     @torch.no_grad()
     def input_slope(self, tape: list[Tensor], slope: Float[Tensor, "run learned action"], columns: slice) -> Float[Tensor, "run learned _"]:
         """Return the gradient of sum(slope · output) by some of the input features, without that of the weights."""
         slope = self._by_last_layer(slope)
         for x, (weight, _) in zip(reversed(tape[1:]), reversed(self._pairs[1:]), strict=True):
-            slope = through_relu(torch.bmm(slope, weight.mT), x)
+            slope = self._through(torch.bmm(slope, weight.mT), x)
         return torch.bmm(slope, self._pairs[0][0][:, columns].mT)
 
     def _values(self, last: Float[Tensor, "run batch out"]) -> Float[Tensor, "run batch action"]:
