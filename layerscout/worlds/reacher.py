@@ -77,9 +77,7 @@ class ReacherTwin:
         self.clock[live] += 1
         away = np.linalg.norm(self._fingertip() - self.goal, axis=1)
         reward = -self.distance * away - self.control * np.square(torque / GEAR).sum(axis=1)
-        return StepOutcome(
-            np.where(live, reward, 0.0).astype(np.float32), np.zeros(self.copies, np.bool_), live & (self.clock == LENGTH)
-        )
+        return StepOutcome(np.where(live, reward, 0.0).astype(np.float32), np.zeros(self.copies, np.bool_), live & (self.clock == LENGTH))
 
     def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[Any]:
         """Return the scaled state, [copy, 10], as float32."""
