@@ -33,7 +33,7 @@ from layerscout.rl.loops.learning import GroupCheckpoint
 from layerscout.rl.loops.log import Log
 from layerscout.rl.memory.replay import ReplayRows
 from layerscout.rl.run import plan, run
-from layerscout.rl.seeing.features import ClipObserver, FeatureObserver, encoders_of
+from layerscout.rl.seeing.features import REMEMBERED, ClipObserver, FeatureObserver, encoders_of
 from layerscout.rl.seeing.games import Games
 from layerscout.rl.seeing.representation import Representation, Scaler
 from layerscout.worlds.grid import Grid
@@ -650,6 +650,15 @@ def test_a_clip_that_several_games_show_is_encoded_once_and_no_deeper_than_it_is
         difference = np.abs(seen[copy] - alone)
         assert (difference < 1e-5).mean() > 0.9
         assert difference.max() < 0.02  # a step of float16, scaled
+    passes.clear()
+    observer.start(np.arange(3, 4), frames[:1])
+    again = observer.observe(np.array([True, False, True, True]))
+    assert passes == [], "all of it was seen a step ago"
+    np.testing.assert_array_equal(again[[0, 2, 3]], seen[[0, 2, 1]])
+    for number in range(20):
+        observer.start(np.arange(4), np.full((4, 32, 32, 3), number, dtype=np.uint8))
+        observer.observe(np.ones(4, dtype=bool))
+    assert len(observer._known) <= REMEMBERED * 4
 
 
 def test_features_are_scaled_to_mean_zero_and_deviation_one(synthetic_store):

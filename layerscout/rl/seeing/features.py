@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int, Int64, UInt8
+from jaxtyping import Bool, Float32, Int, UInt8
 
 from layerscout.extract.backbones.base import ClipSpec
 from layerscout.extract.clips import ClipWindow
@@ -20,6 +18,7 @@ from layerscout.rl.arms import ArmSpec
 from layerscout.rl.seeing.representation import Representation
 
 BATCH = 32  # clips a forward pass
+REMEMBERED = 4  # clips of each game whose features are kept: a game that stands still, or goes to and fro, shows them again
 
 Frames = UInt8[np.ndarray, "copy height width channel"]
 
@@ -28,8 +27,8 @@ class FeatureObserver:
     """Runs the frozen layers on the present clips of many games, each game for its own arm.
 
     One model in memory for each store that an arm needs, whatever the number of arms and runs. A clip runs no deeper than the layers
-    that look at it, and once for all games in which it is seen now: arms that are compared play the same episodes, and as long as they
-    have done the same they see the same. What comes out for a clip equals the stored row of that clip (to float rounding, because
+    that look at it, and once for all games that show it now or did so a few steps ago: arms that are compared play the same episodes and
+    see the same as long as they have done the same, and an agent that stands still sees the same again. What comes out for a clip equals the stored row of that clip (to float rounding, because
     batches differ), so a policy learned from the store sees the same when it acts.
 
     Parameters
@@ -57,6 +56,7 @@ class FeatureObserver:
         self.width = max(arm.width for arm in arms)
         self.shape: tuple[int, ...] = (self.width,)
         self._workers = cores(workers)
+        self._known: dict[tuple[str, bytes, str], Float32[np.ndarray, " feature"]] = {}  # store, name of the clip, layer
         self._windows = {store: ClipWindow(len(self._arm_of_copy), encoder.clip) for store, encoder in encoders.items()}
 
     def start(self, which: Int[np.ndarray, " started"], frames: Frames) -> None:
@@ -75,55 +75,45 @@ class FeatureObserver:
         for store, window in self._windows.items():
             mine = [number for number, arm in enumerate(self._arms) if arm.store.id == store]
             copies = np.flatnonzero(live & np.isin(self._arm_of_copy, mine))
-            encode = partial(self._encode, store, window, seen)
-            for _, level in itertools.groupby(self._batches(store, copies), key=lambda batch: batch.depth):
-                list(batches_in_threads(encode, level, self._workers))  # passes that overlap end after the same layer
+            names = dict(zip(copies.tolist(), _names(window, copies), strict=True))
+            self._look(store, names)
+            for number in mine:
+                if len(own := copies[self._arm_of_copy[copies] == number]):
+                    arm = self._arms[number]
+                    rows = np.stack([self._known[store, names[copy], arm.layer] for copy in own.tolist()])
+                    seen[own, : arm.width] = self._representations[number](rows)
+        for oldest in list(itertools.islice(self._known, max(0, len(self._known) - REMEMBERED * len(live)))):
+            del self._known[oldest]
         return seen
 
-    def _batches(self, store: str, copies: Int[np.ndarray, " seen"]) -> list[_Batch]:
-        """Part what is seen into batches of different clips, those that run deepest last."""
-        first, place = distinct(self._windows[store], copies)
-        depths = np.array([self._encoders[store].depth(arm.layer) if arm.store.id == store else 0 for arm in self._arms])
-        needed = np.zeros(len(first), dtype=np.int64)
-        np.maximum.at(needed, place, depths[self._arm_of_copy[copies]])
-        found = []
-        for depth in np.unique(needed).tolist():
-            members = np.flatnonzero(needed == depth)
-            for low in range(0, len(members), BATCH):
-                batch = members[low : low + BATCH]
-                slot = np.full(len(first), -1)
-                slot[batch] = np.arange(len(batch))
-                who = np.flatnonzero(slot[place] >= 0)
-                found.append(_Batch(depth, copies[first[batch]], copies[who], slot[place[who]]))
-        return found
+    def _look(self, store: str, names: dict[int, bytes]) -> None:
+        """Encode the clips that are not known yet, each once, in passes that end after the deepest layer that wants it."""
+        encoder, window = self._encoders[store], self._windows[store]
+        wanted: dict[bytes, tuple[int, set[str]]] = {}  # a copy that shows the clip, the layers that want it
+        for copy, name in names.items():
+            layer = self._arms[self._arm_of_copy[copy]].layer
+            if (store, name, layer) not in self._known:
+                wanted.setdefault(name, (copy, set()))[1].add(layer)
+        by_depth: dict[int, list[bytes]] = {}
+        for name, (_, layers) in wanted.items():
+            by_depth.setdefault(max(map(encoder.depth, layers)), []).append(name)
 
-    def _encode(self, store: str, window: ClipWindow, seen: Float32[np.ndarray, "copy feature"], batch: _Batch) -> None:
-        arms = np.unique(self._arm_of_copy[batch.copies]).tolist()
-        clips = torch.from_numpy(window.clips(batch.shown))
-        features = self._encoders[store].several(clips, list(dict.fromkeys(self._arms[arm].layer for arm in arms)))
-        for number in arms:
-            own = self._arm_of_copy[batch.copies] == number
-            rows = features[self._arms[number].layer].cpu().numpy()[batch.slot[own]]
-            seen[batch.copies[own], : self._arms[number].width] = self._representations[number](rows)
+        def encode(batch: list[bytes]) -> None:
+            layers = sorted(set.union(*(wanted[name][1] for name in batch)))
+            clips = torch.from_numpy(window.clips(np.array([wanted[name][0] for name in batch])))
+            for layer, rows in encoder.several(clips, layers).items():
+                self._known.update({(store, name, layer): row for name, row in zip(batch, rows.cpu().numpy(), strict=True)})
+
+        for _, found in sorted(by_depth.items()):  # passes that overlap end after the same layer
+            batches = [found[low : low + BATCH] for low in range(0, len(found), BATCH)]
+            list(batches_in_threads(encode, batches, self._workers))
 
 
-class _Batch(NamedTuple):
-    """Different clips for one pass, and who sees them."""
-
-    depth: int
-    shown: Int[np.ndarray, " clip"]  # a copy that sees each
-    copies: Int[np.ndarray, " seen"]  # all copies that see one of them
-    slot: Int[np.ndarray, " seen"]  # which one
-
-
-def distinct(window: ClipWindow, copies: Int[np.ndarray, " seen"]) -> tuple[Int64[np.ndarray, " clip"], Int64[np.ndarray, " seen"]]:
-    """Return where among the copies each different clip is seen first, and which of these clips each copy sees."""
-    known: dict[bytes, int] = {}
-    place = np.empty(len(copies), dtype=np.int64)
+def _names(window: ClipWindow, copies: Int[np.ndarray, " seen"]) -> Iterator[bytes]:
+    """Give every copy's present clip a name: the digest of its pixels."""
     for low in range(0, len(copies), BATCH):  # clips can be large
-        for number, clip in enumerate(window.clips(copies[low : low + BATCH]), low):
-            place[number] = known.setdefault(hashlib.blake2b(clip, digest_size=16).digest(), len(known))
-    return np.unique(place, return_index=True)[1], place
+        for clip in window.clips(copies[low : low + BATCH]):
+            yield hashlib.blake2b(clip, digest_size=16).digest()
 
 
 class ClipObserver:
