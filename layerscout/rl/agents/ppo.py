@@ -160,17 +160,19 @@ class PPO(Learner[PPOConfig]):
         value, value_tape = self.network.value.record(steps.z, learned=size)
         with torch.enable_grad():
             leaves = [leaf.requires_grad_() for leaf in (output, value)]
-            loss = self.loss(steps, output, value)
+            loss = self.value_loss(steps, value) + self.policy_loss(steps, output)
         self.descend(loss, leaves, policy_tape, value_tape)
         return loss.detach().cpu().numpy()
 
-    def loss(self, steps: Steps, output: Float[Tensor, "run step out"], value: Float[Tensor, "run step 1"]) -> Float[Tensor, " run"]:
-        """Return the loss of every run; advantages are brought to mean 0 and standard deviation 1 within the batch."""
+    def value_loss(self, steps: Steps, value: Float[Tensor, "run step 1"]) -> Float[Tensor, " run"]:
+        """c_V (V − goal)² of every run."""
+        return self.config.value_weight * (value[..., 0] - steps.goal).square().mean(1)
+
+    def policy_loss(self, steps: Steps, output: Float[Tensor, "run step out"]) -> Float[Tensor, " run"]:
+        """−L_clip − c_H H of every run; advantages are brought to mean 0 and standard deviation 1 within the batch."""
         logarithm, config = self.network.logarithm, self.config
         ratio = (log_probability(output, logarithm, steps.action) - steps.old).exp()
-        gain = clipped(ratio, standardised(steps.advantage), config.clip).mean(1)
-        error = (value[..., 0] - steps.goal).square().mean(1)
-        loss = config.value_weight * error - gain
+        loss = -clipped(ratio, standardised(steps.advantage), config.clip).mean(1)
         return loss - config.entropy * entropy(output, logarithm).mean(1) if config.entropy else loss
 
     def descend(self, loss: Float[Tensor, " run"], leaves: Sequence[Tensor], policy_tape: object, value_tape: object) -> None:

@@ -1,0 +1,214 @@
+"""An arm, a task and a teacher in, the arm's curves and budget out: students of all seeds side by side, killable after any iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from layerscout.errors import UsageError
+from layerscout.progress import Task
+from layerscout.rl.agents.ppo import PPO, heads, playable
+from layerscout.rl.loops.checkpoint import load_checkpoint, save_checkpoint
+from layerscout.rl.loops.learning import EXPLORING
+from layerscout.rl.loops.on_policy import ENVIRONMENT, game_seeds, play_step, value_ahead
+from layerscout.rl.memory.replay import generator_states, restore_generators, run_generators
+from layerscout.rl.memory.rollout import Rollout, RolloutBuffer
+from layerscout.rl.seeing.features import Observer
+from layerscout.rl.seeing.games import Games
+from layerscout.rl.seeing.rollouts import Stage
+from layerscout.rl.seeing.vectors import VectorObserver
+from layerscout.rl.transfer.config import RepaintConfig
+from layerscout.rl.transfer.repaint import Lesson, Repaint
+from layerscout.rl.transfer.teacher import Teacher
+from layerscout.worlds.core import World
+from layerscout.worlds.reacher import SCALE, ReacherTwin
+
+TEACHING = 6  # purpose of the random stream from which the teacher's actions are drawn
+
+
+@dataclass(frozen=True)
+class TransferTask:
+    """Where students play, and what they see of it: a state vector, or one layer of a video model.
+
+    Attributes
+    ----------
+    make_world, make_observer
+        Give so many copies of the game, and what looks at the copies of which runs.
+    width
+        Numbers that a student sees.
+    dimensions, actions
+        Of a continuous action, or how many discrete ones; the other is 0.
+    """
+
+    make_world: Callable[[int], World]
+    make_observer: Callable[[Int[np.ndarray, " copy"]], Observer]
+    width: int
+    dimensions: int = 0
+    actions: int = 0
+
+    def stage(self, runs: int) -> Stage:
+        """Return where so many students are evaluated, all on the same episodes."""
+        return Stage(runs, self.make_world, self.make_observer)
+
+
+def reacher_task(distance: float = 1.0, control: float = 1.0) -> TransferTask:
+    """Return the analytic twin of Reacher-v5 with these weights of the reward's parts."""
+    width = len(SCALE)
+    return TransferTask(
+        lambda copies: ReacherTwin(copies, distance, control),  # type: ignore[arg-type, return-value]  # its frames are vectors
+        lambda runs: VectorObserver(len(runs), width),  # type: ignore[arg-type, return-value]
+        width,
+        dimensions=ReacherTwin.action_dimensions,
+    )
+
+
+@dataclass
+class ArmCurves:
+    """What an arm's students did, iteration by iteration; one figure a seed.
+
+    Attributes
+    ----------
+    scores, sampled
+        Mean return of the evaluation episodes, played greedily; and of the training episodes that ended, None where none did.
+    kept, effective
+        Share of the teacher's steps that were kept, and the effective share of their ratios; None where the teacher did not play.
+    student_steps, teacher_steps
+        Environment steps of one run in that iteration.
+    teacher_training_steps
+        Environment steps that made the teacher, which all its students share; None: unknown.
+    reasons
+        Why runs stopped learning, by run.
+    """
+
+    scores: list[list[float]] = field(default_factory=list)
+    sampled: list[list[float | None]] = field(default_factory=list)
+    kept: list[list[float] | None] = field(default_factory=list)
+    effective: list[list[float] | None] = field(default_factory=list)
+    student_steps: list[int] = field(default_factory=list)
+    teacher_steps: list[int] = field(default_factory=list)
+    teacher_training_steps: int | None = None
+    reasons: dict[int, str] = field(default_factory=dict)
+
+
+class Classroom:
+    """The games of an arm's students, and those that its teacher plays for them."""
+
+    def __init__(self, arm: RepaintConfig, task: TransferTask, agent: Repaint, worlds: Sequence[World]) -> None:
+        count, runs = agent.config.environments, len(agent.seeds)
+        self.agent, self.arm = agent, arm
+        copies = np.repeat(np.arange(runs), count)
+        elsewhere = [seed + (count << ENVIRONMENT) for seed in game_seeds(agent.seeds, count)]  # not the student's own episodes
+        self.games = Games(worlds[0], task.make_observer(copies), game_seeds(agent.seeds, count))
+        self.taught = Games(worlds[1], task.make_observer(copies), elsewhere) if len(worlds) > 1 else None
+        self._buffer = RolloutBuffer(runs, count, agent.config.length, (task.width,), action_dimensions=task.dimensions)
+        self._taught_buffer = RolloutBuffer(runs, count, agent.config.length, (task.width,), action_dimensions=task.dimensions)
+        self.exploring, self.teaching = run_generators(agent.seeds, EXPLORING), run_generators(agent.seeds, TEACHING)
+
+    def play(self) -> Rollout:
+        """Let the students play a rollout."""
+        while not self._buffer.full:
+            play_step(self.agent, self.games, self._buffer, self.exploring)
+        return self._buffer.take(self._seen(self.games))
+
+    def demonstrate(self) -> Rollout:
+        """Let the teacher play as many steps, with the rewards of the students' task."""
+        games, teacher, runs = self.taught, self.agent.teacher, len(self.agent.seeds)
+        assert games is not None and teacher is not None, "this arm has a teacher that plays"  # noqa: PT018
+        while not self._taught_buffer.full:
+            before = self._seen(games)
+            actions = teacher.draw(before, self.teaching)
+            outcome, after = games.step(playable(actions).reshape(-1, *actions.shape[2:]))
+            reward, terminated, truncated = (column.reshape(runs, -1) for column in outcome)
+            ahead = value_ahead(self.agent, after, truncated)
+            self._taught_buffer.add(before, actions, reward, terminated, truncated, ahead)
+        return self._taught_buffer.take(self._seen(games))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what continues the games of students and teacher between two iterations."""
+        state = {"games": self.games.state_dict(), "taught": None if self.taught is None else self.taught.state_dict()}
+        return state | {"exploring": generator_states(self.exploring), "teaching": generator_states(self.teaching)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a saved state back."""
+        self.games.load_state_dict(state["games"])
+        if self.taught is not None:
+            self.taught.load_state_dict(state["taught"])
+        restore_generators(self.exploring, state["exploring"])
+        restore_generators(self.teaching, state["teaching"])
+
+    def _seen(self, games: Games) -> np.ndarray:
+        return games.seen.reshape(len(self.agent.seeds), -1, *games.seen.shape[1:])
+
+
+def train_arm(
+    arm: RepaintConfig, task: TransferTask, teacher: Teacher | None = None, saved: Path | None = None, progress: Task | None = None
+) -> tuple[PPO, ArmCurves]:
+    """Train the students of one arm; with ``saved`` the same call continues after a kill.
+
+    Raises
+    ------
+    UsageError
+        The arm needs a teacher and there is none, or the teacher is of another observation or other actions.
+    DataError
+        ``saved`` is damaged or of other settings.
+    """
+    agent = _agent(arm, task, teacher)
+    curves, stage = ArmCurves(teacher_training_steps=None if teacher is None else teacher.steps), task.stage(arm.seeds)
+    copies, key = arm.seeds * arm.ppo.environments, arm.model_dump_json()
+    world, second = task.make_world(copies), task.make_world(copies if arm.instructs else 1)
+    with closing(world), closing(second):
+        room = Classroom(arm, task, agent, [world, second] if arm.instructs else [world])
+        if saved is not None and (state := load_checkpoint(saved, key)) is not None:
+            agent.load_state_dict(state["agent"])
+            room.load_state_dict(state["room"])
+            curves = ArmCurves(**{**state["curves"], "reasons": agent.reasons})
+        for iteration in range(len(curves.scores), arm.iterations):
+            _iterate(iteration, room, stage, curves)
+            if saved is not None:
+                save_checkpoint(
+                    saved, key, {"agent": agent.state_dict(), "room": room.state_dict(), "curves": vars(curves) | {"reasons": {}}}
+                )
+            if progress is not None:
+                progress.advance(1)
+    return agent, curves
+
+
+def _agent(arm: RepaintConfig, task: TransferTask, teacher: Teacher | None) -> Repaint:
+    needs = arm.kicks or arm.instructs
+    if needs and teacher is None:
+        raise UsageError(f"the arm {arm.arm} learns from a teacher, and there is none", hint="give a teacher, or take the arm baseline")
+    if needs and teacher is not None:
+        teacher.check(task.width, task.dimensions, task.actions)
+    network = partial(heads, arm.ppo, task.width, task.dimensions, task.actions, "mlp", None, None)
+    return Repaint(arm, network, range(arm.seeds), teacher if needs else None)
+
+
+def _iterate(iteration: int, room: Classroom, stage: Stage, curves: ArmCurves) -> None:
+    """One iteration of algorithm 1, then an evaluation."""
+    arm, agent = room.arm, room.agent
+    ended = [len(returns) for returns in room.games.returns]
+    rollout, alpha2 = room.play(), arm.alpha2_at(iteration)
+    demonstration = room.demonstrate() if alpha2 else None
+    taught = None if demonstration is None else agent.judge(demonstration)
+    agent.study(rollout, Lesson(arm.beta_at(iteration), alpha2, taught))
+    curves.scores.append(stage.evaluate(agent.act, arm.evaluation_episodes).mean(axis=1).tolist())
+    curves.sampled.append(_newest(room.games.returns, ended, len(agent.seeds)))
+    curves.kept.append(None if taught is None else taught.kept_share.tolist())
+    curves.effective.append(None if taught is None else taught.effective.tolist())
+    curves.student_steps.append(rollout.steps)
+    curves.teacher_steps.append(0 if demonstration is None else demonstration.steps)
+    curves.reasons = agent.reasons
+
+
+def _newest(returns: Sequence[Sequence[float]], before: Sequence[int], runs: int) -> list[float | None]:
+    """Mean return of the episodes that ended since, a run."""
+    count = len(returns) // runs
+    parts = [[value for copy in range(run * count, (run + 1) * count) for value in returns[copy][before[copy] :]] for run in range(runs)]
+    return [float(np.mean(part)) if part else None for part in parts]

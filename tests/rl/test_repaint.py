@@ -1,0 +1,274 @@
+"""Transfer from a teacher: selection, schedules, counted steps, what is refused, and that a kill or neighbours change nothing."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from layerscout.errors import DataError, UsageError
+from layerscout.rl.agents.configs import PPOConfig
+from layerscout.rl.agents.densities import cross_entropy
+from layerscout.rl.agents.ppo import ppo_on_features
+from layerscout.rl.memory.rollout import Rollout
+from layerscout.rl.transfer import students
+from layerscout.rl.transfer.config import RepaintConfig
+from layerscout.rl.transfer.curves import iterations_to, saving
+from layerscout.rl.transfer.repaint import Lesson, Repaint
+from layerscout.rl.transfer.students import ArmCurves, reacher_task, train_arm
+from layerscout.rl.transfer.teacher import Teacher, load_teacher
+
+SMALL = PPOConfig(lr=1e-3, batch=50, epochs=2, length=50, environments=2, hidden=(8,), reward_scale=0.1, lowest_log_deviation=-3.0)
+
+
+def arm(name: str = "repaint", **changes: Any) -> RepaintConfig:
+    values = {"arm": name, "iterations": 4, "seeds": 2, "evaluation_episodes": 2, "instances": 16, "ppo": SMALL}
+    return RepaintConfig.model_validate(values | {"alpha2_decay": 0.75, "beta_decay": 0.75} | changes)
+
+
+def teacher(deviation: float = 0.1, seed: int = 11, steps: int | None = 1000) -> Teacher:
+    config = PPOConfig(hidden=(8,), log_deviation=math.log(deviation))
+    return Teacher.of(ppo_on_features(config, 10, [seed], dimensions=2), steps=steps)
+
+
+def learner(config: RepaintConfig, its: Teacher | None = None) -> Repaint:
+    return students._agent(config, reacher_task(), its or teacher())
+
+
+def demonstration(agent: Repaint, lag: float = 0.0, keep_none: bool = False) -> Rollout:
+    """Steps whose rewards lie ``lag`` above what the value foretells, so that every advantage is large."""
+    rng, shape = np.random.default_rng(0), (2, 50, 2)
+    z = rng.standard_normal((*shape, 10)).astype(np.float32)
+    action = agent.teacher.draw(z.reshape(2, 100, 10), [np.random.default_rng(seed) for seed in (1, 2)]).reshape(*shape, 2)  # type: ignore[union-attr]
+    reward = (lag + rng.standard_normal(shape)).astype(np.float32) * (not keep_none)
+    no = np.zeros(shape, bool)
+    return Rollout(z, action, reward, ~no, no, np.zeros(shape, np.float32), z[:, -1])
+
+
+# --- selection
+
+
+def test_centring_keeps_a_filter_a_filter_where_the_value_lags() -> None:
+    centred, plain = (learner(arm(centred=centred)) for centred in (True, False))
+    share = centred.judge(demonstration(centred, lag=30.0)).kept_share
+    assert (share > 0.05).all()
+    assert (share < 0.5).all()
+    assert plain.judge(demonstration(plain, lag=30.0)).kept_share.min() > 0.9, "the trap: nearly everything passes"
+
+
+@pytest.mark.parametrize("zeta", [-1.0, 0.0, 1.0, 2.0])
+def test_what_is_kept_is_at_least_zeta(zeta: float) -> None:
+    agent = learner(arm(zeta=zeta))
+    taught = agent.judge(demonstration(agent))
+    advantage = taught.steps.advantage.numpy()
+    np.testing.assert_array_equal(taught.kept, advantage >= zeta)
+    np.testing.assert_allclose([advantage.mean(1), advantage.std(1, ddof=1)], [[0, 0], [1, 1]], atol=1e-4)
+    chosen = agent._chosen(taught)
+    assert (chosen.advantage >= zeta).all()
+    assert ((taught.effective > 0) & (taught.effective <= 1 + 1e-6)).all()
+
+
+def test_a_filter_that_keeps_nothing_leaves_kickstarting_alone() -> None:
+    both, kicked = learner(arm(zeta=1e6)), learner(arm("ks"))
+    kicked.load_state_dict(both.state_dict())
+    rollout, taught = demonstration(both), both.judge(demonstration(both))
+    assert taught.kept_share.tolist() == [0.0, 0.0]
+    assert taught.effective.tolist() == [0.0, 0.0]
+    both.study(rollout, Lesson(1.0, 1.0, taught))
+    kicked.study(rollout, Lesson(1.0, 0.0, None))
+    np.testing.assert_allclose(both.state_dict()["network"]["values"], kicked.state_dict()["network"]["values"], atol=1e-6)
+
+
+@pytest.mark.parametrize("denominator", ["old", "teacher"])
+def test_ratios_begin_at_one_or_at_the_density_ratio_and_are_bounded(denominator: Any) -> None:
+    agent = learner(arm(denominator=denominator, zeta=-9.0, largest_ratio=2.0))
+    taught = agent.judge(demonstration(agent))
+    output = agent.network.policy(taught.steps.z)
+    gain = agent.instance_gain(taught.steps, output)
+    if denominator == "old":
+        torch.testing.assert_close(gain, taught.steps.advantage)
+    else:  # a narrow teacher's own actions are more likely to it than to a wide student
+        above = taught.steps.advantage > 0
+        assert float(gain[above].detach().sum() / taught.steps.advantage[above].sum()) < 0.1
+    better = taught.steps._replace(old=taught.steps.old - 50.0, advantage=-torch.ones_like(taught.steps.old))
+    assert agent.instance_gain(better, output).min() >= -2.0 - 1e-5, "the bound holds where clipping does not"
+
+
+# --- the two losses
+
+
+def test_kickstarting_brings_the_student_to_its_teacher_and_the_deviation_to_the_floor() -> None:
+    its = teacher(0.03)
+    agent = learner(arm("ks", alpha1=1.0, ppo=SMALL.model_copy(update={"lr": 0.02, "epochs": 40})), its)
+    rollout = demonstration(agent, keep_none=True)
+    z = torch.from_numpy(rollout.flat("z"))
+
+    def away() -> float:
+        with torch.no_grad():
+            return float(cross_entropy(its(z), its.logarithm, agent.network.policy(z), agent.network.logarithm).mean())
+
+    before = away()
+    for _ in range(6):
+        agent.study(rollout, Lesson(5.0, 0.0, None))
+    assert away() < before - 2.0
+    assert agent.network.logarithm is not None
+    assert agent.network.logarithm.min() >= SMALL.lowest_log_deviation
+    assert np.isfinite(agent.state_dict()["network"]["values"]).all()
+
+
+def test_instances_move_the_policy_and_never_the_value() -> None:
+    taught_one, plain = learner(arm("it")), learner(arm("it"))
+    rollout = demonstration(plain)
+    taught = taught_one.judge(rollout)
+    taught_one.config = plain.config = SMALL.model_copy(update={"epochs": 1, "batch": 100, "gradient_clip": 0.0})
+    taught_one.study(rollout, Lesson(0.0, 1.0, taught))
+    plain.study(rollout, Lesson(0.0, 0.0, None))
+    for mine, theirs in zip(taught_one.network.value.parameters(), plain.network.value.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert not torch.equal(taught_one.network.policy.layers[-1].weight, plain.network.policy.layers[-1].weight)  # type: ignore[union-attr, index, operator]
+
+
+def test_schedules_end_and_the_alternating_form_takes_turns() -> None:
+    config = arm(iterations=100, beta=2.0, beta_decay=0.4, alpha2_decay=0.25)
+    assert [config.beta_at(at) for at in (0, 20, 40, 99)] == [2.0, 1.0, 0.0, 0.0]
+    assert [config.alpha2_at(at) for at in (0, 25, 99)] == [1.0, 0.0, 0.0]
+    assert (arm("ks").alpha2_at(0), arm("it").beta_at(0), arm("baseline").beta_at(0)) == (0.0, 0.0, 0.0)
+    turns = config.model_copy(update={"alternating": True})
+    assert [(turns.beta_at(at) > 0, turns.alpha2_at(at) > 0) for at in range(4)] == [(True, False), (False, True)] * 2
+
+
+# --- students
+
+
+def test_steps_of_the_teacher_are_counted_and_end_with_its_weight() -> None:
+    _, curves = train_arm(arm(), reacher_task(), teacher())
+    assert curves.student_steps == [100] * 4
+    assert curves.teacher_steps == [100, 100, 100, 0], "it plays no longer once it counts nothing"
+    assert [kept is None for kept in curves.kept] == [False, False, False, True]
+    assert curves.teacher_training_steps == 1000
+    assert all(value is not None and value < 0 for row in curves.sampled for value in row)
+    _, kicked = train_arm(arm("ks"), reacher_task(), teacher())
+    assert kicked.teacher_steps == [0] * 4
+
+
+def test_killed_and_continued_is_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, expected = train_arm(arm(), reacher_task(), teacher(), tmp_path / "whole.npz")
+    saves, save = [], students.save_checkpoint
+
+    def die(*arguments: Any) -> None:
+        save(*arguments)
+        saves.append(1)
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(students, "save_checkpoint", die)
+        with pytest.raises(KeyboardInterrupt):
+            train_arm(arm(), reacher_task(), teacher(), tmp_path / "broken.npz")
+    again, curves = train_arm(arm(), reacher_task(), teacher(), tmp_path / "broken.npz")
+    assert curves == expected
+    np.testing.assert_array_equal(again.state_dict()["network"]["values"], whole.state_dict()["network"]["values"])
+    with pytest.raises(DataError, match="belongs to other settings"):
+        train_arm(arm(beta=0.5), reacher_task(), teacher(), tmp_path / "broken.npz")
+
+
+def test_a_run_alone_is_the_run_beside_others() -> None:
+    _, together = train_arm(arm(seeds=3), reacher_task(), teacher())
+    _, alone = train_arm(arm(seeds=1), reacher_task(), teacher())
+    assert alone.scores == [row[:1] for row in together.scores]
+    assert alone.kept == [None if row is None else row[:1] for row in together.kept]
+
+
+def test_a_run_that_breaks_stops_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = arm(iterations=3)
+    prepare = Repaint.prepare
+
+    def poisoned(self: Repaint, rollout: Rollout) -> Any:
+        rollout.reward[1, 3] = np.nan
+        return prepare(self, rollout)
+
+    monkeypatch.setattr(Repaint, "prepare", poisoned)
+    agent, curves = train_arm(config, reacher_task(), teacher())
+    assert list(curves.reasons) == [1]
+    assert agent.failed.tolist() == [False, True]
+    assert len({row[0] for row in curves.scores}) == 3
+    assert len({row[1] for row in curves.scores}) == 1
+
+
+# --- what an arm saved
+
+
+def curves_of(scores: np.ndarray, teacher_steps: int = 0) -> ArmCurves:
+    return ArmCurves(scores=scores.tolist(), student_steps=[100] * len(scores), teacher_steps=[teacher_steps] * len(scores))
+
+
+def test_one_lucky_evaluation_does_not_count_and_a_target_never_reached_is_none() -> None:
+    assert iterations_to(np.array([0.0, -9.0, -9.0, -9.0]), -5.0) is None
+    assert iterations_to(np.array([-9.0, -5.0, -5.0, -5.0]), -5.0) == 4
+    slow, fast = np.linspace([-20.0] * 3, [-5.0] * 3, 40), np.linspace([-20.0] * 3, [-5.0] * 3, 20)
+    found = saving(curves_of(fast, teacher_steps=100), curves_of(slow), -8.0)
+    assert found.reduced == pytest.approx(0.5, abs=0.05)
+    assert found.reduced_steps == pytest.approx(0.0, abs=0.1), "half the iterations, each of twice the steps"
+    assert found.low is not None
+    assert found.low <= found.reduced
+    never = saving(curves_of(slow - 10.0), curves_of(slow), -8.0)
+    assert (never.iterations, never.steps, never.reduced, never.low, never.high) == (None,) * 5
+
+
+# --- teachers that cannot teach
+
+
+def test_teachers_that_do_not_fit_are_refused_by_name() -> None:
+    task = reacher_task()
+    with pytest.raises(UsageError, match="learns from a teacher, and there is none"):
+        train_arm(arm(), task)
+    narrow = Teacher.of(ppo_on_features(PPOConfig(hidden=(4,)), 7, [0], dimensions=2))
+    with pytest.raises(UsageError, match="sees 7 features and the student 10"):
+        train_arm(arm(), task, narrow)
+    choices = Teacher.of(ppo_on_features(PPOConfig(hidden=(4,)), 10, [0], actions=2))
+    with pytest.raises(UsageError, match="one of 2 actions and the student 2 numbers"):
+        train_arm(arm(), task, choices)
+    with pytest.raises(UsageError, match=r"standard deviation of 0\.01, below 0\.02"):
+        train_arm(arm("ks"), task, teacher(0.01))
+
+
+def test_a_teacher_goes_through_a_file_and_damage_is_told(tmp_path: Path) -> None:
+    its, path = teacher(), tmp_path / "teacher.npz"
+    its.save(path)
+    z = np.random.default_rng(0).standard_normal((2, 5, 10)).astype(np.float32)
+    np.testing.assert_array_equal(load_teacher(path).act(z), its.act(z))
+    assert load_teacher(path).steps == 1000
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError):
+        load_teacher(path)
+    np.save(tmp_path / "pickled.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError):
+        load_teacher(tmp_path / "pickled.npy")
+    with pytest.raises(DataError, match="there is no teacher"):
+        load_teacher(tmp_path / "none.npz")
+    bad = its.layers[0][0].clone()
+    bad[0, 0] = torch.nan
+    Teacher(((bad, its.layers[0][1]), *its.layers[1:]), "tanh", its.logarithm).save(path)
+    with pytest.raises(DataError, match="not finite"):
+        load_teacher(path)
+
+
+def test_the_zip_of_a_stable_baselines3_ppo_teaches_by_its_weights_alone(tmp_path: Path) -> None:
+    stable_baselines3 = pytest.importorskip("stable_baselines3", reason="extra 'sb3' is not installed; runs in CI")
+    import gymnasium
+
+    class Nothing(gymnasium.Env):
+        observation_space = gymnasium.spaces.Box(-9.0, 9.0, (10,), np.float32)
+        action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    model = stable_baselines3.PPO("MlpPolicy", Nothing(), policy_kwargs={"net_arch": [16, 8]}, seed=3, device="cpu")
+    model.save(tmp_path / "model.zip")
+    z = np.random.default_rng(0).standard_normal((1, 5, 10)).astype(np.float32)
+    its = load_teacher(tmp_path / "model.zip")
+    np.testing.assert_allclose(its.act(z)[0], model.predict(z[0], deterministic=True)[0], atol=1e-5)
+    its.check(10, 2, 0)
