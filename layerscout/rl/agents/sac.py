@@ -59,6 +59,8 @@ class SAC(Learner[SACConfig]):
         self.temperature = self.train_network("temperature", Temperature(len(self.seeds), config.init_temperature), config.lr)
         self.noise = self.random_streams("noise", NOISE)
         self.dimensions = self.critic.dimensions
+        self.density_shift = 0.0  # of ln π: ln 2 a dimension where actions are counted in [0, 1], of which ours are the double
+        self._error: Float[Tensor, "run batch 2"] | None = None  # of the last update
         self.target_entropy = -float(self.dimensions) if config.target_entropy is None else config.target_entropy
 
     # --- acting
@@ -84,7 +86,8 @@ class SAC(Learner[SACConfig]):
         """Take one step of critics, actor, temperature and target on every run; return the critics' losses before it."""
         size = batch.action.shape[1]
         discount, noise = discounts(batch, self.config.gamma), normal_noise(self.noise, (2 * size, self.dimensions))
-        tensors = (self.tensor(array) for array in (batch.states, batch.action, batch.reward, discount, noise))
+        tensors = [self.tensor(array) for array in (batch.states, batch.action, batch.reward, discount, noise)]
+        tensors += [] if batch.weight is None else [self.tensor(batch.weight)]
         return self.learn(lambda optimiser, losses: self.step(optimiser, losses.cpu().numpy()), *tensors).cpu().numpy()
 
     @torch.no_grad()
@@ -96,17 +99,19 @@ class SAC(Learner[SACConfig]):
         reward: Float[Tensor, "run batch"],
         discount: Float[Tensor, "run batch"],
         noise: Float[Tensor, "run twice_batch dimension"],
+        weight: Float[Tensor, "run batch"] | None = None,
     ) -> Float[Tensor, " run"]:
         """Move critics, actor, temperature and target by ``step``; return the critics' losses before it."""
         size = taken.shape[1]
         z, next_z = states[:, :size], states[:, size:]
         output, actor_tape = self.actor.record(states, learned=size)
         policy = squash(output, noise)
+        policy = policy._replace(log_probability=policy.log_probability + self.density_shift) if self.density_shift else policy
         temperature = self.temperature.logarithm.exp()
         log_probability, next_log_probability = policy.log_probability[:, :size], policy.log_probability[:, size:]
 
         ahead = self.target(next_z, policy.action[:, size:]).amin(-1) - temperature * next_log_probability
-        losses = self._improve_critics(z, taken, reward + discount * ahead)
+        losses = self._improve_critics(z, taken, reward + discount * ahead, weight)
         step(self.optimisers["critic"], losses)
         step(self.optimisers["actor"], self._improve_actor(z, policy, noise[:, :size], actor_tape, temperature))
         surplus = log_probability.mean(1, keepdim=True) + self.target_entropy  # eq. 18, by ln α: the step that is used in practice
@@ -116,13 +121,19 @@ class SAC(Learner[SACConfig]):
         return losses
 
     def _improve_critics(
-        self, z: Shaped[Tensor, "run batch *feature"], taken: Float[Tensor, "run batch dimension"], goal: Float[Tensor, "run batch"]
+        self,
+        z: Shaped[Tensor, "run batch *feature"],
+        taken: Float[Tensor, "run batch dimension"],
+        goal: Float[Tensor, "run batch"],
+        weight: Float[Tensor, "run batch"] | None,
     ) -> Float[Tensor, " run"]:
-        """J_Q = Σ_i mean ½ (Q_i(s, a) − y)², y = r + γ (1 − terminated) (min_i Q̄_i(s', a') − α ln π(a'|s')); eq. 5."""
+        """J_Q = Σ_i mean ½ w (Q_i(s, a) − y)², y = r + γ (1 − terminated) (min_i Q̄_i(s', a') − α ln π(a'|s')); eq. 5, with weights w."""
         values, tape = self.critic.record_pair(z, taken)
         error = values - goal[..., None]
-        self.critic.pull_back(tape, error / goal.shape[1], self.optimisers["critic"].gradient_views)
-        return 0.5 * error.square().sum(-1).mean(1)
+        slope = error if weight is None else error * weight[..., None]
+        self.critic.pull_back(tape, slope / goal.shape[1], self.optimisers["critic"].gradient_views)
+        self._error = error
+        return 0.5 * (error * slope).sum(-1).mean(1)
 
     def _improve_actor(
         self,
@@ -146,6 +157,12 @@ class SAC(Learner[SACConfig]):
         by_deviation = (by_mean * deviation * noise - weight).masked_fill_(policy.bounded[:, :size], 0.0)
         self.actor.pull_back(actor_tape, torch.cat([by_mean, by_deviation], dim=-1), self.optimisers["actor"].gradient_views)
         return (temperature * policy.log_probability[:, :size] - lowest[..., 0]).mean(1)
+
+    @property
+    def temporal_error(self) -> Float32[np.ndarray, "run batch"]:
+        """Mean over both critics of |Q_i(s, a) − y| of the last update's transitions: what priorities are made of."""
+        assert self._error is not None, "asked before the first update"
+        return self._error.abs().mean(-1).cpu().numpy()
 
     # --- accounts
 

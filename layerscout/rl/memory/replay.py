@@ -30,6 +30,7 @@ class Batch(NamedTuple):
     reward: Float32[np.ndarray, "run batch"]
     terminated: Bool[np.ndarray, "run batch"]
     discount: Float32[np.ndarray, "run batch"] | None = None  # of what follows, where several rewards were summed; None: one reward, one γ
+    weight: Float32[np.ndarray, "run batch"] | None = None  # of each transition in the critics' loss of SAC; None: 1
 
     @property
     def z(self) -> Shaped[np.ndarray, "run batch *feature"]:

@@ -1,0 +1,128 @@
+"""Minutes of work in, batches whose reward is today's out: a replay that keeps profit and errors apart and multiplies by the λ of the moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int64
+
+from layerscout.errors import UsageError
+from layerscout.rl.economics.lagrangian import Penalty
+from layerscout.rl.memory.replay import Batch
+from layerscout.rl.memory.sampling import draw_indices
+from layerscout.rl.memory.sum_tree import SumTree
+
+LEAST, MOST = 0.5, 2.0  # bounds of a novelty as a weight of the critics' loss
+Weighting = Literal["none", "novelty", "importance"]
+
+
+class Terms(NamedTuple):
+    """What makes a reward of profit and errors today, one number a run where it may differ."""
+
+    multiplier: Float[np.ndarray, " run"]  # λ, dollars an hour and unit of error rate
+    target: float  # e*
+    usual_attempts: Float[np.ndarray, " run"]  # a step, of the last hour
+    penalty: Penalty = "linear"
+    to_date: bool = False  # violations of the rate until the step, in place of the step's own share
+    scale: float = 0.1  # of the reward, for the learner
+
+
+class WorkLedger:
+    """The last ``capacity`` steps of every run, in dollars and counts.
+
+    Parameters
+    ----------
+    runs, capacity, width, dimensions
+        How many runs, steps a run, numbers of a state, and of an action.
+    weighted
+        Draw in proportion to priority = |temporal-difference error| · novelty, in place of uniformly.
+    """
+
+    def __init__(self, runs: int, capacity: int, width: int, dimensions: int, *, weighted: bool = False) -> None:
+        self.runs, self.capacity, self.size, self.position = runs, capacity, 0, 0
+        self.states = np.zeros((runs, capacity, 2, width), np.float32)
+        self.action = np.zeros((runs, capacity, dimensions), np.float32)
+        self.profit, self.errors, self.attempts, self.rate, self.novelty = (np.zeros((runs, capacity), np.float32) for _ in range(5))
+        self.terminated = np.zeros((runs, capacity), np.bool_)
+        self.tree = SumTree(runs, capacity) if weighted else None
+        self._largest = np.ones(runs)
+
+    def add(
+        self,
+        z: Float32[np.ndarray, "run width"],
+        action: Float32[np.ndarray, "run dimension"],
+        next_z: Float32[np.ndarray, "run width"],
+        terminated: Bool[np.ndarray, " run"],
+        *,
+        profit: Float[np.ndarray, " run"],
+        errors: Int64[np.ndarray, " run"],
+        attempts: Int64[np.ndarray, " run"],
+        rate: Float[np.ndarray, " run"],
+        novelty: Float[np.ndarray, " run"],
+    ) -> None:
+        """Store a step of every run: profit in dollars an hour, the step's counts, and the hour's error rate until it."""
+        slot = self.position
+        self.states[:, slot, 0], self.states[:, slot, 1] = z, next_z
+        self.action[:, slot], self.terminated[:, slot] = action, terminated
+        self.profit[:, slot], self.errors[:, slot], self.attempts[:, slot], self.rate[:, slot] = profit, errors, attempts, rate
+        self.novelty[:, slot] = novelty
+        if self.tree is not None:  # what was never looked at comes first
+            self.tree.change(np.full((self.runs, 1), slot), (self._largest * novelty)[:, None])
+        self.position, self.size = (slot + 1) % self.capacity, min(self.size + 1, self.capacity)
+
+    def sample(
+        self, batch: int, generators: Sequence[np.random.Generator], terms: Terms, weighting: Weighting = "none", beta: float = 0.4
+    ) -> tuple[Batch, Int64[np.ndarray, "run batch"]]:
+        """Draw steps of every run with replacement, priced by today's terms; return the batch and the places, for `reweigh`.
+
+        ``weighting`` gives the critics' weights: clip(novelty, 0.5, 2) over its mean, or importance (N P)^−beta over its largest.
+
+        Raises
+        ------
+        UsageError
+            Nothing is stored yet.
+        """
+        if not self.size:
+            raise UsageError("the ledger is empty", hint="work at least one step before the first update")
+        if self.tree is None:
+            places = draw_indices(np.full(self.runs, self.size), batch, generators)
+        else:
+            places = self.tree.draw(batch, generators)
+        rows = np.arange(self.runs)[:, None]
+        states = np.concatenate([self.states[rows, places, 0], self.states[rows, places, 1]], axis=1)
+        reward = self.reward(rows, places, terms)
+        return Batch(
+            states, self.action[rows, places], reward, self.terminated[rows, places], weight=self._weights(rows, places, weighting, beta)
+        ), places
+
+    def reward(self, rows: np.ndarray, places: np.ndarray, terms: Terms) -> Float32[np.ndarray, "run batch"]:
+        """Return scale · (profit − λ v) of stored steps, with v of the step, or of the hour until it."""
+        if terms.to_date or terms.penalty == "hinge":
+            excess = self.rate[rows, places] - terms.target
+        else:
+            excess = (self.errors[rows, places] - terms.target * self.attempts[rows, places]) / terms.usual_attempts[:, None]
+        if terms.penalty == "hinge":
+            excess = np.maximum(0.0, excess)
+        return (terms.scale * (self.profit[rows, places] - terms.multiplier[:, None] * excess)).astype(np.float32)
+
+    def reweigh(self, places: Int64[np.ndarray, "run batch"], error: Float[np.ndarray, "run batch"]) -> None:
+        """Give drawn steps their priority |error| · novelty; without priorities nothing happens."""
+        if self.tree is None:
+            return
+        size = np.abs(error) + 1e-6
+        self._largest = np.maximum(self._largest, size.max(1))
+        self.tree.change(places, size * self.novelty[np.arange(self.runs)[:, None], places])
+
+    def _weights(self, rows: np.ndarray, places: np.ndarray, weighting: Weighting, beta: float) -> Float32[np.ndarray, "run batch"] | None:
+        if weighting == "none":
+            return None
+        if weighting == "novelty":
+            clamped = np.clip(self.novelty[rows, places], LEAST, MOST)
+            return (clamped / clamped.mean(1, keepdims=True)).astype(np.float32)
+        if self.tree is None:
+            return np.ones(places.shape, np.float32)
+        share = self.tree.at(places) / self.tree.total()[:, None]
+        weights = (self.size * share) ** -beta
+        return (weights / weights.max(1, keepdims=True)).astype(np.float32)

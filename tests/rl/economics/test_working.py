@@ -1,0 +1,62 @@
+"""Laws of agents at work: runs do not touch each other, the multiplier follows the log, rewards have the form that was asked for, and they learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from layerscout.rl.economics.config import SETTLED, WorkConfig
+from layerscout.rl.economics.episode_log import read_episodes
+from layerscout.rl.economics.novelty import novelty_of
+from layerscout.rl.economics.working import Workplace, work
+
+QUICK = SETTLED.model_copy(update={"warm_up": 60, "batch": 16, "hidden": (8,)})
+
+
+@pytest.mark.parametrize("options", [{}, {"replay": "novelty", "novelty": "neighbours", "weighting": "novelty"}])
+def test_a_run_works_the_same_whoever_stands_beside_it(options):
+    config = WorkConfig(episodes=3, damage=0.0, step_size=5.0, evaluation_hours=1, sac=QUICK, **options)
+    many, one = work(config, [4, 7, 9]), work(config, [9])
+    for name in ("attempts", "errors", "multiplier", "novelty"):
+        np.testing.assert_array_equal(many.column(name)[:, 2], one.column(name)[:, 0])
+    np.testing.assert_allclose(many.judgements[-1].profit[2], one.judgements[-1].profit[0], rtol=1e-5)
+
+
+def test_the_multiplier_moves_once_an_hour_by_the_hours_error(tmp_path):
+    config = WorkConfig(episodes=4, damage=0.0, step_size=5.0, first_target=0.08, last_target=0.06, target_episodes=2, sac=QUICK)
+    done = work(config, [0, 1], tmp_path)
+    target, error, before, after = (done.column(name) for name in ("error_target", "error_rate", "multiplier", "next_multiplier"))
+    np.testing.assert_allclose(target[:, 0], [0.08, 0.07, 0.06, 0.06])
+    np.testing.assert_array_equal(before[1:], after[:-1])
+    np.testing.assert_array_equal(after[0], 0.0)  # not before the agent acts by its own policy
+    np.testing.assert_allclose(after[1:], np.maximum(0.0, before[1:] + 5.0 * (error[1:] - target[1:])))
+    assert [row["seed"] for row in read_episodes(tmp_path / "episodes.csv")] == [0, 1] * 4
+
+
+@pytest.mark.parametrize("form", ["step", "cumulative"])
+def test_a_reward_is_what_a_minute_earned_or_the_profit_until_it(form):
+    place = Workplace(WorkConfig(reward=form, sac=QUICK), [0, 1])
+    rows = place.hour(0)
+    hourly = np.array([row["profit"] for row in rows])
+    profit = place.ledger.profit[:, :60]
+    np.testing.assert_allclose(profit.mean(1) if form == "step" else profit[:, -1], hourly, rtol=1e-4)
+    assert not place.ledger.terminated.any()
+    cut = Workplace(WorkConfig(end="terminated", sac=QUICK), [0])
+    cut.hour(0)
+    assert cut.ledger.terminated[0, :60].tolist() == [False] * 59 + [True]
+
+
+def test_what_was_seen_before_is_not_new():
+    for way in ("none", "random", "neighbours"):
+        novelty, generator = novelty_of(way, [0, 1]), np.random.default_rng(0)
+        for _ in range(50):
+            usual = novelty(generator.random((2, 3)).astype(np.float32))
+        assert (usual > 0.0).all()
+    far = np.full((2, 3), 9.0, np.float32)
+    assert (novelty(far) > 2.0 * novelty_of("none", [0, 1])(far)).all()
+
+
+def test_three_runs_find_a_good_hour_within_thirty():
+    done = work(WorkConfig(episodes=30), [0, 1, 2])
+    assert done.judgements[-1].profit.mean() > 27.0  # uniform play: 23.3; the optimum: 28.4
+    assert done.judgements[-1].speed.min() > 0.8
