@@ -17,7 +17,7 @@ from layerscout.rl.economics.config import WorkConfig
 from layerscout.rl.economics.data_value import data_value
 from layerscout.rl.economics.episode_log import EpisodeLog, Row, episode_row
 from layerscout.rl.economics.lagrangian import Curriculum, ascend
-from layerscout.rl.economics.ledger import WorkLedger, Terms
+from layerscout.rl.economics.ledger import Terms, WorkLedger
 from layerscout.rl.economics.novelty import novelty_of
 from layerscout.rl.economics.spread import allocate_spread
 from layerscout.rl.memory.replay import run_generators
