@@ -1,9 +1,10 @@
 """Reward weights in, strong policies of Reacher's twin out, by gradients through its equations: teachers of the benchmark on transfer.
 
-    python benchmarks/reacher_teachers.py [--updates 1500] [--out benchmarks/teachers]
+    python benchmarks/reacher_teachers.py --kinds similar harmful --updates 1500
+    python benchmarks/reacher_teachers.py --kinds different --updates 400
 
 A stand-in for long training: every step of the twin is differentiable, so the return's own gradient moves the policy. What is printed is a
-teacher's score on the target task, which is what makes it similar or harmful; the cosine of reward weights does not.
+teacher's score on the target task, which is what makes it similar, different or harmful; the cosine of reward weights does not.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from layerscout.rl.transfer.teacher import Teacher
 from layerscout.worlds.reacher import DECAY, FRAME, GEAR, LENGTH, LIMIT, LINKS, REACH, SCALE
 
 # name: weights of distance and control in the teacher's own task, standard deviation of its actions
-KINDS = {"similar": ((1.0, 0.5), 0.1), "harmful": ((1.0, 0.0), 0.15)}
+KINDS = {"similar": ((1.0, 0.5), 0.1), "different": ((1.0, 0.04), 0.15), "harmful": ((1.0, 0.0), 0.15)}
 COPIES, CUT = 48, 10  # episodes in one update; steps after which gradients stop
 
 
@@ -58,19 +59,20 @@ def episode_return(network: ActorCritic, weights: Tensor, noise: Tensor, generat
     return total
 
 
-def trained(updates: int) -> dict[str, Teacher]:
-    """Return one teacher of each kind."""
+def trained(updates: int, names: list[str]) -> dict[str, Teacher]:
+    """Return one teacher of each of these kinds."""
+    kinds = {name: KINDS[name] for name in names}
     generator, config = torch.Generator().manual_seed(0), PPOConfig()
-    network = heads(config, len(SCALE), 2, 0, "mlp", None, None, range(len(KINDS)))
-    weights = torch.tensor([weights for weights, _ in KINDS.values()])
-    noise = torch.tensor([noise for _, noise in KINDS.values()]).view(-1, 1, 1)
+    network = heads(config, len(SCALE), 2, 0, "mlp", None, None, range(len(kinds)))
+    weights = torch.tensor([weights for weights, _ in kinds.values()])
+    noise = torch.tensor([noise for _, noise in kinds.values()]).view(-1, 1, 1)
     parameters = list(network.policy.parameters())
     optimiser = torch.optim.Adam(parameters, lr=3e-3)
     for update in range(updates):
         optimiser.param_groups[0]["lr"] = 3e-3 * (1.0 - 0.95 * update / updates)
         optimiser.zero_grad()
         (-episode_return(network, weights, noise, generator)).sum().backward()
-        for kind in range(len(KINDS)):
+        for kind in range(len(kinds)):
             norm = sum(parameter.grad[kind].square().sum() for parameter in parameters if parameter.grad is not None) ** 0.5
             for parameter in parameters:
                 if parameter.grad is not None:
@@ -78,11 +80,11 @@ def trained(updates: int) -> dict[str, Teacher]:
         optimiser.step()
     steps = updates * COPIES * LENGTH
     layers = [
-        [(layer.weight[kind].detach(), layer.bias[kind, 0].detach()) for layer in network.policy.layers] for kind in range(len(KINDS))
+        [(layer.weight[kind].detach(), layer.bias[kind, 0].detach()) for layer in network.policy.layers] for kind in range(len(kinds))
     ]
     return {
         name: Teacher(tuple(layers[kind]), config.activation, torch.full((2,), math.log(noise)), steps=steps)
-        for kind, (name, (_, noise)) in enumerate(KINDS.items())
+        for kind, (name, (_, noise)) in enumerate(kinds.items())
     }
 
 
@@ -98,13 +100,14 @@ def score(teacher: Teacher) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kinds", nargs="+", choices=sorted(KINDS), default=sorted(KINDS))
     parser.add_argument("--updates", type=int, default=1500)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/teachers"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     began = time.process_time()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    for name, teacher in trained(chosen.updates).items():
+    for name, teacher in trained(chosen.updates, chosen.kinds).items():
         teacher.save(chosen.out / f"{name}.npz")
         print(f"{name}: {score(teacher):.2f} on the target, cosine {cosine(KINDS[name][0]):.3f}")
     print(f"{time.process_time() - began:.0f} CPU s")

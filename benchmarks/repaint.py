@@ -1,7 +1,7 @@
 """Teachers of Reacher in, what each arm of REPAINT saves out: iterations and environment steps to the baseline's best score.
 
     python benchmarks/repaint.py --quick                      two arms, 3 seeds, 20 iterations; fails outside its bars
-    python benchmarks/repaint.py [--seeds 8] [--iterations 60] [--teachers similar harmful] [--out FILE.json]
+    python benchmarks/repaint.py [--seeds 8] [--iterations 60] [--teachers similar different harmful] [--out FILE.json]
 
 Arms: baseline (clipped PPO alone), ks (kickstarting), it (instances), repaint (both). The target is the baseline's own best score over the same
 iterations, and −6 as a stricter one. Teachers come from `benchmarks/reacher_teachers.py`. One torch thread.
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--iterations", type=int, default=60)
-    parser.add_argument("--teachers", nargs="+", default=["similar", "harmful"])
+    parser.add_argument("--teachers", nargs="+", default=["similar", "different", "harmful"])
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
