@@ -66,7 +66,7 @@ def test_lists_of_stores(name: str) -> None:
         return "\n".join(
             (
                 store_text.listing([entry(text)], [entry(text)]),
-                *store_text.hints({"stores": [], "dangling_names": [text], "damaged_names": [text]}),
+                *store_text.hints({"root": "/r", "stores": [], "dangling_names": [text], "damaged_names": [text]}),
                 store_text.information(
                     {
                         "store": "ls1-0",

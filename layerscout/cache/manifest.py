@@ -147,8 +147,9 @@ def check_objects(manifest: Manifest, path: Path | str) -> None:
     layout = manifest.layout
     count = layout.units * len(layout.arrays()) + len(layout.metadata_paths()) + 1
     passports = [item for item in manifest.objects if is_passport(item.path)]
-    cards = [item for item in manifest.objects if item.path == CARD_NAME][:1]
-    own = [item for item in manifest.objects if not is_passport(item.path) and item not in cards]
+    own = [item for item in manifest.objects if not is_passport(item.path)]
+    if card := next((item for item in own if item.path == CARD_NAME), None):
+        own.remove(card)  # one; a second is a file listed twice
     if count != len(own):
         raise DataError(f"{path} lists {len(own)} files, its layers need {count}", hint=REPAIR)
     listed, needed = sorted(item.path for item in own), sorted(object_paths(layout))

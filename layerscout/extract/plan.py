@@ -98,7 +98,7 @@ class ExtractPlan(ShownPlan):
             "rows": self.rows,
             "bytes": 0 if self.existing else self.bytes,
             **latents,
-            "files": 0 if self.existing else len(object_paths(layout)) + self._passport_files + 1,  # the manifest lists all but itself
+            "files": 0 if self.existing else len(object_paths(layout)) + self._passport_files + 2,  # and the manifest and the card
             "units": layout.units,
             "memory_bytes": 2 * layout.chunk_rows * sum(spec.width * 4 for spec in self.specs),  # one unit computed, one written
             **self._weights(),

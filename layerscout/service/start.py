@@ -77,13 +77,15 @@ def listen(host: str, port: int) -> socket.socket:
 def holder(port: int) -> str:
     """Return which process of this user holds a port, by what Linux tells; empty where that cannot be known."""
     try:
-        lines = [line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
+        lines = [
+            line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text(encoding="utf-8").splitlines()[1:]
+        ]
         inodes = {f"socket:[{words[9]}]" for words in lines if words[3] == "0A" and int(words[1].rpartition(":")[2], 16) == port}
         for process in filter(str.isdigit, os.listdir("/proc")):
             with suppress(OSError):
                 for descriptor in os.listdir(f"/proc/{process}/fd"):
                     if os.readlink(f"/proc/{process}/fd/{descriptor}") in inodes:
-                        return f"process {process} ({Path(f'/proc/{process}/comm').read_text().strip()})"
+                        return f"process {process} ({Path(f'/proc/{process}/comm').read_text(encoding='utf-8').strip()})"
     except (OSError, ValueError, IndexError):
         return ""
     return ""

@@ -133,6 +133,7 @@ def commands(done, new: Path) -> dict[str, list[object]]:
         "pull": ["store", "pull", f"{place.as_uri()}/{store}", "--root", new / "root"],
         "rm": ["store", "rm", store, "--root", root],
         "prune": ["store", "prune", "--unreferenced", "--root", root],
+        "export": ["store", "export", store, "--root", root, "--projector", new / "projector"],
         "pin": ["store", "pin", store, "--root", root],
         "unpin": ["store", "unpin", store, "--root", root],
         "name": ["store", "name", store, "best", "--root", root],

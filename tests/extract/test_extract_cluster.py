@@ -61,8 +61,8 @@ def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def files_of(store: Store) -> dict[str, bytes]:
-    """Every file that numbers come from; the manifest holds times and is no such file."""
-    found = (path for path in sorted(store.path.rglob("*")) if path.is_file() and path.name != "manifest.json")
+    """Every file that numbers come from; manifest and card hold times and are no such files."""
+    found = (path for path in sorted(store.path.rglob("*")) if path.is_file() and path.name not in {"manifest.json", "README.md"})
     return {path.relative_to(store.path).as_posix(): path.read_bytes() for path in found}
 
 

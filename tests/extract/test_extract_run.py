@@ -56,11 +56,11 @@ def unbroken(tmp_path_factory, data) -> Store:
 
 
 def files_of(store: Store) -> dict[str, bytes]:
-    """Every file that numbers come from; the manifest holds times and is no such file."""
+    """Every file that numbers come from; manifest and card hold times and are no such files."""
     return {
         path.relative_to(store.path).as_posix(): path.read_bytes()
         for path in sorted(store.path.rglob("*"))
-        if path.is_file() and path.name != "manifest.json"
+        if path.is_file() and path.name not in {"manifest.json", "README.md"}
     }
 
 

@@ -51,7 +51,7 @@ class MemoryStore:
     @property
     def manifest(self) -> SimpleNamespace:
         """Its digest tells apart what was put in at first; in a test, arrays may change afterwards."""
-        return SimpleNamespace(digest=f"of {self.id}")
+        return SimpleNamespace(digest=f"of {self.id}", provenance={})
 
     @property
     def identity(self) -> dict:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -20,6 +19,7 @@ from layerscout.rl.loops.log import FILE, Log
 from layerscout.rl.run import plan, run
 from layerscout.rl.seeing import filming
 from layerscout.rl.seeing.filming import film_runs, save_film
+from layerscout.rl.seeing.rollouts import Stage
 from layerscout.worlds.grid import Grid
 
 NAMES = [("blocks.1", 0), ("blocks.1", 1), ("all layers/with slash", 0)]
@@ -107,7 +107,7 @@ class Counting:
 
 
 def stage(world):
-    return SimpleNamespace(make_world=world, make_observer=lambda copies: Counting())
+    return Stage(2, world, lambda copies: Counting())
 
 
 def test_a_film_shows_every_frame_from_the_first_to_the_last():

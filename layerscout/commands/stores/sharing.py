@@ -37,7 +37,7 @@ def push(
     from layerscout.cache.root import root_words
     from layerscout.cache.store import Store
 
-    if "://" in store and "://" not in url:
+    if "://" in store and "/" not in url:  # a place is an address or a folder, a bare word is a store
         raise UsageError(f"the store comes first, then the place: {store}", hint=shell("store", "push", url, store))
     opened = Store.open(find_folder(chosen_root(root), store))
     done = remote.plan_push(opened, url, workers) if call.dry_run else remote.push(opened, url, call.reporter(), workers)

@@ -146,8 +146,8 @@ class EpisodeLog:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._csv: IO[str] = (folder / "episodes.csv").open("w", newline="")
-        self._lines: IO[str] = (folder / "episodes.jsonl").open("w")
+        self._csv: IO[str] = (folder / "episodes.csv").open("w", encoding="utf-8", newline="")
+        self._lines: IO[str] = (folder / "episodes.jsonl").open("w", encoding="utf-8")
         self._writer = csv.DictWriter(self._csv, NAMES, lineterminator="\n")
         self._writer.writeheader()
 
@@ -173,9 +173,9 @@ def read_episodes(file: Path) -> list[dict[str, Any]]:
         The file's columns are not those of this log.
     """
     if file.suffix == ".jsonl":
-        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     else:
-        with file.open(newline="") as lines:
+        with file.open(encoding="utf-8", newline="") as lines:
             rows = [{name: None if text == "" else float(text) for name, text in row.items()} for row in csv.DictReader(lines)]
     if any(tuple(row) != NAMES for row in rows):
         raise DataError(f"{file} is no log of episodes: its columns are others", hint=f"expected {', '.join(NAMES)}")

@@ -32,7 +32,7 @@ def main() -> int:
     folder = Path(task["folder"])
     threading.Thread(target=_end_with_server, args=(sys.stdin,), daemon=True).start()
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a") as lock:
+    with (folder / LOCK).open("a", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
