@@ -54,6 +54,7 @@ REGISTRY: dict[str, dict[str, str]] = {
         "layerscout/Hunt-v0": "layerscout.worlds.arcade.hunt:Hunt",
         "layerscout/Maze-v0": "layerscout.worlds.arcade.maze:Maze",
         "layerscout/Keys-v0": "layerscout.worlds.arcade.keys:Keys",
+        "layerscout/Dot-v0": "layerscout.worlds.dot:Dot",
         "layerscout/Dishwashing-v0": "layerscout.worlds.labour.dishwashing:Dishwashing",
         "layerscout/Bricklaying-v0": "layerscout.worlds.labour.bricklaying:Bricklaying",
     },

@@ -67,6 +67,13 @@ class PicturedWorld(World, Protocol):
         """RGB pictures of the copies ``which`` (None: of all) now, uint8 ``[copy, height, width, 3]``."""
 
 
+class GoalWorld(PicturedWorld, Protocol):
+    """A world whose episodes ask for a state that a picture shows; an episode terminates when it is reached, and only then."""
+
+    def goals(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """Pictures of the goals of the copies ``which`` (None: of all), of the frames' own shape."""
+
+
 def random_actions(world: World, generator: np.random.Generator) -> WorldActions:
     """Draw one uniformly random action for every copy."""
     if world.action_dimensions:

@@ -46,16 +46,22 @@ class WorldEnv(gymnasium.Env):
         self.metadata = self.metadata | _speed(self._world)  # type: ignore[misc]
         self.observation_space, self.action_space = _spaces(self._world)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; ``seed`` restarts the sequence of episodes, None goes on with the next one."""
         super().reset(seed=seed)
         self._world.reset(np.array([0]), np.array([_episode_seed(self.np_random)]))
-        return _observe(self._world)[0], self._info()
+        return _first(_observe(self._world)), self._info()
 
-    def step(self, action: Any) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Advance by one step."""
         outcome = self._world.step(_to_world(self._world, np.array([action])))
-        return _observe(self._world)[0], float(outcome.reward[0]), bool(outcome.terminated[0]), bool(outcome.truncated[0]), self._info()
+        return (
+            _first(_observe(self._world)),
+            float(outcome.reward[0]),
+            bool(outcome.terminated[0]),
+            bool(outcome.truncated[0]),
+            self._info(),
+        )
 
     def render(self) -> NDArray[np.uint8] | None:
         """Return an RGB picture ``[height, width, 3]`` in mode ``rgb_array``."""
@@ -94,9 +100,7 @@ class WorldVectorEnv(VectorEnv):
         self._generators = [seeding.np_random()[0] for _ in range(num_envs)]
         self._ended = np.zeros(num_envs, dtype=bool)
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode in every copy, or in those that ``options["reset_mask"]`` (bool per copy) names."""
         seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if seed is None or isinstance(seed, int) else list(seed)
         if len(seeds) != self.num_envs:
@@ -111,7 +115,7 @@ class WorldVectorEnv(VectorEnv):
         self._ended[mask] = False
         return _observe(self._world), self._info(mask)
 
-    def step(self, actions: Any) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Advance every copy by one step; a copy that ended at the last step ignores its action and starts again."""
         outcome = self._world.step(_to_world(self._world, actions))  # ended copies stand still and give 0, False, False
         self._start(self._ended)
@@ -136,7 +140,7 @@ class WorldVectorEnv(VectorEnv):
         return {} if state is None else {"state": np.where(mask[:, None], state, np.float32(0)), "_state": mask}
 
 
-def _spaces(world: PicturedWorld) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Discrete | gymnasium.spaces.Box]:
+def _spaces(world: PicturedWorld) -> tuple[gymnasium.spaces.Box | gymnasium.spaces.Dict, gymnasium.spaces.Discrete | gymnasium.spaces.Box]:
     low, high = _bounds(world)
     actions: gymnasium.spaces.Discrete | gymnasium.spaces.Box = (
         gymnasium.spaces.Box(low, high, (world.action_dimensions,), np.float32)
@@ -146,13 +150,20 @@ def _spaces(world: PicturedWorld) -> tuple[gymnasium.spaces.Box, gymnasium.space
     if getattr(world, "observes_state", False):
         largest = world.largest_state  # type: ignore[attr-defined]
         return gymnasium.spaces.Box(np.zeros_like(largest), largest, dtype=np.float32), actions
-    return gymnasium.spaces.Box(0, 255, world.frame_shape, np.uint8), actions
+    frames = gymnasium.spaces.Box(0, 255, world.frame_shape, np.uint8)
+    return (gymnasium.spaces.Dict({"observation": frames, "desired_goal": frames}) if hasattr(world, "goals") else frames), actions
 
 
-def _observe(world: PicturedWorld) -> NDArray[Any]:
-    """Return what the environments give: frames, or the state where the world was asked for it."""
+def _observe(world: PicturedWorld) -> Any:
+    """Return what the environments give: frames, with the goals' pictures where there are goals, or the state where it was asked for."""
     state = world.state() if getattr(world, "observes_state", False) else None
-    return world.frames() if state is None else state
+    if state is not None:
+        return state
+    return {"observation": world.frames(), "desired_goal": world.goals()} if hasattr(world, "goals") else world.frames()
+
+
+def _first(observed: Any) -> Any:
+    return {name: frames[0] for name, frames in observed.items()} if isinstance(observed, dict) else observed[0]
 
 
 def _bounds(world: PicturedWorld) -> tuple[float, float]:

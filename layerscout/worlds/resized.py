@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import UInt8
 from numpy.typing import NDArray
@@ -47,6 +49,14 @@ class Resized:
 
     def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
         return resize(self._world.frames(which), self._size)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "goals" and hasattr(self._world, "goals"):  # a world without goals keeps having none
+            return self._goals
+        raise AttributeError(f"'{type(self).__name__}' has no attribute '{name}'")
+
+    def _goals(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        return resize(self._world.goals(which), self._size)  # type: ignore[attr-defined]
 
     def state(self) -> NDArray[np.float32] | None:
         return self._world.state()
