@@ -144,4 +144,12 @@ def write(folder: Path) -> list[str]:
             file = folder / name / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(content))
-    return ["tiny", "tiny-untrained", "synthetic", "transnet", "transnet-untrained", *(f"{name}:{folder / name}" for name in FILES)]
+    return [
+        "tiny",
+        "tiny-untrained",
+        "synthetic",
+        "transnet",
+        "transnet-untrained",
+        "r3d18",
+        *(f"{name}:{folder / name}" for name in FILES),
+    ]
