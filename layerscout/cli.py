@@ -45,11 +45,17 @@ STORE_COMMANDS = {
     "pull": ("stores.sharing:pull", "Bring a published store here; the same command continues."),
     "export": ("stores.exporting:export", "Write what other programs show of a store."),
 }
+PRETRAIN_COMMANDS = {
+    "apv": ("pretrain.apv:apv", "APV: learn a model of videos without actions, for agents and probes."),
+}
 SERVE_COMMANDS = {
     "token": ("team.serving:token", "Make, take away and list the tokens of a server's users."),
 }
 SERVE = ("team.serving:serve", "Serve stores and rankings to a team in the browser.")  # itself a command, with commands of its own
-GROUPS = {"store": (STORE_COMMANDS, "List, check, share and delete the stores of a folder.")}
+GROUPS = {
+    "pretrain": (PRETRAIN_COMMANDS, "Learn a model from videos, before anything is played."),
+    "store": (STORE_COMMANDS, "List, check, share and delete the stores of a folder."),
+}
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 

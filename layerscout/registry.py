@@ -30,6 +30,7 @@ REGISTRY: dict[str, dict[str, str]] = {
         "timesformer": "layerscout.extract.backbones.encoders.timesformer:build",
         "vivit": "layerscout.extract.backbones.encoders.vivit:build",
         "r3d18": "layerscout.extract.backbones.r3d:build",
+        "apv": "layerscout.rl.transfer.apv.backbone:build",
         "transnet": "layerscout.extract.backbones.transnet:pretrained",
         "transnet-untrained": "layerscout.extract.backbones.transnet:untrained",
     },

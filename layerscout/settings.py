@@ -15,7 +15,8 @@ from layerscout.errors import DataError, UsageError, shell, suggest
 from layerscout.misfits import describe_misfits
 from layerscout.paths import expand
 
-STAGES = ("collect", "import", "extract", "probe", "train")  # the tables that a settings file may have, beside [presets]
+STAGES = ("collect", "import", "pretrain", "extract", "probe", "train")  # the tables that a settings file may have, beside [presets]
+METHODS = ("apv",)  # of pretraining: tables in the table of that stage
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def resolve(
     Order: ``defaults``, the file's ``[section]`` table, the preset (``[presets.NAME.section]`` of the file, or a built-in
     one from ``presets``), ``section.key=value`` assignments (``key=value`` means this section), then flags that are not None.
     What is said for another stage is left to that stage, because one file and one list of assignments may serve several.
+    A section may lie in another's table: ``pretrain.apv`` is ``[pretrain.apv]``.
 
     Raises
     ------
@@ -74,19 +76,20 @@ def resolve(
         There is no such file.
     """
     document = _stage_tables(expand(file)) if file else {}
-    merged = merge(defaults or {}, document.get(section, {}))
+    place = section.split(".")
+    merged = merge(defaults or {}, _table(document, place))
     if preset is not None:
         known = (presets or {}) | document.get("presets", {})
         if preset not in known:
             hint = f"known presets: {', '.join(known)}" if known else "presets are the [presets.NAME] tables of a file given with --config"
             raise UsageError(f"unknown preset '{preset}'{suggest(preset, known)}", hint=hint)
-        merged = merge(merged, known[preset].get(section, {}))
+        merged = merge(merged, _table(known[preset], place))
     for assignment in assignments:
         path, value = _parse_assignment(assignment)
         if len(path) == 1 or path[0] in model.model_fields:
             _assign(merged, path, value, assignment)
-        elif path[0] == section:
-            _assign(merged, path[1:], value, assignment)
+        elif path[: len(place)] == place and len(path) > len(place):
+            _assign(merged, path[len(place) :], value, assignment)
         elif path[0] not in STAGES:
             near = suggest(path[0], (*STAGES, *model.model_fields))
             raise UsageError(f"--set '{assignment}': unknown stage '{path[0]}'{near}", hint=f"stages: {', '.join(STAGES)}")
@@ -173,6 +176,7 @@ def _stage_tables(file: Path) -> dict[str, Any]:
     document = read_toml(file)
     presets = document.get("presets", {})
     check_tables(document, f"{file}", (*STAGES, "presets"))
+    check_tables(document.get("pretrain", {}), f"{file} [pretrain]", METHODS)
     check_tables(presets, f"{file} [presets]", presets)
     for name, preset in presets.items():
         check_tables(preset, f"{file} [presets.{name}]", STAGES)
@@ -212,6 +216,13 @@ def check_tables(document: dict[str, Any], where: str, known: Iterable[str]) -> 
             raise UsageError(f"{where}: unknown table '{name}'{suggest(name, known)}", hint=f"tables: {', '.join(known)}")
         if not isinstance(table, dict):
             raise UsageError(f"{where}: '{name}' is {table!r}, expected a table", hint=f"write [{name}] on a line of its own")
+
+
+def _table(document: dict[str, Any], place: Sequence[str]) -> dict[str, Any]:
+    """Return the table at a place of a document; empty where there is none."""
+    for name in place:
+        document = document.get(name, {})
+    return document
 
 
 def _parse_assignment(text: str) -> tuple[list[str], Any]:

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from layerscout.cache.records import load_object, save_settings
 from layerscout.cache.root import default_root
-from layerscout.cli import COMMANDS
+from layerscout.cli import COMMANDS, GROUPS
 from layerscout.errors import DataError, LayerscoutError, UsageError
 from layerscout.settings import STAGES, Config, build, resolve
 
@@ -122,7 +122,7 @@ def test_what_is_meant_for_another_stage_is_left_to_it():
 
 
 def test_stages_are_the_commands_that_take_settings():
-    assert set(STAGES) < COMMANDS.keys()
+    assert set(STAGES) < COMMANDS.keys() | GROUPS.keys()
 
 
 def test_settings_are_frozen():
@@ -148,7 +148,11 @@ def test_saved_settings_are_the_same_settings(file, tmp_path):
             "unknown setting 'train.learner.lrr'; did you mean 'lr'",
             "settings of [train.learner]: lr, batch",
         ),
-        ({"assignments": ["trian.seeds=3"]}, "unknown stage 'trian'; did you mean 'train'", "collect, import, extract, probe, train"),
+        (
+            {"assignments": ["trian.seeds=3"]},
+            "unknown stage 'trian'; did you mean 'train'",
+            "collect, import, pretrain, extract, probe, train",
+        ),
         ({"assignments": ["lerner.lr=3"]}, "unknown stage 'lerner'; did you mean 'learner'", "stages"),
         ({"assignments": ["seeds"]}, "--set 'seeds' is not of the form", "example"),
         ({"assignments": ["=3"]}, "is not of the form", "example"),

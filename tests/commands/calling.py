@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from layerscout.cli import COMMANDS, SERVE_COMMANDS, STORE_COMMANDS, main
+from layerscout.cli import COMMANDS, PRETRAIN_COMMANDS, SERVE_COMMANDS, STORE_COMMANDS, main
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def help_of(*words: str) -> str:
 
 if __name__ == "__main__":
     HELP.mkdir(exist_ok=True)
-    groups = {"store": STORE_COMMANDS, "serve": SERVE_COMMANDS}
+    groups = {"pretrain": PRETRAIN_COMMANDS, "store": STORE_COMMANDS, "serve": SERVE_COMMANDS}
     for words in (
         (),
         *((name,) for name in COMMANDS),

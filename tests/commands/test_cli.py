@@ -16,11 +16,11 @@ import pytest
 from calling import HELP, call, help_of, refused
 
 from layerscout import __version__
-from layerscout.cli import COMMANDS, SERVE, SERVE_COMMANDS, STORE_COMMANDS
+from layerscout.cli import COMMANDS, PRETRAIN_COMMANDS, SERVE, SERVE_COMMANDS, STORE_COMMANDS
 from layerscout.commands import console
 from layerscout.errors import BudgetError, DataError, LayerscoutError, MissingExtraError, UsageError
 
-GROUPS = {"store": STORE_COMMANDS, "serve": SERVE_COMMANDS}
+GROUPS = {"pretrain": PRETRAIN_COMMANDS, "store": STORE_COMMANDS, "serve": SERVE_COMMANDS}
 HEAVY = ["torch", "diffusers", "transformers", "sklearn", "dask", "zarr", "matplotlib", "scipy", "h5py", "gymnasium", "av", "pyarrow"]
 START = [sys.executable, "-c", "from layerscout.cli import main; main()"]
 

@@ -32,12 +32,13 @@ from layerscout.report.study.tables import STUDY_COLUMNS
 from layerscout.report.tables import RETURNS_COLUMNS, SUMMARY_COLUMNS
 from layerscout.rl.agents.configs import DQNConfig, IQLConfig, RidgeConfig, SACConfig
 from layerscout.rl.config import TrainConfig
-from layerscout.settings import STAGES
+from layerscout.rl.transfer.apv.config import APVModelConfig, PretrainAPVConfig
 from layerscout.worlds.config import CollectConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+SETTINGS = {"pretrain apv": "PretrainAPVConfig"}  # of commands whose settings are not called by their one word
 RUN = "<!-- ci: run -->"  # on the line before a shell block: it is fast and small, and is run here
 FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -153,7 +154,10 @@ def slug(heading: str) -> str:
 
 @pytest.mark.parametrize(
     "config",
-    [CollectConfig, ImportConfig, ExtractConfig, ProbeConfig, TrainConfig, DQNConfig, SACConfig, IQLConfig, RidgeConfig, StudyConfig],
+    [
+        *(CollectConfig, ImportConfig, PretrainAPVConfig, APVModelConfig, ExtractConfig, ProbeConfig, TrainConfig, StudyConfig),
+        *(DQNConfig, SACConfig, IQLConfig, RidgeConfig),
+    ],
     ids=lambda config: config.__name__,
 )
 def test_the_page_of_settings_has_every_setting_with_its_default(config: Any) -> None:
@@ -200,7 +204,7 @@ def test_the_page_of_commands_has_every_command_option_and_built_in_name() -> No
     for command, found in commands().items():
         part = next(part for part in re.split(r"^## ", text, flags=re.MULTILINE) if part.startswith(f"layerscout {command}\n"))
         common = text.partition("## ")[0]
-        settings = section(DOCS / "reference" / "settings.md", f"{command.capitalize()}Config") if command in STAGES else ""
+        settings = section(DOCS / "reference" / "settings.md", SETTINGS.get(command, f"{command.capitalize()}Config"))
         for option, setting in ((parameter.opts[0], parameter.name) for parameter in found.params if parameter.opts[0].startswith("--")):
             assert f"`{option}" in part + common or f"| `{setting}` |" in settings, f"layerscout {command} {option}"
     for kind in registry.REGISTRY.values():

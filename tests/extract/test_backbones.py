@@ -29,9 +29,14 @@ from layerscout.extract.checkpoints.checkpoint_weights import CheckpointWeights
 from layerscout.extract.checkpoints.tensors import values as tensor_values
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.pooling import parse_pooling, pooled_width
+from layerscout.rl.transfer.apv import looking
+from layerscout.rl.transfer.apv.action_free import new_action_free
+from layerscout.rl.transfer.apv.config import APVModelConfig
+from layerscout.rl.transfer.apv.folder import PretrainedModel, write_description
+from layerscout.rl.transfer.apv.keeping import save_weights
 
 CPU = torch.device("cpu")
-FAMILIES = ["tiny", "tiny-untrained", "synthetic", "cogvideox-2b", "cogvideox-5b", *made.CONFIGS, "transnet"]
+FAMILIES = ["tiny", "tiny-untrained", "synthetic", "cogvideox-2b", "cogvideox-5b", *made.CONFIGS, "transnet", "apv"]
 ELSEWHERE = {  # families that obey the same laws, and more, in a file of their own
     "wan": "test_wan.py",
     "ltx": "test_ltx.py",
@@ -66,11 +71,24 @@ def family(request) -> Family:
         return Family(f"{request.param}:{made.save(request.getfixturevalue('tmp_path_factory').mktemp(request.param), request.param)}", {})
     if request.param == "transnet":
         return Family(request.param, {"frames": 2})
+    if request.param == "apv":
+        return Family(f"apv:{save_action_free(request.getfixturevalue('tmp_path_factory').mktemp('apv'))}", {"frames": 3})
     if not request.param.startswith("cogvideox"):
         return Family(request.param, {})
     checkpoints = request.getfixturevalue("checkpoints")
     folder = checkpoints.two if request.param.endswith("2b") else checkpoints.five
     return Family(f"cogvideox:{folder}", {"size": [32, 32], "frames": 5})
+
+
+def save_action_free(folder: Path) -> Path:
+    model = PretrainedModel(folder, APVModelConfig(size=16, stages=2, depth=2, latents=3, classes=4, deter=8, hidden=8), 5, {})
+    module = new_action_free(model.sizes, 0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(3)  # as untrained, it takes nearly all frames for the same classes, and only classes pass through time
+    save_weights(model, module)
+    write_description(model)
+    return folder
 
 
 def random_clips(backbone: Backbone, count: int) -> torch.Tensor:
@@ -101,6 +119,7 @@ def test_it_describes_itself_without_weights(family, monkeypatch):
         (encoder_network, "load_transformers"),
         (tensor_values, "read_tensor"),
         (transnet_network, "transnet_weights"),
+        (looking, "read_weights"),
     ]:
         monkeypatch.setattr(target, name, poisoned)
     backbone = family.find()
@@ -140,7 +159,7 @@ def test_the_default_pooling_fits_and_gives_the_stated_width(family):
     parse_pooling(backbone.default_pooling, backbone.grid)
     pooled = family.capture()(random_clips(backbone, 2))
     for layer in backbone.layers:
-        assert pooled[layer.name].shape == (2, pooled_width(backbone.default_pooling, backbone.grid, layer.width))
+        assert pooled[layer.name].shape == (2, pooled_width(backbone.default_pooling, backbone.grid_of(layer), layer.width))
 
 
 @pytest.mark.numeric

@@ -41,7 +41,8 @@ def test_layers_of_every_family_are_told_without_loading_torch(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     told, loaded = json.loads(done.stdout)
     assert loaded == []
-    assert all(layer["parameters"] > 0 for spec, layers in told.items() if spec != "synthetic" for layer in layers)
+    alone = {spec: [one for one in layers if one["name"] not in ("latents", "features")] for spec, layers in told.items()}  # see apv
+    assert all(layer["parameters"] > 0 for spec, layers in alone.items() if spec != "synthetic" for layer in layers)
     billions = {spec.partition(":")[0]: sum(layer["parameters"] for layer in layers) / 1e9 for spec, layers in told.items()}
     # blocks alone, of the sizes that are published
     assert billions["wan"] == pytest.approx(1.39, abs=0.05)
