@@ -55,6 +55,7 @@ def _paint(colour: str | None, around: str, opacity: float) -> tuple[int, int, i
 class _Painter:
     def __init__(self, draw: Any, image: Image.Image, scale: int) -> None:
         self.draw, self.image, self.scale = draw, image, scale
+        self.shared: dict[str, DrawingItem] = {}  # what was drawn under a name, to be drawn again
 
     def all(self, items: Sequence[DrawingItem], move: Position, colour: str) -> None:
         for item in items:
@@ -64,8 +65,10 @@ class _Painter:
         match item:
             case Group(items, own, (across, down), _):
                 self.all(items, (move[0] + across, move[1] + down), own or colour)
-            case Shared(_, inner):
-                self.all(() if inner is None else (inner,), move, colour)
+            case Shared(name, inner):
+                if inner is not None:
+                    self.shared.setdefault(name, inner)
+                self.all((self.shared[name],) if name in self.shared else (), move, colour)
             case Stroke(points, kind, _):
                 self.line(self.at(points, move), kind, colour)
             case Area(points, kind, _):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import Ranking, Selection
 from layerscout.errors import DataError, MissingExtraError, UsageError, install
+from layerscout.service.judged import BoardView, ComparisonView, DecisionList, DecisionView, LookView, RunsDetails, RunsList
 from layerscout.service.problems import MEDIA_TYPE, as_error
 from layerscout.service.schemas import (
     Health,
@@ -189,6 +190,35 @@ class Client:
     def add_note(self, ranking_id: str, text: str) -> NoteOut:
         """Write a note on a ranking."""
         return self._post(NoteOut, f"/rankings/{_segment(ranking_id)}/notes", {"text": text})
+
+    def compare(self, ranking_ids: Sequence[str]) -> ComparisonView:
+        """Return two to eight rankings of one dataset side by side."""
+        return self._get(ComparisonView, "/compare", params={"ids": list(ranking_ids)})
+
+    def board(self) -> BoardView:
+        """Return the best layer of every video model on every task, by what training gave."""
+        return self._get(BoardView, "/board")
+
+    def decisions(self) -> DecisionList:
+        """Return every dataset with the layer to train on."""
+        return self._get(DecisionList, "/decisions")
+
+    def decision(self, dataset: str) -> DecisionView:
+        """Return which layer to train on for a dataset, by its digest, and how sure that is."""
+        return self._get(DecisionView, f"/decisions/{_segment(dataset.removeprefix('sha256:'))}")
+
+    def all_runs(self) -> RunsList:
+        """Return the comparisons of agents and the studies, each with its verdict."""
+        return self._get(RunsList, "/runs")
+
+    def runs(self, runs_id: str) -> RunsDetails:
+        """Return a comparison of agents, or a study: verdicts, claims, and what each arm earned."""
+        return self._get(RunsDetails, f"/runs/{_segment(runs_id)}")
+
+    def look(self, store: str, layer: str = "", episode: int = 0, target: str = "reward", rows: bool = False) -> LookView:
+        """Return one episode of a store seen through a layer; with ``rows`` also where every read row lies."""
+        asked = {"layer": layer, "episode": episode, "target": target, "rows": rows}
+        return self._get(LookView, f"/stores/{_segment(store)}/look", params=asked)
 
     def download(self, ranking_id: str, folder: Path) -> list[Path]:
         """Write every output of a ranking into a folder, byte by byte as the command wrote them there."""

@@ -9,12 +9,13 @@ from drawn import flat, inside, marks, words
 from ranking_by_hand import Example, example
 
 from layerscout.cache.records import Estimate, as_table_value
-from layerscout.pages.drawing import Area, Stroke
+from layerscout.pages.drawing import Area, Drawing, Group, Shared, Stroke
 from layerscout.pages.page import NARROW, WIDE
 from layerscout.pages.ranking import answer_of, draw_file, draw_score, draw_score_and_parts
-from layerscout.pages.svg import element
+from layerscout.pages.raster import png
+from layerscout.pages.svg import element, file
 from layerscout.probe.page.charts import MOST_NARROW, draw_order
-from layerscout.probe.page.panels import Measured, penalty_paths, spectra, thinned
+from layerscout.probe.page.panels import Measured, panels, penalty_paths, sheet, spectra, thinned
 from layerscout.probe.page.wording import formula, weighted_parts
 
 WIDTHS = pytest.mark.parametrize("width", [WIDE, NARROW])
@@ -94,21 +95,35 @@ def measured(shown: Example) -> list[Measured]:
 
 def test_panels_share_what_is_the_same_in_all() -> None:
     layers = measured(example(6))
-    first, second = spectra(layers[:4], layers[4:])
-    assert first.count("<svg") == 4
-    assert second.count("<svg") == 2
-    assert (first + second).count('id="all-spectra"') == 1
-    assert (first + second).count('href="#all-spectra"') == 5
-    assert spectra([], []) == ("", "")
-    assert spectra(layers[:1], [])[1] == ""
+    drawn = spectra(layers[:4], layers[4:])
+    text = panels(drawn[:4]) + panels(drawn[4:])
+    assert text.count("<svg") == len(drawn) == 6
+    assert text.count('id="all-spectra"') == 1
+    assert text.count('href="#all-spectra"') == 5
+    assert spectra([], []) == []
+    assert panels([]) == ""
     unknown = layers[0]._replace(evidence=layers[0].evidence.model_copy(update={"spectrum": ()}))
-    assert ">n/a<" in spectra([layers[1], unknown], [])[0]
-    assert spectra([unknown], []) == ("", "")
+    assert ">n/a<" in panels(spectra([layers[1], unknown], []))
+    assert spectra([unknown], []) == []
+
+
+def test_a_sheet_holds_every_panel_with_its_name_and_says_how_many_it_leaves_out() -> None:
+    layers = measured(example(6))
+    drawing = sheet(spectra(layers, []), "Eigenvalues", WIDE)
+    inside(drawing)
+    assert {one.name for one in layers} <= set(words(drawing))
+    assert drawing.label == "Eigenvalues of 6 layers"
+    assert file(drawing).count("<use ") == 5
+    many = sheet(spectra([layers[0]] * 50, []), "Eigenvalues", WIDE)
+    assert many.label == "Eigenvalues of 40 layers, the first 40 of 50"
+    alone = Drawing(20, 20, "", (Group([Shared("x", Stroke([(2, 5), (8, 5)], "strong"))]),))
+    twice = Drawing(20, 20, "", (*alone.items, Group([Shared("x")], move=(0, 9))))
+    assert png(twice) != png(alone)  # a picture repeats what it refers to, as a page does
 
 
 def test_a_path_says_every_value_and_marks_what_was_chosen() -> None:
     layers = measured(example(2))
-    first, second = penalty_paths(layers[:1], layers[1:])
+    first, second = (panels([one]) for one in penalty_paths(layers[:1], layers[1:]))
     values = layers[0].evidence.reward_path
     assert f"reward, R²: {values[0]:.3f} at 1e−7" in first
     assert f"{values[-1]:.3f} at 10<" in first
@@ -119,13 +134,13 @@ def test_a_path_says_every_value_and_marks_what_was_chosen() -> None:
     assert 'id="penalty-axes"' in first
     assert 'href="#penalty-axes"' in second
     single = [one._replace(evidence=one.evidence.model_copy(update={"penalties": (1.0,)})) for one in layers]
-    assert penalty_paths(single, []) == ("", "")
+    assert penalty_paths(single, []) == []
     silent = layers[0]._replace(
         evidence=layers[0].evidence.model_copy(
             update={"reward_penalties": (), "reward_path": None, "transition_path": (None, 0.1, None, 0.2, None)}
         )
     )
-    text = penalty_paths([silent], [])[0]
+    text = panels(penalty_paths([silent], []))
     assert "reward n/a" in text
     assert "transition, R²: 0.100 at 1e−5, 0.200 at 0.1" in text
 
@@ -168,4 +183,4 @@ def test_degenerate_figures_are_drawn_inside_the_frame(value: float, width: floa
         update={"spectrum": (1.0, 0.0, 0.0), "reward_path": (value,) * 5, "transition_path": (None,) * 5}
     )
     layers = [Measured(layer.name, layer, flat_evidence) for layer in ranking.candidates]
-    assert "nan" not in spectra(layers, [])[0] + penalty_paths(layers, [])[0]
+    assert "nan" not in panels(spectra(layers, []) + penalty_paths(layers, []))

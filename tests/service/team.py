@@ -136,10 +136,10 @@ def served(config: ServeConfig, base: str = BASE):
 
 
 @contextmanager
-def live(config: ServeConfig):
-    """A server that listens at a port of this machine, in a thread; its address."""
+def live(config: ServeConfig, app: Any = None):
+    """A server that listens at a port of this machine, in a thread; its address. ``app`` is one that was made already."""
     listening = listen("127.0.0.1", 0)
-    settings = uvicorn.Config(make_app(config), log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=1)
+    settings = uvicorn.Config(app or make_app(config), log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=1)
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -335,24 +334,3 @@ def test_a_root_that_cannot_be_written_to_serves_reading_and_says_why(world: Wor
         assert "may not write" in answer.json()["detail"]
         assert browser.client.get("/api/v1/health").json()["takes_jobs"] is False
         assert browser.send(f"/rankings/{world.ranking}/notes", {"text": "x"}).status_code == 503
-
-
-def test_a_browser_that_leaves_in_a_stream_is_let_go(world: World, tmp_path: Path) -> None:
-    here = world.copied(tmp_path)
-    with served(here.config()) as browser:
-        job = browser.ask(store=here.other, **QUICK)
-        seen: list[str] = []
-
-        def read() -> None:
-            with browser.client.stream("GET", f"/jobs/{job}/events") as answer:
-                assert answer.headers["content-type"].startswith("text/event-stream")
-                seen.extend(answer.iter_lines())
-
-        reader = threading.Thread(target=read)
-        reader.start()
-        browser.until(job, "done", "failed")
-        reader.join(30)
-        assert not reader.is_alive()
-        last = json.loads([line for line in seen if line.startswith("data:")][-1].removeprefix("data:"))
-        assert (last["state"], last["answer"]) == ("done", f"/rankings/{job}")
-        assert browser.client.app.inner.state.streams == 0

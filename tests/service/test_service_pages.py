@@ -181,6 +181,20 @@ def test_every_table_and_every_figure_is_a_file_too(browser: Browser, world: Wor
     assert browser.client.get(f"/rankings/{world.ranking}?export=../secret.csv").status_code == 404
 
 
+def test_no_table_and_no_figure_of_any_page_lacks_its_files(browser: Browser, world: World) -> None:
+    starts = ["/stores", "/rankings", "/jobs", "/runs", "/board", "/decisions", "/api", f"/stores/{world.store}/look?layer=blocks.1"]
+    found = {link for start in starts for link in re.findall(r'href="(/(?:stores|rankings|runs|decisions)/[^"?/]+)"', browser.page(start))}
+    game = next(one["id"] for one in browser.client.get("/api/v1/rankings").json()["rankings"] if one["id"] != world.ranking)
+    for path in (*starts, *sorted(found), f"/compare?ids={game}+{game[::-1]}", f"/rankings/{world.ranking}?panels=all"):
+        page = browser.page(path)
+        exports = re.findall(r"export=([^\"&]+)", page)
+        assert page.count("<table") == len({name for name in exports if name.endswith(".csv")}), path
+        drawn = len(re.findall(r'<svg[^>]*class="wide"', page)) + page.count('<div class="panels">')
+        files = {name for name in exports if name.endswith(".svg")}
+        assert (drawn >= len(files) > 0) if drawn else not files, path
+        assert {name.rpartition(".")[0] for name in exports if name.endswith(".png")} == {name.rpartition(".")[0] for name in files}, path
+
+
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_strangers_names_do_nothing_on_any_page(world: World, tmp_path: Path, name: str) -> None:
     runs = tmp_path / "runs"

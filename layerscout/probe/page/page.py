@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.page import diagnostics
 from layerscout.probe.page.charts import MOST_NARROW, draw_order
 from layerscout.probe.page.diagnostics import Key
-from layerscout.probe.page.panels import FAINTEST, LOWEST, Measured, penalty_paths, spectra
+from layerscout.probe.page.panels import FAINTEST, LOWEST, Measured, panels, penalty_paths, spectra
 from layerscout.probe.page.tables import PAGE_NAME
 from layerscout.probe.page.wording import formula, reasons
 from layerscout.settings import command_of
@@ -119,12 +119,17 @@ def order_section(ranking: Ranking) -> str:
 def confirmation_section(ranking: Ranking) -> str:
     """Return the confirmed layers' figures, as ranked and on held-out episodes; nothing without confirmation."""
     table = diagnostics.confirmed(ranking)
-    caption = (
+    found = table.html("The ranking beside held-out episodes", confirmation_caption(ranking)) if table.rows else ""
+    return section("Confirmation", found) if found else ""
+
+
+def confirmation_caption(ranking: Ranking) -> str:
+    """Return what to know before reading the confirmed figures."""
+    return (
         f"{ranking.confirmation_episodes:,} episodes had no part in the ranking. The best layers, fitted on all others, reach there what "
         "stands under “held out” (effective rank: of their rows alone). The best of many layers looks a little better in the ranking than "
         "it is; here it does not."
     )
-    return section("Confirmation", table.html("The ranking beside held-out episodes", caption)) if table.rows else ""
 
 
 def figures_section(ranking: Ranking) -> str:
@@ -146,8 +151,8 @@ def measures_section(ranking: Ranking) -> str:
     return section("Beside the score", folded("Measures", table.html("Measures beside the score", caption))) if table.rows else ""
 
 
-def evidence_sections(ranking: Ranking, evidence: Mapping[Key, LayerEvidence]) -> list[str]:
-    """Return the small pictures: eigenvalues and penalties of every layer, in forward order; controls and twins folded away."""
+def measured_layers(ranking: Ranking, evidence: Mapping[Key, LayerEvidence]) -> tuple[list[Measured], list[Measured], int]:
+    """Return what small pictures show: the candidates in forward order, controls and untrained blocks, and how many of those are left out."""
 
     def measured(layers: Sequence[LayerScore]) -> list[Measured]:
         pairs = [(layer, evidence.get((layer.store_id, layer.role, layer.name))) for layer in layers]
@@ -158,8 +163,18 @@ def evidence_sections(ranking: Ranking, evidence: Mapping[Key, LayerEvidence]) -
     twin = twin_of(ranking, ranking.candidates[0])
     apart = [layer for layer in ranking.layers if layer.role != "layer"]
     shown = apart if len(candidates) <= MOST_WITH_TWINS else [layer for layer in apart if layer.role == "control" or layer is twin]
-    others, left_out = measured(shown), len(apart) - len(shown)
-    first, second = spectra(candidates, others)
+    return candidates, measured(shown), len(apart) - len(shown)
+
+
+def evidence_sections(ranking: Ranking, evidence: Mapping[Key, LayerEvidence], below: Callable[[str], str] = lambda name: "") -> list[str]:
+    """Return the small pictures: eigenvalues and penalties of every layer, in forward order; controls and twins folded away.
+
+    Parameters
+    ----------
+    below
+        Gives what stands under the pictures named ``eigenvalues`` and ``penalties``, as HTML.
+    """
+    candidates, others, left_out = measured_layers(ranking, evidence)
     eigenvalues = (
         "Share of the variance in each direction of the covariance, from the widest to the narrowest, both axes logarithmic, down to "
         f"{tick_label(FAINTEST)}; grey: all layers. A line that falls at once means few directions carry everything."
@@ -174,11 +189,14 @@ def evidence_sections(ranking: Ranking, evidence: Mapping[Key, LayerEvidence]) -
         if not left_out
         else f"Controls and the best layer's untrained block ({left_out} others are left out)"
     )
-    found = [section("Eigenvalues", paragraph(eigenvalues, "caption"), first, folded(rest, second))] if first else []
-    paths, other_paths = penalty_paths(candidates, others)
-    if paths:
-        found.append(section("Penalties", paragraph(penalties, "caption"), paths, folded(rest, other_paths)))
-    return found
+    return [
+        section(heading, paragraph(words, "caption"), panels(drawn[:first]), folded(rest, panels(drawn[first:])), below(heading.lower()))
+        for heading, words, drawn in (
+            ("Eigenvalues", eigenvalues, spectra(candidates, others)),
+            ("Penalties", penalties, penalty_paths(candidates, others)),
+        )
+        if drawn and (first := len(candidates))
+    ]
 
 
 def making_section(ranking: Ranking, selection: Selection, config: ProbeConfig, identities: Mapping[str, Mapping[str, Any]]) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from layerscout.cache.records import LayerScore
-from layerscout.pages.axes import Scale, level_axis, rising_axis, tick_label
+from layerscout.pages.axes import Scale, level_axis, rising_axis, shorten, tick_label
+from layerscout.pages.charts import Panel, as_drawing, tile
 from layerscout.pages.drawing import Drawing, DrawingItem, Group, Mark, Shared, Stroke, Words
 from layerscout.pages.svg import element
 from layerscout.probe.evidence.evidence import LayerEvidence
@@ -17,6 +18,7 @@ from layerscout.text import html_text
 WIDTH, HEIGHT = 252, 158
 LEFT, RIGHT, TOP, BOTTOM = 42, 244, 24, 122
 FAINTEST = 1e-6  # shares of variance below this are not drawn
+MOST_ON_A_SHEET = 40  # pictures of one file
 LOWEST = -0.3  # an R² below this says no more than "useless"; drawing it would flatten everything else
 
 
@@ -28,9 +30,41 @@ class Measured(NamedTuple):
     evidence: LayerEvidence
 
 
-def panel(name: str, note: str, drawing: Drawing) -> str:
-    """Return one picture under a layer's name, with its figures."""
-    return f"<figure><figcaption>{html_text(name)} <small>{html_text(note)}</small></figcaption>{element(drawing)}</figure>"
+class SmallPicture(NamedTuple):
+    """One layer's picture, with its name and the figures that stand above it."""
+
+    name: str
+    note: str
+    drawing: Drawing
+
+    def html(self) -> str:
+        """Return it for a page."""
+        above = f"{html_text(self.name)} <small>{html_text(self.note)}</small>"
+        return f"<figure><figcaption>{above}</figcaption>{element(self.drawing)}</figure>"
+
+
+def panels(pictures: Sequence[SmallPicture]) -> str:
+    """Return pictures side by side for a page; nothing for none."""
+    return f'<div class="panels">{"".join(one.html() for one in pictures)}</div>' if pictures else ""
+
+
+def sheet(pictures: Sequence[SmallPicture], what: str, width: float) -> Drawing:
+    """Return the first pictures as one drawing, for a file: as many beside each other as the width holds."""
+    drawn = pictures[:MOST_ON_A_SHEET]
+    titled = [
+        Panel(
+            WIDTH + 10,
+            HEIGHT + 36,
+            (
+                Words(0, 12, shorten(one.name, 36), kind="title"),
+                Words(0, 27, shorten(one.note, 46), kind="tick"),
+                Group(one.drawing.items, move=(0, 34)),
+            ),
+        )
+        for one in drawn
+    ]
+    left_out = f", the first {len(drawn)} of {len(pictures)}" if len(pictures) > len(drawn) else ""
+    return as_drawing(tile(titled, max(1, int(width // (WIDTH + 10)))), f"{what} of {len(drawn)} layers{left_out}")
 
 
 def thinned(count: int, most: int = 28) -> list[int]:
@@ -47,35 +81,29 @@ def _frame(x: Scale, y: Scale, x_title: str, y_title: str) -> list[DrawingItem]:
     return [Words(0, 12, y_title, kind="axis"), *rising_axis(y, LEFT, RIGHT, 3), *level_axis(x, TOP, BOTTOM, x_title, 4)]
 
 
-def spectra(candidates: Sequence[Measured], others: Sequence[Measured]) -> tuple[str, str]:
-    """Draw each layer's eigenvalue shares on logarithmic axes, over those of all candidates in grey.
+def spectra(candidates: Sequence[Measured], others: Sequence[Measured]) -> list[SmallPicture]:
+    """Draw each layer's eigenvalue shares on logarithmic axes, over those of all candidates in grey; none when no spectrum is known.
 
     Axes and grey lines are drawn once and repeated by reference, so that sixty layers do not make sixty times sixty lines.
-
-    Returns
-    -------
-    The panels of the candidates, with the grey lines, and those of the others; empty when no spectrum is known.
     """
     known = [one.evidence for one in (*candidates, *others) if one.evidence.spectrum]
     if not known:
-        return "", ""
+        return []
     x = Scale(1, max(2, *(len(evidence.spectrum) for evidence in known)), LEFT, RIGHT, log=True)
     y = Scale(FAINTEST, 1.0, BOTTOM, TOP, log=True)
     grey = [Stroke(_falling(one.evidence, x, y), "ghost") for one in candidates]
     every = (*candidates, *others)
     behind = _shared("all-spectra", len(every), [*_frame(x, y, "eigenvalue number", "share of variance"), *grey])
-    drawn = [_spectrum(one, x, y, shared) for one, shared in zip(every, behind, strict=True)]
-    first, second = "".join(drawn[: len(candidates)]), "".join(drawn[len(candidates) :])
-    return f'<div class="panels">{first}</div>', f'<div class="panels">{second}</div>' if second else ""
+    return [_spectrum(one, x, y, shared) for one, shared in zip(every, behind, strict=True)]
 
 
-def _spectrum(one: Measured, x: Scale, y: Scale, behind: Shared) -> str:
+def _spectrum(one: Measured, x: Scale, y: Scale, behind: Shared) -> SmallPicture:
     name, layer, evidence = one
     note = f"effective rank {layer.effective_rank.value * layer.width:.1f} of {layer.width:,}"
     own: DrawingItem = Group([Stroke(_falling(evidence, x, y), "thick", f"{name}: {note}")], "blue")
     if not evidence.spectrum:
         note, own = "n/a", Words((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2, "n/a", "middle")
-    return panel(name, note, Drawing(WIDTH, HEIGHT, f"{name}: eigenvalue shares, {note}", (behind, own)))
+    return SmallPicture(name, note, Drawing(WIDTH, HEIGHT, f"{name}: eigenvalue shares, {note}", (behind, own)))
 
 
 def _falling(evidence: LayerEvidence, x: Scale, y: Scale) -> list[tuple[float, float]]:
@@ -83,27 +111,20 @@ def _falling(evidence: LayerEvidence, x: Scale, y: Scale) -> list[tuple[float, f
     return [(x(place + 1), y(evidence.spectrum[place])) for place in places]
 
 
-def penalty_paths(candidates: Sequence[Measured], others: Sequence[Measured]) -> tuple[str, str]:
-    """Draw validation R² against the penalty for reward and transition, with marks at the penalties that folds chose.
-
-    Returns
-    -------
-    The panels of the candidates and those of the others; empty when there was no choice of penalties.
-    """
+def penalty_paths(candidates: Sequence[Measured], others: Sequence[Measured]) -> list[SmallPicture]:
+    """Draw validation R² against the penalty, with marks at the penalties that folds chose; none when there was no choice of them."""
     known = [one for one in (*candidates, *others) if len(one.evidence.penalties) > 1]
     if not known:
-        return "", ""
+        return []
     grids = [one.evidence.penalties for one in known]
     x = Scale(min(map(min, grids)), max(map(max, grids)), LEFT + 4, RIGHT - 4, log=True)
     y = Scale(LOWEST, 1.0, BOTTOM, TOP)
     every = (*candidates, *others)
     frames = _shared("penalty-axes", len(every), _frame(x, y, "penalty / rows", "validation R²"))
-    drawn = [_penalties(one, x, y, frame) for one, frame in zip(every, frames, strict=True)]
-    first, second = "".join(drawn[: len(candidates)]), "".join(drawn[len(candidates) :])
-    return f'<div class="panels">{first}</div>', f'<div class="panels">{second}</div>' if second else ""
+    return [_penalties(one, x, y, frame) for one, frame in zip(every, frames, strict=True)]
 
 
-def _penalties(one: Measured, x: Scale, y: Scale, frame: Shared) -> str:
+def _penalties(one: Measured, x: Scale, y: Scale, frame: Shared) -> SmallPicture:
     name, _, evidence = one
     drawn = [
         _path(what, evidence.penalties, values, chosen, x, y, colour, shape)
@@ -114,7 +135,7 @@ def _penalties(one: Measured, x: Scale, y: Scale, frame: Shared) -> str:
         if values
     ]
     note = f"reward {_choices(evidence.reward_penalties)} · transition {_choices(evidence.transition_penalties)}"
-    return panel(name, note, Drawing(WIDTH, HEIGHT, f"{name}: validation R² by penalty, {note}", (frame, *drawn)))
+    return SmallPicture(name, note, Drawing(WIDTH, HEIGHT, f"{name}: validation R² by penalty, {note}", (frame, *drawn)))
 
 
 def _path(

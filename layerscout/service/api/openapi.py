@@ -9,12 +9,12 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 
 from layerscout import __version__
-from layerscout.service.api import jobs, rankings, stores
+from layerscout.service.api import deciding, jobs, looking, rankings, runs, stores
 from layerscout.service.api.wording import EXAMPLES, FIELDS
 from layerscout.service.schemas import ProblemDetails
 
 DOCUMENT = APIRouter(include_in_schema=False)
-ALL = (stores.ROUTES, jobs.ROUTES, rankings.ROUTES, DOCUMENT)
+ALL = (stores.ROUTES, looking.ROUTES, jobs.ROUTES, rankings.ROUTES, deciding.ROUTES, runs.ROUTES, DOCUMENT)
 ABOUT = (
     "What a team's pages show, for programs. Errors are problem details (RFC 9457) with the kind, the hint and the exit code of the command line. "
     "Where the server has users, send `Authorization: Bearer TOKEN`."

@@ -49,10 +49,13 @@ class JudgedRuns:
     sentence: str
     layer: str
     returned: Estimate | None
+    learned: str  # whether the task was learned at all
 
     @property
     def chip(self) -> str:
-        """The verdict in two words."""
+        """The verdict in two words; of a task that nobody learned, that it was not learned."""
+        if self.learned == "not learned":
+            return self.learned
         return CHIPS.get(self.outcome, self.outcome)
 
 
@@ -184,7 +187,7 @@ class Judge:
             try:
                 chapters: Any = self.state.experiments.chapters(found)
                 verdict = chapters[0].verdict
-                made = JudgedRuns(found, verdict.outcome, verdict.sentence, verdict.best or "", verdict.returned)
+                made = JudgedRuns(found, verdict.outcome, verdict.sentence, verdict.best or "", verdict.returned, chapters[0].gate.learned)
             except (LayerscoutError, IndexError):
                 made = None
             _keep(self._runs, name, made, self._lock)

@@ -68,14 +68,21 @@ function scrub(box) {
     address.searchParams.set("step", steps[at]);
     history.replaceState(null, "", address);
   };
+  const redraw = async () => {  // the line at this step, from the page that this address gives
+    const answer = await fetch(location.href);
+    const drawn = answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("#frames figure");
+    if (drawn) document.querySelector("#frames figure").replaceWith(drawn);
+  };
   const step = by => event => {
     event.preventDefault();
     range.value = String(Number(range.value) + by);
     show();
+    redraw();
   };
   document.getElementById("scrub-before")?.addEventListener("click", step(-1));
   document.getElementById("scrub-after")?.addEventListener("click", step(1));
   range.addEventListener("input", show);
+  range.addEventListener("change", redraw);
   field.hidden = false;
 }
 

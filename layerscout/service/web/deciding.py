@@ -90,7 +90,7 @@ def board_view(judge: Judge, address: Address) -> PageView:
 
 def _board_row(judge: Judge, best: BestLayer, runs: JudgedRuns | None) -> tuple[Cell, ...]:
     found = best.found
-    by = next((one.by for one in judge.state.catalogue.all() if one.id in found.stores), "")
+    by = owner_of(judge, best)
     return (
         Linked(found.backbone, href=f"/rankings/{found.id}"),
         Linked(best.environment or short(found.dataset), href=f"/decisions/{dataset_id(found.dataset)}"),
@@ -104,6 +104,11 @@ def _board_row(judge: Judge, best: BestLayer, runs: JudgedRuns | None) -> tuple[
         Cell(by or "n/a"),
         flags_cell(best.flags),
     )
+
+
+def owner_of(judge: Judge, best: BestLayer) -> str:
+    """Return whose files the first store of a ranking is; empty where that cannot be known."""
+    return next((one.by for one in judge.state.catalogue.all() if one.id in best.found.stores), "")
 
 
 def tasks_view(judge: Judge, address: Address) -> PageView:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from layerscout.pages.axes import LETTER, Scale, covering, legend, level_axis, rising_axis, shorten, tick_label
-from layerscout.pages.charts import Plot, Point, Series, as_drawing, draw_plot
+from layerscout.pages.charts import Level, Plot, Point, Series, as_drawing, draw_plot
 from layerscout.pages.drawing import Drawing, DrawingItem, Group, Mark, Stroke, Words
 from layerscout.pages.palette import Look
 from layerscout.service.data.comparing import SideBySide
@@ -59,8 +59,11 @@ def draw_episode(look: LayerLook, step: int, width: float) -> Drawing:
         Series(f"read from {look.layer}", Look("blue", "dashed", "circle"), _points(look.steps, look.predicted)),
     )
     values = [value for value in (*look.true, *look.predicted) if value is not None] or [0.0, 1.0]
+    here = Level("this step", Look("orange", "thin", ""), float(step), hint=f"step {step}")
     panel = draw_plot(
-        Plot(series, x_title="step", y_title=look.target, over=(min(values), max(values))), width, 200 if width > 560 else 170
+        Plot(series, x_title="step", y_title=look.target, over=(min(values), max(values)), uprights=(here,)),
+        width,
+        200 if width > 560 else 170,
     )
     told = "n/a" if look.r2 is None else f"{look.r2:.3f}"
     return as_drawing(

@@ -44,14 +44,18 @@ async def projector(request: Request, store_id: str, name: str) -> Response:
 
 def found_look(state: ServiceState, address: Address, store_id: str) -> LayerLook:
     """Return what the address asks to look at; without a choice the first layer, the first episode and its reward."""
-    one = state.catalogue.find(store_id)
-    if one.entry.damage:
-        raise DataError(f"store {store_id} is damaged: {one.entry.damage}", hint="extract it again")
-    layer = address.get("layer") or next(iter(one.layers), "")
     episode = address.get("episode", "0")
     if not episode.isdigit() or len(episode) > 9:
         raise HttpProblem(422, "an episode is a number")
-    return _looked(str(one.folder()), one.digest, layer, int(episode), address.get("target", "reward"))
+    return look_into(state, store_id, address.get("layer"), int(episode), address.get("target", "reward"))
+
+
+def look_into(state: ServiceState, store_id: str, layer: str, episode: int, target: str) -> LayerLook:
+    """Return one episode of a store seen through a layer, the first one where none is named."""
+    one = state.catalogue.find(store_id)
+    if one.entry.damage:
+        raise DataError(f"store {store_id} is damaged: {one.entry.damage}", hint="extract it again")
+    return _looked(str(one.folder()), one.digest, layer or next(iter(one.layers), ""), episode, target)
 
 
 @lru_cache(maxsize=8)

@@ -16,7 +16,8 @@ from layerscout.pages.ranking import draw_score
 from layerscout.pages.tables import Cell, Column, Table
 from layerscout.probe.page import diagnostics
 from layerscout.probe.page.charts import draw_order
-from layerscout.probe.page.page import answer, confirmation_section, evidence_sections
+from layerscout.probe.page.page import answer, confirmation_caption, evidence_sections, measured_layers
+from layerscout.probe.page.panels import penalty_paths, sheet, spectra
 from layerscout.probe.page.wording import formula
 from layerscout.service.data.datasets import dataset_id
 from layerscout.service.data.measured import evidence_of
@@ -26,8 +27,9 @@ from layerscout.service.state import ServiceState
 from layerscout.service.web import ranking_tables as tables
 from layerscout.service.web.forms import read_form
 from layerscout.service.web.tables import Address, Linked, plain_view, sorted_view
-from layerscout.service.web.view import PageView, address_of, figure_view, respond, service_of
+from layerscout.service.web.view import FigureView, PageView, address_of, figure_view, respond, service_of
 from layerscout.service.web.words import PAIRS, VERSIONS, WHAT_IF, moment, short
+from layerscout.text import html_text
 
 ROUTES = APIRouter(include_in_schema=False)
 MOST_ROWS = 40  # layers whose order is drawn, and whose every figure stands on the page without being asked for
@@ -130,17 +132,23 @@ def ranking_view(state: ServiceState, address: Address, ranking_id: str) -> Page
         sorted_view("what-if", what_if, address, "What if", parameter="whatif", data=data),
         plain_view("scores", tables.versions_table(shown), address, "What every score would choose", VERSIONS),
         plain_view("pairs", tables.pairs_table(shown, evidence), address, "Is one really better than the other?", PAIRS),
+        sorted_view("confirmation", diagnostics.confirmed(shown), address, "Confirmation", confirmation_caption(shown), "held"),
         sorted_view("beside", diagnostics.beside_the_score(shown), address, "Measures beside the score", parameter="beside"),
         sorted_view("figures", diagnostics.every_figure(shown), address, "Every figure", parameter="figures"),
     ]
+    drawn = _drawn(shown, address)
+    candidates, others, _ = measured_layers(drawn, evidence)
+    panels = {
+        name: figure_view(name, lambda width, draw=draw, name=name: sheet(draw(candidates, others), name.capitalize(), width), "", address)
+        for name, draw in (("eigenvalues", spectra), ("penalties", penalty_paths))
+    }
     values: dict[str, Any] = {
         "found": found,
         "known": {one.id for one in state.catalogue.all()},
         "ranking": shown,
         "answer": Markup(answer(shown)),
-        "confirmation": Markup(confirmation_section(shown)),
         "doubts": Markup(diagnostics.flags_raised(shown, evidence)),
-        "panels": Markup("".join(_panels(shown, evidence, address))),
+        "panels": Markup("".join(evidence_sections(drawn, evidence, lambda name: exports_below(panels[name])))),
         "all_panels": address.get("panels") == "all" or len(shown.candidates) <= MOST_DRAWN,
         "every_figure": address.get("panels") == "all" or len(shown.candidates) <= MOST_ROWS,
         "most": MOST_ROWS,
@@ -156,6 +164,7 @@ def ranking_view(state: ServiceState, address: Address, ranking_id: str) -> Page
         ],
     }
     figures = (
+        *panels.values(),
         figure_view("score-by-depth", partial(draw_score, shown), DEPTH, address),
         figure_view("order", partial(draw_order, _first(shown, MOST_ROWS)), ORDER, address),
     )
@@ -177,11 +186,18 @@ def _first(shown: Ranking, most: int) -> Ranking:
     return shown.model_copy(update={"layers": tuple(kept)})
 
 
-def _panels(shown: Ranking, evidence: Any, address: Address) -> list[str]:
+def _drawn(shown: Ranking, address: Address) -> Ranking:
+    """Return the layers whose eigenvalues and penalties are drawn: the first ones, unless the address asks for all."""
     if address.get("panels") == "all":
-        return evidence_sections(shown, evidence)
+        return shown
     kept = [*shown.candidates[:MOST_DRAWN], *(layer for layer in shown.layers if layer.role == "control")]
-    return evidence_sections(shown.model_copy(update={"layers": tuple(kept)}), evidence)
+    return shown.model_copy(update={"layers": tuple(kept)})
+
+
+def exports_below(view: FigureView) -> str:
+    """Return the line with a figure's files, as every figure has it."""
+    links = ", ".join(f'<a href="{html_text(href)}" download>{form.upper()}</a>' for form, href in view.exports)
+    return f'<p class="exports">Figure as {links}</p>'
 
 
 def train_command(state: ServiceState, shown: Ranking) -> str:

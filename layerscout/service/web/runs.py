@@ -12,6 +12,7 @@ from layerscout.errors import LayerscoutError
 from layerscout.pages.tables import Cell, Column, Table
 from layerscout.service.data.experiments import FoundRuns
 from layerscout.service.data.judging import Judge
+from layerscout.service.data.results import FoundResult
 from layerscout.service.state import ServiceState
 from layerscout.service.web.deciding import judge_of
 from layerscout.service.web.tables import Address, Linked, plain_view, sorted_view
@@ -77,6 +78,7 @@ def runs_view(state: ServiceState, address: Address, runs_id: str) -> PageView:
     if found.kind == "study":
         return study_view(found, address)
     from layerscout.report import exhibits
+    from layerscout.report.page import gate_sentence
 
     problem, chapters = "", []
     try:
@@ -99,22 +101,30 @@ def runs_view(state: ServiceState, address: Address, runs_id: str) -> PageView:
             made.append(sorted_view(f"controls-{place}", compared, address, "Against the controls", parameter=f"controls{place}"))
         claims = Table(
             ("Claim", "At 5 %", "Evidence"),
-            tuple((one.statement, "supported" if one.supported else "not supported", one.sentence) for one in part.claims),
+            tuple((one.statement, one.word, one.sentence) for one in part.claims),
             words=True,
         )
         made.append(plain_view(f"claims-{place}", claims, address, "What may be claimed"))
         parts.append(
-            {"title": part.title, "verdict": part.verdict, "figures": [one.name for one in drawn], "tables": [one.name for one in made]}
+            {
+                "title": part.title,
+                "verdict": part.verdict,
+                "doubt": gate_sentence(part.gate) if part.gate.learned != "learned" else "",
+                "figures": [one.name for one in drawn],
+                "tables": [one.name for one in made],
+            }
         )
         tables += made
         figures += drawn
-    beside = next(
-        (one for one in state.results.all().values() if found.experiment and one.folder in (found.experiment, found.experiment / "probe")),
-        None,
-    )
-    values = {"found": found, "parts": parts, "problem": problem, "beside": beside}
+    values = {"found": found, "parts": parts, "problem": problem, "beside": ranking_beside(state, found)}
     title = f"Agents of {found.title}, {found.mode}" if not found.damage else "Damaged runs"
     return PageView(title, "run.html", values, tuple(tables), tuple(figures))
+
+
+def ranking_beside(state: ServiceState, found: FoundRuns) -> FoundResult | None:
+    """Return the ranking that lies beside runs, which chose their layers."""
+    places = (found.experiment, found.experiment / "probe") if found.experiment else ()
+    return next((one for one in state.results.all().values() if one.folder in places), None)
 
 
 def study_view(found: FoundRuns, address: Address) -> PageView:
