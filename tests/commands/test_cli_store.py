@@ -314,6 +314,20 @@ def test_a_store_goes_out_and_comes_back(stores, root, tmp_path):
     assert told("verify", stores[0].id, "--full", "--root", other)["damaged"] == 0
 
 
+def test_a_store_has_one_size_whoever_tells_it(stores, root, tmp_path):
+    """On disk, in lists, on its way out and back: the manifest is counted everywhere."""
+    shared, name = tmp_path / "shared", stores[0].id
+    size = sum(path.stat().st_size for path in stores[0].path.rglob("*") if path.is_file())
+    said = [told("info", name, "--root", root), *(row for row in told("ls", root)["stores"] if row["store"] == name)]
+    said += [told("push", name, shared, "--root", root, *more) for more in (["-n"], [], [])]
+    said += [told("pull", f"file://{shared}", "--root", tmp_path / "other", *more) for more in (["-n"], [])]
+    said += told("ls", f"file://{shared}")["stores"]
+    assert {one["bytes"] for one in said} == {size}
+    assert {one["objects"] for one in said if "objects" in one} == {len([path for path in stores[0].path.rglob("*") if path.is_file()])}
+    again = told("push", name, shared, "--root", root)
+    assert (again["present_bytes"], again["present_objects"]) == (size, again["objects"])
+
+
 # --- mistakes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,7 +42,8 @@ Url = str | Path | Place  # a place that is opened already stands for its URL
 class Transfer:
     """What a push or a pull moves, or has moved.
 
-    ``objects`` and ``bytes`` count all that was asked for, without the manifest; those ``present`` were at the target already.
+    ``objects`` and ``bytes`` count all that was asked for, without the manifest, which comes last and has ``manifest_bytes``; those ``present``
+    were at the target already. ``describe`` counts the manifest with them, as every other size of a store does.
     ``digest`` is that of the manifest that is pushed or pulled. ``outcome``: it is ``planned``; it was ``published`` now; it was
     ``present`` before; or ``another`` store of the same id, made by another run, was published first: the one with ``other_digest``.
     """
@@ -58,10 +59,17 @@ class Transfer:
     digest: str
     outcome: Literal["planned", "published", "present", "another"] = "planned"
     other_digest: str | None = None
+    manifest_bytes: int = field(default=0, compare=False)
 
     def describe(self) -> dict[str, Any]:
         """Return the facts for ``--dry-run`` and ``--json``."""
-        return asdict(self) | {"layers": list(self.layers)}
+        facts = asdict(self) | {"layers": list(self.layers)}
+        size = facts.pop("manifest_bytes")
+        counted = ("", "present_") if self.outcome == "present" and self.present_objects == self.objects else ("",)
+        for whose in counted:
+            facts[f"{whose}objects"] += 1
+            facts[f"{whose}bytes"] += size
+        return facts
 
     def holding(self, present: Sequence[StoredObject]) -> Transfer:
         """Return the same transfer with these files at the target already."""
@@ -148,13 +156,14 @@ def plan_pull(url: Url | Published, root: Path | str | None, layers: Sequence[st
     """Tell what ``pull`` would bring; writes nothing."""
     root, source, target = _origin(url, root)
     objects: Sequence[StoredObject] = source.manifest.objects
+    size = len(source.content)
     if target.is_dir():
-        return replace(_planned(source.where, target, source.manifest, objects), outcome="present").holding(objects)
+        return replace(_planned(source.where, target, source.manifest, objects, size), outcome="present").holding(objects)
     if layers is None:
-        return _planned(source.where, target, source.manifest, objects).holding(staged_objects(root, source.manifest, objects))
+        return _planned(source.where, target, source.manifest, objects, size).holding(staged_objects(root, source.manifest, objects))
     target = mirror.mirror_folder(root, source.manifest.store_id)
     objects = [*mirror.skeleton_objects(source.manifest), *mirror.layer_objects(source.manifest, layers)]
-    planned = _planned(source.where, target, source.manifest, objects).holding([item for item in objects if has_file(target, item)])
+    planned = _planned(source.where, target, source.manifest, objects, size).holding([item for item in objects if has_file(target, item)])
     return replace(planned, layers=tuple(layers), outcome="present" if planned.present_objects == len(objects) else "planned")
 
 
@@ -176,7 +185,8 @@ def _destination(store: Store, url: Url) -> tuple[Place, Transfer]:
     if named not in (None, store.id):
         raise DataError(f"the URL names store {named}, the store to push is {store.id}", hint=f"push to {place.url}")
     target = f"{place.url}/stores/{store.id}"
-    planned, there = _planned(str(store.path), target, store.manifest, store.manifest.objects), fetch_manifest(place, store.id)
+    size = (store.path / manifests.NAME).stat().st_size
+    planned, there = _planned(str(store.path), target, store.manifest, store.manifest.objects, size), fetch_manifest(place, store.id)
     return place, planned if there is None else _beside(planned, parse_foreign_manifest(there, target).digest)
 
 
@@ -279,7 +289,11 @@ def _is_there(place: ObjectPlace, manifest: manifests.Manifest, item: StoredObje
     return sizes.get(path) == item.size and place.digest(path) == item.sha256
 
 
-def _planned(source: str, target: str | Path, manifest: manifests.Manifest, objects: Sequence[StoredObject]) -> Transfer:
+def _planned(
+    source: str, target: str | Path, manifest: manifests.Manifest, objects: Sequence[StoredObject], manifest_bytes: int
+) -> Transfer:
     layers = tuple(spec.name for spec in manifest.layers)
     size = sum(item.size for item in objects)
-    return Transfer(manifest.store_id, source, str(target), layers, len(objects), size, 0, 0, manifest.digest)
+    return Transfer(
+        manifest.store_id, source, str(target), layers, len(objects), size, 0, 0, manifest.digest, manifest_bytes=manifest_bytes
+    )

@@ -68,6 +68,7 @@ def pull(
         call.emit(planned.describe())
         return
     store = remote.pull(url, root, layer or None, call.reporter(), workers)
-    facts = {"store": store.id, "path": str(store.path), "layers": layer or list(store.specs), "bytes": planned.bytes}
-    facts |= {"present_bytes": planned.present_bytes, "present_objects": planned.present_objects, "objects": planned.objects}
+    moved = planned.describe()
+    facts = {"store": store.id, "path": str(store.path), "layers": layer or list(store.specs)}
+    facts |= {name: moved[name] for name in ("bytes", "present_bytes", "present_objects", "objects")}
     call.emit(facts | {"next": after_store(store, root)})
