@@ -137,11 +137,7 @@ def ranking_view(state: ServiceState, address: Address, ranking_id: str) -> Page
         sorted_view("figures", diagnostics.every_figure(shown), address, "Every figure", parameter="figures"),
     ]
     drawn = _drawn(shown, address)
-    candidates, others, _ = measured_layers(drawn, evidence)
-    panels = {
-        name: figure_view(name, lambda width, draw=draw, name=name: sheet(draw(candidates, others), name.capitalize(), width), "", address)
-        for name, draw in (("eigenvalues", spectra), ("penalties", penalty_paths))
-    }
+    panels = _sheets(drawn, evidence, address)
     values: dict[str, Any] = {
         "found": found,
         "known": {one.id for one in state.catalogue.all()},
@@ -192,6 +188,16 @@ def _drawn(shown: Ranking, address: Address) -> Ranking:
         return shown
     kept = [*shown.candidates[:MOST_DRAWN], *(layer for layer in shown.layers if layer.role == "control")]
     return shown.model_copy(update={"layers": tuple(kept)})
+
+
+def _sheets(drawn: Ranking, evidence: Any, address: Address) -> dict[str, FigureView]:
+    """Return the small pictures together as figures, for their files."""
+    candidates, others, _ = measured_layers(drawn, evidence)
+
+    def figure(name: str, draw: Any) -> FigureView:
+        return figure_view(name, lambda width: sheet(draw(candidates, others), name.capitalize(), width), "", address)
+
+    return {"eigenvalues": figure("eigenvalues", spectra), "penalties": figure("penalties", penalty_paths)}
 
 
 def exports_below(view: FigureView) -> str:
