@@ -9,8 +9,9 @@ from synthetic_layers import MemoryReader, columns_of, prepare
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.moments import products
 from layerscout.probe.moments.moments import ReusableSums, accumulate, empty_sums
-from layerscout.probe.moments.products import EMPTY, END, FIRST, RunEnds, X, add_square, lay_out_rows
+from layerscout.probe.moments.products import EMPTY, END, FIRST, GivenColumns, RunEnds, X, add_square, lay_out_rows
 from layerscout.probe.moments.rows import bad_rows, blocks, pilot_mean, widen
+from layerscout.probe.questions.targets import find_transitions
 
 
 def test_every_run_of_transitions_ends_with_its_last_row_and_a_row_of_zeros() -> None:
@@ -127,3 +128,25 @@ def test_no_chunk_is_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = np.arange(100.0)[:, None]
     spans = [(start, start + len(rows)) for start, rows in blocks(MemoryReader(layer, 7), 20, 75)]
     assert spans == [(20, 28), (28, 42), (42, 56), (56, 70), (70, 75)]  # whole chunks of 7, at least 10 rows, cut at the ends
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_columns_held_as_numbers_are_those_that_are_made_each_time(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    rows, episodes = 60, 6
+    columns = {
+        "episode": np.arange(rows) // 10,
+        "step": np.arange(rows) % 10,
+        "action": rng.integers(0, 3, rows),
+        "reward": rng.standard_normal(rows),
+    }
+    found = find_transitions(columns, ProbeConfig(store="made up", confirmation=0, shifts=5))
+    assert len(found) == rows - episodes
+    wanted = np.array([4, -1, 0, 53, -1])
+    both = [GivenColumns(found.inputs, found.scalars, dtype, keep) for keep in (True, False)]
+    out = [np.full((len(wanted), one.width), 7, dtype) for one in both]
+    for one, place in zip(both, out, strict=True):
+        one.write(wanted, place)
+    np.testing.assert_array_equal(*out)
+    assert not out[0][[1, 4]].any()
+    np.testing.assert_array_equal(out[0][[0, 2, 3], :3], np.asarray(found.inputs[wanted[[0, 2, 3]]]))

@@ -7,7 +7,7 @@ import pytest
 from plain_solves import Rows, errors, made_up, ridge, sums_of
 
 from layerscout.probe.moments.symmetric import mirror
-from layerscout.probe.solve.eigen import eigenvalues, eigenvectors, recompose, rotated, tridiagonal
+from layerscout.probe.solve.eigen import eigenvalues, eigenvectors, eigenvectors_and_raised, recompose, rotated, tridiagonal
 from layerscout.probe.solve.penalties import decompose, of_scalars, scalar_losses, validation_losses
 from layerscout.probe.solve.ridge import (
     NotPositiveDefinite,
@@ -197,3 +197,24 @@ def test_products_taken_in_half_are_whole(size: int, dtype: type) -> None:
     half = np.triu(square)
     mirror(half)
     np.testing.assert_array_equal(half, square)
+
+
+@pytest.mark.parametrize("size", [5, 40])
+@pytest.mark.parametrize("length", [0.0, 1e-6, 1.0, 1e4])
+def test_raised_eigenvalues_are_those_of_the_matrix_with_a_product_added(size: int, length: float) -> None:
+    rng = np.random.default_rng(size)
+    matrix, added = np.cov(rng.standard_normal((size, 80)) * np.arange(1, size + 1)[:, None]), length * rng.standard_normal(size)
+    values, vectors, raised = eigenvectors_and_raised(matrix, added)
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(matrix), atol=1e-12 * values[-1])
+    np.testing.assert_allclose((vectors * values) @ vectors.T, matrix, atol=1e-12 * values[-1])
+    np.testing.assert_allclose(raised, np.linalg.eigvalsh(matrix + np.outer(added, added)), atol=1e-13 * raised[-1])
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+def test_a_search_of_scalars_may_use_the_latents_decomposition(precision: str) -> None:
+    rows, shift = made_up(400, 40), shift_of(40, precision)
+    train, valid = sums_of(rows[:200]), of_scalars(sums_of(rows[200:]), 40)
+    known = decompose(train, shift, live_of(40))
+    alone = scalar_losses(of_scalars(train, 40), [valid], shift, PENALTIES)[0]
+    found = scalar_losses(of_scalars(train, 40), [valid], shift, PENALTIES, known=known)[0]
+    np.testing.assert_allclose(found / valid.yy, alone / valid.yy, atol=TOLERANCE[precision])

@@ -146,7 +146,7 @@ def measure(
     found = cross_fit(ranking, dealt, whole, parts_of, grid, config.inner, live, True, shifted, largest_effect, fixed)
 
     standardised = standardise(total, by)
-    covariance = covariance_entropy(total, width, moments.shift.dtype)
+    covariance = covariance_entropy(total, width, moments.shift.dtype, moments.shift)
     correlation = correlation_entropy(standardised[0][:width, :width] / total.count, by.x_scale[:width], moments.shift.dtype)
     ranks = (covariance.value, correlation.value), (covariance.slope, correlation.slope)
     entropies = [np.append(value, left) for value, left in zip(ranks[0], entropy_without_groups(*ranks, groups, total, width), strict=True)]

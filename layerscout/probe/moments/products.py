@@ -24,7 +24,6 @@ PANEL = 256  # columns: products of a matrix with itself are taken on and above 
 X, FIRST, END, EMPTY = 1, 2, 4, 0
 
 WantedSums = tuple[LatentSums | None, ColumnSums | None]  # either may be there already
-GivenColumns = tuple[ActionInputs, Scalars]
 RowLayout = tuple[Int[np.ndarray, " place"], UInt8[np.ndarray, " place"], Int[np.ndarray, " place"]]
 
 
@@ -45,6 +44,40 @@ def lay_out_rows(row: Int[np.ndarray, " transition"], number: Int[np.ndarray, " 
     rows[after] = rows[after + 1] = row[ends] + 1
     role[after] = END
     return rows, role, transition
+
+
+class GivenColumns:
+    """Actions and targets of transitions, in the precision of the products.
+
+    Parameters
+    ----------
+    keep
+        Hold all of them as numbers, which is quicker and gives the same; else they are made as they are asked for.
+    """
+
+    def __init__(self, inputs: ActionInputs, scalars: Scalars, dtype: DTypeLike, keep: bool) -> None:
+        self.actions, self.count = inputs.shape[1], inputs.shape[1] + scalars.shape[1]
+        self.width = -(-self.count // MULTIPLE) * MULTIPLE
+        self._inputs, self._scalars, self._numbers = inputs, scalars.astype(dtype), None
+        if keep:
+            numbers = np.zeros((len(inputs) + 1, self.width), dtype)  # the last row is that of no transition
+            self._make(np.arange(len(inputs)), numbers[:-1])
+            self._numbers = numbers
+
+    def write(self, transition: Int[np.ndarray, " place"], out: Float[np.ndarray, "place column"]) -> None:
+        """Write the columns of some transitions to ``out``; zeros where there is none (-1)."""
+        if self._numbers is not None:
+            np.take(self._numbers, transition, axis=0, out=out, mode="wrap")
+            return
+        out[:] = 0
+        begins = np.flatnonzero(transition >= 0)
+        found = np.empty((len(begins), self.count), out.dtype)
+        self._make(transition[begins], found)
+        out[begins, : self.count] = found
+
+    def _make(self, transition: Int[np.ndarray, " some"], out: Float[np.ndarray, "some column"]) -> None:
+        out[:, : self.actions] = self._inputs[transition]
+        self._scalars.write(transition, out[:, self.actions : self.count])
 
 
 def add_square(
@@ -119,11 +152,11 @@ class GroupBuffer:
     the buffer with itself, moved by a row, holds them all.
     """
 
-    def __init__(self, group: int, layout: RowLayout, width: int, columns: int, dtype: DTypeLike) -> None:
+    def __init__(self, group: int, layout: RowLayout, width: int, columns: GivenColumns, dtype: DTypeLike) -> None:
         self.group = group
         self.row, self.role, self.transition = layout
         capacity = min(BUFFER_ROWS[np.dtype(dtype).itemsize], len(self.row))
-        self.z, self.c = np.empty((capacity, width), dtype), np.zeros((capacity, -(-columns // MULTIPLE) * MULTIPLE), dtype)
+        self.z, self.c = np.empty((capacity, width), dtype), np.zeros((capacity, columns.width), dtype)
         self.columns = columns
         self.roles = np.zeros(capacity, dtype=np.uint8)
         self.filled = 0
@@ -135,7 +168,6 @@ class GroupBuffer:
         start: int,
         rows: FeatureRows,
         bad: Bool[np.ndarray, " row"] | None,
-        columns: GivenColumns,
         sums: WantedSums,
         scratch: FeatureRows,
     ) -> None:
@@ -148,19 +180,13 @@ class GroupBuffer:
         taken = 0
         while taken < len(role):
             if self.filled == len(self.z):
-                self.flush(columns[0].shape[1], sums, scratch)
+                self.flush(sums, scratch)
             count = min(len(role) - taken, len(self.z) - self.filled)
             part, place = slice(taken, taken + count), slice(self.filled, self.filled + count)
             np.take(rows, at[part], axis=0, out=self.z[place], mode="clip")
             self.roles[place] = role[part]
             if sums[1] is not None:
-                begins, (actions, scalars) = np.flatnonzero(role[part] & X), columns
-                own = transition[part][begins]
-                found = np.empty((len(own), self.columns), self.c.dtype)
-                found[:, : actions.shape[1]] = actions[own]
-                scalars.write(own, found[:, actions.shape[1] :])
-                self.c[place] = 0
-                self.c[place][begins, : self.columns] = found
+                self.columns.write(np.where(role[part] & X, transition[part], -1), self.c[place])
             taken, self.filled = taken + count, self.filled + count
 
     def _repaired(self, role: UInt8[np.ndarray, " place"], bad: Bool[np.ndarray, " place"]) -> UInt8[np.ndarray, " place"]:
@@ -177,7 +203,7 @@ class GroupBuffer:
         self.broken = bool(bad[-1])
         return np.select([begins & ends, begins, ends], [X, X | FIRST, END], EMPTY).astype(np.uint8)
 
-    def flush(self, actions: int, sums: WantedSums, scratch: FeatureRows) -> None:
+    def flush(self, sums: WantedSums, scratch: FeatureRows) -> None:
         """Multiply what is in the buffer and add it to the sums; a row whose transition is not complete stays."""
         if not self.filled:
             return
@@ -187,7 +213,8 @@ class GroupBuffer:
         now, following = z[:last], z[1:]
         latents, columns = sums
         if columns is not None:
-            _add_columns(columns, group, now, following, c, slice(actions), slice(actions, self.columns))
+            actions = self.columns.actions
+            _add_columns(columns, group, now, following, c, slice(actions), slice(actions, self.columns.count))
         if latents is not None and last:
             latents.count[group] += np.count_nonzero(role[:last] & X)
             latents.latent_next[group] += np.matmul(now.T, following, out=scratch)

@@ -7,14 +7,14 @@ the same rows give the same bits, however the store is cut into chunks, and wher
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from layerscout.probe.moments.products import GroupBuffer, RunEnds, lay_out_rows
+from layerscout.probe.moments.products import GivenColumns, GroupBuffer, RunEnds, lay_out_rows
 from layerscout.probe.moments.rows import Reader, bad_rows, blocks, widen
 from layerscout.probe.moments.sums import ColumnSums, LatentSums
 from layerscout.probe.questions.actions import ActionInputs
@@ -25,6 +25,7 @@ from layerscout.probe.questions.targets import Transitions
 SPAN_ROWS_A_FEATURE = 512  # the partials of a span then take 0.3 of its rows in float16, at 25 groups
 LEAST_SPAN_ROWS = 65_536
 DIGEST_ROWS = 65_536  # turned into numbers at once
+KEPT_BYTES = 32 * 2**20  # actions and targets of all transitions, in float32, that are held as numbers from layer to layer
 ALIGNMENT = 4096  # rows of a chunk, as stores are written by default: a chunk that lies on a border is read twice
 
 
@@ -40,7 +41,7 @@ class Borders:
 
 @dataclass(frozen=True)
 class SpanTransitions:
-    """The transitions inside the rows ``[start, stop)``, in row order; ``ranks`` tells which groups do."""
+    """The transitions inside the rows ``[start, stop)``, in row order; ``ranks`` tells which groups do, ``keep`` whether there are few."""
 
     start: int
     stop: int
@@ -49,6 +50,14 @@ class SpanTransitions:
     inputs: ActionInputs
     scalars: Scalars
     ranks: Bool[np.ndarray, " group"]
+    keep: bool = False
+    _columns: dict[np.dtype[Any], GivenColumns] = field(default_factory=dict, compare=False, repr=False)
+
+    def columns(self, dtype: np.dtype[Any]) -> GivenColumns:
+        """Return actions and targets in some precision; the same each time."""
+        if dtype not in self._columns:
+            self._columns[dtype] = GivenColumns(self.inputs, self.scalars, dtype, self.keep)
+        return self._columns[dtype]
 
     @cached_property
     def digests(self) -> tuple[str, str]:
@@ -82,7 +91,9 @@ def transitions_in_span(transitions: Transitions, split: Split, start: int, stop
     here = slice(*np.searchsorted(transitions.row, [start, stop - 1]))
     group = split.group_of_episode[transitions.episode[here]]
     ranks = split.fold_of_group != CONFIRMATION
-    return SpanTransitions(start, stop, transitions.row[here], group, transitions.inputs[here], transitions.scalars[here], ranks)
+    columns = transitions.inputs.shape[1] + transitions.scalars.shape[1]
+    keep = 4 * len(transitions) * columns <= KEPT_BYTES
+    return SpanTransitions(start, stop, transitions.row[here], group, transitions.inputs[here], transitions.scalars[here], ranks, keep)
 
 
 def add_up(
@@ -92,14 +103,14 @@ def add_up(
 
     Rows with a NaN or an infinity are counted, and the transitions from and to them left out.
     """
-    width, wide = len(shift), chosen.inputs.shape[1] + chosen.scalars.shape[1]
+    width, given = len(shift), chosen.columns(shift.dtype)
     scratch = np.empty((width, width), shift.dtype)
     places = [np.flatnonzero(chosen.group == group) for group in range(len(chosen.ranks))]
     buffers = [
-        GroupBuffer(group, lay_out_rows(chosen.row[own], own), width, wide, shift.dtype) for group, own in enumerate(places) if len(own)
+        GroupBuffer(group, lay_out_rows(chosen.row[own], own), width, given, shift.dtype) for group, own in enumerate(places) if len(own)
     ]
     run_ends = RunEnds(chosen.row[chosen.ranks[chosen.group]], width, shift.dtype)
-    given, sums = (chosen.inputs, chosen.scalars.astype(shift.dtype)), (latents, columns)
+    sums = latents, columns
     first, last = np.empty_like(shift), np.empty_like(shift)
     nonfinite, first_nonfinite = 0, -1
     space = np.empty((0, width), shift.dtype)
@@ -120,9 +131,9 @@ def add_up(
             if latents is not None:
                 run_ends.take(start, rows, bad, latents.next_minus_latent, scratch)
             for buffer in buffers:
-                buffer.take(start, rows, bad, given, sums, scratch)
+                buffer.take(start, rows, bad, sums, scratch)
         if latents is not None:
             run_ends.flush(latents.next_minus_latent, scratch)
         for buffer in buffers:
-            buffer.flush(chosen.inputs.shape[1], sums, scratch)
+            buffer.flush(sums, scratch)
     return Borders(first, last, nonfinite, first_nonfinite)

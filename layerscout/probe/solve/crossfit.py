@@ -202,10 +202,11 @@ def _inner_losses(
     transition, scalar = np.zeros((count, len(penalties))), np.zeros((count, len(penalties), scalars))
     roles, parts = search_roles(count, inner), [of_scalars(sums, len(live)) for sums in (*folds, total)]
     for pair, wanted in roles["scalars"].items():
-        of_latents = roles["latents"].get(pair, ())
+        of_latents, train = roles["latents"].get(pair, ()), None
         if of_latents:
             train = decompose(total - folds[pair[0]] - folds[pair[1]], pilot, live, scaled)
         for tested, validated in of_latents:
+            assert train is not None
             grid = list(penalties)
             if largest_effect < np.inf:  # the first fit tells for all of them
                 grid += [penalty + rounding(pilot.dtype.name, len(live)) for penalty in penalties]
@@ -221,7 +222,7 @@ def _inner_losses(
         left = [role for role in wanted if role not in of_latents] if scalars else []
         if left:
             rest = parts[-1] - parts[pair[0]] - parts[pair[1]]
-            several = scalar_losses(rest, [parts[validated] for _, validated in left], pilot, penalties, scaled)
+            several = scalar_losses(rest, [parts[validated] for _, validated in left], pilot, penalties, scaled, train)
             for (tested, _), losses in zip(left, several, strict=True):
                 scalar[tested] += losses
     return transition, scalar

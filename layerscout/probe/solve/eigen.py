@@ -6,6 +6,7 @@ then be done in the precision in which the eigenvectors are wanted, and nothing 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,20 +43,55 @@ def eigenvectors(matrix: SquareMatrix, dtype: Any = np.float64) -> tuple[Float[n
     if size <= SMALL or not largest or not np.isfinite(largest):
         values, vectors = scipy.linalg.eigh(matrix, lower=False, driver="evd", check_finite=False)
         return values, vectors.astype(dtype, copy=False)
+    return _decompose(matrix / largest, largest, dtype)[:2]
+
+
+def eigenvectors_and_raised(
+    matrix: SquareMatrix, added: Float[np.ndarray, " size"], dtype: Any = np.float64
+) -> tuple[Float[np.ndarray, " size"], SquareMatrix, Float[np.ndarray, " size"]]:
+    """Decompose a symmetric matrix, all of which is looked at, as ``eigenvectors`` does; and give the eigenvalues of matrix + added added' too.
+
+    A reflection turns ``added`` onto the first axis. LAPACK's own reflectors leave that axis where it is, so that both matrices have one
+    tridiagonal form but for its first number.
+    """
+    size, largest, length = len(matrix), float(np.abs(matrix).max(initial=0.0)), float(np.linalg.norm(added))
+    if size <= SMALL or not largest or not length or not np.isfinite([largest, length]).all():
+        return *eigenvectors(matrix, dtype), eigenvalues(matrix + np.outer(added, added))
+    mirrored = added / length
+    mirrored[0] += math.copysign(1.0, mirrored[0])
+    mirrored /= np.linalg.norm(mirrored)
+    turned = matrix / largest
+    across = turned @ mirrored
+    across -= (mirrored @ across) * mirrored
+    half = np.outer(2 * mirrored, across)
+    turned -= half
+    turned -= half.T
+    values, vectors, (diagonal, beside) = _decompose(turned, largest, dtype)
+    diagonal[0] += length**2 / largest
+    raised, failed = lapack.dsterf(diagonal, beside)
+    reflected = mirrored.astype(dtype, copy=False)
+    vectors -= np.outer(2 * reflected, reflected @ vectors)
+    return values, vectors, eigenvalues(matrix + np.outer(added, added)) if failed else raised * largest
+
+
+def _decompose(
+    matrix: SquareMatrix, unit: float, dtype: Any
+) -> tuple[Float[np.ndarray, " size"], SquareMatrix, tuple[Float[np.ndarray, " size"], Float[np.ndarray, " size"]]]:
+    """Eigenvalues times ``unit``, eigenvectors, and the tridiagonal form of what lies on and above the diagonal; the matrix is used up."""
+    size = len(matrix)
     # C order is the transpose of LAPACK's: what lies above the diagonal here lies below it there
     work = int(lapack.dsytrd_lwork(size, lower=1)[0])
-    reflectors, diagonal, beside, scales, _ = lapack.dsytrd(matrix.T / largest, lower=1, lwork=work, overwrite_a=1)
+    reflectors, diagonal, beside, scales, _ = lapack.dsytrd(matrix.T, lower=1, lwork=work, overwrite_a=1)
     values, inner, failed = lapack.dstevd(diagonal, beside, compute_v=1)
     if failed:
-        values, vectors = scipy.linalg.eigh(matrix, lower=False, driver="ev", check_finite=False)
-        return values, vectors.astype(dtype, copy=False)
+        values, inner = scipy.linalg.eigh_tridiagonal(diagonal, beside, check_finite=False, lapack_driver="stemr")
     apply = lapack.dormqr if np.dtype(dtype) == np.float64 else lapack.sormqr
     parts = (part.astype(dtype, order="F", copy=False) for part in (reflectors[1:, :-1], scales, inner[1:]))
     found, _, failed = apply("L", "N", *parts, lwork=64 * size)
     assert failed == 0, "reflectors can be applied to any matrix"
     vectors = np.empty((size, size), dtype, order="F")
     vectors[0], vectors[1:] = inner[0], found
-    return values * largest, vectors
+    return values * unit, vectors, (diagonal, beside)
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,12 @@ def validation_losses(
 
 
 def scalar_losses(
-    train: MomentSums, several: Sequence[MomentSums], pilot: Float[np.ndarray, " feature"], penalties: Sequence[float], scaled: bool = True
+    train: MomentSums,
+    several: Sequence[MomentSums],
+    pilot: Float[np.ndarray, " feature"],
+    penalties: Sequence[float],
+    scaled: bool = True,
+    known: Decomposition | None = None,
 ) -> list[Float[np.ndarray, "penalty scalar"]]:
     """Squared errors of the scalars alone on several sets of validation rows, as ``validation_losses`` gives them.
 
@@ -127,15 +132,23 @@ def scalar_losses(
     ----------
     train, several
         From ``of_scalars``.
+    known
+        The training rows' decomposition, where the latents' search has made it.
     """
     dtype, by = pilot.dtype, scalar_scaling(train, pilot, scaled)
-    xx, xy = correlations(train, by)
-    form = tridiagonal(xx)
-    weights = None if form is None else form.solve(penalties, xy, dtype)
+    weights: Float[np.ndarray, "penalty scalar feature"] | None = None
+    if known is None:
+        xx, xy = correlations(train, by)
+        form = tridiagonal(xx)
+        weights = None if form is None else form.solve(penalties, xy, dtype)
     if weights is None:
-        values, vectors = eigenvectors(xx, dtype)
+        if known is None:
+            values, vectors = eigenvectors(xx, dtype)
+            targets = vectors.T @ xy.astype(dtype)
+        else:
+            values, vectors, targets = known.values, known.vectors, known.targets[:, len(known.values) :]
         inverse = 1 / (np.maximum(values, 0.0) + np.asarray(penalties)[:, None])
-        weights = (inverse.astype(dtype)[:, None] * (vectors.T @ xy.astype(dtype)).T) @ vectors.T
+        weights = (inverse.astype(dtype)[:, None] * targets.T) @ vectors.T
     found = []
     for valid in several:
         spread, tested, yy = standardise(valid, by, dtype=dtype)

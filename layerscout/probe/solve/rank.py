@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from layerscout.probe.moments.moments import MomentSums
-from layerscout.probe.solve.eigen import eigenvalues, eigenvectors, recompose
+from layerscout.probe.solve.eigen import eigenvalues, eigenvectors, eigenvectors_and_raised, recompose
 
 LEADING = 128  # directions that are kept
 LEAST_VARIANCE = 1e-4  # of a direction of the correlation matrix: what varies less is not made as loud as the others
@@ -29,12 +29,15 @@ class SpectralEntropy:
         Derivative of H in the covariance of z_t, also where H is that of the correlation.
     leading
         The ``LEADING`` directions of most variance, each over its standard deviation there, the widest last.
+    about_zero
+        Eigenvalues of the mean of z_t z_t' as they are, rising, where they were asked for.
     """
 
     value: float
     shares: Float[np.ndarray, " feature"]
     slope: Float[np.ndarray, "feature feature"]
     leading: Float[np.ndarray, "feature direction"]
+    about_zero: Float[np.ndarray, " feature"] | None = None
 
 
 def effective_rank(values: Float[np.ndarray, " feature"]) -> float:
@@ -62,9 +65,19 @@ def scatter(sums: MomentSums, width: int) -> Float[np.ndarray, "feature feature"
     return sums.xx[:width, :width] - np.outer(sums.x[:width], sums.x[:width] / sums.count)
 
 
-def covariance_entropy(total: MomentSums, width: int, dtype: Any = np.float64) -> SpectralEntropy:
-    """Spectral entropy of the covariance of z_t; ``dtype`` is the precision of the products, and that of the derivative."""
-    return _entropy(scatter(total, width) / total.count, dtype)
+def covariance_entropy(
+    total: MomentSums, width: int, dtype: Any = np.float64, pilot: Float[np.ndarray, " feature"] | None = None
+) -> SpectralEntropy:
+    """Spectral entropy of the covariance of z_t.
+
+    Parameters
+    ----------
+    dtype
+        The precision of the products, and that of the derivative.
+    pilot
+        The shift that the moments are about, where ``about_zero`` is wanted.
+    """
+    return _entropy(scatter(total, width) / total.count, dtype, None if pilot is None else total.x[:width] / total.count + pilot)
 
 
 def correlation_entropy(
@@ -81,16 +94,22 @@ def correlation_entropy(
     return SpectralEntropy(found.value, found.shares, slope, found.leading)
 
 
-def _entropy(matrix: Float[np.ndarray, "feature feature"], dtype: Any) -> SpectralEntropy:
-    values, vectors = eigenvectors(matrix, dtype)
+def _entropy(
+    matrix: Float[np.ndarray, "feature feature"], dtype: Any, mean: Float[np.ndarray, " feature"] | None = None
+) -> SpectralEntropy:
+    about_zero = None
+    if mean is None:
+        values, vectors = eigenvectors(matrix, dtype)
+    else:
+        values, vectors, about_zero = eigenvectors_and_raised(matrix, mean, dtype)
     share, entropy = _shares(values), np.log(effective_rank(values))
     kept = slice(max(len(values) - LEADING, 0), None)
     leading = vectors[:, kept] / np.sqrt(np.maximum(values[kept], LEAST_VARIANCE)).astype(vectors.dtype)
     trace = max(float(np.trace(matrix)), np.finfo(float).tiny)
     slope = np.where(share > 0, -(np.log(np.where(share > 0, share, 1.0)) + entropy), 0.0) / trace
     if values.max() <= 0:
-        return SpectralEntropy(float(entropy), np.sort(share)[::-1], np.zeros_like(matrix), leading)
-    return SpectralEntropy(float(entropy), share[::-1], recompose(slope, vectors), leading)
+        return SpectralEntropy(float(entropy), np.sort(share)[::-1], np.zeros_like(matrix), leading, about_zero)
+    return SpectralEntropy(float(entropy), share[::-1], recompose(slope, vectors), leading, about_zero)
 
 
 def entropy_without_groups(
@@ -138,7 +157,7 @@ def rankme(total: MomentSums, pilot: Float[np.ndarray, " feature"], covariance: 
     spread = scatter(total, width) / total.count
     largest = float(covariance.shares[0]) * float(np.trace(spread))
     mean = total.x[:width] / total.count + pilot
-    values = eigenvalues(spread + np.outer(mean, mean))
+    values = eigenvalues(spread + np.outer(mean, mean)) if covariance.about_zero is None else covariance.about_zero
     centred = np.sqrt(np.where(covariance.shares > noise * covariance.shares[0], covariance.shares, 0.0))
     uncentred = np.sqrt(np.where(values > noise * largest, values, 0.0))
     return effective_rank(uncentred), effective_rank(centred)
