@@ -90,3 +90,26 @@ def url(server) -> str:
 def trusted_hdf5(monkeypatch):
     """Files that the test wrote itself need no other process to look through them, which takes a seventh of a second each."""
     monkeypatch.setattr("layerscout.cache.dataset.hdf5._look_through", lambda path, seconds, hint: None)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A stand-in of the hub's API on this machine, and the hub's library turned to it."""
+    import writable_hub
+    from huggingface_hub import HfApi
+
+    with writable_hub.serve() as served:
+        monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)  # a protocol that this server does not speak
+        monkeypatch.setenv("HF_TOKEN", writable_hub.TOKEN)
+        monkeypatch.setattr(HfApi, "__init__", _at(served.url, HfApi.__init__))
+        served.repositories["lab/layers"] = {".gitattributes": b""}
+        yield served
+
+
+def _at(url, original):
+    def begin(self, *given, **named):
+        original(self, *given, **(named | {"endpoint": url}))
+
+    return begin

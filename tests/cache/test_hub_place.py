@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import writable_hub
-from huggingface_hub import DatasetCard, HfApi
+from huggingface_hub import DatasetCard
 
 from layerscout.cache.opening import open_store
 from layerscout.cache.remote import hub as hub_place
@@ -24,25 +24,6 @@ from layerscout.errors import DataError, UsageError
 
 URL = "hf://datasets/lab/layers"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of the hub's own library
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    with writable_hub.serve() as served:
-        monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)  # a protocol that this server does not speak
-        monkeypatch.setenv("HF_TOKEN", writable_hub.TOKEN)
-        monkeypatch.setattr(HfApi, "__init__", _at(served.url, HfApi.__init__))
-        served.repositories["lab/layers"] = {".gitattributes": b""}
-        yield served
-
-
-def _at(url, original):
-    def begin(self, *given, **named):
-        original(self, *given, **(named | {"endpoint": url}))
-
-    return begin
 
 
 @pytest.fixture

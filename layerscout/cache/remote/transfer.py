@@ -29,10 +29,12 @@ from layerscout.cache.remote.published import (
 )
 from layerscout.cache.root import STORES, default_root
 from layerscout.cache.store import Store
+from layerscout.cache.writing.card import PICTURE
 from layerscout.errors import DataError
 from layerscout.paths import expand
 from layerscout.progress import SILENT, Reporter
 
+RANKINGS = "rankings"  # folder of a place
 WORKERS = 8  # files on their way at once; memory holds at most twice bucket.PART_BYTES of each
 
 Url = str | Path | Place  # a place that is opened already stands for its URL
@@ -243,8 +245,11 @@ def _into_commits(store: Store, place: HubPlace, planned: Transfer, reporter: Re
     return _beside(done, parse_foreign_manifest(fetch_manifest(place, store.id) or b"", planned.target).digest)
 
 
-def place_card(place: HubPlace, store: Store) -> bytes | None:
-    """Return the README.md of a repository that holds stores: the newest store's card, and how all are read; None where somebody wrote another."""
+def place_card(place: HubPlace, store: Store, rankings: Sequence[str] = ()) -> bytes | None:
+    """Return the README.md of a repository that holds stores: the newest store's card, how all are read, and the rankings beside them.
+
+    None where somebody wrote another. ``rankings`` are on their way there; the picture is of the first of them.
+    """
     there = place.read(manifests.CARD_NAME, manifests.LARGEST_DOCUMENT)
     if place.prefix or (there is not None and MARK.encode() not in there):
         return None
@@ -252,7 +257,11 @@ def place_card(place: HubPlace, store: Store) -> bytes | None:
     text = own.read_text(encoding="utf-8") if own.is_file() else f"# Activations\n\nStore {store.id}.\n"
     listed = sorted({store.id, *(name for name in place.names(STORES) if STORE_ID.fullmatch(name))})
     lines = [f"- `layerscout store pull {place.url}/{name}`" for name in listed]
-    return f"{text}\n## Stores in this repository\n\n{MARK}\n\n".encode() + "\n".join(lines).encode() + b"\n"
+    found = [*rankings, *(name for name in place.names(RANKINGS) if name not in rankings)]
+    ranked = "\n".join(f"- [{name}]({RANKINGS}/{name}/{manifests.CARD_NAME})" for name in found)
+    picture = f"![Score of every layer by depth]({RANKINGS}/{found[0]}/{PICTURE})" if found else ""
+    more = f"\n## Rankings\n\n{picture}\n\n{ranked}\n" if found else ""
+    return f"{text}\n## Stores in this repository\n\n{MARK}\n\n".encode() + "\n".join(lines).encode() + f"\n{more}".encode()
 
 
 def _into_folder(store: Store, place: FolderPlace, planned: Transfer, reporter: Reporter, workers: int) -> Transfer:

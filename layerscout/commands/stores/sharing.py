@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from layerscout.commands.console import Call
 from layerscout.commands.following import after_store
 from layerscout.commands.stores.roots import OneStore, chosen_root
-from layerscout.commands.words import Root, command
+from layerscout.commands.words import USER_PATH, Root, command
 from layerscout.errors import DataError, UsageError, shell
 from layerscout.paths import expand_word
 
@@ -28,11 +29,16 @@ def push(
             help="s3://bucket/prefix, gs://..., az://..., hf://datasets/ORG/NAME, hf://buckets/ORG/NAME or a folder.",
         ),
     ],
+    ranking: Annotated[
+        Path | None,
+        typer.Option("--ranking", **USER_PATH, help="Also publish the ranking that probe wrote there, with a card of its own."),
+    ] = None,
     workers: Workers = 8,
     root: Root = None,
 ) -> None:
     """Publish a store for others; the same command continues."""
     from layerscout.cache.opening import find_folder
+    from layerscout.cache.remote import rankings
     from layerscout.cache.remote import transfer as remote
     from layerscout.cache.root import root_words
     from layerscout.cache.store import Store
@@ -40,8 +46,11 @@ def push(
     if "://" in store and "/" not in url:  # a place is an address or a folder, a bare word is a store
         raise UsageError(f"the store comes first, then the place: {store}", hint=shell("store", "push", url, store))
     opened = Store.open(find_folder(chosen_root(root), store))
+    beside = rankings.read_ranking_folder(opened, ranking) if ranking is not None else None
     done = remote.plan_push(opened, url, workers) if call.dry_run else remote.push(opened, url, call.reporter(), workers)
-    call.emit(done.describe())
+    if beside is not None and not call.dry_run and done.outcome != "another":
+        rankings.push_ranking(opened, beside, url)
+    call.emit(done.describe() | (beside.describe() if beside is not None else {}))
     if done.outcome == "another":
         message = f"{done.target} holds the same store as somebody else computed it first; this one was not published"
         places = root_words(root)
