@@ -31,6 +31,7 @@ REGISTRY: dict[str, dict[str, str]] = {
         "vivit": "layerscout.extract.backbones.encoders.vivit:build",
         "r3d18": "layerscout.extract.backbones.r3d:build",
         "apv": "layerscout.rl.transfer.apv.backbone:build",
+        "pvdr": "layerscout.extract.backbones.pvdr:build",
         "transnet": "layerscout.extract.backbones.transnet:pretrained",
         "transnet-untrained": "layerscout.extract.backbones.transnet:untrained",
     },

@@ -4,7 +4,7 @@ A pooling is named ``WHERE/HOW``. WHERE: ``all`` time slots, the ``last`` slot t
 ``future`` slots that hold noise (conditioned backbones). HOW:
 
 - ``mean`` over tokens, and ``max`` over tokens, feature by feature;
-- ``gridN``: an N x N grid of cell means, row-major, which keeps where things are (a mean over all tokens loses it);
+- ``gridN``: an N x N grid of cell means, row-major, which keeps where things are (a mean over all tokens loses it); a layer of one place has one cell;
 - ``energy``: a mean weighted by softmax((n - mean n) / std n) over the tokens' norms n: what attention pooling does,
   tokens that stand out count more, without learned queries;
 - ``tokens``: every token, unreduced.
@@ -68,6 +68,8 @@ def parse_pooling(name: str, grid: TokenGrid, class_token: bool = False) -> Pool
     where, how, cells = match.groups()
     if where == "future" and grid.past == grid.time:
         raise UsageError(f"pooling '{name}' needs future slots, and this backbone has none", hint="use last/… or all/…")
+    if cells and (grid.height, grid.width) == (1, 1):
+        cells = "1"  # a layer of one place is one cell of every grid
     if cells and (grid.height % int(cells) or grid.width % int(cells)):
         raise UsageError(
             f"pooling '{name}' does not divide the token grid {grid.height}x{grid.width}", hint="choose N that divides both sides"

@@ -1,0 +1,61 @@
+"""z and the present frame in, an action out: the module that turns dynamics into what can be done, and the critic that is made of it."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SEEN = 8  # places along a side of the coarse picture of the present
+FIRST_DEVIATION, SMALLEST_DEVIATION = 0.5, 0.05  # of the actions, in units of [−1, 1]
+
+
+def seen(frames: Float[Tensor, "copy channel height width"]) -> Float[Tensor, "copy feature"]:
+    """Return where things are: frames averaged to 8 × 8, which a count of tokens would lose."""
+    return 4.0 * F.adaptive_avg_pool2d(frames, SEEN).flatten(1)
+
+
+class ActionAlignment(nn.Module):
+    """Π(a | z, s): a normal distribution of the action around what two hidden layers say, with one standard deviation for each dimension.
+
+    Parameters
+    ----------
+    z, features, outputs
+        Numbers of z, of what is seen, and of the action.
+    hidden
+        Width of both hidden layers.
+    """
+
+    def __init__(self, z: int, features: int, outputs: int, hidden: int = 128) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(z + features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+        self.last = nn.Linear(hidden, outputs)
+        self.logarithm = nn.Parameter(torch.full((outputs,), math.log(FIRST_DEVIATION)))
+
+    def forward(self, z: Float[Tensor, "row z"], features: Float[Tensor, "row feature"]) -> Float[Tensor, "row output"]:
+        """Return the mean; what is done is it, cut to [−1, 1]."""
+        return self.last(self.body(torch.cat([z, features], dim=1)))
+
+    def deviation(self) -> Float[Tensor, " output"]:
+        """Return the standard deviation of every dimension."""
+        return self.logarithm.exp().clamp(min=SMALLEST_DEVIATION)
+
+    def log_probability(
+        self, z: Float[Tensor, "row z"], features: Float[Tensor, "row feature"], actions: Float[Tensor, "row output"]
+    ) -> Float[Tensor, " row"]:
+        """Return ln Π(a | z, s)."""
+        deviation = self.deviation()
+        away = (actions - self(z, features)) / deviation
+        return -(0.5 * away.square() + deviation.log() + 0.5 * math.log(2.0 * math.pi)).sum(1)
+
+
+def critic_of(alignment: ActionAlignment) -> ActionAlignment:
+    """Return the critic: the alignment module with another last layer, which gives one number."""
+    critic = copy.deepcopy(alignment)
+    critic.last = nn.Linear(alignment.last.in_features, 1)
+    critic.logarithm = nn.Parameter(torch.zeros(0))
+    return critic

@@ -1,0 +1,105 @@
+"""Pretrained networks and frames that they were not trained on in, figures out: each beside the baseline that it must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
+from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer, perplexity
+from layerscout.rl.transfer.pvdr.tokens import as_pixels
+
+TOGETHER = 64  # clips of one pass
+COLLAPSED = 2.0  # a perplexity below this means that one code is nearly all
+
+
+@dataclass(frozen=True)
+class TokenizerFigures:
+    """How frames come out.
+
+    Attributes
+    ----------
+    error_share
+        Mean squared error as a share of the frames' variance around their mean picture; None where frames do not vary.
+    perplexity
+        exp of the entropy of how often codes are used.
+    """
+
+    error_share: float | None
+    perplexity: float
+
+    @property
+    def warning(self) -> str | None:
+        """What to say of a codebook that collapsed."""
+        if self.perplexity >= COLLAPSED:
+            return None
+        return f"the codes have a perplexity of {self.perplexity:.2f}: one code stands for nearly everything, and plans will show nothing"
+
+
+@dataclass(frozen=True)
+class DynamicsFigures:
+    """How futures are foretold, in nats a clip.
+
+    Attributes
+    ----------
+    cross_entropy, divergence
+        Of the future's tokens given z by the encoder, and of the encoder's z from the prior's.
+    marginal
+        Baseline: entropy of the tokens of each place, nothing else known.
+    copied
+        Baseline: tokens of the future that are not those of the last known frame; of ``tokens`` together.
+    still
+        Cross-entropy of clips whose frames are all the same: near 0, or the tokens are ambiguous.
+    """
+
+    cross_entropy: float
+    divergence: float
+    marginal: float
+    copied: float
+    tokens: int
+    still: float
+
+
+@torch.no_grad()
+def tokenizer_figures(
+    tokenizer: FrameTokenizer, frames: UInt8[np.ndarray, "frame height width channel"], tokens: UInt8[np.ndarray, "frame row column"]
+) -> TokenizerFigures:
+    """Judge a tokenizer on frames and what it made of them."""
+    pixels, chosen = as_pixels(frames), torch.from_numpy(tokens.astype(np.int64))
+    error = float(torch.cat([tokenizer.decode(part) for part in chosen.split(256)]).sub(pixels).square().mean())
+    variance = float((pixels - pixels.mean(0)).square().mean())
+    return TokenizerFigures(error / variance if variance > 0 else None, perplexity(chosen, len(tokenizer.book)))
+
+
+def dynamics_figures(
+    dynamics: VisualDynamics, clips: Int64[Tensor, "clip time row column"], trained: UInt8[np.ndarray, "frame row column"]
+) -> DynamicsFigures:
+    """Judge dynamics on clips; ``trained`` are the tokens that they were trained on, from which the marginal is taken."""
+    shape = dynamics.shape
+    future, last = clips[:, shape.history :], clips[:, shape.history - 1 : shape.history]
+    seen = torch.from_numpy(trained.astype(np.int64))
+    shares = torch.stack([(seen == code).double().mean(0) for code in range(shape.codes)], -1).clamp(min=1.0 / (len(seen) + 1))
+    known = shares.log().expand(*future.shape[:2], -1, -1, -1).gather(-1, future[..., None])
+    crossed, diverged = held_out_nats(dynamics, clips)
+    still = clips[:, :1].expand(-1, shape.window, -1, -1)
+    return DynamicsFigures(
+        crossed,
+        diverged,
+        marginal=-float(known.sum()) / len(clips),
+        copied=float((future != last).double().sum((1, 2, 3)).mean()),
+        tokens=shape.future * shape.tokens,
+        still=held_out_nats(dynamics, still)[0],
+    )
+
+
+@torch.no_grad()
+def held_out_nats(dynamics: VisualDynamics, clips: Int64[Tensor, "clip time row column"], seed: int = 0) -> tuple[float, float]:
+    """Return cross-entropy and divergence of clips, in nats a clip, with the same noise at every call."""
+    noise = torch.randn(len(clips), dynamics.shape.z, generator=torch.Generator().manual_seed(seed))
+    parts = [dynamics.losses(*pair) for pair in zip(clips.split(TOGETHER), noise.split(TOGETHER), strict=True)]
+    crossed, diverged = (torch.cat([part[i] for part in parts]).mean() for i in (0, 1))
+    return float(crossed), float(diverged)

@@ -1,0 +1,185 @@
+"""A pretrained model and rounds of play in, an agent that goes to goal pictures out: adaptation, alignment, reinforcement."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt8
+from torch import Tensor, nn
+
+from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
+from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
+from layerscout.rl.transfer.pvdr.alignment import SEEN, ActionAlignment, critic_of, seen
+from layerscout.rl.transfer.pvdr.config import ArmName, PvdrConfig
+from layerscout.rl.transfer.pvdr.experience import Experience
+from layerscout.rl.transfer.pvdr.planning import DynamicsPlanner
+from layerscout.rl.transfer.pvdr.pretraining import descend, optimiser_arrays, restore_optimiser, state_arrays
+from layerscout.rl.transfer.pvdr.reinforcing import advantages, plan_rewards
+from layerscout.rl.transfer.pvdr.rounds import Deed, Frames, Round, pictures
+
+BATCH = 16  # clips of an update of the dynamics
+STEPS_TOGETHER = 128  # steps of an update by reinforcement
+
+
+class PvdrLearner:
+    """Plans by sampled dynamics, and turns the chosen z into actions.
+
+    Parameters
+    ----------
+    arm
+        Which parts are at work, see ``PvdrConfig.arms``.
+    config
+        Settings.
+    tokenizer, dynamics
+        The pretrained networks; they are copied, so that arms do not change one another's.
+    dimensions
+        Of an action.
+    seed
+        Decides everything that is drawn.
+
+    Notes
+    -----
+    Adaptation trains the dynamics on the agent's own clips; of the encoder only the last layer, which gives mean and variance of z, moves.
+    Without pretraining there is nothing to keep, so there everything moves. The alignment learns from (z_t, a_t), z by the encoder, and by
+    clipped policy gradients from its own plans; the critic begins as the alignment module with another last layer.
+    """
+
+    def __init__(
+        self, arm: ArmName, config: PvdrConfig, tokenizer: FrameTokenizer, dynamics: VisualDynamics, dimensions: int, seed: int
+    ) -> None:
+        self.arm, self.config, self.shape, self.dimensions = arm, config, dynamics.shape, dimensions
+        self.tokenizer = copy.deepcopy(tokenizer).eval().requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.dynamics = VisualDynamics(dynamics.shape) if arm == "scratch" else copy.deepcopy(dynamics).requires_grad_(True)
+            self.alignment = ActionAlignment(dynamics.shape.z, 3 * SEEN**2, dimensions, config.hidden)
+            self.critic = critic_of(self.alignment)
+        if arm != "scratch":
+            self.dynamics.encoder.trunk.requires_grad_(False)
+            self.dynamics.encoder.squeeze.requires_grad_(False)
+        moving = [parameter for parameter in self.dynamics.parameters() if parameter.requires_grad]
+        self.optimisers = [torch.optim.Adam(parameters) for parameters in (moving, self.alignment.parameters(), self._both())]
+        self.generator, self.torch_generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+        self.experience = Experience(self.tokenizer, self.shape.history, self.shape.future)
+        self.planner = DynamicsPlanner(self.tokenizer, self.dynamics, config.distance)
+        self.updates = 0
+        self.explores = False
+
+    def _both(self) -> list[nn.Parameter]:
+        return [*self.alignment.parameters(), *self.critic.parameters()]
+
+    @torch.no_grad()
+    def act(self, past: UInt8[np.ndarray, "copy m height width channel"], goals: Frames, live: Bool[np.ndarray, " copy"]) -> Deed:
+        """Plan, and do what leads to the chosen plan; while it explores, an action is drawn around that."""
+        which = np.flatnonzero(live)
+        tokens = self._tokens(past[which])
+        samples = 1 if self.arm == "random-plans" else self.config.samples
+        noise = torch.randn(len(which), samples, self.shape.z, generator=self.torch_generator)
+        chosen = self.planner.choose(tokens, pictures(goals[which]), noise)
+        mean = self.alignment(chosen.z, seen(pictures(past[which, -1])))
+        if self.explores:
+            mean = mean + self.alignment.deviation() * torch.randn(mean.shape, generator=self.torch_generator)
+        action = np.zeros((len(past), self.dimensions), np.float32)
+        action[which] = mean.numpy()
+        z, planned = torch.zeros(len(past), self.shape.z), torch.zeros(len(past), 3, self.shape.size, self.shape.size)
+        z[which], planned[which] = chosen.z, self.tokenizer.decode(chosen.tokens[:, 0])
+        return Deed(action, z, planned)
+
+    def _tokens(self, frames: UInt8[np.ndarray, "copy m height width channel"]) -> Tensor:
+        return self.tokenizer.encode(pictures(frames).flatten(0, 1)).unflatten(0, frames.shape[:2])
+
+    def adapt(self, updates: int) -> None:
+        """Train the dynamics on the agent's own clips."""
+        rows, shape = self.experience.whole(), self.shape
+        if not len(rows):
+            return
+        self.dynamics.train()
+        for _ in range(updates):
+            clips = self.experience.clips(rows[self.generator.integers(0, len(rows), BATCH)])
+            losses = self.dynamics.losses(clips.tokens, torch.randn(BATCH, shape.z, generator=self.torch_generator))
+            loss = losses.cross_entropy.mean() + 0.1 * losses.divergence.mean()
+            descend(self.dynamics, self.optimisers[0], loss, self.config.adapt_lr)
+            self.updates += 1
+
+    def align(self, updates: int) -> None:
+        """Learn actions from (z_t, a_t): −ln Π(a_t | z_t, s_t), with z_t drawn by the encoder."""
+        rows = self.experience.whole()
+        if not len(rows):
+            return
+        clips = self.experience.clips(rows)
+        with torch.no_grad():
+            parts = [self.dynamics.encoder(part) for part in clips.tokens.split(256)]
+            mean, deviation = torch.cat([part.mean for part in parts]), torch.cat([part.logarithm for part in parts]).exp()
+        for _ in range(updates):
+            chosen = torch.from_numpy(self.generator.integers(0, len(rows), self.config.align_batch))
+            noise = torch.randn(len(chosen), self.shape.z, generator=self.torch_generator)
+            z = mean[chosen] + deviation[chosen] * noise
+            loss = -self.alignment.log_probability(z, clips.seen[chosen], clips.actions[chosen]).mean()
+            descend(self.alignment, self.optimisers[1], loss, self.config.align_lr)
+            self.updates += 1
+
+    def reinforce(self, played: Round) -> None:
+        """Learn from what plans came to: a clipped policy gradient over the round's steps, and the critic's squared error."""
+        config, live = self.config, torch.from_numpy(played.live)
+        rewards = plan_rewards(played, config.adherence, config.progress, config.distance)
+        zs = [deed.z for deed in played.deeds]
+        assert all(z is not None for z in zs), "these deeds were planned"
+        z = torch.stack([z for z in zs if z is not None])[live]
+        coarse = seen(pictures(played.frames[:-1]).flatten(0, 1)).unflatten(0, played.live.shape)[live]
+        actions = torch.from_numpy(played.actions)[live]
+        with torch.no_grad():
+            old = self.alignment.log_probability(z, coarse, actions)
+            values = torch.zeros(played.live.shape)
+            values[live] = self.critic(z, coarse)[:, 0]
+        gain = advantages(rewards, values, played.live, config.gamma, config.lam)
+        goal = (gain + values)[live]
+        gain = gain[live]
+        gain = (gain - gain.mean()) / (gain.std() + 1e-8)
+        whole = nn.ModuleList([self.alignment, self.critic])
+        for _ in range(config.epochs):
+            for part in torch.from_numpy(self.generator.permutation(len(z))).split(STEPS_TOGETHER):
+                ratio = (self.alignment.log_probability(z[part], coarse[part], actions[part]) - old[part]).clamp(max=20.0).exp()
+                bounded = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
+                surrogate = torch.minimum(ratio * gain[part], bounded * gain[part]).mean()
+                error = (self.critic(z[part], coarse[part])[:, 0] - goal[part]).square().mean()
+                descend(whole, self.optimisers[2], 0.5 * error - surrogate, config.reinforce_lr)
+                self.updates += 1
+
+    def learn(self, played: Round) -> None:
+        """Keep a round, and learn from it what this arm learns."""
+        self.experience.add(played)
+        planned = played.deeds[0].z is not None
+        self.adapt(self.config.adapt_updates)
+        self.align(self.config.align_updates)
+        if planned and self.arm != "supervised":
+            self.reinforce(played)
+
+    def trained_parameters(self) -> int:
+        """Return how many numbers are learned while it plays."""
+        networks = (self.dynamics, self.alignment, self.critic)
+        return sum(parameter.numel() for network in networks for parameter in network.parameters() if parameter.requires_grad)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the next round depends on."""
+        return {
+            "networks": [state_arrays(network) for network in (self.dynamics, self.alignment, self.critic)],
+            "optimisers": [optimiser_arrays(optimiser) for optimiser in self.optimisers],
+            "generator": self.generator.bit_generator.state,
+            "torch_generator": self.torch_generator.get_state().numpy(),
+            "experience": self.experience.state_dict(),
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` returned."""
+        for network, arrays in zip((self.dynamics, self.alignment, self.critic), state["networks"], strict=True):
+            network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        for optimiser, arrays in zip(self.optimisers, state["optimisers"], strict=True):
+            restore_optimiser(optimiser, arrays)
+        self.generator.bit_generator.state = state["generator"]
+        self.torch_generator.set_state(torch.from_numpy(state["torch_generator"]))
+        self.experience.load_state_dict(state["experience"])
+        self.updates = int(state["updates"])

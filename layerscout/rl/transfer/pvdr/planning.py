@@ -1,0 +1,95 @@
+"""Pictures of possible futures and of a goal in, the future nearest to the goal out: planning by sampled dynamics."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
+from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
+
+DistanceName = Literal["pixels", "blurred", "both"]
+BLURRED_WEIGHT = 40.0  # of the distance of blurred pictures, beside that of pixels, where both count
+Noise = Float[Tensor, "copy sample z"]
+
+
+def picture_distance(
+    pictures: Float[Tensor, "*more channel height width"], goals: Float[Tensor, "*more channel height width"], kind: DistanceName = "both"
+) -> Float[Tensor, "*more"]:
+    """Return how far pictures are from goals: Σ squares of differences of pixels, of pictures blurred over half a side, or both added.
+
+    Pixels alone tell no distance between things that do not overlap; blurred pictures do. Sums are over places, means over channels.
+
+    Parameters
+    ----------
+    pictures, goals
+        Values in [−0.5, 0.5]; shapes that broadcast against each other.
+    kind
+        ``pixels``; ``blurred``, which has the factor 40; or ``both``, their sum.
+    """
+    apart = pictures - goals
+    channels, side = apart.shape[-3], apart.shape[-1]
+    plain = apart.square().sum((-1, -2)).mean(-1)
+    if kind == "pixels":
+        return plain
+    window = max(3, side // 2 - 1)
+    flat = apart.reshape(-1, channels, *apart.shape[-2:])  # blurring is linear, so the difference is blurred once
+    soft = F.avg_pool2d(flat, window, max(1, side // 8), window // 2).square().sum((-1, -2)).mean(-1).view(plain.shape)
+    return BLURRED_WEIGHT * soft if kind == "blurred" else plain + BLURRED_WEIGHT * soft
+
+
+def nearest(distances: Float[Tensor, "copy sample"], noise: Noise | None = None) -> Int64[Tensor, " copy"]:
+    """Return the number of the smallest distance of every copy; of equal ones the sample with the smallest noise, so that order decides nothing."""
+    if noise is None:
+        return distances.argmin(1)
+    tied = distances == distances.min(1, keepdim=True).values
+    return noise.square().sum(-1).masked_fill(~tied, float("inf")).argmin(1)
+
+
+class ChosenPlans(NamedTuple):
+    """For every copy the plan that was chosen: z, the tokens of its n frames, and its last frame's distance to the goal."""
+
+    z: Float[Tensor, "copy z"]
+    tokens: Int64[Tensor, "copy n row column"]
+    distance: Float[Tensor, " copy"]
+
+
+class DynamicsPlanner:
+    """z drawn from the prior, decoded into plans, and of these the one whose last frame is nearest to the goal.
+
+    Parameters
+    ----------
+    tokenizer, dynamics
+        The pretrained networks; they are only read.
+    distance
+        See ``picture_distance``.
+    """
+
+    def __init__(self, tokenizer: FrameTokenizer, dynamics: VisualDynamics, distance: DistanceName = "both") -> None:
+        self.tokenizer, self.dynamics, self.distance = tokenizer, dynamics, distance
+
+    @torch.no_grad()
+    def sample(
+        self, past: Int64[Tensor, "copy m row column"], noise: Noise
+    ) -> tuple[Float[Tensor, "copy sample z"], Int64[Tensor, "copy sample n row column"]]:
+        """Return z and plans of every sample."""
+        copies, samples, _ = noise.shape
+        prior = self.dynamics.prior(past)
+        z = prior.mean[:, None] + prior.logarithm.exp()[:, None] * noise
+        many = past[:, None].expand(-1, samples, -1, -1, -1).flatten(0, 1)
+        return z, self.dynamics.plans(z.flatten(0, 1), many).unflatten(0, (copies, samples))
+
+    @torch.no_grad()
+    def choose(
+        self, past: Int64[Tensor, "copy m row column"], goals: Float[Tensor, "copy channel height width"], noise: Noise
+    ) -> ChosenPlans:
+        """Choose a plan for every copy; ``noise`` is standard normal, and one sample is a plan that no goal chose."""
+        z, plans = self.sample(past, noise)
+        ends = self.tokenizer.decode(plans[:, :, -1].flatten(0, 1)).unflatten(0, plans.shape[:2])
+        distances = picture_distance(ends, goals[:, None], self.distance)
+        best, rows = nearest(distances, noise), torch.arange(len(z))
+        return ChosenPlans(z[rows, best], plans[rows, best], distances[rows, best])

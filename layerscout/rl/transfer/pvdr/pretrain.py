@@ -1,0 +1,170 @@
+"""PretrainPvdrConfig in, a pretrained model of visual dynamics in a folder out; the same command continues bit for bit after a kill."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from layerscout.errors import DataError, UsageError
+from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
+from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
+from layerscout.extract.backbones.pvdr import DESCRIPTION, WEIGHTS
+from layerscout.extract.device import cores, torch_threads
+from layerscout.progress import SILENT, Reporter
+from layerscout.rl.loops.checkpoint import load_checkpoint, save_checkpoint
+from layerscout.rl.transfer.clips import FrameStream, read_frames
+from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig
+from layerscout.rl.transfer.pvdr.folder import save_model
+from layerscout.rl.transfer.pvdr.judging import dynamics_figures, tokenizer_figures
+from layerscout.rl.transfer.pvdr.pretraining import PvdrPretraining
+from layerscout.rl.transfer.pvdr.tokens import TokenStream, coded
+from layerscout.showing import ShownPlan
+
+CHECKPOINT = "checkpoint.npz"
+JUDGED = 256  # clips
+# where and how often, never what comes out; the dataset is named by its digest
+EXEMPT = {"data", "out", "checkpoint_every", "threads", "fps", "stride"}
+
+
+@dataclass(frozen=True)
+class PretrainPvdrPlan(ShownPlan):
+    """What a pretraining will do."""
+
+    config: PretrainPvdrConfig
+    parameters: int
+    done: tuple[int, int]
+
+    def describe(self, measure: bool = False) -> dict[str, Any]:
+        """Sizes, updates, and how many of them are done already, for ``--dry-run``."""
+        config = self.config
+        return {
+            "stage": "pretrain pvdr",
+            "data": str(config.data),
+            "frames_of_a_clip": config.shape.window,
+            "tokens_of_a_frame": config.shape.tokens,
+            "parameters": self.parameters,
+            "memory_bytes": 16 * self.parameters,  # weights, gradients, two moments
+            "updates": {"tokenizer": config.tokenizer_updates, "dynamics": config.updates},
+            "updates_done": {"tokenizer": self.done[0], "dynamics": self.done[1]},
+            "out": str(config.out),
+            "exists": (config.out / DESCRIPTION).exists(),
+        }
+
+
+def plan(config: PretrainPvdrConfig) -> PretrainPvdrPlan:
+    """Say what would be done; reads no frame.
+
+    Raises
+    ------
+    DataError
+        There is no such dataset, or a checkpoint in the folder is damaged.
+    """
+    if not config.data.exists():
+        raise DataError(f"no dataset {config.data}", hint="give a trajectory file of layerscout collect, or a folder of videos")
+    with torch.device("meta"):
+        networks = FrameTokenizer(config.shape), VisualDynamics(config.shape)
+    parameters = sum(parameter.numel() for network in networks for parameter in network.parameters())
+    state = load_checkpoint(config.out / CHECKPOINT, CHECKPOINT)
+    done = (0, 0) if state is None else (int(state["pretraining"]["done"][0]), int(state["pretraining"]["done"][1]))
+    return PretrainPvdrPlan(config, parameters, done)
+
+
+def run(planned: PretrainPvdrPlan, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """Learn the tokenizer, then the dynamics, judge both on episodes that were kept apart, and write the model.
+
+    Returns
+    -------
+    dict
+        The figures, and where the model is.
+
+    Raises
+    ------
+    DataError
+        No video is as long as a clip, a loss is not finite, or the folder holds what belongs to other settings or data.
+    UsageError
+        Frames are not coloured.
+    BudgetError
+        The frames do not fit into memory, or the checkpoint not on the disk.
+    """
+    config = planned.config
+    config.out.mkdir(parents=True, exist_ok=True)
+    with torch_threads(cores(config.threads)):
+        stream = read_frames(config.data, config.shape.size, config.out, fps=config.fps, stride=config.stride, reporter=reporter)
+        for note in stream.notes:
+            reporter.say(note)
+        if stream.frames.shape[-1] != 3:
+            raise UsageError(f"frames have {stream.frames.shape[-1]} channels, and the tokenizer takes 3", hint="import them as RGB")
+        trained, apart = _parted(config, stream, reporter)
+        learned, key = PvdrPretraining(config, trained), _key(config, stream)
+        _restore(config, learned, key)
+        _learn(config, learned, key, reporter)
+        return _finish(config, learned, apart, stream, reporter)
+
+
+def _parted(config: PretrainPvdrConfig, stream: FrameStream, reporter: Reporter) -> tuple[FrameStream, FrameStream]:
+    """Return the episodes that are trained on, and those that are judged on."""
+    trained, apart = stream.held_out(config.held_out)
+    if apart is None or apart.lengths.max() < config.shape.window:
+        reporter.say("no episode was kept apart: figures are of what was trained on")
+        trained = apart = stream
+    count = max(1, round(config.share * len(trained.lengths)))
+    return (trained if count == len(trained.lengths) else trained.episodes(np.arange(count))), apart
+
+
+def _key(config: PretrainPvdrConfig, stream: FrameStream) -> str:
+    return json.dumps(json.loads(config.model_dump_json(exclude=EXEMPT)) | {"dataset": stream.digest}, sort_keys=True)
+
+
+def _restore(config: PretrainPvdrConfig, learned: PvdrPretraining, key: str) -> None:
+    state = load_checkpoint(config.out / CHECKPOINT, CHECKPOINT)
+    if state is None:
+        return
+    if state["key"] != key:
+        before, now = json.loads(state["key"]), json.loads(key)
+        names = [name for name in now if before.get(name) != now[name]]
+        raise DataError(
+            f"{config.out} holds a pretraining of other settings: {', '.join(names)} differ",
+            hint="use the same settings and data to continue, or another --out",
+        )
+    learned.restore(state["pretraining"])
+
+
+def _learn(config: PretrainPvdrConfig, learned: PvdrPretraining, key: str, reporter: Reporter) -> None:
+    total = config.tokenizer_updates + config.updates
+    with reporter.task("pretrain pvdr", total, "updates") as task:
+        task.resume(sum(learned.done))
+        while not learned.finished:
+            before = sum(learned.done)
+            learned.advance(config.checkpoint_every)
+            save_checkpoint(config.out / CHECKPOINT, CHECKPOINT, {"key": key, "pretraining": learned.state()})
+            latest = {"error": learned.errors[-1]}
+            if learned.nats:
+                crossed, diverged = np.mean(learned.nats[-config.checkpoint_every :], axis=0)
+                latest = {"cross-entropy": float(crossed), "divergence": float(diverged)}
+            task.advance(sum(learned.done) - before, **latest)
+
+
+def _finish(
+    config: PretrainPvdrConfig, learned: PvdrPretraining, apart: FrameStream, stream: FrameStream, reporter: Reporter
+) -> dict[str, Any]:
+    tokenizer, dynamics = learned.tokenizer.eval(), learned.dynamics.eval()
+    held = TokenStream(coded(tokenizer, apart.frames), apart.lengths, config.shape.window)
+    tokens = tokenizer_figures(tokenizer, apart.frames, held.tokens)
+    nats = dynamics_figures(dynamics, held.spread(JUDGED), learned.stream.tokens)
+    if tokens.warning is not None:
+        reporter.say(f"warning: {tokens.warning}")
+    facts = {
+        "dataset": stream.digest,
+        "episodes": len(learned.films.lengths),
+        "frames": len(learned.films.frames),
+        "updates": config.updates,
+        "tokenizer_updates": config.tokenizer_updates,
+        "beta": config.beta,
+        "seed": config.seed,
+    }
+    save_model(config.out, tokenizer, dynamics, (tokens, nats), facts)
+    return {"model": str(config.out), "weights": str(config.out / WEIGHTS), "tokenizer": asdict(tokens), "dynamics": asdict(nats)}
