@@ -47,6 +47,7 @@ STORE_COMMANDS = {
 }
 PRETRAIN_COMMANDS = {
     "apv": ("pretrain.apv:apv", "APV: learn a model of videos without actions, for agents and probes."),
+    "pvdr": ("pretrain.pvdr:pvdr", "PVDR: learn the dynamics of videos without actions, for planning."),
 }
 SERVE_COMMANDS = {
     "token": ("team.serving:token", "Make, take away and list the tokens of a server's users."),

@@ -16,7 +16,7 @@ from layerscout.misfits import describe_misfits
 from layerscout.paths import expand
 
 STAGES = ("collect", "import", "pretrain", "extract", "probe", "train")  # the tables that a settings file may have, beside [presets]
-METHODS = ("apv",)  # of pretraining: tables in the table of that stage
+METHODS = ("apv", "pvdr")  # of pretraining: tables in the table of that stage
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from layerscout.cache.importers.config import ImportConfig
 from layerscout.cache.records import study as study_records
 from layerscout.cli import application
 from layerscout.commands.study.tasks import StudyConfig
+from layerscout.extract.backbones.pvdr import PvdrShape
 from layerscout.extract.config import ExtractConfig
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.page.tables import COLUMNS
@@ -33,12 +34,16 @@ from layerscout.report.tables import RETURNS_COLUMNS, SUMMARY_COLUMNS
 from layerscout.rl.agents.configs import DQNConfig, IQLConfig, RidgeConfig, SACConfig
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.transfer.apv.config import APVModelConfig, PretrainAPVConfig
+from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig, PvdrConfig
 from layerscout.worlds.config import CollectConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-SETTINGS = {"pretrain apv": "PretrainAPVConfig"}  # of commands whose settings are not called by their one word
+SETTINGS = {
+    "pretrain apv": "PretrainAPVConfig",
+    "pretrain pvdr": "PretrainPvdrConfig",
+}  # of commands whose settings are not called by their one word
 RUN = "<!-- ci: run -->"  # on the line before a shell block: it is fast and small, and is run here
 FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -155,7 +160,19 @@ def slug(heading: str) -> str:
 @pytest.mark.parametrize(
     "config",
     [
-        *(CollectConfig, ImportConfig, PretrainAPVConfig, APVModelConfig, ExtractConfig, ProbeConfig, TrainConfig, StudyConfig),
+        *(
+            CollectConfig,
+            ImportConfig,
+            PretrainAPVConfig,
+            APVModelConfig,
+            PretrainPvdrConfig,
+            PvdrShape,
+            PvdrConfig,
+            ExtractConfig,
+            ProbeConfig,
+            TrainConfig,
+            StudyConfig,
+        ),
         *(DQNConfig, SACConfig, IQLConfig, RidgeConfig),
     ],
     ids=lambda config: config.__name__,

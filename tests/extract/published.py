@@ -134,6 +134,7 @@ FILES: dict[str, dict[str, dict[str, Any]]] = {
     "videomae": {"config.json": {"model_type": "videomae"}},
     "timesformer": {"config.json": {"model_type": "timesformer"}},
     "vivit": {"config.json": {"model_type": "vivit"}},
+    "pvdr": {"pvdr.json": {"format": "layerscout-pvdr/1", "shape": {"width": 16}}},
     "apv": {"apv.json": {"format": "layerscout apv 1", "model": {"depth": 4}, "length": 25, "facts": {}}},
 }
 

@@ -47,6 +47,7 @@ ELSEWHERE = {  # families that obey the same laws, and more, in a file of their 
     "cosmos": "test_cosmos.py",
     "r3d18": "test_r3d.py",
     "transnet-untrained": "test_transnet.py",
+    "pvdr": "test_pvdr_backbone.py",
 }
 
 

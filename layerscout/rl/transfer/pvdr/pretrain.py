@@ -20,7 +20,7 @@ from layerscout.rl.transfer.clips import FrameStream, read_frames
 from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig
 from layerscout.rl.transfer.pvdr.folder import save_model
 from layerscout.rl.transfer.pvdr.judging import dynamics_figures, tokenizer_figures
-from layerscout.rl.transfer.pvdr.pretraining import PvdrPretraining
+from layerscout.rl.transfer.pvdr.pretraining import Films, PvdrPretraining
 from layerscout.rl.transfer.pvdr.tokens import TokenStream, coded
 from layerscout.showing import ShownPlan
 
@@ -99,7 +99,7 @@ def run(planned: PretrainPvdrPlan, reporter: Reporter = SILENT) -> dict[str, Any
         if stream.frames.shape[-1] != 3:
             raise UsageError(f"frames have {stream.frames.shape[-1]} channels, and the tokenizer takes 3", hint="import them as RGB")
         trained, apart = _parted(config, stream, reporter)
-        learned, key = PvdrPretraining(config, trained), _key(config, stream)
+        learned, key = PvdrPretraining(config, Films(trained.frames, trained.lengths)), _key(config, stream)
         _restore(config, learned, key)
         _learn(config, learned, key, reporter)
         return _finish(config, learned, apart, stream, reporter)

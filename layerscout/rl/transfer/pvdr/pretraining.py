@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +21,7 @@ LEAST = 0.1  # of the largest step size, at the end
 LARGEST_GRADIENT = 1.0
 
 
-@dataclass(frozen=True)
-class Films:
+class Films(NamedTuple):
     """Frames of many episodes, one after the other, and the number of frames of each."""
 
     frames: UInt8[np.ndarray, "frame height width channel"]

@@ -71,6 +71,8 @@ class SpaceTime(nn.Module):
     Xu et al. 2020, "Spatial-temporal transformer networks for traffic flow forecasting", arXiv 2001.02908, for attention in two steps.
     """
 
+    offsets: Tensor
+
     def __init__(self, shape: PvdrShape, frames: int, condition: int = 0) -> None:
         super().__init__()
         self.shape = shape

@@ -1,0 +1,24 @@
+"""Settings in, a pretrained model of visual dynamics out: the ``pretrain pvdr`` command."""
+
+from __future__ import annotations
+
+from layerscout.commands.console import Call
+from layerscout.commands.words import command
+from layerscout.errors import shell
+from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig
+
+
+@command("layerscout pretrain pvdr outputs/data.h5 --updates 3000", dry_run=True, section="pretrain.pvdr")
+def pvdr(config: PretrainPvdrConfig, call: Call) -> None:
+    """PVDR: learn the dynamics of videos without actions, for planning.
+
+    Every figure is printed beside the baseline that it must beat. The same command continues after a kill. Sizes are a table: --set shape.future=8.
+    """
+    from layerscout.rl.transfer.pvdr import pretrain as stage
+
+    planned = stage.plan(config)
+    if call.dry_run:
+        call.emit(planned.describe())
+        return
+    result = stage.run(planned, call.reporter(events=config.out / "events.jsonl"))
+    call.emit(result | {"next": shell("extract", f"pvdr:{config.out}", config.data)})
