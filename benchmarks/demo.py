@@ -40,7 +40,7 @@ def main() -> None:
         "wall_seconds_min": round(min(walls), 1),
         "wall_seconds_max": round(max(walls), 1),
         "peak_gigabytes": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9, 3),
-        "outcome": str(results[-1][1]["outcome"]),
+        "claims": str(results[-1][1]["claims"]),
     }
     harness.finish("demo", ("torch", "diffusers", "numpy"), figures, chosen.json, at_most=BARS)
 

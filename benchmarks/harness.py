@@ -6,11 +6,14 @@ import argparse
 import json
 import platform
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 
-def options(description: str | None, device: bool = False, cuda_graphs: bool = False) -> argparse.Namespace:
-    """Read ``--quick`` and ``--json``, and ``--device`` and ``--cuda-graphs`` where a benchmark runs on a GPU too."""
+def options(
+    description: str | None, device: bool = False, cuda_graphs: bool = False, runs: int | None = None, results: Path | None = None
+) -> argparse.Namespace:
+    """Read ``--quick`` and ``--json``, ``--device`` and ``--cuda-graphs`` where a benchmark runs on a GPU too, ``--runs`` and ``--results`` where it repeats."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a shorter run, for continuous integration")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
@@ -18,6 +21,9 @@ def options(description: str | None, device: bool = False, cuda_graphs: bool = F
         parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute")
     if cuda_graphs:
         parser.add_argument("--cuda-graphs", action="store_true", help="with --device cuda: also hold one update in a CUDA graph")
+    if runs is not None:
+        parser.add_argument("--runs", type=int, default=runs, help=f"only the first so many of {runs} runs")
+        parser.add_argument("--results", type=Path, default=results, help="where each run is kept; those that are there are not made again")
     return parser.parse_args()
 
 

@@ -16,23 +16,45 @@ from layerscout.worlds.config import CollectConfig
 
 ENVIRONMENT = "layerscout/Intercept-v0"
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "collect": {"environment": ENVIRONMENT, "steps": 30_000, "policy": "random:4"},
-    "extract": {"backbone": "tiny", "batch": 64, "rows_per_chunk": 2048},  # smaller units, less memory in every stage
-    # fewer groups for less memory; products in float64, since nearly all of these layers would be measured again in it
-    "probe": {"top_k": 2, "groups": 12, "precision": "float64"},
+    # half of the steps are the scripted expert's: from what is tried at random alone, nothing near its return is learned in minutes
+    "collect": {"environment": ENVIRONMENT, "steps": 24_000, "policy": "epsilon:0.5"},
+    # every second block: neighbours say the same; smaller units, less memory in every stage
+    "extract": {
+        "backbone": "tiny",
+        "layers": ("blocks.1", "blocks.3", "blocks.5", "blocks.7"),
+        "batch": 64,
+        "rows_per_chunk": 2048,
+        "passport_clips": 0,
+    },
+    "probe": {
+        "top_k": 4,  # agents on all of them: what a blind pick gives up can only be told where every layer was tried
+        "score": "S-ctrl",  # where an expert plays, slow features fool S: it puts untrained blocks on top
+        "confirmation": 0.0,  # S-ctrl orders by ranks, which held-out episodes have none of
+        "targets": (),  # the game's hidden state is not looked at, as with a recorded video
+        "measures": False,
+        "groups": 12,  # fewer groups for less memory
+        "precision": "float64",  # nearly all of these layers would be measured again in it
+    },
     "train": {
         "environment": ENVIRONMENT,
         "mode": "offline",
-        "seeds": 6,
-        "updates": 4_000,
-        "evaluations": 3,
-        # a landing is rewarded some 25 steps after the paddle had to start: values must travel far in few updates
-        "dqn": {"lr": 3e-4, "gamma": 0.99, "target_interval": 25, "hidden": (64, 64)},
+        "algorithm": "iql",
+        "whiten": True,  # or ten times the updates
+        "seeds": 8,
+        "updates": 800,
+        "evaluations": 2,
+        "evaluation_episodes": 5,
+        "final_episodes": 30,  # 240 an arm: playing them costs as much as learning does
+        "scratch_hidden": (64, 32),
+        # one action changes a return of ±1 little: larger temperatures weigh luck
+        "iql": {"batch": 64, "lr": 2e-3, "hidden": (32,), "inverse_temperature": 1.0},
+        "best_possible": 1.0,
     },
 }
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
         "collect": {"steps": 1_500},
+        "probe": {"score": "S"},  # too few rows for bits of action
         "train": {"seeds": 2, "updates": 200, "evaluations": 1, "final_episodes": 10},
     }
 }

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from layerscout.cache.records import Ranking, RunRecord
 from layerscout.commands.console import table
 from layerscout.commands.demo_settings import DemoSettings
 from layerscout.extract import run as extraction
-from layerscout.memory import give_back
+from layerscout.memory import give_back, peak_memory
 from layerscout.probe import run as probing
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.page import tables as ranking_tables
 from layerscout.progress import Reporter
 from layerscout.report import tables
-from layerscout.report.report import judge_record, write_report
+from layerscout.report.chapters import gate_of
+from layerscout.report.page import gate_sentence
+from layerscout.report.questions import three_questions
+from layerscout.report.report import write_report
+from layerscout.report.verdict import best_arm, final_returns
 from layerscout.rl import run as training
+from layerscout.showing import mean
 from layerscout.worlds import collect as collecting
+
+LEARNERS = {"iql": "implicit Q-learning", "dqn": "double DQN"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,17 @@ def describe(chosen: DemoSettings) -> dict[str, Any]:
     return plan | {"backbones": [chosen.extract.backbone, chosen.twin.backbone], "train": runs, "out": str(chosen.out)}
 
 
+def agents_in_words(record: RunRecord, chosen: DemoSettings) -> str:
+    """Return what was trained and how it was looked at."""
+    learner, train = LEARNERS.get(record.algorithm or "", record.algorithm or ""), chosen.train
+    return f"{record.mode} {learner}, {train.updates:,} updates, {train.seeds} seeds an arm, each evaluated on {train.final_episodes} episodes of its own"
+
+
+def mean_returns(record: RunRecord) -> dict[str, float | None]:
+    """Return the mean over seeds of what every arm earned; None where every run failed."""
+    return {arm.name: mean(final_returns(record, arm.name).tolist()) for arm in record.arms}
+
+
 def run(chosen: DemoSettings, reporter: Reporter) -> DemoResult:
     """Do the whole job, or what is left of it; the same command continues after a kill."""
     began = time.monotonic()
@@ -47,24 +66,30 @@ def run(chosen: DemoSettings, reporter: Reporter) -> DemoResult:
     give_back()
     record = training.run(training.plan(chosen.train), reporter)
     page = write_report(chosen.out)
-    judged = judge_record(record, ranking)
-    seconds = time.monotonic() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return told(chosen, ranking, record, page, time.monotonic() - began, peak_memory())
+
+
+def told(chosen: DemoSettings, ranking: Ranking, record: RunRecord, page: Path, seconds: float, peak: int) -> DemoResult:
+    """Return what the demo says: the ranking, what agents earned, whether the task was learned, the three questions, and what it took."""
+    claims, returns, best = three_questions(record, ranking), mean_returns(record), best_arm(record, ranking)
     text = "\n\n".join(
         [
             f"Layers of {ranking.backbone}, ranked on {ranking.rows:,} transitions of {ranking.episodes} episodes",
             ranking_tables.as_text(ranking),
-            f"Agents: {record.mode} double DQN, {chosen.train.seeds} seeds an arm, {chosen.train.final_episodes} evaluation episodes a run",
+            f"Agents: {agents_in_words(record, chosen)}",
             table(tables.paper_columns(record.mode), tables.summary_cells(record)),
-            judged.sentence,
+            gate_sentence(gate_of(record)),
+            "\n".join(f"{claim.statement} {claim.word.capitalize()}. {claim.sentence}" for claim in claims),
             f"page: {page}\npaper: {page.with_name('paper.md')}\n({seconds:.0f} s, peak memory {peak / 1e9:.2f} GB)",
         ]
     )
     data = {
         "ranking": [layer.name for layer in ranking.candidates],
         "selected": ranking.candidates[0].name,
-        "outcome": judged.outcome,
-        "verdict": judged.sentence,
+        "claims": {claim.statement: claim.word for claim in claims},
+        "evidence": [claim.sentence for claim in claims],
+        "returned": None if best is None else returns[best.name],
+        "returns": returns,
         "page": str(page),
         "seconds": round(seconds, 1),
         "peak_bytes": peak,

@@ -11,12 +11,14 @@ from layerscout.report.experiment import Experiment
 from layerscout.report.figures import arms as arm_figures
 from layerscout.report.numbers.curves import learning_curves
 from layerscout.report.numbers.gate import Gate, judge_learning, references_of
+from layerscout.report.questions import three_questions
 from layerscout.report.verdict import OWN_NETWORK, Verdict, best_arm, final_returns, judge_record, post_adapters
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """One comparison with one post-adapter. ``figures`` maps a file name without suffix to a figure of any width."""
+    """One comparison with one post-adapter. ``figures`` maps a file name without suffix to a figure of any width;
+    ``questions`` are claims, too, each with a test of its own."""
 
     path: str
     title: str
@@ -24,6 +26,7 @@ class Chapter:
     verdict: Verdict
     gate: Gate
     claims: tuple[Claim, ...]
+    questions: tuple[Claim, ...]
     figures: dict[str, Draw]
 
 
@@ -55,7 +58,9 @@ def make_chapter(path: str, record: RunRecord, head: str, ranking: Ranking, suff
             scored, returns, name, score_and_return(part, head), references_of(part)
         )
     title = f"{record.environment}, {record.mode} mode, {head} post-adapter"
-    return Chapter(path, title, part, judged, gate_of(part), claims_of(part, ranking, judged, head), drawn)
+    return Chapter(
+        path, title, part, judged, gate_of(part), claims_of(part, ranking, judged, head), three_questions(part, ranking, head), drawn
+    )
 
 
 def gate_of(record: RunRecord) -> Gate:

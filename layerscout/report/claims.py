@@ -34,8 +34,8 @@ class Claim:
 
 def candidate_arms(record: RunRecord, head: str) -> tuple[Arm, ...]:
     """Return the arms that are layers of the ranked backbone, each layer once, and that have a finished run."""
-    arms = {arm.layer: arm for arm in reversed(record.arms) if arm.kind in CANDIDATES and arm.head == head}
-    return tuple(arm for arm in record.arms if arms.get(arm.layer) is arm and len(final_returns(record, arm.name)))
+    arms = {(arm.store_id, arm.layer): arm for arm in reversed(record.arms) if arm.kind in CANDIDATES and arm.head == head}
+    return tuple(arm for arm in record.arms if arms.get((arm.store_id, arm.layer)) is arm and len(final_returns(record, arm.name)))
 
 
 def score_and_return(record: RunRecord, head: str) -> Association | None:

@@ -25,6 +25,7 @@ from layerscout.report import exhibits
 from layerscout.report.by_hand import BY_HAND, stage_commands
 from layerscout.report.captions import final_words, metric_sentence, shared_episodes
 from layerscout.report.chapters import Chapter
+from layerscout.report.claims import Claim
 from layerscout.report.experiment import Experiment
 from layerscout.report.numbers.gate import Gate
 from layerscout.report.numbers.speed import learned_level
@@ -46,6 +47,12 @@ CAPTIONS = {
 COMPARED = (
     "Differences are of final returns, paired by seed; positive ones favour the layer. “Beats every control” is one claim, judged by the largest p; if it "
     "fails, single controls are judged by p after Holm. p: sign-flip permutation test, two-sided. Intervals: Student's t."
+)
+
+ASKED = (
+    "Each has a test of its own, paired by seed. Pretraining: the best-ranked layer against the same layer untrained. A frozen layer: against raw pixels and "
+    "against a network from scratch, both. The ranking: by regret against a blind pick among the ranked layers; the best-ranked one need not beat its neighbours, and one good pick "
+    "on one task does not show that the score picks well on others."
 )
 
 
@@ -102,17 +109,14 @@ def chapter_section(part: Chapter) -> str:
         "Undiscounted returns; the last rows are policies that learn nothing. IQM: mean of the middle half of the seeds, with a bootstrap interval. Evaluation: mean of the last greedy "
         f"evaluation. {COSTS}"
     )
-    claimed = Table(
-        ("Claim", "At 5 %", "Evidence"),
-        tuple((claim.statement, claim.word, claim.sentence) for claim in part.claims),
-        words=True,
-    )
+    claimed, asked = claims_table(part.claims), claims_table(part.questions)
     return section(
         f"The agents: {part.title}",
         paragraph(seed_caution(record) or "", "caution"),
         paragraph(shared_episodes(record), "caution"),
         paragraph(gate_sentence(part.gate), "caution" if part.gate.learned != "learned" else ""),
         paragraph(metric_sentence(record)),
+        subsection("Three questions", _unless_empty(asked, "Three questions", ASKED)),
         *drawings,
         subsection("What each arm earned", exhibits.returns_table(record).html("What each arm earned", earned)),
         subsection("How fast it learned", exhibits.speed_table(record).html("How fast each arm learned", speed_caption(record))),
@@ -123,6 +127,11 @@ def chapter_section(part: Chapter) -> str:
         subsection("What may be claimed", claimed.html("What may be claimed")),
         subsection("What it cost", exhibits.budget_table(record).html("What each run cost", COSTS)),
     )
+
+
+def claims_table(claims: Sequence[Claim]) -> Table:
+    """Return claims with what became of them and why."""
+    return Table(("Claim", "At 5 %", "Evidence"), tuple((claim.statement, claim.word, claim.sentence) for claim in claims), words=True)
 
 
 def gate_sentence(gate: Gate) -> str:

@@ -141,7 +141,8 @@ def interpretation(parts: Sequence[Chapter]) -> str:
     for part in parts:
         lines += [f"*{markdown_text(part.title)}*", ""] if len(parts) > 1 else []
         lines += [
-            f"- **{markdown_text(claim.statement)}** {claim.word.capitalize()}. {markdown_text(claim.sentence)}" for claim in part.claims
+            f"- **{markdown_text(claim.statement)}** {claim.word.capitalize()}. {markdown_text(claim.sentence)}"
+            for claim in (*part.questions, *part.claims)
         ]
         lines.append("")
     return "\n".join(lines).strip()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from readme_demo import BLOCK, block_of, order_of, written
+from readme_demo import BLOCK, RANGES, WIDTH, block_of, kept_runs, order_of, ranges_of, written
+
+from layerscout.commands.demo_settings import DEFAULTS
 
 README = Path(__file__).parents[2] / "README.md"
 PRINTED = """Layers of tiny, ranked on 20 transitions of 4 episodes
@@ -47,7 +49,37 @@ def test_the_block_keeps_what_is_read_and_writes_itself_again():
         written("nothing", PRINTED)
 
 
-def test_readme_shows_a_whole_ranking_of_the_trained_model():
+def test_long_sentences_are_broken_into_lines():
+    sentence = "Learned: " + "the best cell returns more " * 10
+    block = block_of(PRINTED.replace("Too few seeds.", sentence))
+    assert all(len(line) <= WIDTH for line in block.splitlines())
+    assert " ".join(block.split()).count("the best cell returns more") == 10
+
+
+def test_readme_shows_the_whole_ranking_of_the_demo():
     block = BLOCK.search(README.read_text(encoding="utf-8"))[0]
-    assert sorted(order_of(block)) == [f"blocks.{place}" for place in range(8)]
+    assert sorted(order_of(block)) == sorted(DEFAULTS["extract"]["layers"])
     assert f"best: {order_of(block)[0]}," in block
+
+
+def test_readme_ranks_as_the_kept_runs_do_and_its_ranges_are_theirs():
+    readme, runs = README.read_text(encoding="utf-8"), kept_runs()
+    assert order_of(BLOCK.search(readme)[0]) in [run["ranking"] for run in runs]
+    assert RANGES.search(readme)[0] == ranges_of(runs)
+
+
+def test_ranges_say_what_was_lowest_and_highest_and_how_often_a_claim_held():
+    claims = {"Pretraining helps.": "supported", "A frozen layer helps.": "not supported", "The ranking helps.": "supported"}
+    levels = (
+        {"b": 0.2, "a": 0.1, "b (untrained)": -0.4, "pixels": -0.3, "scratch": -0.2},
+        {"b": 0.4, "a": 0.5, "b (untrained)": -0.5, "pixels": 0.0, "scratch": 0.1},
+    )
+    runs = [
+        {"seed": seed, "setting": "two threads", "ranking": ["b", "a"], "returns": own, "claims": claims} for seed, own in enumerate(levels)
+    ]
+    told = " ".join(ranges_of(runs).split())
+    assert told.startswith(
+        "In 2 demos (data of several seeds; two with two threads) the block that was ranked best was b. It returned 0.20 to 0.40, mean 0.30;"
+    )
+    assert "the same block untrained −0.50 to −0.40, pixels −0.30 to 0.00, scratch −0.20 to 0.10." in told
+    assert "*pretraining helps* in 2, *a frozen layer helps* in 0, *the ranking helps* in 2 of 2." in told
