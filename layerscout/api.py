@@ -272,13 +272,18 @@ def _plan(stage: str, keys: dict[str, Any]) -> Any:
     sources = {"file": keys.pop("config", None), "preset": keys.pop("preset", None)}
     model, _, name = where.partition(":")
     config = settings.resolve(_module(model).__dict__[name], stage, flags=keys, **sources)
-    return _module(module).plan(config)
+    return _stage(module, config).plan(config)
+
+
+def _stage(module: str, config: Any) -> Any:
+    """Return the stage that these settings are for: agents that plan towards a picture have one of their own."""
+    return _module("rl.transfer.pvdr.stage" if getattr(config, "algorithm", "") == "pvdr" else module)
 
 
 def _run(stage: str, progress: bool, keys: dict[str, Any]) -> Any:
     planned = _plan(stage, keys)
     events = planned.config.out / "events.jsonl" if stage == "train" else None
-    return _module(STAGES[stage][1]).run(planned, Reporter(not progress, events))
+    return _stage(STAGES[stage][1], planned.config).run(planned, Reporter(not progress, events))
 
 
 def _module(name: str) -> Any:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from layerscout.commands.console import Call, table
 from layerscout.commands.following import after_agents
 from layerscout.commands.words import command
 from layerscout.rl.config import TrainConfig
+
+PAGE = "pvdr.html"  # of agents that are shown a goal
 
 
 @command("layerscout train layerscout/Intercept-v0 --selection outputs/probe/selection.json --seeds 10", dry_run=True, measure=True)
@@ -13,10 +17,13 @@ def train(config: TrainConfig, call: Call) -> None:
     """Train agents on selected layers and controls, under one budget.
 
     The settings of the learners are tables: --set dqn.lr=0.001, --set sac.batch=64, --set iql.expectile=0.9, --set ppo.environments=8.
+    Agents that plan towards a picture need no selection: --algorithm pvdr --mode online --set pvdr.model=outputs/pvdr.
     """
     from layerscout.report import tables
-    from layerscout.rl import run as stage
+    from layerscout.rl import run as learning
+    from layerscout.rl.transfer.pvdr import stage as planning
 
+    stage: Any = planning if config.algorithm == "pvdr" else learning
     planned = stage.plan(config)
     if call.dry_run:
         call.emit(planned.describe(call.measure))
@@ -24,5 +31,5 @@ def train(config: TrainConfig, call: Call) -> None:
     record = stage.run(planned, call.reporter(events=config.out / "events.jsonl"))
     columns = tables.paper_columns(record.mode)
     text = table(columns, tables.summary_cells(record), last=(*reversed(tables.SPENT), columns[3], "Score", "Failed"))
-    after = after_agents(config.out, config.selection)
+    after = f"open {config.out / PAGE}" if config.algorithm == "pvdr" else after_agents(config.out, config.selection)
     call.emit(record.model_dump() | {"next": after}, f"{text}\nnext: {after}")

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 import layerscout
 from layerscout.cache.records import Selection
 from layerscout.rl.agents.configs import DQNConfig, IQLConfig, PPOConfig, RidgeConfig, SACConfig
+from layerscout.rl.transfer.pvdr.config import PvdrConfig
 from layerscout.settings import Config, Flag, Positional
 
 KEY_NAME = "settings.key"  # in a group's folder: the key that its results belong to
@@ -28,13 +29,15 @@ class TrainConfig(Config):
     """
 
     environment: Annotated[str, Positional("ENVIRONMENT")] = Field(description="The environment that the dataset came from.")
-    selection: Path = Field(description="selection.json of layerscout probe.")
+    selection: Path = Field(
+        default=Path("outputs/probe/selection.json"), description="selection.json of layerscout probe; pvdr reads none."
+    )
     out: Path = Field(default=Path("outputs/train"), description="Where the results go.")
     root: Path | None = Field(default=None, description="Folder of all stores; left out: LAYERSCOUT_ROOT, or the user's cache.")
     mode: Literal["offline", "online", "in-loop"] = Field(
         default="offline", description="Learn from the store, while playing, or while playing with one frozen block between two adapters."
     )
-    algorithm: Literal["auto", "dqn", "sac", "iql", "ppo", "ridge"] = Field(
+    algorithm: Literal["auto", "dqn", "sac", "iql", "ppo", "ridge", "pvdr"] = Field(
         default="auto",
         description="auto: offline, iql where the data hold an expert or continuous actions, else dqn; otherwise dqn for discrete actions, sac for continuous.",
     )
@@ -84,6 +87,7 @@ class TrainConfig(Config):
     iql: IQLConfig = Field(default_factory=IQLConfig, description="Settings of implicit Q-learning.")
     ppo: PPOConfig = Field(default_factory=PPOConfig, description="Settings of proximal policy optimisation.")
     ridge: RidgeConfig = Field(default_factory=RidgeConfig, description="Settings of the agent in closed form.")
+    pvdr: PvdrConfig = Field(default_factory=PvdrConfig, description="Settings of planning towards a goal's picture.")
     best_possible: float | None = Field(
         default=None, description="The return of an optimal policy, where it is known: for the optimality gap."
     )
@@ -112,7 +116,7 @@ class TrainConfig(Config):
 
 def comparison_key(config: TrainConfig, selection: Selection) -> str:
     """Return the digest of everything that decides a comparison's numbers: settings, selection, version; places and speed are left out."""
-    unused: set[str] = set() if config.algorithm == "ppo" else {"ppo"}  # results of before there was this learner keep their key
+    unused = {"pvdr"} if config.algorithm == "ppo" else {"ppo", "pvdr"}  # results of before there were these learners keep their key
     document = {
         "config": json.loads(config.model_dump_json(exclude={*RUN_ONLY, *unused})),
         "selection": selection.model_dump_json(),

@@ -215,6 +215,11 @@ def plan(config: TrainConfig) -> TrainPlan:
         The tables or the replay do not fit into memory.
     """
     check_device(config.device)
+    if config.algorithm == "pvdr":
+        raise UsageError(
+            "pvdr plans towards a picture and trains on no ranked layers",
+            hint="layerscout train layerscout/Dot-v0 --algorithm pvdr --mode online",
+        )
     selection = records.load(Selection, config.selection)
     home = open_store(config.root, selection.store_id)
     check_environment(config, home, config.selection)

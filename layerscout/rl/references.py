@@ -28,7 +28,7 @@ MakeWorld = Callable[[int], World]
 
 def reference_returns(
     make_world: MakeWorld,
-    store: Store,
+    store: Store | None,
     seeds: int,
     episodes: int,
     *,
@@ -46,7 +46,7 @@ def reference_returns(
     make_world
         Copies → a world.
     store
-        Whose rows hold the dataset's own episodes.
+        Whose rows hold the dataset's own episodes; None: there is no such dataset.
     seeds, episodes
         How many blocks agents play, and how many episodes of each in the final evaluation.
     side_by_side
@@ -62,7 +62,7 @@ def reference_returns(
     generator = np.random.default_rng(0)
     found: list[ReferenceReturn | None] = [_reference("random", play(lambda world, _: random_actions(world, generator), played))]
     found.append(_best_constant(make_world, play, played, LIGHT_TRIES if light else TRIES))
-    found.append(data_return(store))
+    found.append(None if store is None else data_return(store))
     if best_possible is not None:
         found.append(ReferenceReturn(name="optimal", mean=best_possible, note="train.best_possible"))
     elif _expert_is_optimal(make_world):

@@ -68,6 +68,7 @@ def algorithm_of(config: TrainConfig, actions: ActionSpace) -> Algorithm:
         raise UsageError(f"iql learns from a fixed dataset, and mode {config.mode} plays", hint="--mode offline, or train.algorithm=auto")
     if asked == "ridge" and not offline:
         raise UsageError(f"ridge is solved from a fixed dataset, and mode {config.mode} plays", hint="--mode offline")
+    assert asked != "pvdr", "agents that plan towards a picture have a stage of their own"
     return asked
 
 

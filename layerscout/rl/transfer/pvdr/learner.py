@@ -84,9 +84,10 @@ class PvdrLearner:
             mean = mean + self.alignment.deviation() * torch.randn(mean.shape, generator=self.torch_generator)
         action = np.zeros((len(past), self.dimensions), np.float32)
         action[which] = mean.numpy()
-        z, planned = torch.zeros(len(past), self.shape.z), torch.zeros(len(past), 3, self.shape.size, self.shape.size)
-        z[which], planned[which] = chosen.z, self.tokenizer.decode(chosen.tokens[:, 0])
-        return Deed(action, z, planned)
+        z, size = torch.zeros(len(past), self.shape.z), self.shape.size
+        planned, ending = torch.zeros(2, len(past), 3, size, size)
+        z[which], planned[which], ending[which] = chosen.z, *map(self.tokenizer.decode, (chosen.tokens[:, 0], chosen.tokens[:, -1]))
+        return Deed(action, z, planned, ending)
 
     def _tokens(self, frames: UInt8[np.ndarray, "copy m height width channel"]) -> Tensor:
         return self.tokenizer.encode(pictures(frames).flatten(0, 1)).unflatten(0, frames.shape[:2])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
@@ -16,7 +17,7 @@ from layerscout.extract.backbones.pvdr import DESCRIPTION, WEIGHTS
 from layerscout.extract.device import cores, torch_threads
 from layerscout.progress import SILENT, Reporter
 from layerscout.rl.loops.checkpoint import load_checkpoint, save_checkpoint
-from layerscout.rl.transfer.clips import FrameStream, read_frames
+from layerscout.rl.transfer.clips import FrameStream, is_ours, read_frames
 from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig
 from layerscout.rl.transfer.pvdr.folder import save_model
 from layerscout.rl.transfer.pvdr.judging import dynamics_figures, tokenizer_figures
@@ -148,6 +149,14 @@ def _learn(config: PretrainPvdrConfig, learned: PvdrPretraining, key: str, repor
             task.advance(sum(learned.done) - before, **latest)
 
 
+def _played(config: PretrainPvdrConfig) -> dict[str, Any]:
+    """Return which environment the frames show and with which options, so that agents play in the same; nothing for videos of others."""
+    if not is_ours(config.data):
+        return {}
+    with Trajectories(config.data) as recorded:
+        return {name: recorded.attributes[name] for name in ("environment", "options") if recorded.attributes.get(name)}
+
+
 def _finish(
     config: PretrainPvdrConfig, learned: PvdrPretraining, apart: FrameStream, stream: FrameStream, reporter: Reporter
 ) -> dict[str, Any]:
@@ -159,6 +168,7 @@ def _finish(
         reporter.say(f"warning: {tokens.warning}")
     facts = {
         "dataset": stream.digest,
+        **_played(config),
         "episodes": len(learned.films.lengths),
         "frames": len(learned.films.frames),
         "updates": config.updates,

@@ -21,6 +21,7 @@ class Deed(NamedTuple):
     action: Float32[np.ndarray, "copy dimension"]  # before it is cut to [−1, 1]
     z: Tensor | None = None  # [copy, z]
     planned: Tensor | None = None  # the next picture of the plan, [copy, channel, height, width]
+    ending: Tensor | None = None  # the last picture of the plan
 
 
 class GoalPolicy(Protocol):

@@ -1,0 +1,229 @@
+"""TrainConfig with ``algorithm = "pvdr"`` in, a RunRecord out: arms that go to goal pictures, every seed, one budget of environment steps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+import layerscout
+from layerscout.cache import records
+from layerscout.cache.durable import write_atomic
+from layerscout.cache.records import Arm, Budget, Run, RunRecord
+from layerscout.cache.records.making import save_command
+from layerscout.errors import DataError, UsageError
+from layerscout.extract.backbones.networks.pvdr.pvdr import read_networks, weights_digest
+from layerscout.extract.backbones.pvdr import DESCRIPTION, PvdrShape, read_shape
+from layerscout.extract.device import cores, torch_threads
+from layerscout.progress import SILENT, Reporter, Task
+from layerscout.report import tables
+from layerscout.rl.config import RUN_ONLY, TrainConfig
+from layerscout.rl.loops.learning import final_mean
+from layerscout.rl.references import reference_returns
+from layerscout.rl.transfer.pvdr.arms import GoalCurve, GoalRun, train_goal_run
+from layerscout.rl.transfer.pvdr.config import ArmName
+from layerscout.rl.transfer.pvdr.page import write_page
+from layerscout.showing import ShownPlan
+from layerscout.worlds.core import GoalWorld
+from layerscout.worlds.pixels import is_light, make_world, side_by_side
+
+RUNS_NAME = "runs.json"
+WORDS: dict[ArmName, str] = {
+    "pvdr": "PVDR",
+    "scratch": "PVDR without pretraining",
+    "supervised": "PVDR without reinforcement",
+    "random-plans": "random plans",
+    "cloning": "cloning on the layer",
+}
+
+
+@dataclass(frozen=True)
+class GoalTrainPlan(ShownPlan):
+    """What a comparison of arms that are shown a goal will do."""
+
+    config: TrainConfig
+    shape: PvdrShape
+    options: dict[str, Any]
+    key: str
+
+    def describe(self, measure: bool = False) -> dict[str, Any]:
+        """Arms, runs, budget and what exists already, for ``--dry-run``."""
+        config = self.config
+        return {
+            "mode": "online",
+            "algorithm": "pvdr",
+            "model": str(config.pvdr.model),
+            "frames_of_a_clip": self.shape.window,
+            "environment_options": self.options,
+            "arms": list(config.pvdr.arms),
+            "seeds": config.seeds,
+            "runs": len(config.pvdr.arms) * config.seeds,
+            "environment_steps": config.steps,
+            "out": str(config.out),
+            "exists": (config.out / RUNS_NAME).exists(),
+        }
+
+    def make_world(self, copies: int) -> GoalWorld:
+        """Return so many copies of the game, with frames of the model's size."""
+        return make_world(self.config.environment, copies, self.shape.size, self.options)  # type: ignore[return-value]
+
+
+def plan(config: TrainConfig) -> GoalTrainPlan:
+    """Read the model's description and look at the world; trains nothing.
+
+    Raises
+    ------
+    UsageError
+        The world shows no goals, its actions are choices, or the settings say another mode than online.
+    DataError
+        The folder holds no model, goals are pictures of another size than frames, or ``out`` holds results of other settings.
+    """
+    if config.mode != "online":
+        raise UsageError(f"pvdr learns while it plays, and mode is {config.mode}", hint="--mode online")
+    shape = read_shape(config.pvdr.model)
+    told = json.loads((config.pvdr.model / DESCRIPTION).read_text(encoding="utf-8"))
+    options = told.get("options", {}) if told.get("environment") == config.environment else {}
+    planned = GoalTrainPlan(config, shape, options, _key(config, options))
+    with closing(planned.make_world(1)) as world:
+        require_goals(world, config.environment)
+    if (config.out / RUNS_NAME).exists() and (config.out / "pvdr.key").read_text() != planned.key:
+        raise DataError(f"{config.out} holds agents of other settings", hint="use the same settings, or another --out")
+    return planned
+
+
+def require_goals(world: GoalWorld, name: str) -> None:
+    """Refuse a world without goal pictures, with goals of another shape than its frames, or with actions to choose among."""
+    if not hasattr(world, "goals"):
+        raise UsageError(f"{name} shows no goals, and pvdr plans towards a picture", hint="a world with goals: layerscout/Dot-v0")
+    if not world.action_dimensions:
+        raise UsageError(f"{name} takes one of {world.action_count} actions, and the alignment gives vectors", hint="layerscout/Dot-v0")
+    world.reset(np.array([0]), np.array([0]))
+    goal, frame = world.goals().shape[1:], world.frames().shape[1:]
+    if goal != frame:
+        raise DataError(f"{name} shows goals of {goal} and frames of {frame}", hint="a world's goals have the shape of its frames")
+
+
+def run(planned: GoalTrainPlan, reporter: Reporter = SILENT) -> RunRecord:
+    """Train every run that is not finished, then write runs.json, the tables and the page; the same command continues after a kill."""
+    config = planned.config
+    config.out.mkdir(parents=True, exist_ok=True)
+    records.save_settings(config, config.out / "settings.json")
+    save_command("train", config, config.out)
+    write_atomic(config.out / "pvdr.key", planned.key.encode())
+    arms, runs = list[Arm](), list[Run]()
+    total = config.steps * config.seeds * len(config.pvdr.arms)
+    with torch_threads(cores(config.threads)), reporter.task("train pvdr (online)", total, "steps") as task:
+        for name in config.pvdr.arms:
+            done = [_run(planned, name, seed, task) for seed in range(config.seeds)]
+            arms.append(_arm(planned, name, done))
+            runs += [_record_of(name, seed, one) for seed, one in enumerate(done)]
+    references = reference_returns(
+        planned.make_world,
+        None,
+        config.seeds,
+        config.final_episodes,
+        side_by_side=side_by_side(config.environment),
+        light=is_light(config.environment),
+        best_possible=config.best_possible,
+    )
+    record = RunRecord(
+        environment=config.environment,
+        mode="online",
+        selection=None,
+        random_policy_return=next(one.mean for one in references if one.name == "random"),
+        best_possible=config.best_possible,
+        references=references,
+        episodes_apart=True,
+        algorithm="pvdr",
+        algorithm_reason="train.algorithm says so",
+        arms=tuple(arms),
+        runs=tuple(runs),
+    )
+    records.save(record, config.out / RUNS_NAME)
+    tables.write_experiment_tables(record, config.out)
+    write_page(planned.make_world, config, record)
+    return record
+
+
+def _run(planned: GoalTrainPlan, arm: ArmName, seed: int, task: Task) -> dict[str, Any]:
+    """Return what came of one run: kept when it is finished, continued where it was killed, or played from the beginning."""
+    config = planned.config
+    folder = config.out / arm
+    folder.mkdir(exist_ok=True)
+    result, saved, told = folder / f"seed-{seed}.json", folder / f"checkpoint-{seed}.npz", 0
+    if result.exists() and (there := json.loads(result.read_text()))["key"] == planned.key:
+        task.resume(min(config.steps, there["curve"]["steps"]))
+        return there
+
+    def heard(steps: int) -> None:
+        nonlocal told
+        task.advance(min(steps, config.steps) - told)
+        told = min(steps, config.steps)
+
+    every = [round(config.steps * (part + 1) / config.evaluations) for part in range(config.evaluations)]
+    at = tuple(sorted({*config.evaluate_at, config.steps})) if config.evaluate_at else tuple(every)
+    goal_run = GoalRun(arm, seed, planned.make_world, at, config.evaluation_episodes, config.final_episodes)
+    networks, began = read_networks(config.pvdr.model, planned.shape), time.process_time()
+    learner, curve = train_goal_run(goal_run, config.pvdr, networks, saved, planned.key, heard)
+    spent = time.process_time() - began
+    document = {
+        "key": planned.key,
+        "curve": asdict(curve),
+        "updates": learner.updates,
+        "parameters": learner.trained_parameters(),
+        "cpu_seconds": round(spent, 2),
+    }
+    write_atomic(result, json.dumps(document).encode())
+    return document
+
+
+def _arm(planned: GoalTrainPlan, name: ArmName, done: list[dict[str, Any]]) -> Arm:
+    first = done[0]
+    seconds = round(sum(one["cpu_seconds"] for one in done), 2)
+    return Arm(
+        name=WORDS[name],
+        kind="agent" if name == "pvdr" else "control",
+        layer="z",
+        store_id=None,
+        head=f"mlp-{planned.config.pvdr.hidden}-{planned.config.pvdr.hidden}",
+        score=None,
+        width=planned.shape.z,
+        budget=Budget(
+            environment_steps=int(np.mean([one["curve"]["steps"] for one in done])),
+            updates=int(first["updates"]),
+            trainable_parameters=int(first["parameters"]),
+            flops=0.0,
+            backbone_clips=0,
+            wall_seconds=seconds,
+            cpu_seconds=seconds,
+        ),
+    )
+
+
+def _record_of(name: ArmName, seed: int, done: dict[str, Any]) -> Run:
+    curve = GoalCurve(**done["curve"])
+    return Run(
+        arm=WORDS[name],
+        seed=seed,
+        returns=tuple(curve.returns),
+        evaluations=tuple((int(at), tuple(values)) for at, values in curve.evaluations),
+        final=final_mean(curve.evaluations[-1][1]),
+        status="done",
+    )
+
+
+def _key(config: TrainConfig, options: dict[str, Any]) -> str:
+    """Return the digest of everything that decides the numbers: settings of this learner, the model's weights, the world's options."""
+    said = json.loads(
+        config.model_dump_json(include={"environment", "seeds", "steps", "evaluations", "evaluation_episodes", "final_episodes"})
+    )
+    said |= {"evaluate_at": config.evaluate_at, "pvdr": json.loads(config.pvdr.model_dump_json(exclude={"model", "arms"}))}
+    said |= {"weights": weights_digest(config.pvdr.model), "options": options, "version": layerscout.__version__}
+    return hashlib.sha256(
+        json.dumps({name: said[name] for name in said if name not in {*RUN_ONLY, "seeds"}}, sort_keys=True).encode()
+    ).hexdigest()
