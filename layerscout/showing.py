@@ -59,7 +59,7 @@ class ShownPlan(Shown):
         return [{"fact": key, "value": value} for key, value in self.describe().items()]
 
     def summary(self) -> tuple[str, Sequence[str], list[Sequence[object]]]:
-        """Return the facts for people."""
+        """Return a line about the plan and its facts as rows, sizes and times in words."""
         facts: Mapping[str, Any] = self.describe()
         return "what would be done", ("fact", "value"), [(key, readable(key, value)) for key, value in facts.items()]
 

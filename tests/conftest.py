@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,13 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # b
 settings.register_profile("ci", derandomize=True, deadline=None)  # the same examples every time: a change decides, not luck
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays to the end: the collector of cycles need not walk through torch again and again."""
+    gc.collect()
+    gc.freeze()
+
 
 INTERCEPT, GRID = "layerscout/Intercept-v0", "layerscout/Grid-v0"
 

@@ -2,26 +2,32 @@
 
 A mutant differs from the source in one place: a comparison shifted or turned, + for -, and for or, a constant one higher, True for
 False, min for max, a returned value replaced by None, a statement left out. A mutant is killed when the file's tests fail on it; one
-that lives shows a law that no test states. Tests run against the copy (``PYTHONPATH``), so the checkout stays as it is.
+that lives shows a law that no test states. Tests run against the copy, so the checkout stays as it is.
 
 python -m tools.mutate layerscout/probe/ranking/score.py --tests tests/probe/test_score.py [--sample 40] [--seed 0] [--json]
-python -m tools.mutate --plan [--file cache/manifest] [--sample 20]      the files and tests of PLAN
+python -m tools.mutate --plan [--file cache/manifest] [--sample 20] [--results mutants.jsonl]      the files and tests of PLAN
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
+import importlib
 import json
 import os
 import random
+import resource
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 PLAN = {
     "layerscout/cache/manifest.py": ["tests/cache/test_manifest.py", "tests/cache/test_corruption.py"],
@@ -65,7 +71,20 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Or: ast.And,
 }
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any"}
-SECONDS = 300  # a mutant that makes its tests run longer counts as killed
+LIBRARIES = (
+    "numpy",
+    "hypothesis",
+    "hypothesis.extra.numpy",
+    "pydantic",
+    "zarr",
+    "h5py",
+    "scipy.stats",
+    "sklearn.linear_model",
+    "dask.array",
+    "rich.progress",
+)
+PLUGINS = ("xdist.plugin", "_hypothesis_pytestplugin")  # of pytest, that the tests need; others cost a second
+SECONDS, WAIT = 120, 900  # of processor, and by the clock: a mutant that makes its tests run longer counts as killed
 
 
 @dataclass(frozen=True)
@@ -147,20 +166,68 @@ def is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
-def lives(file: Path, text: str, tests: list[str], copy: Path) -> bool:
-    """Whether the tests pass on a copy of the package in which ``file`` has another text."""
+def lives(file: Path, text: str, tests: list[str], copy: Path, first: bool = False) -> bool:
+    """Whether the tests pass on a copy of the package in which ``file`` has another text.
+
+    The tests run in a fork of this process, which has imported the libraries but nothing of the package, and find compiled what the ``first``
+    run compiled: of the seconds that a test file takes to start, little is left.
+    """
     target = copy / file
     before = target.read_text(encoding="utf-8")
     target.write_text(text, encoding="utf-8")
-    # safe path: ``python -m`` would put the checkout before the copy, and every mutant would live
-    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1", "CI": "true"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]
     try:
-        return subprocess.run(command, env=environment, capture_output=True, timeout=SECONDS, check=False).returncode == 0
-    except subprocess.TimeoutExpired:
-        return False
+        child = os.fork()
+        if child == 0:
+            _become_the_tests(tests, copy, first)
+        return _ended(child) == 0
     finally:
         target.write_text(before, encoding="utf-8")
+        for compiled in target.parent.glob(f"__pycache__/{target.stem}.*"):
+            compiled.unlink()  # its time and size may be those of the next mutant
+
+
+def _become_the_tests(tests: list[str], copy: Path, first: bool) -> None:
+    """Run the tests against the copy in this process, and end it with their exit code."""
+    code = 70
+    try:
+        os.setpgid(0, 0)  # what the tests start ends with them
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for handle in range(3):
+            os.dup2(nowhere, handle)
+        here = str(Path.cwd())
+        # the checkout must not stand before the copy, or every mutant would live
+        sys.path[:] = [str(copy), *(path for path in sys.path if path and os.path.realpath(path) != here)]
+        os.environ |= {"PYTHONPATH": str(copy), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1", "CI": "true"}
+        sys.dont_write_bytecode = True
+        code = int(
+            pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", *tests])
+        )
+    finally:
+        os._exit(code)
+
+
+def _ended(child: int) -> int:
+    """Wait for the child and return its exit code; one that takes too long is ended with all that it started."""
+    latest = time.monotonic() + WAIT
+    while time.monotonic() < latest:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return -signal.SIGKILL
+
+
+def prepare(names: Sequence[str] = LIBRARIES) -> None:
+    """Import what most tests import, once for all forks; one thread each, because threads do not survive a fork."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    for name in (*names, *PLUGINS):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    assert "layerscout" not in sys.modules
 
 
 def tried(file: Path, tests: list[str], sample: int | None, seed: int) -> dict[str, object]:
@@ -173,7 +240,7 @@ def tried(file: Path, tests: list[str], sample: int | None, seed: int) -> dict[s
         copy = Path(folder)
         shutil.copytree("layerscout", copy / "layerscout", ignore=shutil.ignore_patterns("__pycache__"))
         there = [test for test in tests if Path(test).exists()]
-        if not there or not lives(file, ast.unparse(ast.parse(source)), there, copy):
+        if not there or not lives(file, ast.unparse(ast.parse(source)), there, copy, first=True):
             sys.exit(f"{file}: its tests {tests} do not pass, or are not there: nothing can be said about mutants")
         alive = [mutant for mutant in chosen if lives(file, mutant.text, there, copy)]
     survivors = [{"line": mutant.line, "change": mutant.change} for mutant in alive]
@@ -189,15 +256,25 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="so many mutants a file, drawn by --seed (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--results", type=Path, help="append each file's result to this file of JSON lines, and leave out files that are in it"
+    )
     chosen = parser.parse_args()
     work = [(Path(name), tests) for name, tests in PLAN.items() if chosen.file in name] if chosen.plan else []
     work += [(file, chosen.tests) for file in chosen.source]
     if not work:
         parser.error("name a source file with --tests, or --plan")
+    before = chosen.results.read_text(encoding="utf-8").splitlines() if chosen.results and chosen.results.exists() else []
+    done = {json.loads(line)["file"] for line in before}
+    work = [(file, tests) for file, tests in work if str(file) not in done]
+    prepare()
     results = []
     for file, tests in work:
         found = tried(file, tests, chosen.sample, chosen.seed)
         results.append(found)
+        if chosen.results:
+            with chosen.results.open("a", encoding="utf-8") as file_of_results:
+                file_of_results.write(json.dumps(found) + "\n")
         if not chosen.json:
             print(f"{found['file']}: {found['killed']} of {found['mutants']} killed", flush=True)
             for mutant in found["alive"]:  # type: ignore[attr-defined]

@@ -81,7 +81,7 @@ class StoreLayout:
         return unit * self.chunk_rows, min(self.rows, (unit + 1) * self.chunk_rows)
 
     def layers(self) -> dict[str, ArrayLayout]:
-        """Return the layers' arrays by name."""
+        """Return where and how the numbers of each layer are stored, by the layer's name."""
         return {
             spec.name: self._array(
                 f"layers/{spec.name}",

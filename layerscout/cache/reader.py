@@ -66,7 +66,7 @@ class LayerReader:
         return self.layout.chunk_rows
 
     def all(self) -> LayerRows:
-        """Return every row."""
+        """Return all rows of the layer, [row, feature], after every chunk's checksum agreed."""
         return self.read(0, self.layout.rows)
 
     def read(self, start: int, stop: int) -> LayerRows:

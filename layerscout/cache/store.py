@@ -172,7 +172,7 @@ class Store(Shown):
         return [{fact: getattr(spec, fact) for fact in facts} | {"bytes": bytes_of[spec.name]} for spec in self.specs.values()]
 
     def summary(self) -> tuple[str, Sequence[str], list[Sequence[object]]]:
-        """Return what every layer is."""
+        """Return a line about the store and a row a layer: its name, role, depth, width, type and size."""
         backbone = self.identity["backbone"]["name"]
         rows: list[Sequence[object]] = [
             (row["name"], row["role"], row["depth"], row["width"], row["dtype"], size(row["bytes"])) for row in self.frame_rows()

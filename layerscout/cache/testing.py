@@ -40,7 +40,7 @@ class Backend(Protocol):
         """List every file that is kept."""
 
     def get(self, path: str) -> bytes:
-        """Return a file's bytes."""
+        """Return the bytes of the file at ``path``."""
 
     def put(self, path: str, data: bytes) -> None:
         """Write or replace a file behind the back-end's back."""

@@ -74,7 +74,7 @@ class ExtractPlan(ShownPlan):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the model computes in."""
+        """The floating-point type in which the model computes; what is stored may be another."""
         return getattr(torch, self.config.compute)
 
     @property

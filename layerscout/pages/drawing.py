@@ -98,7 +98,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Group:
-    """Items in one colour, moved together."""
+    """Several items of a drawing that share a colour and are moved by the same offset."""
 
     items: Sequence[DrawingItem]
     colour: str | None = None
@@ -148,5 +148,5 @@ def corners(mark: Mark) -> tuple[Position, ...]:
 
 
 def box(x: float, y: float, width: float, height: float, kind: str = "fill", hint: str = "") -> Area:
-    """Return a rectangle."""
+    """Return a filled rectangle with its upper left corner at (x, y)."""
     return Area(((x, y), (x + width, y), (x + width, y + height), (x, y + height)), kind, hint)

@@ -20,5 +20,5 @@ def canonical_flag(flag: str) -> str:
 
 
 def explain_flag(flag: str) -> str:
-    """Return one sentence on a flag."""
+    """Return the sentence that tells a reader what a probe's flag means."""
     return FLAGS.get(canonical_flag(flag), "set by the probe; see the reference of the probe stage")

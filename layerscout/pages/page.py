@@ -160,7 +160,7 @@ def folded(summary: str, content: str) -> str:
 
 
 def commands(lines: Sequence[str]) -> str:
-    """Return commands to be copied."""
+    """Return a block of command lines, to be copied into a shell."""
     return f'<pre tabindex="0">{html_lines(chr(10).join(lines))}</pre>'
 
 

@@ -28,18 +28,18 @@ SCALARS_ONLY = 0.5  # share of that of a pair on which no transition is validate
 
 @dataclass(frozen=True)
 class ProbeCost:
-    """What a work list takes."""
+    """What a list of work will take: bytes to read and to write, memory and processor time."""
 
     work: WorkList
 
     @property
     def bytes(self) -> int:
-        """Bytes to read."""
+        """Bytes of activations that will be read; spans whose sums are kept are not among them."""
         return sum((stop - start) * row_bytes(job) for job, start, stop in self.work.to_read)
 
     @property
     def partial_bytes(self) -> int:
-        """Bytes of partials to write."""
+        """Bytes of sums that will be kept for later probes."""
         found = 0
         for job, start, stop in self.work.to_read:
             if not isinstance(job.store, Store) or self.work.is_wide(job):
@@ -76,7 +76,7 @@ class ProbeCost:
 
     @property
     def seconds(self) -> float:
-        """Expected processor seconds, for orientation."""
+        """Expected seconds of one processor, counted from the products and decompositions at usual speeds."""
         folds = self.work.split.folds
         roles = search_roles(folds, self.work.config.inner)
         pairs = len(roles["latents"]) + SCALARS_ONLY * (len(roles["scalars"]) - len(roles["latents"]))

@@ -67,22 +67,22 @@ class ProbePlan(ShownPlan):
 
     @property
     def store(self) -> Store:
-        """The first store."""
+        """The store whose rows and columns stand for all: the first one named."""
         return self.stores[0]
 
     @property
     def pending(self) -> tuple[Job, ...]:
-        """The jobs to do."""
+        """The layers that have still to be measured; none when the ranking exists already."""
         return tuple(job for job, found in zip(self.jobs, self.done, strict=True) if found is None and self.existing is None)
 
     @cached_property
     def work(self) -> WorkList:
-        """The pieces of work."""
+        """The list of work for the layers that have still to be measured."""
         return WorkList(self.config, self.transitions, self.split, self.pending)
 
     @cached_property
     def cost(self) -> ProbeCost:
-        """What the work takes."""
+        """What the list of work will take, in bytes, memory and seconds."""
         return ProbeCost(self.work)
 
     def describe(self, measure: bool = False) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def ranking_table(ranking: Ranking) -> Table:
 
 
 def ranking_row(layer: LayerScore, place: str) -> tuple[str, ...]:
-    """Return one layer's cells."""
+    """Return the cells of one layer in the table of a ranking."""
     estimates = (layer.score, layer.reward_r2, layer.reward_r2_shuffled, layer.transition_r2, layer.persistence_r2, layer.transition_gain)
     figures = tuple(as_table_value(value) for value in (*estimates, layer.effective_rank))
     return (layer.name, place, *figures, f"{layer.width:,}", "\n".join(layer.flags))

@@ -84,7 +84,7 @@ def verdict_banner(judged: Verdict, title: str, gate: Gate | None = None) -> str
 
 
 def layers_section(experiment: Experiment) -> str:
-    """Return what the probes found."""
+    """Return the section on what the probes found: a figure, the table of the ranking, and its flags and notes."""
     ranking = experiment.ranking
     caption = "R² are out of fold and unclipped; n/a means that the data cannot give the figure."
     return section(

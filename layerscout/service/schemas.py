@@ -118,7 +118,7 @@ class JobError(ApiModel):
 
 
 class ProgressView(ApiModel):
-    """How far a job is."""
+    """How far a job is: units of work that are done, of how many, and the seconds that are left."""
 
     done: int = Field(description="Units of work that are done.", examples=[17])
     total: int = Field(description="Units of work.", examples=[34])
@@ -130,7 +130,7 @@ class ProgressView(ApiModel):
 
 
 class JobView(ApiModel):
-    """A job."""
+    """A job as the API shows it: what was asked, by whom, how it stands, and what came of it."""
 
     id: str = Field(description="Its id; that of a probe is also that of its ranking.", examples=[RESULT])
     kind: Literal["probe", "verify"] = Field(description="What it does.", examples=["probe"])
@@ -148,7 +148,7 @@ class JobView(ApiModel):
 
 
 class JobList(ApiModel):
-    """Jobs, newest first."""
+    """The newest jobs of the server, the newest first."""
 
     jobs: list[JobView] = Field(description="At most 200 jobs.")
 
@@ -179,7 +179,7 @@ class RankingList(ApiModel):
 
 
 class WhatIfLayer(ApiModel):
-    """A layer under other weights."""
+    """A layer's place and score when the parts of the score have other weights."""
 
     layer: str = Field(description="Its name.", examples=["blocks.5"])
     store: str = Field(description="Its store.", examples=[STORE])
@@ -214,13 +214,13 @@ class PairList(ApiModel):
 
 
 class NoteIn(ApiModel):
-    """A note to keep."""
+    """A note on a ranking as somebody sends it."""
 
     text: str = Field(min_length=1, max_length=4000, description="Plain text.", examples=["agreed to train on blocks.5"])
 
 
 class NoteOut(ApiModel):
-    """A note that was kept."""
+    """A note on a ranking as it is kept: with its author and time."""
 
     who: str = Field(description="Who wrote it.", examples=["ada"])
     when: float = Field(description="When: seconds since 1970.", examples=[1780000000.0])

@@ -65,7 +65,7 @@ class ExploratoryPolicy:
 
 
 def parse_policy(text: str) -> ExploratoryPolicy:
-    """Read a policy's name.
+    """Make the exploratory policy that a setting describes in a word.
 
     ``random``: every action is drawn anew. ``random:K``: each drawn action is held for K steps on average.
     ``epsilon:E``: the scripted expert, but a share E of the steps is random. ``epsilon:E:K``: these held K steps on average.

@@ -21,7 +21,7 @@ from layerscout.cache.writing.writer import StoreWriter
 from layerscout.errors import DataError
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "corruption.md"
-FLIPS = 10  # bits of a file that are flipped, one after the other
+FLIPS = 4  # bits of a file that are flipped, one after the other
 ROWS, ROWS_PER_CHUNK = 21, 8  # the last of three chunks is not full
 INDEX = {"episode": "i4", "step": "i4", "action": "i4", "terminated": "?", "truncated": "?", "padding": "i2"}
 DAMAGES = ("bit flipped", "truncated", "emptied", "deleted", "swapped with a neighbour", "older version", "stray file beside it")

@@ -268,15 +268,17 @@ def test_with_json_an_error_is_one_object_too(words, kind, code, tmp_path):
     assert result.stderr.splitlines() == [f"error: {told['error']}", f"hint: {told['hint']}"]
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_output_never_fails_for_an_encoding(encoding, tmp_path):
+@pytest.mark.parametrize("words", [["probe", "--help"], ["report", "{}/Übung ρ"]], ids=lambda words: words[0])
+def test_output_never_fails_for_an_encoding(words, tmp_path):
     """Nothing is lost but the letters that a terminal cannot show; a reader is told the same numbers."""
-    for words in (["probe", "--help"], ["report", str(tmp_path / "Übung ρ")]):
-        plain, narrow = (run_apart(*words, PYTHONIOENCODING=name) for name in ("utf-8", encoding))
-        assert narrow.returncode == plain.returncode
-        assert "Traceback" not in narrow.stderr + narrow.stdout
-        assert len((narrow.stdout + narrow.stderr).splitlines()) == len((plain.stdout + plain.stderr).splitlines())
-    assert "R²" in run_apart("probe", "--help", PYTHONIOENCODING="utf-8").stdout
+    plain, *narrow = (
+        run_apart(*(word.format(tmp_path) for word in words), PYTHONIOENCODING=name) for name in ("utf-8", "ascii", "latin-1")
+    )
+    assert "R²" in plain.stdout or "ρ" in plain.stderr
+    for told in narrow:
+        assert told.returncode == plain.returncode
+        assert "Traceback" not in told.stderr + told.stdout
+        assert len((told.stdout + told.stderr).splitlines()) == len((plain.stdout + plain.stderr).splitlines())
 
 
 @pytest.mark.parametrize("words", [["store", "ls", "--root=~/x"], ["report", "~/x"], ["import", "~/x", "--out=~/y"]], ids=" ".join)

@@ -1,4 +1,4 @@
-"""The ``layerscout`` command that the documentation's shell blocks find on their PATH."""
+"""The programs that the documentation's blocks find on their PATH."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import layerscout
 
 @pytest.fixture(scope="session")
 def quick_command():
-    """A folder with a ``layerscout`` that forks from a process which has imported everything; see ``forking``."""
+    """A folder with a ``layerscout`` and a ``page`` that fork from a process which has imported everything; see ``forking``."""
     with tempfile.TemporaryDirectory() as folder:
         address = f"{folder}/socket"
         environment = os.environ | {
@@ -27,7 +27,7 @@ def quick_command():
         }
         server = subprocess.Popen([sys.executable, forking.__file__, address], env=environment, stdout=subprocess.PIPE, text=True)
         assert server.stdout.readline() == "ready\n"
-        yield forking.write_shim(Path(folder) / "bin", address).parent
+        yield forking.write_shims(Path(folder) / "bin", address)
         server.terminate()
         server.wait()
         server.stdout.close()

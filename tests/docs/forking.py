@@ -1,36 +1,41 @@
-"""A ``layerscout`` command for shell scripts in tests that starts at once: one process has imported everything, and forks for each command.
+"""Programs that start at once, for tests of the documentation: one process has imported everything, and forks for each of them.
 
-Every command still is a process of its own, with its words, folder, environment, input and output, and runs the entry point. What is spared is
-importing torch and scikit-learn thirty times. Continuous integration also runs the real command, from the wheel.
+Two programs are made: ``layerscout``, and ``page``, which runs a Python file with every warning an error. Each run still is a process of its own,
+with its words, folder, environment, input and output, and runs the entry point. What is spared is importing torch and scikit-learn
+fifty times. Continuous integration also runs the real command, from the wheel.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import runpy
 import socket
 import sys
 import traceback
+import warnings
 from pathlib import Path
+
+PROGRAMS = ("layerscout", "page")
 
 SHIM = """#!{python} -IS
 import json, os, socket, sys
 server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 server.connect({address!r})
-said = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+said = json.dumps([sys.argv, os.getcwd(), dict(os.environ)]).encode()
 socket.send_fds(server, [len(said).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(said)
 sys.exit(int(server.recv(8) or b"70"))
 """
 
 
-def write_shim(folder: Path, address: str) -> Path:
-    """Write the command into a folder for PATH."""
+def write_shims(folder: Path, address: str) -> Path:
+    """Write the programs into a folder for PATH, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    script = folder / "layerscout"
-    script.write_text(SHIM.format(python=sys.executable, address=address))
-    script.chmod(0o755)
-    return script
+    for name in PROGRAMS:
+        (folder / name).write_text(SHIM.format(python=sys.executable, address=address))
+        (folder / name).chmod(0o755)
+    return folder
 
 
 def serve(address: str) -> None:
@@ -76,12 +81,10 @@ def _child(connection: socket.socket) -> None:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
-        sys.argv = ["layerscout", *words]
-        from layerscout.cli import main
-
         code = 1
         try:
-            main()
+            _program(Path(words[0]).name, words[1:])
+            code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         except BaseException:
@@ -93,6 +96,18 @@ def _child(connection: socket.socket) -> None:
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     connection.sendall(str(status if status >= 0 else 128 - status).encode())
     os._exit(0)
+
+
+def _program(name: str, words: list[str]) -> None:
+    if name == "page":
+        sys.argv = words
+        warnings.simplefilter("error")
+        runpy.run_path(words[0], run_name="__main__")
+    else:
+        sys.argv = [name, *words]
+        from layerscout.cli import main
+
+        main()
 
 
 if __name__ == "__main__":

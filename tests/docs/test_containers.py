@@ -89,15 +89,13 @@ def test_the_apptainer_recipe_has_its_sections_in_a_shell_that_stops_at_errors()
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="batch scripts are written for bash; runs wherever there is one")
-def test_the_batch_scripts_do_the_job_under_a_stand_in_for_sbatch(small, tmp_path):
+def test_the_batch_scripts_do_the_job_under_a_stand_in_for_sbatch(small, tmp_path, quick_command):
     commands = tmp_path / "bin"
     commands.mkdir()
     (commands / "sbatch").write_text(SBATCH.replace("/usr/bin/env python3", sys.executable))
-    (commands / "layerscout").write_text(f"#!{sys.executable}\nfrom layerscout.cli import main\nmain()\n")
-    for name in ("sbatch", "layerscout"):
-        (commands / name).chmod(0o755)
+    (commands / "sbatch").chmod(0o755)
     environment = os.environ | {
-        "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{commands}{os.pathsep}{quick_command}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(Path(layerscout.__file__).parents[1]),
         "OMP_NUM_THREADS": "1",
     }

@@ -69,10 +69,10 @@ def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-def environment(folder: Path, commands: Path | None = None) -> dict[str, str]:
+def environment(folder: Path, commands: Path) -> dict[str, str]:
     """A clean place for stores, the tested package, and a folder with the ``layerscout`` command."""
     return os.environ | {
-        "PATH": f"{commands or folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{commands}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(Path(layerscout.__file__).parents[1]),
         "LAYERSCOUT_ROOT": str(folder / "stores"),
         "HF_HUB_OFFLINE": "1",
@@ -80,7 +80,7 @@ def environment(folder: Path, commands: Path | None = None) -> dict[str, str]:
     }
 
 
-def finish(command: list[str], folder: Path, seconds: int, commands: Path | None = None) -> None:
+def finish(command: list[str], folder: Path, seconds: int, commands: Path) -> None:
     work = folder / "work"
     work.mkdir()
     done = subprocess.run(
@@ -90,10 +90,10 @@ def finish(command: list[str], folder: Path, seconds: int, commands: Path | None
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
-def test_the_python_blocks_of_a_page_run_without_a_warning(page: Path, tmp_path: Path) -> None:
+def test_the_python_blocks_of_a_page_run_without_a_warning(page: Path, tmp_path: Path, quick_command: Path) -> None:
     program = tmp_path / "page.py"
     program.write_text("\n\n".join(block.code for block in blocks(page, "python")))
-    finish([sys.executable, "-W", "error", str(program)], tmp_path, 120)
+    finish([str(quick_command / "page"), str(program)], tmp_path, 120, quick_command)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.marked for block in blocks(page, "sh"))], ids=name)

@@ -183,7 +183,14 @@ def test_trained_layers_tell_more_of_real_video_than_untrained_ones(tmp_path):
     with Trajectories(transnet_probe.record(videos, tmp_path / "video.h5")) as data:
         trained, untrained = (frames_as_rows(tmp_path, name, data) for name in ("transnet", "transnet-untrained"))
     config = ProbeConfig(
-        store=str(trained.path), twin=str(untrained.path), out=tmp_path / "probe", root=tmp_path, targets=(), confirmation=0
+        store=str(trained.path),
+        twin=str(untrained.path),
+        out=tmp_path / "probe",
+        root=tmp_path,
+        targets=(),
+        confirmation=0,
+        shifts=2,
+        measures=False,
     )
     ranking = probing.run(probe_plan.plan(config))
     told = {(layer.role, layer.depth): layer.reward_r2.value for layer in ranking.layers if layer.reward_r2 is not None}

@@ -154,7 +154,7 @@ class HubPlace:
 
 
 class Conflict(DataError):
-    """Somebody else committed first."""
+    """The hub refused a commit because somebody else committed to the same branch first."""
 
 
 def open_hub(url: str) -> HubPlace | None:

@@ -30,7 +30,7 @@ class SmallStore:
 
     @property
     def id(self) -> str:
-        """Return the store's id."""
+        """Return the id that the store's inputs give it, before it is written."""
         return store_id(self.identity)
 
     def write(self, root: Path) -> Store:

@@ -25,7 +25,7 @@ class UnitMarker(Record):
 
     @staticmethod
     def of(identity_digest: str, unit: int, objects: Sequence[StoredObject]) -> UnitMarker:
-        """Return the marker of a unit."""
+        """Make the marker of a unit that is done: the identity it belongs to, its objects, and a digest of both."""
         fields = {"identity_digest": identity_digest, "unit": unit, "objects": [item.model_dump() for item in objects]}
         return UnitMarker.model_validate(fields | {"digest": manifest.digest_of(fields)})
 

@@ -142,7 +142,7 @@ def deletion(planned: Deletion) -> str:
 
 
 def counted(count: int, what: str) -> str:
-    """Return "1 store", "3 stores"."""
+    """Return a number with its noun, in the plural where there is not one: "1 store", "3 stores"."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 

@@ -33,7 +33,7 @@ class CheckpointWeights:
     kinds: Mapping[str, str] = field(default_factory=dict)
 
     def part(self, name: str) -> CheckpointFolder:
-        """Return the folder of a part."""
+        """Return the folder in which a part of the model (transformer, VAE, text encoder) lies."""
         return self.checkpoint / name if name else self.checkpoint
 
     def inspect(self) -> CheckpointWeights:

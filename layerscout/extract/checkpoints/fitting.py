@@ -156,5 +156,5 @@ def _counted(names: Sequence[str], what: str) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first names of many."""
+    """Return the first names of a list for an error message, with an ellipsis where there are more."""
     return f"{', '.join(names[:SHOWN])}{', …' * (len(names) > SHOWN)}"

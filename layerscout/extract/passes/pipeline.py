@@ -59,7 +59,7 @@ class DeviceTransfer(Protocol):
 
 
 class PendingFeatures(Protocol):
-    """A batch on its way back."""
+    """The features of one batch on their way from the device to the host."""
 
     def wait(self) -> Float[np.ndarray, "clip packed"]:
         """Return the features when they are on the host."""
@@ -67,7 +67,7 @@ class PendingFeatures(Protocol):
 
 @dataclass(frozen=True)
 class HostTransfer:
-    """Everything happens where the rows are."""
+    """The transfer for a model on the processor: inputs are ready at once, and features need no copy."""
 
     compute: Callable[[Inputs], Tensor]
 

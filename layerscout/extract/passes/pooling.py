@@ -43,7 +43,7 @@ class Pooling:
     cells: int | None = None
 
     def slots(self, grid: TokenGrid) -> slice:
-        """Which time slots it looks at."""
+        """The time slots of a token grid that are pooled, as a slice of its time axis."""
         return {"all": slice(0, grid.time), "last": slice(grid.past - 1, grid.past), "future": slice(grid.past, grid.time)}[self.where]
 
 

@@ -60,7 +60,7 @@ def call_block(block: Callable[..., Any], argument: str, tokens: Tensor, named: 
 
 
 def layout_leaves(layout: dict[str, Node]) -> Iterator[Node]:
-    """Yield every leaf of a layout."""
+    """Yield every leaf (tensor, number or word) of a nested layout of arguments, depth first."""
     for node in layout.values():
         (kind, content), *_ = node.items()
         if kind in {"tuple", "list"}:

@@ -23,7 +23,7 @@ PLAIN_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16":
 
 
 class GridText(Record):
-    """A token grid, see `TokenGrid`."""
+    """A token grid as it is written in a passport's file; the fields are those of `TokenGrid`."""
 
     time: int
     height: int

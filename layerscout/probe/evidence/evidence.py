@@ -230,7 +230,7 @@ def _beside(
 
 
 def as_measure(figure: TargetFigure | None) -> Measure | None:
-    """The same R² as a measure."""
+    """Return a target's R² as a measure with its values when each group is left out; None stays None."""
     return None if figure is None else Measure(value=figure.r2, left=figure.left)
 
 

@@ -25,7 +25,7 @@ class EvidenceKey(Record):
 
     @property
     def file_name(self) -> str:
-        """Name of the evidence's file."""
+        """Name of the file that keeps the evidence: a digest of everything that decides it."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 

@@ -124,7 +124,7 @@ class Moments:
 
     @property
     def precision(self) -> str:
-        """That of the products."""
+        """The floating-point type in which rows are multiplied; sums are kept in float64."""
         return self.shift.dtype.name
 
 
@@ -265,7 +265,7 @@ def _add_spans(
 
 
 def empty_sums(groups: int, width: int, actions: int, scalars: int) -> MomentSums:
-    """Sums of no rows."""
+    """Return sums of no rows, all zeros, for so many groups, features, actions and scalars."""
     x, y = width + actions, width + scalars
     return MomentSums(np.zeros(groups, dtype=np.int64), *(np.zeros((groups, *shape)) for shape in ((x,), (y,), (x, x), (x, y), (y,))))
 
@@ -277,7 +277,7 @@ class ReusableSums:
         self._kept: tuple[tuple[int, ...], MomentSums] | None = None
 
     def empty(self, *shape: int) -> MomentSums:
-        """Sums of no rows, as ``empty``."""
+        """Return sums of no rows as `empty_sums` does, in memory that was used before where the shape is the same."""
         if self._kept is None or self._kept[0] != shape:
             self._kept = None  # given back before more is asked for
             self._kept = shape, empty_sums(*shape)

@@ -46,7 +46,7 @@ class PartialsFolder:
 
     @property
     def folder(self) -> Path:
-        """The partials of all stores."""
+        """The folder that holds the kept sums of all stores of a root."""
         return self.root / FOLDER
 
     def _path(self, name: str) -> Path:
@@ -113,7 +113,7 @@ class PartialSource:
         self.place, self.position = place, position
 
     def read(self) -> Any:
-        """Return the next piece."""
+        """Read the next array of the partial, in the order in which they were written."""
         if not isinstance(self.place, Path):
             return self._read(self.place)
         with self.place.open("rb") as file:

@@ -81,7 +81,7 @@ def span_rows(width: int) -> int:
 
 
 def spans(rows: int, width: int) -> list[tuple[int, int]]:
-    """Cut a layer's rows."""
+    """Cut the rows of a layer into spans, first row and one past the last; the cuts depend on nothing but its width."""
     size = span_rows(width)
     return [(start, min(start + size, rows)) for start in range(0, rows, size)]
 

@@ -10,14 +10,14 @@ from jaxtyping import Float, Int
 
 
 class SumParts:
-    """Arrays that add up over spans."""
+    """A set of arrays that belong together and add up over spans of rows."""
 
     def arrays(self) -> list[Any]:
         """Return the arrays, in a fixed order."""
         return [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
 
     def clear(self) -> None:
-        """Make them the sums of nothing."""
+        """Set every array to zero, so that the sums are those of no rows."""
         for array in self.arrays():
             array[:] = 0
 

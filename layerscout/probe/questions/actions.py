@@ -26,12 +26,12 @@ class OneHot:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Transitions and levels."""
+        """Shape of the one-hot matrix: transitions x levels of the action."""
         return len(self.codes), self.levels
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """That of the numbers."""
+        """Type of the one-hot matrix's numbers."""
         return np.dtype(np.float32)
 
     def __len__(self) -> int:

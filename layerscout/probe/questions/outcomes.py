@@ -50,12 +50,12 @@ class Outcomes:
 
     @property
     def actions(self) -> int:
-        """Columns of one ψ."""
+        """Number of columns that one sum of later rewards has: one an action."""
         return len(self.weights)
 
     @property
     def count(self) -> int:
-        """Number of columns."""
+        """Number of columns of all sums together."""
         return self.actions * SUMS
 
     def columns_of(self, kind: int) -> range:
@@ -135,7 +135,7 @@ class _Ready:
     all: Float[np.ndarray, " transition"]
 
     def values(self, part: slice) -> Float[np.ndarray, " row"]:
-        """Return some rows."""
+        """Return the sums of the next rewards for some transitions."""
         return self.all[part]
 
 
@@ -149,7 +149,7 @@ class RewardsAhead:
     discount: float
 
     def values(self, part: slice) -> Float[np.ndarray, " row"]:
-        """Return some rows."""
+        """Return the discounted sums of the next rewards for a part of the transitions."""
         found = np.array(self.reward[part], dtype=np.float64)
         for ahead in range(1, self.steps):
             later = slice(part.start + ahead, min(part.stop + ahead, len(self.reward)))

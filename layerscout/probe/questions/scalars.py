@@ -50,12 +50,12 @@ class Scalars:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Transitions and columns."""
+        """Shape of the matrix of all scalar targets: transitions x columns."""
         return len(self.kept), self.searched + (0 if self.outcomes is None else self.outcomes.count)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """That of the columns."""
+        """Type in which the scalar targets are kept."""
         return self.kept.dtype
 
     def astype(self, dtype: DTypeLike) -> Scalars:
@@ -79,7 +79,7 @@ class Scalars:
         return found[0] if np.ndim(at) == 0 else found
 
     def write(self, rows: Int[np.ndarray, " row"], out: Float[np.ndarray, "row scalar"]) -> None:
-        """Write some rows to ``out``."""
+        """Write all scalar targets of some transitions to ``out``, those made on the way among them."""
         if self.outcomes is not None:
             out[:, self.searched :] = self.outcomes.values(rows, out.dtype)
         if self.ahead is not None:

@@ -33,12 +33,12 @@ class Split:
 
     @property
     def folds(self) -> int:
-        """Number of folds."""
+        """Number of folds of cross-validation, each of several groups."""
         return int(self.fold_of_group.max()) + 1
 
     @property
     def ranking(self) -> Int[np.ndarray, " ranking_group"]:
-        """Groups that rank."""
+        """Numbers of the groups of episodes that have a part in the ranking; the others confirm it."""
         return np.flatnonzero(self.fold_of_group != CONFIRMATION)
 
     @property

@@ -67,7 +67,7 @@ class Transitions:
 
     @property
     def lengths(self) -> Int[np.ndarray, " episode"]:
-        """Transitions of each episode."""
+        """Number of transitions of each episode."""
         return np.bincount(self.episode)
 
 

@@ -23,7 +23,7 @@ SomeRows = Shaped[np.ndarray, "row feature"]
 
 
 def no_sums(features: int, targets: int) -> MomentSums:
-    """Sums of no rows."""
+    """Return sums of no rows, all zeros, for so many features and targets."""
     shapes = (features,), (targets,), (features, features), (features, targets), (targets,)
     return MomentSums(0, *(np.zeros(shape) for shape in shapes))
 

@@ -143,7 +143,7 @@ def tridiagonal(matrix: SquareMatrix) -> Tridiagonal | None:
 
 
 def eigenvalues(matrix: SquareMatrix) -> Float[np.ndarray, " size"]:
-    """Eigenvalues of a symmetric matrix, rising."""
+    """Return the eigenvalues of a symmetric matrix in rising order."""
     largest = float(np.abs(matrix).max(initial=0.0))
     if not largest or not np.isfinite(largest):
         return np.zeros(len(matrix)) if not largest else np.full(len(matrix), np.nan)

@@ -35,12 +35,12 @@ class FixedColumns:
 
     @classmethod
     def none(cls, scalars: int) -> FixedColumns:
-        """No such scalar."""
+        """Return the choice of no scalar at all."""
         return cls(1.0, scalars, np.zeros(0, dtype=np.int64))
 
     @property
     def by_group(self) -> Int[np.ndarray, " fixed"]:
-        """Those that are wanted group by group."""
+        """The columns whose predictions are summed group by group; the rest are summed fold by fold."""
         return self.columns[: len(self.columns) - self.pooled]
 
 
@@ -59,7 +59,7 @@ class FixedFit:
 
     @classmethod
     def empty(cls, asked: FixedColumns, split: Split, width: int) -> FixedFit:
-        """Nothing predicted yet."""
+        """Return the fit before anything is predicted: sums of zeros for every group and fold."""
         kept, pooled = len(asked.by_group), asked.pooled
         of_groups, of_folds = np.zeros((3, split.groups, kept)), np.zeros((3, split.folds, pooled))
         return cls(asked, width, PredictionSums(*of_groups), PredictionSums(*of_folds))

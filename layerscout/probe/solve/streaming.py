@@ -183,7 +183,7 @@ class StreamingRidge(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     @property
     def intercept_(self) -> float | Float[np.ndarray, " target"]:
-        """The constant."""
+        """The constant b of y = X w + b, one a target, as scikit-learn names it."""
         level = self._solve()[1]
         return float(level[0]) if self._one_target else level
 

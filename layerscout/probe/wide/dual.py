@@ -50,7 +50,7 @@ class FewRows:
 
     @property
     def next(self) -> Int[np.ndarray, " row"]:
-        """Place of each z_{t+1}."""
+        """The row of z_{t+1} for each transition, which follows that of z_t."""
         return self.now + 1
 
 
@@ -68,7 +68,7 @@ class Spread:
 
 
 def spread(stored: Shaped[np.ndarray, "stored feature"], rows: Int[np.ndarray, " row"]) -> Spread:
-    """Measure some rows, in float64."""
+    """Measure each feature's mean and standard deviation over some rows, in float64; a feature that does not vary has deviation 0."""
     mean, deviation = (np.empty(stored.shape[1]) for _ in range(2))
     for panel in panels(stored.shape[1]):
         values = stored[rows, panel].astype(np.float64)
@@ -78,7 +78,7 @@ def spread(stored: Shaped[np.ndarray, "stored feature"], rows: Int[np.ndarray, "
 
 
 def panels(width: int) -> list[slice]:
-    """Cut the features."""
+    """Cut the features into panels of at most ``PANEL``, which are worked on one after the other."""
     return [slice(start, min(start + PANEL, width)) for start in range(0, width, PANEL)]
 
 

@@ -68,7 +68,7 @@ class TaskCells:
 
     @property
     def known(self) -> Bool[np.ndarray, " measure"]:
-        """Which measures this task knows."""
+        """Which measures are known for every cell of this task."""
         return np.isfinite(self.measures).all(axis=1)
 
     def part(self, chosen: Bool[np.ndarray, " cell"]) -> TaskCells:

@@ -12,7 +12,7 @@ BLIND = (DEPTH, MIDDLE)  # what anybody knows without a probe
 
 
 def estimate_value(estimate: Estimate | None) -> float | None:
-    """Return an estimate's value."""
+    """Return the value of an estimate without its interval; None where there is no estimate."""
     return None if estimate is None else estimate.value
 
 

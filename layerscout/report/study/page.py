@@ -202,7 +202,7 @@ def one_task(part: AnalysisSection) -> str:
 
 
 def outcome_banner(part: AnalysisSection) -> str:
-    """Return the answer of one analysis."""
+    """Return the box that answers the question of one analysis in a sentence."""
     analysis = part.analysis
     return banner(analysis.outcome.capitalize(), [analysis.sentence], analysis.outcome == "supported")
 

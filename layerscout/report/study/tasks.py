@@ -38,7 +38,7 @@ class TrainedTask:
 
     @property
     def record(self) -> RunRecord:
-        """The first run record."""
+        """The record that stands for the task where it was trained in several: the first."""
         return self.records[0]
 
     @property

@@ -19,7 +19,7 @@ from layerscout.report.tables import format_estimate
 
 
 def plural(count: int, word: str) -> str:
-    """Return "1 task", "3 tasks"."""
+    """Return a number with its noun, in the plural where there is not one: "1 task", "3 tasks"."""
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 

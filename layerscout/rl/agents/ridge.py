@@ -32,7 +32,7 @@ class LinearPolicy:
         self.weights, self.intercept, self.continuous = weights.astype(np.float32), intercept.astype(np.float32), continuous
 
     def act(self, z: Float32[np.ndarray, "batch feature"]) -> Int64[np.ndarray, " batch"] | Float32[np.ndarray, "batch dimension"]:
-        """Return what is played."""
+        """Return the best discrete action, or the continuous one clipped to [-1, 1]."""
         values = z[..., : len(self.weights)] @ self.weights + self.intercept
         return values.clip(-1.0, 1.0) if self.continuous else values.argmax(-1)
 

@@ -179,7 +179,7 @@ class SAC(Learner[SACConfig]):
 
 
 class Temperature(RunNetwork):
-    """ln α of every run."""
+    """The temperature α of every run, learned through its logarithm."""
 
     def __init__(self, runs: int, initial: float) -> None:
         super().__init__(runs)

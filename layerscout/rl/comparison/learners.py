@@ -33,7 +33,7 @@ class ActionSpace:
 
     @staticmethod
     def of(world: World) -> ActionSpace:
-        """Read them from a world."""
+        """Return the action space of a world: how many discrete actions, or how many dimensions."""
         return ActionSpace(world.action_count, world.action_dimensions)
 
     @property

@@ -24,7 +24,7 @@ from layerscout.worlds.labour.trade import Prices
 
 
 class LogColumn(NamedTuple):
-    """A figure of an episode."""
+    """One column of the log of episodes: its name, its unit and the formula that it follows."""
 
     name: str
     unit: str
@@ -152,7 +152,7 @@ class EpisodeLog:
         self._writer.writeheader()
 
     def add(self, row: Row) -> None:
-        """Write one episode."""
+        """Write one episode as the next line of the log."""
         self._writer.writerow({name: "" if row[name] is None else row[name] for name in NAMES})
         self._lines.write(json.dumps({name: row[name] for name in NAMES}, allow_nan=False) + "\n")
 

@@ -64,7 +64,7 @@ class NeighbourNovelty:
 
 
 def novelty_of(way: Literal["none", "random", "neighbours"], seeds: Sequence[int]) -> Novelty:
-    """Return a way by its name."""
+    """Return the measure of novelty that a setting names, for runs with these seeds."""
     if way == "neighbours":
         return NeighbourNovelty(seeds)
     return RandomNovelty(seeds) if way == "random" else ConstantNovelty()

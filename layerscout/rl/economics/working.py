@@ -41,7 +41,7 @@ class Judgement(NamedTuple):
 
 @dataclass
 class Work:
-    """What the runs have been through."""
+    """What all runs did and learned at work: their agent, how it was judged, and a log of every episode."""
 
     agent: SAC
     judgements: list[Judgement] = field(default_factory=list)

@@ -100,7 +100,7 @@ class Evaluations:
         self._log.begin(made)
 
     def count(self, losses: Float32[np.ndarray, " run"]) -> None:
-        """Note one update's losses."""
+        """Keep the losses of one update, [run]; the next evaluation logs their mean."""
         self._losses.append(losses)
 
     def next_due(self, at: int) -> int:
@@ -108,7 +108,7 @@ class Evaluations:
         return min(due for due in self._due if due > at)
 
     def look(self, at: int) -> None:
-        """Evaluate if it is due."""
+        """Evaluate the agents if an evaluation is due at this update or step, and log the returns."""
         if at not in self._due:
             return
         final = at == self._total or self._config.evaluate_at

@@ -23,7 +23,7 @@ class Sink(Protocol):
         """Take the figures of one run at one time (updates offline, environment steps otherwise)."""
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Write what is still in memory, and give back what was opened."""
 
 
 class Log:

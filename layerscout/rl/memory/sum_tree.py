@@ -31,7 +31,7 @@ class SumTree:
         return self.sums[:, 1].copy()
 
     def at(self, places: Int64[np.ndarray, "run batch"]) -> Float[np.ndarray, "run batch"]:
-        """Return priorities."""
+        """Return the priorities at some places of every run."""
         return self.sums.reshape(-1).take(self._first + self.leaves + places)
 
     def change(self, places: Int64[np.ndarray, "run batch"], priorities: Float[np.ndarray, "run batch"]) -> None:

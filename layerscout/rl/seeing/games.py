@@ -35,7 +35,7 @@ class Games:
 
     @property
     def seen(self) -> Shaped[np.ndarray, "run *feature"]:
-        """What every run observes now."""
+        """What the policy of every run observes now, [run, feature]."""
         return self._seen
 
     def step(

@@ -64,5 +64,5 @@ class RepaintConfig(Config):
 
 
 def faded(iteration: int, until: float) -> float:
-    """Fall linearly from 1 to 0."""
+    """Return a weight that falls linearly from 1 at iteration 0 to 0 at iteration ``until``, and stays there."""
     return max(0.0, 1.0 - iteration / until)

@@ -112,7 +112,7 @@ class Classroom:
         self.exploring, self.teaching = run_generators(agent.seeds, EXPLORING), run_generators(agent.seeds, TEACHING)
 
     def play(self) -> Rollout:
-        """Let the students play a rollout."""
+        """Let the students play until their buffer is full, and return what they played."""
         while not self._buffer.full:
             play_step(self.agent, self.games, self._buffer, self.exploring)
         return self._buffer.take(self._seen(self.games))
@@ -136,7 +136,7 @@ class Classroom:
         return state | {"exploring": generator_states(self.exploring), "teaching": generator_states(self.teaching)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put a saved state back."""
+        """Put back the state that ``state_dict`` gave: the games, and the generators of what is drawn."""
         self.games.load_state_dict(state["games"])
         if self.taught is not None:
             self.taught.load_state_dict(state["taught"])

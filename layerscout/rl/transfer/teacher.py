@@ -80,7 +80,7 @@ class Teacher:
 
     @torch.no_grad()
     def act(self, z: Shaped[np.ndarray, "run batch feature"]) -> ActionArray:
-        """Return the likeliest actions."""
+        """Return the teacher's likeliest actions, continuous ones clipped to [-1, 1]."""
         output = self(torch.from_numpy(z)).numpy()
         return output.argmax(-1) if self.logarithm is None else output.clip(-1.0, 1.0)
 

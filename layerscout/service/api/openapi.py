@@ -23,7 +23,7 @@ ABOUT = (
 
 @DOCUMENT.get("/api/v1/openapi.json")
 def document(request: Request) -> JSONResponse:
-    """The document itself."""
+    """Return the OpenAPI document of this server."""
     return JSONResponse(request.app.openapi())
 
 

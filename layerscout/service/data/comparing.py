@@ -24,7 +24,7 @@ class RankingBeside:
 
     @property
     def title(self) -> str:
-        """What tells it from the others."""
+        """The words that tell this ranking from the others on the page: its layers' labels, its score, and the start of its id."""
         return f"{', '.join(self.found.labels)}, {self.ranking.score_kind} {self.found.id[:6]}"
 
     def score(self, name: str) -> Estimate | None:

@@ -220,5 +220,5 @@ def _insert(connection: sqlite3.Connection, request: JobRequest, state: str) -> 
 
 
 def as_plain(job: ServiceJob) -> dict[str, Any]:
-    """Return a job as plain data."""
+    """Return a job as a dictionary of plain values, as JSON holds it."""
     return asdict(job)

@@ -80,7 +80,7 @@ class Quotes:
         self._made: OrderedDict[tuple[Any, ...], tuple[float, Quote]] = OrderedDict()
 
     def quote(self, question: Any) -> Quote:
-        """Plan a question.
+        """Plan a question and return what answering it would cost: bytes, memory and seconds.
 
         Raises
         ------

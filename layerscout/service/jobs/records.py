@@ -60,7 +60,7 @@ class ServiceJob:
 
 
 def job_of(row: sqlite3.Row) -> ServiceJob:
-    """Return a row as a job."""
+    """Make a job of a row of the database."""
     return ServiceJob(
         id=row["id"],
         kind=row["kind"],

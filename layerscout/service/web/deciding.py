@@ -37,7 +37,7 @@ async def board(request: Request) -> Response:
 
 @ROUTES.get("/decisions")
 async def decisions(request: Request) -> Response:
-    """Every dataset."""
+    """Show the page that lists every dataset with its answer."""
     state, judge = service_of(request), judge_of(request)
     return await respond(request, lambda: tasks_view(judge, address_of(request)), state.version)
 
@@ -60,7 +60,7 @@ async def compare(request: Request) -> Response:
 
 
 def judge_of(request: Request) -> Judge:
-    """Return what was worked out lately."""
+    """Return the judge that the server keeps, with what it worked out lately."""
     found: Judge = request.app.state.judge
     return found
 
@@ -112,7 +112,7 @@ def owner_of(judge: Judge, best: BestLayer) -> str:
 
 
 def tasks_view(judge: Judge, address: Address) -> PageView:
-    """Return every dataset with its answer."""
+    """Return the page that lists every dataset with the layer to train on and how sure that is."""
     columns = (
         Column("Task"),
         Column("Train on"),

@@ -13,7 +13,7 @@ ROUTES = APIRouter(include_in_schema=False)
 
 @ROUTES.get("/api")
 async def document(request: Request) -> Response:
-    """What programs can ask."""
+    """Show the page that lists what programs can ask of the server."""
     described = request.app.openapi()
     rows = tuple(
         (Cell(path), Cell(method.upper()), Cell(route["summary"]), Cell(route["description"]))

@@ -17,13 +17,13 @@ ROUTES = APIRouter(include_in_schema=False)
 
 @ROUTES.get("/")
 async def home() -> Response:
-    """The first page."""
+    """Lead to the page of decisions, which comes first."""
     return RedirectResponse("/decisions", 303)
 
 
 @ROUTES.get("/login")
 async def login(request: Request) -> Response:
-    """The form for a token."""
+    """Show the form that asks for a token."""
     after = request.query_params.get("next", "/")
     return await respond(request, lambda: PageView("Who are you?", "login.html", {"after": after, "wrong": False}))
 

@@ -26,14 +26,14 @@ LOOK_SECONDS, MOST_STREAMS = 0.5, 200
 
 @ROUTES.get("/jobs")
 async def jobs(request: Request) -> Response:
-    """The list of jobs."""
+    """Show the list of jobs."""
     state = service_of(request)
     return await respond(request, lambda: list_view(state, address_of(request)))
 
 
 @ROUTES.get("/jobs/{job_id}")
 async def job(request: Request, job_id: str) -> Response:
-    """One job."""
+    """Show one job: its question, how far it is, and what came of it."""
     state = service_of(request)
     return await respond(request, lambda: job_view(state, address_of(request), job_id))
 

@@ -27,7 +27,7 @@ SCATTER = "Rows of several episodes along the two directions in which the layer'
 
 @ROUTES.get("/stores/{store_id}/look")
 async def look(request: Request, store_id: str) -> Response:
-    """One episode seen through a layer."""
+    """Show one episode as a layer sees it."""
     state = service_of(request)
     return await respond(request, lambda: look_view(state, address_of(request), store_id), state.version, heavy=True)
 

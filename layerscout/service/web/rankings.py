@@ -40,14 +40,14 @@ ORDER = "The parts of each score, then how far a layer lies behind the best one:
 
 @ROUTES.get("/rankings")
 async def rankings(request: Request) -> Response:
-    """The list of rankings."""
+    """Show the list of rankings."""
     state = service_of(request)
     return await respond(request, lambda: list_view(state, address_of(request)), state.version)
 
 
 @ROUTES.get("/rankings/{ranking_id}")
 async def ranking(request: Request, ranking_id: str) -> Response:
-    """One ranking."""
+    """Show one ranking with its figures, tables and notes."""
     state = service_of(request)
     return await respond(
         request, lambda: ranking_view(state, address_of(request), ranking_id), lambda: (state.version(), notes_version(state, ranking_id))
@@ -56,7 +56,7 @@ async def ranking(request: Request, ranking_id: str) -> Response:
 
 @ROUTES.get("/rankings/{ranking_id}/selection.json")
 async def selection(request: Request, ranking_id: str) -> Response:
-    """The file that ``layerscout train`` takes."""
+    """Send the selection as the file that ``layerscout train`` takes."""
     state = service_of(request)
     found = await run_in_threadpool(lambda: encode_record(state.results.selection(state.results.find(ranking_id))))
     return Response(found, media_type="application/json", headers={"Content-Disposition": 'attachment; filename="selection.json"'})
@@ -64,7 +64,7 @@ async def selection(request: Request, ranking_id: str) -> Response:
 
 @ROUTES.post("/rankings/{ranking_id}/notes")
 async def add_note(request: Request, ranking_id: str) -> Response:
-    """Keep a note."""
+    """Keep a note on a ranking, and lead back to the ranking."""
     state, given = service_of(request), read_form(await request.body())
     await run_in_threadpool(keep_note, state, ranking_id, request.state.who, given.get("text", ""))
     return RedirectResponse(f"/rankings/{ranking_id}#notes", 303)

@@ -30,14 +30,14 @@ CAPTIONS = {
 
 @ROUTES.get("/runs")
 async def runs(request: Request) -> Response:
-    """The list of comparisons and studies."""
+    """Show the list of comparisons and studies."""
     state, judge = service_of(request), judge_of(request)
     return await respond(request, lambda: list_view(state, judge, address_of(request)), state.version)
 
 
 @ROUTES.get("/runs/{runs_id}")
 async def one_run(request: Request, runs_id: str) -> Response:
-    """One comparison, or one study."""
+    """Show one comparison of agents, or one study."""
     state = service_of(request)
     return await respond(request, lambda: runs_view(state, address_of(request), runs_id), state.version)
 

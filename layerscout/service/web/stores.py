@@ -26,21 +26,21 @@ ORDERS = {0: "id", 1: "name", 2: "backbone", 3: "dataset", 4: "layers", 5: "rows
 
 @ROUTES.get("/stores")
 async def stores(request: Request) -> Response:
-    """The list of stores."""
+    """Show the list of stores."""
     state = service_of(request)
     return await respond(request, lambda: list_view(state, address_of(request)), state.version)
 
 
 @ROUTES.get("/stores/{store_id}")
 async def store(request: Request, store_id: str) -> Response:
-    """One store."""
+    """Show one store with its layers and what was made of it."""
     state = service_of(request)
     return await respond(request, lambda: store_view(state, address_of(request), store_id))
 
 
 @ROUTES.get("/datasets/{digest}/frames/{episode}/{step}.png")
 async def frame(request: Request, digest: str, episode: int, step: int) -> Response:
-    """One frame of a dataset."""
+    """Send one frame of a dataset as a picture."""
     picture = await run_in_threadpool(service_of(request).datasets.picture, f"sha256:{digest}", episode, step)
     return Response(picture, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
 

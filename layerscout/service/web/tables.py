@@ -156,7 +156,7 @@ def presorted_view(
 
 
 def plain_view(name: str, table: Table, address: Address, about: str, caption: str = "") -> TableView:
-    """Return a table as it is."""
+    """Return a whole table in the order in which it was made, with no way to sort it."""
     return TableView(name, table, plain_heads(table), about, caption, exports_of(name, address))
 
 

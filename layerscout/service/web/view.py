@@ -68,12 +68,12 @@ def figure_view(name: str, draw: Draw, caption: str, address: Address) -> Figure
 
 
 def address_of(request: Request) -> Address:
-    """Return what was asked for."""
+    """Return the path and the parameters that a request asks for."""
     return Address(request.url.path, tuple(request.query_params.multi_items()))
 
 
 def service_of(request: Request) -> ServiceState:
-    """Return what the server knows."""
+    """Return the state that all requests of this server share."""
     found: ServiceState = request.app.state.service
     return found
 
@@ -141,7 +141,7 @@ def _export(view: PageView, wanted: str) -> Response:
 
 
 def render(view: PageView, who: str, address: Address, state: ServiceState) -> bytes:
-    """Return a page's text."""
+    """Fill the page's template and return the bytes that are sent."""
     values = {
         "title": view.title,
         "who": who,
@@ -230,7 +230,7 @@ class PageCache:
                 self._making.pop(key).set()
 
     def get(self, key: Any) -> bytes | None:
-        """Return a page, or None."""
+        """Return the page that is kept under a key, or None."""
         with self._lock:
             if key in self._pages:
                 self._pages.move_to_end(key)

@@ -51,7 +51,7 @@ def moment(seconds: float | None) -> str:
 
 
 def day(seconds: float | None) -> str:
-    """Return a day for people."""
+    """Return the day of a time as people read it, such as 2026-05-04; n/a without a time."""
     return moment(seconds)[:10]
 
 
@@ -65,7 +65,7 @@ def duration(seconds: float | None) -> str:
 
 
 def count(value: Any) -> str:
-    """Return a whole number for people."""
+    """Return a whole number with its thousands parted; n/a where there is none."""
     return "n/a" if value is None else f"{value:,}"
 
 

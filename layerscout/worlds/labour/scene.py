@@ -98,5 +98,5 @@ def _inside(canvas: _Canvas, place: tuple[slice, slice, slice], row: ArrayLike, 
 
 
 def finish(canvas: _Canvas) -> UInt8[np.ndarray, "copy 64 64 3"]:
-    """Round the painted numbers to bytes."""
+    """Return the painted scene as pixels, clipped and rounded down to bytes."""
     return np.clip(canvas, 0.0, 255.0).astype(np.uint8)

@@ -42,7 +42,7 @@ class Single(Protocol):
         """Make one more of the same; it may share what costs time or memory and no episode changes."""
 
     def close(self) -> None:
-        """Release what is held."""
+        """Release the simulator and the renderer that it holds."""
 
 
 class Copies:

@@ -53,7 +53,7 @@ class LeRobotLayout:
 
     @property
     def three(self) -> bool:
-        """Whether many episodes share a file."""
+        """Whether the dataset is of version 3, in which many episodes share a file."""
         return self.version.startswith("v3.")
 
     def shape(self, name: str) -> tuple[int, ...]:

@@ -30,7 +30,7 @@ class PictureCount:
         self._uneven = False  # a picture of two fields may have been two packets; one without time cannot be found again
 
     def take(self, packet: Any) -> None:
-        """Count a packet."""
+        """Count a packet that holds a picture which is shown, and keep its time; packets without a picture are passed over."""
         if not packet.size or packet.is_discard or (self._name == "vp8" and not bytes(packet)[0] & SHOWN_IN_VP8):
             return
         self.held += 1
@@ -40,7 +40,7 @@ class PictureCount:
             self._held.append(packet.pts)
 
     def give(self, picture: Any) -> None:
-        """Count a decoded picture."""
+        """Count a decoded picture, and keep its time and whether it is half of an interlaced one."""
         self.decoded += 1
         self._uneven |= picture.interlaced_frame or picture.pts is None
         if not self.timeless and picture.pts is not None:

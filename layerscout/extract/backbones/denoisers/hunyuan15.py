@@ -24,7 +24,7 @@ def training(found: Configurations, chosen: Hunyuan15Options) -> Training:
 
 
 def details(found: Configurations, chosen: Hunyuan15Options, reading: Reading) -> Details:
-    """Say what a pass needs."""
+    """Tell the layers, the shape of the latents and the shape of the text that a pass of this checkpoint needs."""
     model = found.model
     return Details(
         layers=block_layers({"transformer_blocks": [dual_block_parameters(model)] * model["num_layers"]}, found.width),

@@ -30,7 +30,7 @@ class ByteSource(Protocol):
 
     @property
     def address(self) -> str:
-        """What errors call it."""
+        """The folder, URL or repository as errors name it."""
 
     def size(self, path: str) -> int | None:
         """Return the bytes of a file, None when there is no such file."""

@@ -22,7 +22,7 @@ NETWORK = "check the id and the network, or give a local folder"
 
 
 class Unreachable(DataError):
-    """The hub does not answer."""
+    """The hub could not be reached, so it is not known what a repository holds."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class StoredTensors:
 
     @property
     def where(self) -> str:
-        """What errors call the part."""
+        """The place of this part of the checkpoint as errors name it."""
         return f"{self.source.address}/{self.folder}" if self.folder else self.source.address
 
     @property
