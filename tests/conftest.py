@@ -74,3 +74,13 @@ def _extract(backbone: str, data: Path, root: Path):
     from layerscout.extract.run import plan, run
 
     return run(plan(ExtractConfig(backbone=backbone, data=data, root=root, rows_per_chunk=128)))
+
+
+@pytest.fixture(scope="session")
+def quick_workers() -> None:
+    """From here on, dask's worker processes fork from one that has imported what they need, instead of importing torch each."""
+    import dask
+    from distributed.utils import get_mp_context
+
+    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+    get_mp_context().set_forkserver_preload(["distributed", "layerscout.extract.cluster", "layerscout.extract.run", "layerscout.probe.run"])

@@ -29,7 +29,7 @@ UNITS, ROWS_PER_CHUNK = 60, 6
 
 
 @pytest.fixture(scope="module")
-def scheduler() -> Iterator[Any]:
+def scheduler(quick_workers: None) -> Iterator[Any]:
     """A scheduler with two worker processes that are started again when they die."""
     settings: dict[str, Any] = {
         "n_workers": 2,
@@ -130,6 +130,7 @@ def test_what_a_stopped_run_finished_is_not_done_again(scheduler: Any, data: Pat
     assert files_of(store) == files_of(alone)
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_processes_of_this_machine_are_a_cluster_too(data: Path, alone: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     store = run(plan(config(data, tmp_path, scheduler="local:1")))

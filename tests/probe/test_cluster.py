@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of
 
 
 @pytest.fixture(scope="module")
-def scheduler() -> Iterator[Any]:
+def scheduler(quick_workers: None) -> Iterator[Any]:
     """A scheduler with two worker processes that are started again when they die."""
     settings: dict[str, Any] = {
         "n_workers": 2,

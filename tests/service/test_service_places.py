@@ -45,6 +45,7 @@ def test_a_store_in_two_roots_is_one_and_a_twin_may_lie_in_another(world: World,
         assert plan_.json()["facts"]["twin"] == one.twin
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_a_cluster_does_the_work_to_the_same_bytes(world: World, tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="dask.distributed is not installed; it comes with the extra 'cluster'")
     here = world.copied(tmp_path)
