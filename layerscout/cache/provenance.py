@@ -65,8 +65,8 @@ class Provenance(Told):
     command: Word | None = None
     dataset_attributes: DatasetAttributes = DatasetAttributes()
 
-    def told(self, field: str, store_id: str) -> Any:
-        """Return one field.
+    def stated(self, field: str, store_id: str) -> Any:
+        """Return a field that must be stated.
 
         Raises
         ------
@@ -113,7 +113,7 @@ def backbone_source(store: Store) -> tuple[str, dict[str, Any]]:
         The store does not tell, or tells nonsense.
     """
     found = provenance_of(store)
-    backbone = str(found.told("backbone", store.id))
+    backbone = str(found.stated("backbone", store.id))
     at = f"@{found.backbone_commit}" if found.backbone_commit and "@" not in backbone else ""  # its branch may have moved on since
     return backbone + at, dict(found.backbone_options)
 
@@ -126,4 +126,4 @@ def dataset_path(store: Store) -> Path:
     DataError
         The store does not tell, or tells nonsense.
     """
-    return Path(str(provenance_of(store).told("data", store.id)))
+    return Path(str(provenance_of(store).stated("data", store.id)))

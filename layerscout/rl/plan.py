@@ -28,7 +28,7 @@ from layerscout.rl.comparison.learners import ActionSpace, Algorithm, algorithm_
 from layerscout.rl.config import TrainConfig, comparison_key
 from layerscout.rl.coverage import coverage_of
 from layerscout.rl.memory.replay import Batch
-from layerscout.rl.settling import settle
+from layerscout.rl.settling import choose_learner
 from layerscout.showing import ShownPlan
 from layerscout.worlds.pixels import world_of
 
@@ -226,7 +226,7 @@ def plan(config: TrainConfig) -> TrainPlan:
     attributes = played_attributes(home)
     untrusted = {} if config.trust or not made_elsewhere(home) else attributes.get("options", {})
     actions = recorded_actions(attributes) if untrusted else _actions(attributes)
-    settled, reason = settle(config, actions, lambda: coverage_of(home))
+    settled, reason = choose_learner(config, actions, lambda: coverage_of(home))
     arms = _arms(selection, settled, algorithm_of(settled, actions))
     if config.mode == "offline":
         _check_recorded_actions(config, actions, home)

@@ -26,7 +26,7 @@ class Settled(NamedTuple):
     reason: str
 
 
-def settle(config: TrainConfig, actions: ActionSpace, coverage: Callable[[], Coverage]) -> Settled:
+def choose_learner(config: TrainConfig, actions: ActionSpace, coverage: Callable[[], Coverage]) -> Settled:
     """Choose the learner that ``algorithm = "auto"`` leaves open, and say why; nothing that the user said is changed.
 
     Learning offline with discrete actions, the data decide: from play with an expert in it IQL, which stays near what was done; from random

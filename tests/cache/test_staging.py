@@ -16,7 +16,7 @@ import pytest
 
 from layerscout.cache.durable import FUTURE_SECONDS
 from layerscout.cache.writing import staging
-from layerscout.cache.writing.staging import BEAT_SECONDS, LEASE_SECONDS, LONGEST_LEASE_SECONDS, Attempt, AttemptGone
+from layerscout.cache.writing.staging import LEASE_SECONDS, LONGEST_LEASE_SECONDS, RENEW_SECONDS, Attempt, AttemptGone
 
 PLAN = {"identity_digest": "sha256:aa", "rows": 9, "layers": [{"name": "a"}]}
 HERE, ELSEWHERE = socket.gethostname(), "elsewhere"
@@ -113,7 +113,7 @@ def test_a_folder_is_made_once_and_only_once(folder):
 
 def test_the_times_are_those_that_the_page_on_formats_tells():
     page = " ".join((Path(__file__).parents[2] / "docs" / "reference" / "formats.md").read_text().split())
-    assert f"a heartbeat every {BEAT_SECONDS:.0f} s" in page
+    assert f"a heartbeat every {RENEW_SECONDS:.0f} s" in page
     assert f"whose heartbeat is older than {LEASE_SECONDS:.0f} s, or from more than {FUTURE_SECONDS:.0f} s in the future" in page
     assert f"or whose heartbeat is older than {LONGEST_LEASE_SECONDS / 3600:.0f} h" in page
 
@@ -130,7 +130,7 @@ def test_who_is_swept_away_while_it_begins_does_not_fail(folder, monkeypatch):
     monkeypatch.setattr(staging, "write_file", swept)
     attempt = staging.begin_attempt(folder, PLAN)
     with pytest.raises(AttemptGone):
-        attempt.beat()
+        attempt.keep_alive()
 
 
 # heartbeats
@@ -143,35 +143,35 @@ def test_a_heartbeat_is_written_only_so_often(folder, monkeypatch):
     path = attempt.folder / "lease.json"
     first = path.stat().st_ino
     for later, written in (
-        (BEAT_SECONDS - 0.001, False),
-        (BEAT_SECONDS, True),
-        (2 * BEAT_SECONDS - 0.001, False),
-        (2 * BEAT_SECONDS, True),
+        (RENEW_SECONDS - 0.001, False),
+        (RENEW_SECONDS, True),
+        (2 * RENEW_SECONDS - 0.001, False),
+        (2 * RENEW_SECONDS, True),
     ):
         clock[0] = 1000.0 + later
-        attempt.beat()
+        attempt.keep_alive()
         assert (path.stat().st_ino != first) == written, later
         first = path.stat().st_ino
-    assert BEAT_SECONDS < LEASE_SECONDS / 4, "a few may be missed"
+    assert RENEW_SECONDS < LEASE_SECONDS / 4, "a few may be missed"
 
 
 def test_a_heartbeat_that_cannot_be_written_stops_nobody(folder, monkeypatch):
     attempt = staging.begin_attempt(folder, PLAN)
-    attempt._beaten = float("-inf")
+    attempt._renewed = float("-inf")
 
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(staging, "write_file", full)
-    attempt.beat()
+    attempt.keep_alive()
 
 
 def test_a_deleted_attempt_is_told_at_the_next_heartbeat(folder):
     attempt = staging.begin_attempt(folder, PLAN)
-    attempt.beat()
+    attempt.keep_alive()
     attempt.discard()
     with pytest.raises(AttemptGone, match="was deleted while it was worked in") as raised:
-        attempt.beat()
+        attempt.keep_alive()
     assert "run the same command again" in raised.value.hint
     assert not attempt.folder.exists()
 

@@ -283,14 +283,14 @@ def test_a_writer_whose_work_was_deleted_stops_at_once(example, root):
     example.write(writer, [0])
     shutil.rmtree(attempts(root)[0])
     with pytest.raises(DataError, match="was deleted while it was worked in"):
-        writer.beat()
+        writer.keep_alive()
     with pytest.raises(DataError, match="was deleted while it was worked in"):
         example.write(writer, [1])
     with pytest.raises(DataError, match="was deleted while it was worked in"):
         writer.write_passport("blocks.0", b"{}", b"x")
     assert not [path for path in root.rglob("*") if path.is_file()]
     other = example.store(root)  # published by another process meanwhile: nothing is lost, so nothing is said
-    writer.beat()
+    writer.keep_alive()
     example.write(writer, [1, 2])
     writer.write_passport("blocks.0", b"{}", b"x")
     assert writer.commit({}).manifest == other.manifest

@@ -14,7 +14,7 @@ from layerscout.rl.config import TrainConfig, comparison_key
 from layerscout.rl.coverage import Coverage, coverage_of, coverage_of_policy, foreseen_by_looking
 from layerscout.rl.plan import plan
 from layerscout.rl.run import run
-from layerscout.rl.settling import CHOSEN, settle
+from layerscout.rl.settling import CHOSEN, choose_learner
 
 DISCRETE, CONTINUOUS = ActionSpace(3, 0), ActionSpace(0, 2)
 RANDOM, MIXED = Coverage("random play", "all at random"), Coverage("expert-mixed", "some expert")
@@ -26,7 +26,7 @@ def asked(**changes: Any) -> TrainConfig:
 
 def settled(coverage: Coverage | None, actions: ActionSpace = DISCRETE, **changes: Any) -> Any:
     """Settle; a coverage of None must not be asked for."""
-    return settle(asked(**changes), actions, lambda: coverage or pytest.fail("the data were looked at and do not decide"))
+    return choose_learner(asked(**changes), actions, lambda: coverage or pytest.fail("the data were looked at and do not decide"))
 
 
 def test_where_nothing_is_said_the_data_decide():
@@ -74,7 +74,9 @@ def test_what_was_settled_is_kept_and_settles_to_itself(tmp_path):
     selection = SimpleNamespace(model_dump_json=lambda: "")
     for coverage in (MIXED, RANDOM):
         once = settled(coverage, closed_form=True).config
-        again = settle(TrainConfig.model_validate(once.model_dump()), DISCRETE, lambda: pytest.fail("nothing is left to decide")).config
+        again = choose_learner(
+            TrainConfig.model_validate(once.model_dump()), DISCRETE, lambda: pytest.fail("nothing is left to decide")
+        ).config
         assert again == once
         assert comparison_key(again, selection) == comparison_key(once, selection)
     said, unsaid = settled(None, dqn={"n_step": 1}).config, settled(RANDOM).config

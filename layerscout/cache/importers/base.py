@@ -130,7 +130,7 @@ class Importer(ABC):
         """Return the largest magnitude of a field in the whole dataset, or None when the first episode has to speak for all."""
         return None
 
-    def told(self) -> list[str]:
+    def user_notes(self) -> list[str]:
         """Return what the user must know, after an episode was read."""
         return [*self.notes, *([self.scale.told] if self.scale.told else [])]
 

@@ -87,7 +87,7 @@ class ImportPlan(ShownPlan):
             "free_bytes": free_bytes(self.config.out),
             DROPPED: 0,
             **self.counts,
-            "notes": self.importer.told(),
+            "notes": self.importer.user_notes(),
             "came_over": what_came_over(self.importer, sample),
         }
 

@@ -108,7 +108,7 @@ def _result(planned: ImportPlan) -> dict[str, Any]:
             "bytes": out.stat().st_size,
             DROPPED: 0,
             **planned.counts,
-            "notes": importer.told(),
+            "notes": importer.user_notes(),
             "skipped": [f"{name}: {why}" for name, why in skipped.items()],
             "next": shell("extract", "tiny", out),
             "came_over": what_came_over(importer, planned.sample),

@@ -100,6 +100,6 @@ def _fill(
     with reporter.task(f"bring {source.manifest.store_id}", sum(item.size for item in objects), "bytes") as task:
         for item, was_there in in_parallel(bring, objects, workers):
             present += [item] if was_there else []
-            attempt.beat()
+            attempt.keep_alive()
             task.advance(item.size)
     return present

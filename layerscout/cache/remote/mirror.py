@@ -108,7 +108,7 @@ class Mirror(Store):
         try:
             with reporter.task(f"bring {', '.join(layers)}", total, "bytes") as task:
                 for item, _ in in_parallel(bring, missing, workers):
-                    attempt.beat()
+                    attempt.keep_alive()
                     task.advance(item.size)
             sync_folders(self.path, (item.path for item in missing))
         finally:

@@ -26,7 +26,7 @@ from layerscout.errors import DataError
 ATTEMPT_FORMAT = "layerscout-attempt/1"
 LEASE_SECONDS = 300.0  # a heartbeat older than this, from another machine, is dead; so is one from further in the future
 LONGEST_LEASE_SECONDS = 86400.0  # a process id of this machine may have been given to another process after this
-BEAT_SECONDS = 15.0  # heartbeats are written at most this often
+RENEW_SECONDS = 15.0  # heartbeats are written at most this often
 MAKE_TRIES = 100
 VANISHED = FileNotFoundError, FileExistsError  # what making a folder raises when another process deletes it (or its parent) meanwhile
 
@@ -42,14 +42,14 @@ class Attempt:
     """A folder under ``staging/<store_id>``: ``store/`` grows into the store, ``units/`` holds the markers."""
 
     folder: Path
-    _beaten: float = float("-inf")
+    _renewed: float = float("-inf")
 
     @property
     def tree(self) -> Path:
         """Return the folder that becomes the store."""
         return self.folder / TREE
 
-    def beat(self) -> None:
+    def keep_alive(self) -> None:
         """Tell other processes that this one is alive; cheap enough to call for every batch.
 
         Raises
@@ -62,11 +62,11 @@ class Attempt:
         self._claim()
 
     def _claim(self) -> None:
-        if time.monotonic() - self._beaten >= BEAT_SECONDS:
+        if time.monotonic() - self._renewed >= RENEW_SECONDS:
             claim = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
             with contextlib.suppress(OSError):  # it only spares work, so it stops none
                 write_file(self.folder, LEASE, json.dumps(claim).encode())
-            self._beaten = time.monotonic()
+            self._renewed = time.monotonic()
 
     def take(self, source: Path, unit: int, paths: Sequence[str]) -> bool:
         """Make a finished unit of the attempt in ``source`` this one's too; False when that cannot be, and it must be computed again."""

@@ -156,7 +156,7 @@ class StoreWriter:
         """Return the rows ``[start, stop)`` of a unit."""
         return self.layout.span(unit)
 
-    def beat(self) -> None:
+    def keep_alive(self) -> None:
         """Tell other processes that this one is alive; call it at least every few minutes while a unit is computed.
 
         Raises
@@ -165,7 +165,7 @@ class StoreWriter:
             What was written so far was deleted, and no other process has published the store.
         """
         try:
-            self._attempt.beat()
+            self._attempt.keep_alive()
         except staging.AttemptGone:
             if not self._published():
                 raise
@@ -193,7 +193,7 @@ class StoreWriter:
             self._done[unit] = ()  # another process has published the store and swept this attempt away, taking us for dead
 
     def _write(self, unit: int, encoded: Iterable[tuple[str, Callable[[], FileContent]]]) -> tuple[StoredObject, ...]:
-        self._attempt.beat()
+        self._attempt.keep_alive()
         objects = write_files(self._attempt.tree, encoded, chunk=True)
         sync_folders(self._attempt.tree, (item.path for item in objects), self._lasting)
         marker = UnitMarker.of(self._digest, unit, objects)
@@ -215,7 +215,7 @@ class StoreWriter:
             if manifest.PASSPORT.fullmatch(path) is None or not 0 < len(data) <= most:
                 raise DataError(f"{path} with {len(data):,} bytes cannot be a passport", hint=f"at most {most:,} bytes are read")
             try:
-                self._attempt.beat()
+                self._attempt.keep_alive()
                 self._passports[path] = write_file(self._attempt.tree, path, data)
             except (OSError, staging.AttemptGone):
                 if not self._published():

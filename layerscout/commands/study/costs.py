@@ -43,7 +43,7 @@ def expected_cost(task: TaskSettings, measure: bool = False) -> dict[str, Any]:
     """Return what one task will cost, from its settings, or from what is there of it."""
     from layerscout.rl.comparison.learners import ActionSpace, algorithm_of, settings_of
     from layerscout.rl.coverage import RANDOM_PLAY, coverage_of_policy
-    from layerscout.rl.settling import settle
+    from layerscout.rl.settling import choose_learner
     from layerscout.worlds import collect as collecting
 
     planned = collecting.plan(task.collect)
@@ -52,7 +52,7 @@ def expected_cost(task: TaskSettings, measure: bool = False) -> dict[str, Any]:
     rows = round(task.collect.steps * (1 + 1 / length))
     cells = [(extract, cell_widths(extract)) for extract in task.extracts.values()]
     widths = [width for _, cell in cells for _, width in cell.layers]
-    train = settle(task.train, actions, lambda: coverage_of_policy(task.collect.policy) or RANDOM_PLAY).config
+    train = choose_learner(task.train, actions, lambda: coverage_of_policy(task.collect.policy) or RANDOM_PLAY).config
     arms = (len(widths) + train.pixels + train.random_layers) * len(train.heads) + train.scratch + train.cnn
     runs, episodes = arms * train.seeds, evaluation_episodes(train)
     updates = train.updates if train.mode == "offline" else train.steps

@@ -43,7 +43,7 @@ def fill_units(extractor: Extractor, writer: StoreWriter, units: Sequence[int], 
     """
 
     def heard(rows: int) -> None:
-        writer.beat()
+        writer.keep_alive()
         advance(rows)
 
     offsets = extractor.plan.backbone.clip.offsets

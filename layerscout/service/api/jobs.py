@@ -42,7 +42,7 @@ def submitted(state: ServiceState, question: Any, who: str) -> JobView:
     quote = state.quotes.quote(question)
     asked = state.quotes.request(quote, question, who)
     if quote.answer is not None:
-        return job_view(state, queue.settle(asked))
+        return job_view(state, queue.as_done(asked))
     state.allowance.spend(who)
     job, _ = queue.submit(asked)
     if state.runner:

@@ -51,11 +51,11 @@ def run_task(task: dict[str, Any], folder: Path) -> JobOutcome:
         import traceback
 
         traceback.print_exc()
-        error = told(wrong)
+        error = error_fields(wrong)
     return JobOutcome(state="failed" if error else "done", ended=round(time.time(), 3), error=error)
 
 
-def told(error: Exception) -> dict[str, Any]:
+def error_fields(error: Exception) -> dict[str, Any]:
     """Return an error as the command line would tell it."""
     if isinstance(error, LayerscoutError):
         return {"message": str(error), "hint": error.hint, "kind": error.kind, "exit_code": error.exit_code}

@@ -51,7 +51,7 @@ class Queue:
             row = connection.execute("SELECT * FROM jobs WHERE id = ?", (request.id,)).fetchone()
         return job_of(row), new
 
-    def settle(self, request: JobRequest) -> ServiceJob:
+    def as_done(self, request: JobRequest) -> ServiceJob:
         """Return a job whose answer is there already: its row, or what its row would be."""
         found = self.database.rows("SELECT * FROM jobs WHERE id = ?", (request.id,))
         fields = request.model_dump(exclude={"format"})

@@ -15,7 +15,7 @@ from typing import Any
 
 from layerscout.cache import records
 from layerscout.errors import LayerscoutError
-from layerscout.service.jobs.child import BUSY, told
+from layerscout.service.jobs.child import BUSY, error_fields
 from layerscout.service.jobs.question import ProbeQuestion
 from layerscout.service.jobs.queue import LEASE_SECONDS, Queue
 from layerscout.service.jobs.quotes import Limits, Quotes
@@ -111,7 +111,7 @@ class Runner:
         try:
             task = self._task(job) | {"kind": job.kind, "folder": str(folder), "service": str(self.queue.service)}
         except Exception as error:  # its store vanished, or does not fit any more
-            self.queue.finish(job.id, JobOutcome(state="failed", ended=round(time.time(), 3), error=told(error)))
+            self.queue.finish(job.id, JobOutcome(state="failed", ended=round(time.time(), 3), error=error_fields(error)))
             return
         folder.mkdir(parents=True, exist_ok=True)
         (folder / OUTCOME).unlink(missing_ok=True)
