@@ -1,7 +1,8 @@
 """Reward weights in, strong policies of Reacher's twin out, by gradients through its equations: teachers of the benchmark on transfer.
 
-    python benchmarks/reacher_teachers.py --kinds similar harmful --updates 1500
-    python benchmarks/reacher_teachers.py --kinds different --updates 400
+    python benchmarks/reacher_teachers.py --kinds similar --updates 250
+    python benchmarks/reacher_teachers.py --kinds harmful --updates 250
+    python benchmarks/reacher_teachers.py --kinds different --updates 350
 
 A stand-in for long training: every step of the twin is differentiable, so the return's own gradient moves the policy. What is printed is a
 teacher's score on the target task, which is what makes it similar, different or harmful; the cosine of reward weights does not.
@@ -19,13 +20,13 @@ from torch import Tensor
 
 from layerscout.rl.agents.configs import PPOConfig
 from layerscout.rl.agents.ppo import ActorCritic, heads
-from layerscout.rl.transfer.students import reacher_task
+from layerscout.rl.transfer.tasks import reacher_task
 from layerscout.rl.transfer.teacher import Teacher
 from layerscout.worlds.reacher import DECAY, FRAME, GEAR, LENGTH, LIMIT, LINKS, REACH, SCALE
 
 # name: weights of distance and control in the teacher's own task, standard deviation of its actions
-KINDS = {"similar": ((1.0, 0.5), 0.1), "different": ((1.0, 0.04), 0.15), "harmful": ((1.0, 0.0), 0.15)}
-COPIES, CUT = 48, 10  # episodes in one update; steps after which gradients stop
+KINDS = {"similar": ((1.0, 0.5), 0.1), "different": ((1.0, 0.1), 0.15), "harmful": ((1.0, 0.0), 0.15)}
+COPIES = 48  # episodes in one update
 
 
 def observed(angle: Tensor, speed: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,12 +49,10 @@ def episode_return(network: ActorCritic, weights: Tensor, noise: Tensor, generat
     goal = torch.cat([radius * direction.cos(), radius * direction.sin()], -1)
     total = torch.zeros(kinds)
     seen, _ = observed(angle, speed, goal)
-    for step in range(LENGTH):
+    for _ in range(LENGTH):
         action = (network.policy(seen) + noise * torch.randn(kinds, COPIES, 2, generator=generator)).clamp(-1.0, 1.0)
         angle = (angle + speed * (1 - DECAY) + GEAR * action * (FRAME - (1 - DECAY))).clamp(-LIMIT, LIMIT)
         speed = speed * DECAY + GEAR * action * (1 - DECAY)
-        if step % CUT == CUT - 1:
-            angle, speed = angle.detach(), speed.detach()
         seen, away = observed(angle, speed, goal)
         total = total - (weights[:, :1] * away + weights[:, 1:] * action.square().sum(-1)).mean(1)
     return total
@@ -101,7 +100,7 @@ def score(teacher: Teacher) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", choices=sorted(KINDS), default=sorted(KINDS))
-    parser.add_argument("--updates", type=int, default=1500)
+    parser.add_argument("--updates", type=int, default=250)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/teachers"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,10 +1,10 @@
-"""Teachers of Reacher in, what each arm of REPAINT saves out: iterations and environment steps to the baseline's best score.
+"""Teachers of Reacher in, what each arm of REPAINT saves out: the short form against its bars, or a finished comparison scored on the simulator.
 
-    python benchmarks/repaint.py --quick                      two arms, 3 seeds, 20 iterations; fails outside its bars
-    python benchmarks/repaint.py [--seeds 8] [--iterations 60] [--teachers similar different harmful] [--out FILE.json]
+    python benchmarks/repaint.py [--quick] [--json]           two arms, 3 seeds, 20 iterations, against the bars
+    python benchmarks/repaint.py --real FOLDER --out FILE     the bars of the whole comparison, its students scored on Reacher-v5
 
-Arms: baseline (clipped PPO alone), ks (kickstarting), it (instances), repaint (both). The target is the baseline's own best score over the same
-iterations, and −6 as a stricter one. Teachers come from `benchmarks/reacher_teachers.py`. One torch thread.
+The comparison itself is `layerscout transfer --config experiments/repaint_reacher.toml --out FOLDER`: eight seeds of all arms with three teachers,
+which `benchmarks/reacher_teachers.py` makes. Scores are of greedy episodes; the real Reacher-v5 is Gymnasium's, on MuJoCo. One torch thread.
 """
 
 from __future__ import annotations
@@ -12,99 +12,140 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import harness
 import numpy as np
 import torch
 
+from layerscout.cache import records
+from layerscout.cache.records.transfer import TransferRecord
+from layerscout.report.numbers.savings import Saving, kinds_of_teachers, last_score, savings_at, share_range, targets_of
 from layerscout.rl.transfer.config import RepaintConfig
-from layerscout.rl.transfer.curves import best_score, saving
-from layerscout.rl.transfer.students import ArmCurves, reacher_task, train_arm
-from layerscout.rl.transfer.teacher import Teacher, load_teacher
+from layerscout.rl.transfer.students import train_arm
+from layerscout.rl.transfer.tasks import reacher_task
+from layerscout.rl.transfer.teacher import Teacher
+from layerscout.rl.transfer.teacher_files import load_teacher
 
 FOLDER = Path(__file__).parent / "teachers"
-ARMS = ("ks", "it", "repaint")
-STRICT = -6.0  # the paper's −7.4 is near the score of folding the arm to the centre
-QUICK_BASELINE, QUICK_REPAINT = -12.0, -6.0  # mean last scores of the short form: below, and at least
+WHOLE = 60  # iterations of the comparison that the short form is the beginning of
+REAL_EPISODES = 5
+QUICK_BASELINE, QUICK_REPAINT = -12.0, -6.0  # last scores of the short form: below, and at least
 
 
-def trained(arm: str, teacher: Teacher | None, seeds: int, iterations: int, of: int | None = None) -> ArmCurves:
-    """Train one arm, with the processor time that it takes printed; ``of``: iterations of the whole that these are the first of."""
-    began, more = time.process_time(), (of or iterations) / iterations
-    shares = {"beta_decay": 0.4 * more, "alpha2_decay": 0.25 * more}
-    config = RepaintConfig(arm=arm, seeds=seeds, iterations=iterations, **shares)  # type: ignore[arg-type]
+def started(arm: str, teacher: Teacher | None, iterations: int, seeds: int) -> tuple[float, float]:
+    """Train the beginning of one arm; return its last mean score and the processor seconds of a seed."""
+    began, more = time.process_time(), WHOLE / iterations
+    config = RepaintConfig(arm=arm, seeds=seeds, iterations=iterations, beta_decay=0.4 * more, alpha2_decay=0.25 * more)  # type: ignore[arg-type]
     _, curves = train_arm(config, reacher_task(), teacher)
-    spent = (time.process_time() - began) / seeds
-    print(f"  {arm}: last {np.mean(curves.scores[-1]):.2f}, {spent:.1f} CPU s a seed", flush=True)
-    return curves
+    return float(np.mean(curves.scores[-1])), (time.process_time() - began) / seeds
 
 
-def share(value: float | None) -> str:
-    return "n/a" if value is None else f"{100 * value:.0f}%"
-
-
-def row(name: str, arm: ArmCurves, baseline: ArmCurves, target: float) -> str:
-    """One line of the table; what was never reached is n/a."""
-    found = saving(arm, baseline, target)
-    kept = [float(np.mean(shares)) for shares in arm.kept if shares is not None]
-    effective = [float(np.mean(shares)) for shares in arm.effective if shares is not None]
-    numbers = [str(found.iterations or "n/a"), share(found.reduced), f"[{share(found.low)}, {share(found.high)}]"]
-    numbers += ["n/a" if found.steps is None else f"{found.steps:,}", share(found.reduced_steps), f"{found.best:.2f}", f"{found.last:.2f}"]
-    numbers += [f"{share(min(kept))}-{share(max(kept))}" if kept else "", f"{np.mean(effective):.2f}" if effective else ""]
-    return f"| {name} | " + " | ".join(numbers) + " |"
-
-
-HEADER = (
-    "| arm | K | reduced | 95 % | env steps | reduced | best | last | kept | ESS share |\n|---|---:|---:|---|---:|---:|---:|---:|---|---:|"
-)
-
-
-def table(seeds: int, iterations: int, teachers: list[str], out: Path | None) -> None:
-    """Train every arm with every teacher and print the tables."""
-    began, document = time.process_time(), dict[str, Any]()
-    baseline = trained("baseline", None, seeds, iterations)
-    document["baseline"] = asdict(baseline)
-    for name in teachers:
-        teacher = load_teacher(FOLDER / f"{name}.npz")
-        score = float(reacher_task().stage(1).evaluate(teacher.act, 64).mean())
-        print(f"teacher {name}: {score:.2f} on the target task")
-        arms = {arm: trained(arm, teacher, seeds, iterations) for arm in ARMS}
-        document[name] = {"teacher": score} | {arm: asdict(curves) for arm, curves in arms.items()}
-        for target in (best_score(baseline), STRICT):
-            print(f"\n{name}, {seeds} seeds, {iterations} iterations, target {target:.2f}\n\n{HEADER}")
-            for arm, curves in {"baseline": baseline, **arms}.items():
-                print(row(arm, curves, baseline, target))
-        print()
-    print(f"{time.process_time() - began:.0f} CPU s")
-    if out is not None:
-        out.write_text(json.dumps(document) + "\n")
-
-
-def quick() -> None:
-    """Train two arms shortly and fail where they are outside their bars."""
-    baseline = trained("baseline", None, 3, 20, 60)
-    repaint = trained("repaint", load_teacher(FOLDER / "similar.npz"), 3, 20, 60)
-    last = float(np.mean(baseline.scores[-1])), float(np.mean(repaint.scores[-1]))
-    print(f"baseline {last[0]:.2f} (below {QUICK_BASELINE}), repaint {last[1]:.2f} (at least {QUICK_REPAINT})")
-    if not (last[0] < QUICK_BASELINE and last[1] >= QUICK_REPAINT):
+def quick(as_json: bool) -> None:
+    """Train two arms shortly and print both scores against their bars; a bar that fails ends with exit code 1."""
+    figures: dict[str, Any] = {}
+    for arm, teacher in (("baseline", None), ("repaint", load_teacher(FOLDER / "similar.npz"))):
+        figures[f"{arm}_score"], figures[f"{arm}_cpu_seconds_a_seed"] = started(arm, teacher, 20, 3)
+    bars = {"at_least": {"repaint_score": QUICK_REPAINT}, "at_most": {"baseline_score": QUICK_BASELINE}}
+    harness.finish("repaint", ("torch", "numpy"), figures, as_json, **bars)
+    if not (figures["baseline_score"] < QUICK_BASELINE and figures["repaint_score"] >= QUICK_REPAINT):
         raise SystemExit(1)
+
+
+def real_scores(folder: Path, arm: str, episodes: int) -> list[float]:
+    """Mean return of every student of an arm on the simulator, which counts no step of training."""
+    import gymnasium
+
+    game, found = gymnasium.make("Reacher-v5"), []
+    for path in sorted((folder / "arms" / arm.replace(", ", "-").replace(" ", "-")).glob("student-*.npz")):
+        policy = load_teacher(path).behind(reacher_task().scale)
+        returns = [_played(game, policy, seed) for seed in range(episodes)]
+        found.append(float(np.mean(returns)))
+    game.close()
+    return found
+
+
+def _played(game: Any, policy: Teacher, seed: int) -> float:
+    from layerscout.worlds.reacher import SCALE
+
+    seen, over, total = game.reset(seed=seed)[0], False, 0.0
+    while not over:
+        action = policy.act((seen.astype(np.float32) * SCALE)[None, None])[0, 0]
+        seen, reward, terminated, truncated, _ = game.step(action)
+        over, total = terminated or truncated, total + float(reward)
+    return total
+
+
+def bars_of(record: TransferRecord) -> dict[str, tuple[float | None, float, bool]]:
+    """Return every bar of the comparison: figure, bound, whether it holds; a target that was never reached holds no bar."""
+    savings, kinds, found = savings_at(record), kinds_of_teachers(record), dict[str, tuple[float | None, float, bool]]()
+    baseline = record.arm("baseline", None)
+    assert baseline is not None, "the comparison has a baseline"
+
+    def bar(name: str, figure: float | None, bound: float) -> None:
+        found[name] = (figure, bound, figure is not None and figure >= bound)
+
+    for teacher, kind in kinds.items():
+        arms = {arm: record.arm(arm, teacher) for arm in ("ks", "it", "repaint")}  # type: ignore[arg-type]
+        both, ks = arms["repaint"], arms["ks"]
+        assert both is not None, "the comparison has every arm"
+        assert ks is not None, "the comparison has every arm"
+        own: dict[str, Saving] = {name: savings[arm.name] for name, arm in arms.items() if arm is not None}
+        if kind == "similar":
+            for name, bound in (("repaint", 0.8), ("ks", 0.7), ("it", 0.4)):
+                bar(f"{teacher}: {name}, reduced in iterations", own[name].reduced, bound)
+            bar(f"{teacher}: repaint, reduced in steps", own["repaint"].reduced_steps, 0.6)
+        elif kind == "different":
+            bar(f"{teacher}: repaint, reduced in iterations", own["repaint"].reduced, 0.6)
+            of_ks = own["ks"].reduced
+            bar(f"{teacher}: repaint, reduced in iterations, against ks", own["repaint"].reduced, (of_ks or 0.0) - 0.03)
+            bar(f"{teacher}: repaint, reduced in steps", own["repaint"].reduced_steps, 0.35)
+            others = sorted((last_score(arm) for arm in (baseline, *arms.values()) if arm is not None), reverse=True)
+            bar(f"{teacher}: repaint, last score, second best of four", last_score(both), others[1])
+        else:
+            bar(f"{teacher}: repaint, last score", last_score(both), last_score(baseline) - 1.5)
+        for name, arm in arms.items():
+            if arm is not None and (shares := share_range(arm, "kept")) is not None:
+                bar(f"{teacher}: {name}, smallest kept share", shares[0], 0.05)
+                found[f"{teacher}: {name}, largest kept share"] = (shares[1], 0.5, shares[1] <= 0.5)
+    return found
+
+
+def whole(folder: Path, out: Path | None) -> None:
+    """Print the bars and the students' scores on the simulator, and keep both."""
+    record = records.load(TransferRecord, folder / "transfer.json")
+    bars, savings = bars_of(record), savings_at(record)
+    print(f"target {targets_of(record)[0]:.2f}; teachers: {kinds_of_teachers(record)}")
+    for name, (figure, bound, holds) in bars.items():
+        print(f"  {name:55} {'n/a' if figure is None else f'{figure:8.3f}'}   bar {bound:.3f}   {'holds' if holds else 'DOES NOT HOLD'}")
+    rows = {}
+    for arm in record.arms:
+        real = real_scores(folder, arm.name, REAL_EPISODES)
+        one = savings[arm.name]
+        figures = {"k": one.iterations, "reduced": one.reduced, "low": one.low, "high": one.high, "steps": one.steps}
+        figures |= {"reduced_steps": one.reduced_steps, "best": one.best, "last": one.last, "cpu_seconds": arm.cpu_seconds}
+        rows[arm.name] = figures | {"kept": share_range(arm, "kept"), "last_on_twin": float(np.mean(arm.scores[-1])), "on_reacher_v5": real}
+        print(f"  {arm.name:22} on Reacher-v5 {np.mean(real):7.2f}, on the twin {np.mean(arm.scores[-1]):7.2f}")
+    if out is not None:
+        teachers = [one.model_dump() for one in record.teachers]
+        bounds = {name: {"figure": figure, "bar": bound, "holds": holds} for name, (figure, bound, holds) in bars.items()}
+        document = {"target": targets_of(record)[0], "teachers": teachers, "bars": bounds, "arms": rows}
+        out.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--iterations", type=int, default=60)
-    parser.add_argument("--teachers", nargs="+", default=["similar", "different", "harmful"])
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--quick", action="store_true", help="the short form, which is what there is without --real")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--real", type=Path, help="folder of a finished comparison")
+    parser.add_argument("--out", type=Path, help="where the figures of a finished comparison go")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    if chosen.quick:
-        quick()
+    if chosen.real is not None:
+        whole(chosen.real, chosen.out)
     else:
-        table(chosen.seeds, chosen.iterations, chosen.teachers, chosen.out)
+        quick(chosen.json)
 
 
 if __name__ == "__main__":

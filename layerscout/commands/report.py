@@ -27,7 +27,8 @@ Out = Annotated[Path | None, typer.Option("--out", **USER_PATH, help="Where a st
 def report(call: Call, folder: Folders = None, out: Out = None, registration: Registered = None) -> None:
     """Write the pages of a run, or a study of several tasks.
 
-    Of one folder: report.html, which needs nothing else, and paper.md. Of several: does the score foretell the return?
+    Of one folder: report.html, which needs nothing else, and paper.md; of one that transfer wrote: transfer.html. Of several: does the score foretell the
+    return?
     """
     from layerscout.report import plan as stage
 
@@ -36,6 +37,9 @@ def report(call: Call, folder: Folders = None, out: Out = None, registration: Re
         call.emit(planned.describe())
         return
     page = stage.run(planned)
+    if planned.transfer:
+        call.emit({"page": str(page), "csv": str(page.with_name("transfer.csv"))})
+        return
     beside = (
         {name: str(page.with_name(f"study.{name}")) for name in ("json", "csv", "md")}
         if planned.study

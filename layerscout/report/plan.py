@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from layerscout.cache.records import load
+from layerscout.cache.records.transfer import TransferRecord
 from layerscout.report.experiment import Experiment, gather_experiment
 from layerscout.report.report import owned_copies, tables_folder, write_report
 from layerscout.report.study.page import write_study
 from layerscout.report.study.registered import registration_of
 from layerscout.report.tables import TABLE_NAMES
+from layerscout.report.transfer.page import FILES as TRANSFER_FILES
+from layerscout.report.transfer.page import RECORD_NAME, write_transfer
 from layerscout.showing import ShownPlan
 
 STUDY = Path("outputs/study")
@@ -20,23 +24,27 @@ STUDY_FILES = ("study.html", "study.json", "study.csv", "study.md")
 
 @dataclass(frozen=True)
 class ReportPlan(ShownPlan):
-    """Which pages are written from which records. ``out`` is the page's folder; every record was read and found whole."""
+    """Which pages are written from which records. ``out`` is the page's folder; every record was read and found whole.
+
+    ``transfer``: the page is about students with and without a teacher, and rests on one record in that folder.
+    """
 
     experiments: tuple[Experiment, ...]
     out: Path
     study: bool
     registration: Path | None = None
+    transfer: bool = False
 
     @property
     def page(self) -> Path:
         """The HTML page that is written last."""
-        return self.out / ("study.html" if self.study else "report.html")
+        return self.out / ("study.html" if self.study else TRANSFER_FILES[0] if self.transfer else "report.html")
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that are written, but for the figures, which lie in ``figures`` beside the page."""
-        if self.study:
-            return tuple(self.out / name for name in STUDY_FILES)
+        if self.study or self.transfer:
+            return tuple(self.out / name for name in (STUDY_FILES if self.study else TRANSFER_FILES))
         (experiment,) = self.experiments
         records = [path for path, _ in experiment.records]
         beside = [tables_folder(path, records, self.out) / name for path in records for name in TABLE_NAMES]
@@ -46,8 +54,8 @@ class ReportPlan(ShownPlan):
         """Return what a dry run shows: what was found, and what would be written."""
         return {
             "stage": "report",
-            "kind": "study" if self.study else "run",
-            "folders": [str(experiment.folder) for experiment in self.experiments],
+            "kind": "study" if self.study else "transfer" if self.transfer else "run",
+            "folders": [str(self.out)] if self.transfer else [str(experiment.folder) for experiment in self.experiments],
             "layers": [len(experiment.ranking.candidates) for experiment in self.experiments],
             "records": [str(experiment.folder / path) for experiment in self.experiments for path, _ in experiment.records],
             "runs": sum(len(record.runs) for experiment in self.experiments for _, record in experiment.records),
@@ -76,6 +84,9 @@ def plan(folders: Sequence[Path], out: Path | None = None, registration: Path | 
         A folder is missing or holds no ranking, or a file in it cannot be read.
     """
     study = out is not None or len(folders) > 1
+    if not study and (folders[0] / RECORD_NAME).is_file():
+        load(TransferRecord, folders[0] / RECORD_NAME)
+        return ReportPlan((), folders[0], study=False, transfer=True)
     experiments = tuple(gather_experiment(folder, every=study) for folder in folders)
     promised = (registration or registration_of(folders)) if study else None
     return ReportPlan(experiments, (out or STUDY) if study else folders[0], study, promised)
@@ -89,5 +100,7 @@ def run(planned: ReportPlan) -> Path:
     DataError
         No folder of a study has agents on at least three ranked layers, or a file was damaged meanwhile.
     """
+    if planned.transfer:
+        return write_transfer(planned.out)
     folders = [experiment.folder for experiment in planned.experiments]
     return write_study(folders, planned.out, planned.registration) if planned.study else write_report(folders[0])

@@ -7,6 +7,7 @@ other step; truncated after 60 steps. As planes a frame is two one-hot pictures 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -27,21 +28,44 @@ FLOOR, AGENT, GOAL = (30, 30, 40), (60, 140, 240), (240, 190, 60)
 
 
 class Grid:
-    """Vectorised grid world. State: agent column, agent row, goal column, goal row, each in [-1, 1]."""
+    """Vectorised grid world. State: agent column, agent row, goal column, goal row, each in [-1, 1].
+
+    Parameters
+    ----------
+    copies
+        Games side by side.
+    observation
+        What a frame is: ``planes`` or ``rgb``.
+    goal_reward
+        Reward of the step that reaches the goal, above 0.
+    step_reward
+        Reward of every other step, at most 0.
+
+    Raises
+    ------
+    UsageError
+        An option is unknown or outside its range.
+    """
 
     action_count = len(MOVES)
     action_dimensions = 0
     optimal_expert = True  # no policy earns more than the scripted one
     settings: Mapping[str, Any] = MappingProxyType({})
 
-    def __init__(self, copies: int, observation: str = "rgb") -> None:
+    def __init__(self, copies: int, observation: str = "rgb", goal_reward: float = 1.0, step_reward: float = STEP_REWARD) -> None:
         if observation not in OBSERVATIONS:
             raise UsageError(
                 f"layerscout/Grid-v0: unknown observation '{observation}'{suggest(str(observation), OBSERVATIONS)}",
                 hint=f"observation is one of: {', '.join(OBSERVATIONS)}",
             )
+        if not (0.0 < goal_reward < math.inf and -math.inf < step_reward <= 0.0):
+            raise UsageError(
+                f"layerscout/Grid-v0: goal_reward={goal_reward}, step_reward={step_reward}",
+                hint="goal_reward lies above 0, step_reward at or below it: the nearest way is then the best",
+            )
         self.copies = copies
         self.observation = observation
+        self.goal_reward, self.step_reward = goal_reward, step_reward
         self.frame_shape = (CELLS, CELLS, 2) if observation == "planes" else (CELLS * PIXELS_PER_CELL,) * 2 + (3,)
         self.agent = np.zeros((copies, 2), dtype=np.int64)
         self.goal = np.ones((copies, 2), dtype=np.int64)
@@ -62,7 +86,7 @@ class Grid:
         self.clock[live] += 1
         reached = live & (self.agent == self.goal).all(axis=1)
         truncated = live & ~reached & (self.clock >= STEP_LIMIT)
-        reward = np.where(reached, 1.0, np.where(live, STEP_REWARD, 0.0)).astype(np.float32)
+        reward = np.where(reached, self.goal_reward, np.where(live, self.step_reward, 0.0)).astype(np.float32)
         self.done |= reached | truncated
         return StepOutcome(reward, reached, truncated)
 

@@ -17,10 +17,11 @@ from layerscout.rl.agents.ppo import ppo_on_features
 from layerscout.rl.memory.rollout import Rollout
 from layerscout.rl.transfer import students
 from layerscout.rl.transfer.config import RepaintConfig
-from layerscout.rl.transfer.curves import iterations_to, saving
 from layerscout.rl.transfer.repaint import Lesson, Repaint
-from layerscout.rl.transfer.students import ArmCurves, reacher_task, train_arm
-from layerscout.rl.transfer.teacher import Teacher, load_teacher
+from layerscout.rl.transfer.students import train_arm
+from layerscout.rl.transfer.tasks import reacher_task
+from layerscout.rl.transfer.teacher import Teacher
+from layerscout.rl.transfer.teacher_files import load_teacher
 
 SMALL = PPOConfig(lr=1e-3, batch=50, epochs=2, length=50, environments=2, hidden=(8,), reward_scale=0.1, lowest_log_deviation=-3.0)
 
@@ -68,8 +69,9 @@ def test_what_is_kept_is_at_least_zeta(zeta: float) -> None:
     np.testing.assert_array_equal(taught.kept, advantage >= zeta)
     np.testing.assert_allclose([advantage.mean(1), advantage.std(1, ddof=1)], [[0, 0], [1, 1]], atol=1e-4)
     chosen = agent._chosen(taught)
-    assert (chosen.advantage >= zeta).all()
-    assert ((taught.effective > 0) & (taught.effective <= 1 + 1e-6)).all()
+    assert (chosen.advantage[taught.kept.any(axis=1)] >= zeta).all()
+    assert ((taught.effective > 0) == taught.kept.any(axis=1)).all()
+    assert (taught.effective <= 1 + 1e-6).all()
 
 
 def test_a_filter_that_keeps_nothing_leaves_kickstarting_alone() -> None:
@@ -133,7 +135,10 @@ def test_instances_move_the_policy_and_never_the_value() -> None:
 
 
 def test_schedules_end_and_the_alternating_form_takes_turns() -> None:
-    config = arm(iterations=100, beta=2.0, beta_decay=0.4, alpha2_decay=0.25)
+    config = arm(iterations=100, beta=2.0, beta_decay=0.4, alpha2_decay=None)
+    assert arm("it", iterations=100, alpha2_decay=None).alpha2_at(99) == 1.0, (
+        "nothing else helps this arm: it learns from the teacher to the end"
+    )
     assert [config.beta_at(at) for at in (0, 20, 40, 99)] == [2.0, 1.0, 0.0, 0.0]
     assert [config.alpha2_at(at) for at in (0, 25, 99)] == [1.0, 0.0, 0.0]
     assert (arm("ks").alpha2_at(0), arm("it").beta_at(0), arm("baseline").beta_at(0)) == (0.0, 0.0, 0.0)
@@ -179,7 +184,8 @@ def test_killed_and_continued_is_bit_equal(tmp_path: Path, monkeypatch: pytest.M
 def test_a_run_alone_is_the_run_beside_others() -> None:
     _, together = train_arm(arm(seeds=3), reacher_task(), teacher())
     _, alone = train_arm(arm(seeds=1), reacher_task(), teacher())
-    assert alone.scores == [row[:1] for row in together.scores]
+    # the norm by which a gradient is cut is summed in another order where rows are fewer: the last digit may differ
+    np.testing.assert_allclose(alone.scores, [row[:1] for row in together.scores], rtol=1e-6)
     assert alone.kept == [None if row is None else row[:1] for row in together.kept]
 
 
@@ -197,26 +203,6 @@ def test_a_run_that_breaks_stops_and_the_others_go_on(monkeypatch: pytest.Monkey
     assert agent.failed.tolist() == [False, True]
     assert len({row[0] for row in curves.scores}) == 3
     assert len({row[1] for row in curves.scores}) == 1
-
-
-# --- what an arm saved
-
-
-def curves_of(scores: np.ndarray, teacher_steps: int = 0) -> ArmCurves:
-    return ArmCurves(scores=scores.tolist(), student_steps=[100] * len(scores), teacher_steps=[teacher_steps] * len(scores))
-
-
-def test_one_lucky_evaluation_does_not_count_and_a_target_never_reached_is_none() -> None:
-    assert iterations_to(np.array([0.0, -9.0, -9.0, -9.0]), -5.0) is None
-    assert iterations_to(np.array([-9.0, -5.0, -5.0, -5.0]), -5.0) == 4
-    slow, fast = np.linspace([-20.0] * 3, [-5.0] * 3, 40), np.linspace([-20.0] * 3, [-5.0] * 3, 20)
-    found = saving(curves_of(fast, teacher_steps=100), curves_of(slow), -8.0)
-    assert found.reduced == pytest.approx(0.5, abs=0.05)
-    assert found.reduced_steps == pytest.approx(0.0, abs=0.1), "half the iterations, each of twice the steps"
-    assert found.low is not None
-    assert found.low <= found.reduced
-    never = saving(curves_of(slow - 10.0), curves_of(slow), -8.0)
-    assert (never.iterations, never.steps, never.reduced, never.low, never.high) == (None,) * 5
 
 
 # --- teachers that cannot teach
@@ -256,19 +242,3 @@ def test_a_teacher_goes_through_a_file_and_damage_is_told(tmp_path: Path) -> Non
     Teacher(((bad, its.layers[0][1]), *its.layers[1:]), "tanh", its.logarithm).save(path)
     with pytest.raises(DataError, match="not finite"):
         load_teacher(path)
-
-
-def test_the_zip_of_a_stable_baselines3_ppo_teaches_by_its_weights_alone(tmp_path: Path) -> None:
-    stable_baselines3 = pytest.importorskip("stable_baselines3", reason="extra 'sb3' is not installed; runs in CI")
-    import gymnasium
-
-    class Nothing(gymnasium.Env):
-        observation_space = gymnasium.spaces.Box(-9.0, 9.0, (10,), np.float32)
-        action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
-
-    model = stable_baselines3.PPO("MlpPolicy", Nothing(), policy_kwargs={"net_arch": [16, 8]}, seed=3, device="cpu")
-    model.save(tmp_path / "model.zip")
-    z = np.random.default_rng(0).standard_normal((1, 5, 10)).astype(np.float32)
-    its = load_teacher(tmp_path / "model.zip")
-    np.testing.assert_allclose(its.act(z)[0], model.predict(z[0], deterministic=True)[0], atol=1e-5)
-    its.check(10, 2, 0)

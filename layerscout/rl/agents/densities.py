@@ -13,7 +13,7 @@ HALF_LOG_2_PI = 0.5 * math.log(2.0 * math.pi)
 
 
 def log_probability(
-    output: Float[Tensor, "run batch out"], logarithm: Float[Tensor, "run one out"] | None, action: Shaped[Tensor, "run batch *dimension"]
+    output: Float[Tensor, "run batch out"], logarithm: Float[Tensor, "*place out"] | None, action: Shaped[Tensor, "run batch *dimension"]
 ) -> Float[Tensor, "run batch"]:
     """ln π(a|s): Σ_i −½ ((a_i − μ_i) / σ_i)² − ln σ_i − ½ ln 2π, or the logarithm of the softmax at a."""
     if logarithm is None:
@@ -32,7 +32,7 @@ def entropy(output: Float[Tensor, "run batch out"], logarithm: Float[Tensor, "ru
 
 def cross_entropy(
     teacher: Float[Tensor, "run batch out"],
-    teacher_logarithm: Float[Tensor, "run one out"] | None,
+    teacher_logarithm: Float[Tensor, "*place out"] | None,
     output: Float[Tensor, "run batch out"],
     logarithm: Float[Tensor, "run one out"] | None,
 ) -> Float[Tensor, "run batch"]:

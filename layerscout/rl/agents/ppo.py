@@ -17,10 +17,12 @@ from layerscout.rl.agents.densities import entropy, log_probability
 from layerscout.rl.agents.learner import Learner
 from layerscout.rl.memory.replay import Batch
 from layerscout.rl.memory.rollout import Rollout, advantages
-from layerscout.rl.networks.layers import VALUE, Head, RunNetwork
+from layerscout.rl.networks.layers import HEAD, VALUE, Head, RunLinear, RunNetwork, weight_generators
 
 SHUFFLING = 4  # purpose of the random stream that orders the steps of a rollout
-FIRST_OUTPUT = 0.01  # what a head's last weights are multiplied by, so that the first policy hardly prefers any action
+# first weights are orthogonal, of this gain: within; of a policy's last layer, so that it hardly prefers any action; of a value's
+GAIN, POLICY_GAIN, VALUE_GAIN = 2.0**0.5, 0.01, 1.0
+ORTHOGONAL = 8  # added to a part's number: the stream of the seeds from which its orthogonal weights are drawn
 HIGHEST = 1.0  # natural logarithm of a continuous policy's standard deviation
 
 
@@ -265,11 +267,21 @@ def heads(
     live_widths: Sequence[int] | None,
     seeds: Sequence[int],
 ) -> ActorCritic:
-    """Return a policy and a value that are heads on features; the first policy's output is near zero."""
+    """Return a policy and a value that are heads on features, with orthogonal first weights; the first policy's output is near zero."""
     sizes = config.hidden if hidden is None else hidden
     policy = Head(width, dimensions or actions, seeds, kind, sizes, live_widths, activation=config.activation)
     value = Head(width, 1, seeds, kind, sizes, live_widths, part=VALUE, activation=config.activation)
-    with torch.no_grad():
-        for parameter in policy.layers[-1].parameters():
-            parameter.mul_(FIRST_OUTPUT)
+    _orthogonal(policy, weight_generators(seeds, ORTHOGONAL + HEAD), POLICY_GAIN)
+    _orthogonal(value, weight_generators(seeds, ORTHOGONAL + VALUE), VALUE_GAIN)
     return ActorCritic(policy, value, dimensions, config.log_deviation)
+
+
+@torch.no_grad()
+def _orthogonal(head: Head, generators: Sequence[torch.Generator], last: float) -> None:
+    """Draw orthogonal first weights for every run and layer; biases are zero, and so is the padding of narrower runs."""
+    layers = [layer for layer in head.layers if isinstance(layer, RunLinear)]
+    for layer in layers:
+        gain = last if layer is layers[-1] else GAIN
+        layer.bias.zero_()
+        for run, (width, generator) in enumerate(zip(layer.live_widths.tolist(), generators, strict=True)):
+            nn.init.orthogonal_(layer.weight[run, :width], gain, generator=generator)

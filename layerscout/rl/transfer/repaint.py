@@ -82,7 +82,7 @@ class Repaint(PPO):
         advantage = (plain.advantage - centre) / (plain.advantage.std(1, keepdim=True) + 1e-8)
         kept = advantage >= self.arm.zeta
         assert self.teacher is not None, "a teacher played this"
-        its = log_probability(self.teacher(plain.z), self.teacher.logarithm, plain.action)
+        its = log_probability(*self.teacher.policy(plain.z), plain.action)
         ratio = (plain.old - its).clamp(max=30.0).exp() * kept
         effective = ratio.sum(1).square() / (ratio.square().sum(1) * kept.sum(1)).clamp(min=1e-30)
         old = its if self.arm.denominator == "teacher" else plain.old
@@ -105,12 +105,12 @@ class Repaint(PPO):
         states = steps.z if taught is None else torch.cat([steps.z, taught.z], dim=1)
         output, policy_tape = self.network.policy.record(states, learned=states.shape[1])
         value, value_tape = self.network.value.record(steps.z, learned=size)
-        wanted = teacher(steps.z) if teacher is not None and lesson.beta else None
+        wanted = teacher.policy(steps.z) if teacher is not None and lesson.beta else None
         with torch.enable_grad():
             leaves = [leaf.requires_grad_() for leaf in (output, value)]
             loss = self.value_loss(steps, value) + self.arm.alpha1 * self.policy_loss(steps, output[:, :size])
-            if wanted is not None and teacher is not None:
-                distance = cross_entropy(wanted, teacher.logarithm, output[:, :size], self.network.logarithm)
+            if wanted is not None:
+                distance = cross_entropy(*wanted, output[:, :size], self.network.logarithm)
                 loss = loss + self.arm.alpha1 * lesson.beta * distance.mean(1)
             if taught is not None and lesson.taught is not None:
                 some = torch.from_numpy(lesson.taught.kept.any(axis=1))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,63 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
+from layerscout.cache.records.transfer import TransferArm
 from layerscout.errors import UsageError
 from layerscout.progress import Task
-from layerscout.rl.agents.ppo import PPO, heads, playable
+from layerscout.rl.agents.ppo import PPO, ActorCritic, heads, playable
 from layerscout.rl.loops.checkpoint import load_checkpoint, save_checkpoint
 from layerscout.rl.loops.learning import EXPLORING
 from layerscout.rl.loops.on_policy import ENVIRONMENT, game_seeds, play_step, value_ahead
 from layerscout.rl.memory.replay import generator_states, restore_generators, run_generators
 from layerscout.rl.memory.rollout import Rollout, RolloutBuffer
-from layerscout.rl.seeing.features import Observer
+from layerscout.rl.networks.parts import FirstFeatures
 from layerscout.rl.seeing.games import Games
 from layerscout.rl.seeing.rollouts import Stage
-from layerscout.rl.seeing.vectors import VectorObserver
 from layerscout.rl.transfer.config import RepaintConfig
 from layerscout.rl.transfer.repaint import Lesson, Repaint
+from layerscout.rl.transfer.tasks import TransferTask
 from layerscout.rl.transfer.teacher import Teacher
 from layerscout.worlds.core import World
-from layerscout.worlds.reacher import SCALE, ReacherTwin
 
+CURVES = ("untrained", "scores", "sampled", "kept", "effective", "student_steps", "teacher_steps", "reasons")
 TEACHING = 6  # purpose of the random stream from which the teacher's actions are drawn
-
-
-@dataclass(frozen=True)
-class TransferTask:
-    """Where students play, and what they see of it: a state vector, or one layer of a video model.
-
-    Attributes
-    ----------
-    make_world, make_observer
-        Give so many copies of the game, and what looks at the copies of which runs.
-    width
-        Numbers that a student sees.
-    dimensions, actions
-        Of a continuous action, or how many discrete ones; the other is 0.
-    """
-
-    make_world: Callable[[int], World]
-    make_observer: Callable[[Int[np.ndarray, " copy"]], Observer]
-    width: int
-    dimensions: int = 0
-    actions: int = 0
-
-    def stage(self, runs: int) -> Stage:
-        """Return where so many students are evaluated, all on the same episodes."""
-        return Stage(runs, self.make_world, self.make_observer)
-
-
-def reacher_task(distance: float = 1.0, control: float = 1.0) -> TransferTask:
-    """Return the analytic twin of Reacher-v5 with these weights of the reward's parts."""
-    width = len(SCALE)
-    return TransferTask(
-        lambda copies: ReacherTwin(copies, distance, control),  # type: ignore[arg-type, return-value]  # its frames are vectors
-        lambda runs: VectorObserver(len(runs), width),  # type: ignore[arg-type, return-value]
-        width,
-        dimensions=ReacherTwin.action_dimensions,
-    )
 
 
 @dataclass
@@ -75,6 +40,8 @@ class ArmCurves:
 
     Attributes
     ----------
+    untrained
+        Mean return of the evaluation episodes before the first iteration.
     scores, sampled
         Mean return of the evaluation episodes, played greedily; and of the training episodes that ended, None where none did.
     kept, effective
@@ -85,8 +52,11 @@ class ArmCurves:
         Environment steps that made the teacher, which all its students share; None: unknown.
     reasons
         Why runs stopped learning, by run.
+    seconds
+        Processor seconds, of all processes that worked on the arm.
     """
 
+    untrained: list[float] = field(default_factory=list)
     scores: list[list[float]] = field(default_factory=list)
     sampled: list[list[float | None]] = field(default_factory=list)
     kept: list[list[float] | None] = field(default_factory=list)
@@ -95,6 +65,15 @@ class ArmCurves:
     teacher_steps: list[int] = field(default_factory=list)
     teacher_training_steps: int | None = None
     reasons: dict[int, str] = field(default_factory=dict)
+    seconds: float = field(default=0.0, compare=False)
+
+    def record(self, arm: RepaintConfig, name: str, teacher: str | None = None, swept: str | None = None) -> TransferArm:
+        """Return the curves as they are kept."""
+        settings = arm.model_dump(mode="json", exclude={"arm", "seeds", "iterations"})
+        return TransferArm.model_validate(
+            {"name": name, "kind": arm.arm, "teacher": teacher, "swept": swept, "settings": settings, "cpu_seconds": round(self.seconds, 2)}
+            | {name: getattr(self, name) for name in CURVES}
+        )
 
 
 class Classroom:
@@ -107,8 +86,10 @@ class Classroom:
         elsewhere = [seed + (count << ENVIRONMENT) for seed in game_seeds(agent.seeds, count)]  # not the student's own episodes
         self.games = Games(worlds[0], task.make_observer(copies), game_seeds(agent.seeds, count))
         self.taught = Games(worlds[1], task.make_observer(copies), elsewhere) if len(worlds) > 1 else None
-        self._buffer = RolloutBuffer(runs, count, agent.config.length, (task.width,), action_dimensions=task.dimensions)
-        self._taught_buffer = RolloutBuffer(runs, count, agent.config.length, (task.width,), action_dimensions=task.dimensions)
+        shape = (task.width + task.extra,)
+        self._buffer, self._taught_buffer = (
+            RolloutBuffer(runs, count, agent.config.length, shape, action_dimensions=task.dimensions) for _ in range(2)
+        )
         self.exploring, self.teaching = run_generators(agent.seeds, EXPLORING), run_generators(agent.seeds, TEACHING)
 
     def play(self) -> Rollout:
@@ -169,14 +150,18 @@ def train_arm(
             agent.load_state_dict(state["agent"])
             room.load_state_dict(state["room"])
             curves = ArmCurves(**{**state["curves"], "reasons": agent.reasons})
+        if not curves.untrained:
+            curves.untrained = stage.evaluate(agent.act, arm.evaluation_episodes).mean(axis=1).tolist()
         for iteration in range(len(curves.scores), arm.iterations):
+            began = time.process_time()
             _iterate(iteration, room, stage, curves)
+            curves.seconds += time.process_time() - began
             if saved is not None:
                 save_checkpoint(
                     saved, key, {"agent": agent.state_dict(), "room": room.state_dict(), "curves": vars(curves) | {"reasons": {}}}
                 )
             if progress is not None:
-                progress.advance(1)
+                progress.advance(1, score=f"{np.mean(curves.scores[-1]):+.2f}")
     return agent, curves
 
 
@@ -184,10 +169,16 @@ def _agent(arm: RepaintConfig, task: TransferTask, teacher: Teacher | None) -> R
     needs = arm.kicks or arm.instructs
     if needs and teacher is None:
         raise UsageError(f"the arm {arm.arm} learns from a teacher, and there is none", hint="give a teacher, or take the arm baseline")
-    if needs and teacher is not None:
-        teacher.check(task.width, task.dimensions, task.actions)
-    network = partial(heads, arm.ppo, task.width, task.dimensions, task.actions, "mlp", None, None)
-    return Repaint(arm, network, range(arm.seeds), teacher if needs else None)
+    fitted = task.fitted(teacher) if needs and teacher is not None else None
+    return Repaint(arm, partial(_network, arm, task), range(arm.seeds), fitted)
+
+
+def _network(arm: RepaintConfig, task: TransferTask, seeds: Sequence[int]) -> ActorCritic:
+    """Return policies and values of what students see, whatever teachers see beside it."""
+    found = heads(arm.ppo, task.width, task.dimensions, task.actions, "mlp", None, None, seeds)
+    if task.extra:
+        found.policy, found.value = FirstFeatures(found.policy, task.width), FirstFeatures(found.value, task.width)
+    return found
 
 
 def _iterate(iteration: int, room: Classroom, stage: Stage, curves: ArmCurves) -> None:
