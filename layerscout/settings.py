@@ -15,7 +15,8 @@ from layerscout.errors import DataError, UsageError, shell, suggest
 from layerscout.misfits import describe_misfits
 from layerscout.paths import expand
 
-STAGES = ("collect", "import", "pretrain", "extract", "probe", "train", "transfer")  # the tables that a settings file may have, beside [presets]
+# the tables that a settings file may have, beside [presets]
+STAGES = ("collect", "import", "pretrain", "extract", "probe", "train", "transfer")
 METHODS = ("apv", "pvdr")  # of pretraining: tables in the table of that stage
 
 
