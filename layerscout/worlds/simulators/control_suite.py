@@ -20,6 +20,7 @@ from layerscout.worlds.action_spaces import bounded_adapter
 from layerscout.worlds.simulators import opengl
 from layerscout.worlds.simulators.foreign import python_command
 from layerscout.worlds.simulators.painter import FREE, Painter, cameras, check_camera, check_quality
+from layerscout.worlds.simulators.point_goal import Place, check_goal, draw_goal, is_reached, picture_at
 
 
 class ControlSuite:
@@ -37,6 +38,9 @@ class ControlSuite:
         How often the simulator takes each action; rewards are added up.
     max_episode_steps
         After so many actions the episode is truncated; None: at the suite's own time limit (1,000 simulator steps as a rule).
+    goal
+        ``picture``: of a point mass, a place drawn from the seed and shown as a picture takes the place of the task: reward 1 and the end
+        within 3 cm of it, else 0.
 
     Raises
     ------
@@ -54,6 +58,7 @@ class ControlSuite:
         camera: str | None = None,
         action_repeat: int = 1,
         max_episode_steps: int | None = None,
+        goal: str = "none",
     ) -> None:
         self.name = f"dm_control/{task}"
         check_quality(self.name, quality)
@@ -62,7 +67,10 @@ class ControlSuite:
                 f"{self.name}: action_repeat {action_repeat}, max_episode_steps {max_episode_steps}", hint="both are whole numbers from 1"
             )
         self._domain, self._task = _find_task(task)
-        self._repeat, self._limit = action_repeat, max_episode_steps
+        check_goal(self.name, self._domain, goal)
+        self._repeat, self._limit, self._shows_goal = action_repeat, max_episode_steps, goal == "picture"
+        self._goal: Place | None = None
+        self._goal_picture: NDArray[np.uint8] | None = None
         self._load()
         model = self._environment.physics.model.ptr
         camera = check_camera(self.name, model, camera or (cameras(model) or [FREE])[0])
@@ -75,6 +83,13 @@ class ControlSuite:
         self._environment.task.random.seed(seed)
         self._environment.reset()
         self._clock = 0
+        if self._shows_goal:
+            self._goal = draw_goal(self._environment.physics, seed)
+            self._goal_picture = picture_at(self._environment.physics, self._goal, self.frame)
+
+    def goal(self) -> NDArray[np.uint8] | None:
+        """Return the picture of this episode's goal; None where the task itself is the goal."""
+        return self._goal_picture
 
     def step(self, action: NDArray[np.float64]) -> tuple[float, bool, bool]:
         total, terminated, truncated = 0.0, False, False
@@ -85,6 +100,9 @@ class ControlSuite:
                 terminated, truncated = now.discount == 0.0, now.discount != 0.0
                 break
         self._clock += 1
+        if self._goal is not None:
+            terminated = is_reached(self._environment.physics, self._goal)
+            total = float(terminated)
         return total, terminated, truncated or (self._clock == self._limit and not terminated)
 
     def frame(self) -> NDArray[np.uint8]:

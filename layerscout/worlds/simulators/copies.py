@@ -72,6 +72,8 @@ class Copies:
             self.frame_shape = self._draw(0, expected=None).shape
             state = self._guard("telling its state", 0, first.state)
             self._has_expert = self._guard("its scripted expert", 0, first.expert) is not None
+            if getattr(first, "goal", lambda: None)() is not None:
+                self.goals = self._goals  # only worlds that show goals have this
             self._state = None if state is None else np.zeros((copies, state.size), dtype=np.float32)
             self._singles += [self._guard("making another copy", 0, first.another) for _ in range(copies - 1)]
         except BaseException:
@@ -106,6 +108,10 @@ class Copies:
     def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
         chosen = range(self.copies) if which is None else [int(copy) for copy in which]
         return np.stack([self._frame(copy) for copy in chosen]) if len(chosen) else np.zeros((0, *self.frame_shape), np.uint8)
+
+    def _goals(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        chosen = range(self.copies) if which is None else [int(copy) for copy in which]
+        return np.stack([self._singles[copy].goal() for copy in chosen])  # type: ignore[attr-defined]
 
     def state(self) -> NDArray[np.float32] | None:
         return None if self._state is None else self._state.copy()

@@ -28,6 +28,7 @@ from layerscout.worlds.simulators.painter import Painter, check_camera, check_qu
 
 UPSIDE_DOWN = ("corner", "corner2", "corner3", "corner4")  # how these cameras hang in the models; their pictures are turned
 REWARDS = ("dense", "success")
+GOALS = ("none", "picture")
 
 
 class MetaWorld:
@@ -66,6 +67,7 @@ class MetaWorld:
         reward: str = "dense",
         action_repeat: int = 1,
         max_episode_steps: int = 500,
+        goal: str = "none",
     ) -> None:
         self.name = f"metaworld/{task}"
         self._task = task
@@ -78,6 +80,11 @@ class MetaWorld:
             raise UsageError(
                 f"{self.name}: action_repeat {action_repeat}, max_episode_steps {max_episode_steps}", hint="both are whole numbers from 1"
             )
+        if goal not in GOALS:
+            raise UsageError(f"{self.name}: unknown goal '{goal}'", hint=f"goal: {' or '.join(GOALS)}")
+        self._shows_goal = goal == "picture"
+        self._goal_picture: NDArray[np.uint8] | None = None
+        reward = "success" if self._shows_goal else reward
         self._kind, expert = _find_task(task)
         self._expert = expert()
         self._solving, self._repeat, self._limit = reward == "success", action_repeat, max_episode_steps
@@ -92,8 +99,22 @@ class MetaWorld:
         self._observation: NDArray[np.float64] = np.zeros(0)
 
     def reset(self, seed: int) -> None:
+        self._begin(seed)
+        if self._shows_goal:
+            solved = False
+            while not solved and not self.step(self.expert())[2]:
+                solved = self._solved
+            self._goal_picture = self.frame()
+            self._begin(seed)
+
+    def goal(self) -> NDArray[np.uint8] | None:
+        """Return what is seen when the expert has solved this episode; None where goals are not shown."""
+        return self._goal_picture
+
+    def _begin(self, seed: int) -> None:
         self._environment.seed(seed)
         self._observation, _ = self._environment.reset()
+        self._solved = False
 
     def step(self, action: NDArray[np.float32]) -> tuple[float, bool, bool]:
         total, solved, truncated = 0.0, False, False
@@ -103,6 +124,7 @@ class MetaWorld:
             total += float(solved if self._solving else reward)
             if solved or truncated:
                 break
+        self._solved = solved
         return total, solved, truncated and not solved
 
     def frame(self) -> NDArray[np.uint8]:
