@@ -11,7 +11,7 @@ SOURCE = (
 
 
 @dataclass(frozen=True)
-class Published:
+class PaperRow:
     """One row: iterations to the target score, and best scores; None: not achieved."""
 
     environment: str
@@ -30,17 +30,17 @@ class Published:
 
 
 TABLE = (
-    Published("Reacher", "similar", -7.4, 173, 51, 97, 42, (-5.3, -5.9, -5.4)),
-    Published("Reacher", "different", -7.4, 173, 73, 127, 51, (-6.9, -6.4, -5.2)),
-    Published("Ant", "similar", 3685, 997, 363, 623, 334, (5464, 5172, 5540)),
-    Published("Single-car", "different", 394, 18, None, None, 13, (331, 388, 396)),
-    Published("Single-car", "different", 345, 22, None, None, 15, (300, 319, 354)),
-    Published("Multi-car", "sub-task", 1481, 100, 34, 75, 29, (1542, 1610, 1623)),
-    Published("Multi-car", "different sub-task", 2.7, 77, 66, 53, 25, (4.9, 4.2, 6.1)),
-    Published("StarCraft II", "sub-task", 112, 95, 92, 24, 6, (125, 312, 276)),
+    PaperRow("Reacher", "similar", -7.4, 173, 51, 97, 42, (-5.3, -5.9, -5.4)),
+    PaperRow("Reacher", "different", -7.4, 173, 73, 127, 51, (-6.9, -6.4, -5.2)),
+    PaperRow("Ant", "similar", 3685, 997, 363, 623, 334, (5464, 5172, 5540)),
+    PaperRow("Single-car", "different", 394, 18, None, None, 13, (331, 388, 396)),
+    PaperRow("Single-car", "different", 345, 22, None, None, 15, (300, 319, 354)),
+    PaperRow("Multi-car", "sub-task", 1481, 100, 34, 75, 29, (1542, 1610, 1623)),
+    PaperRow("Multi-car", "different sub-task", 2.7, 77, 66, 53, 25, (4.9, 4.2, 6.1)),
+    PaperRow("StarCraft II", "sub-task", 112, 95, 92, 24, 6, (125, 312, 276)),
 )
 
 
-def published_for(environment: str, teacher_kind: str) -> Published | None:
+def published_for(environment: str, teacher_kind: str) -> PaperRow | None:
     """Return the paper's row for an environment of ours with a teacher of this kind; None where it has none."""
     return next((row for row in TABLE if row.environment in environment and row.teacher == teacher_kind), None)
