@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from torch import nn
 
 CAPACITY = 10_000
+ROLLOUT, EPOCHS = 256, 10  # steps of an on-policy rollout, and how often each is learned from
 Train = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Shapes of an update; ``actions`` discrete ones, or ``dimensions`` of a continuous one."""
+    """Shapes of an update; ``actions`` discrete ones, or ``dimensions`` of a continuous one. ``on_policy``: PPO, on one rollout again and again."""
 
     batch: int
     hidden: tuple[int, ...]
@@ -28,6 +29,7 @@ class Problem:
     dimensions: int = 0
     width: int = 128
     device: str = "cpu"
+    on_policy: bool = False
 
     @property
     def gamma(self) -> float:
@@ -35,7 +37,7 @@ class Problem:
 
     @property
     def lr(self) -> float:
-        return 1e-3 if self.actions else 3e-4
+        return 1e-3 if self.actions and not self.on_policy else 3e-4
 
 
 def transitions(problem: Problem, seed: int) -> dict[str, np.ndarray]:
@@ -73,6 +75,8 @@ def layers(width: int, hidden: tuple[int, ...], out: int) -> nn.Sequential:
 
 
 def stable_baselines3(problem: Problem) -> Train:
+    if problem.on_policy:
+        return stable_baselines3_ppo(problem)
     import gymnasium
     import stable_baselines3 as sb3
     from stable_baselines3.common.logger import Logger
@@ -89,6 +93,30 @@ def stable_baselines3(problem: Problem) -> Train:
     buffer.actions[:] = memory["action"].reshape(buffer.actions.shape)
     buffer.rewards[:, 0], buffer.dones[:, 0], buffer.full = memory["reward"], memory["ended"], True
     return lambda updates: learner.train(gradient_steps=updates, batch_size=problem.batch)
+
+
+def stable_baselines3_ppo(problem: Problem) -> Train:
+    """Its own ``train`` on one rollout; values and densities of it are known to it, and not to ours."""
+    import gymnasium
+    import stable_baselines3 as sb3
+    from stable_baselines3.common.logger import Logger
+
+    seen = gymnasium.spaces.Box(-1.0, 1.0, (problem.width,), np.float32)
+    nothing = type("Nothing", (gymnasium.Env,), {"observation_space": seen, "action_space": gymnasium.spaces.Discrete(problem.actions)})
+    options = {"n_steps": ROLLOUT, "batch_size": problem.batch, "n_epochs": EPOCHS, "gamma": problem.gamma, "learning_rate": problem.lr}
+    learner = sb3.PPO("MlpPolicy", nothing(), policy_kwargs={"net_arch": list(problem.hidden)}, device=problem.device, seed=0, **options)
+    learner.set_logger(Logger(None, []))
+    buffer, memory = learner.rollout_buffer, transitions(problem, 0)
+    buffer.observations[:, 0], buffer.actions[:, 0, 0] = memory["z"][:ROLLOUT], memory["action"][:ROLLOUT]
+    buffer.advantages[:, 0], buffer.returns[:, 0], buffer.full = memory["reward"][:ROLLOUT], memory["reward"][:ROLLOUT], True
+    buffer.log_probs[:] = -np.log(problem.actions)
+    each = EPOCHS * (ROLLOUT // problem.batch)
+
+    def train(updates: int) -> None:
+        for _ in range(max(1, updates // each)):
+            learner.train()
+
+    return train
 
 
 # --- one flat loop over torch modules, in the manner of CleanRL

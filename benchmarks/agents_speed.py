@@ -1,9 +1,10 @@
-"""Run-batched DQN and SAC against Stable-Baselines3, a single-file loop and TorchRL's losses in one process: milliseconds a run's update.
+"""Run-batched DQN, SAC and PPO against Stable-Baselines3, a single-file loop and TorchRL's losses in one process: milliseconds a run's update.
 
     python benchmarks/agents_speed.py [--quick] [--json] [--device cuda [--cuda-graphs]]
 
 Everybody samples its own replay buffer, computes targets, losses and gradients and takes Adam steps, on 128 features, with one
-torch thread: DQN for 5 actions, SAC for 2 dimensions with twin critics, learned temperature and target critics. Rounds of all
+torch thread: DQN for 5 actions, SAC for 2 dimensions with twin critics, learned temperature and target critics; PPO for 5 actions on a rollout of 256 steps, 10 times over,
+against Stable-Baselines3 alone. Rounds of all
 contenders alternate; figures are medians over rounds, ratios are of the same round. layerscout's DQN also evaluates the second
 network of the double estimator, clips gradients and copies its target; Stable-Baselines3 clips, the others do neither. On the
 CPU the milliseconds are processor time, on a GPU wall time. ``--cuda-graphs`` adds one update held in a CUDA graph, without
@@ -21,13 +22,15 @@ from typing import Any
 import harness
 import numpy as np
 import torch
-from agents_contenders import CAPACITY, CONTENDERS, Problem, Train, transitions
+from agents_contenders import CAPACITY, CONTENDERS, EPOCHS, ROLLOUT, Problem, Train, transitions
 
 from layerscout.rl.agents.base import discounts, normal_noise
-from layerscout.rl.agents.configs import DQNConfig, SACConfig
+from layerscout.rl.agents.configs import DQNConfig, PPOConfig, SACConfig
 from layerscout.rl.agents.dqn import DQN
+from layerscout.rl.agents.ppo import ppo_on_features
 from layerscout.rl.agents.sac import sac_on_features
 from layerscout.rl.memory.replay import Replay, run_generators
+from layerscout.rl.memory.rollout import Rollout
 from layerscout.rl.networks.layers import Head
 from layerscout.rl.networks.optimiser import RunAdam
 
@@ -37,6 +40,7 @@ BARS = {
     "sac_256_runs_1_times_stable_baselines3": 1.3,
     "sac_1024_runs_1_times_stable_baselines3": 1.2,
     "sac_64_runs_6_times_stable_baselines3": 1.5,
+    "ppo_64_runs_12_times_stable_baselines3": 3.0,
 }
 
 
@@ -49,6 +53,7 @@ def rows(device: str) -> list[tuple[str, Problem, int, int]]:
         ("sac_256", Problem(256, wide, dimensions=2, device=device), 1, 60),
         ("sac_1024", Problem(1024, wide, dimensions=2, device=device), 1, 20),
         ("sac_64", Problem(64, wide, dimensions=2, device=device), 6, 40),
+        ("ppo_64", Problem(64, small, actions=5, device=device, on_policy=True), 12, 480),
     ]
 
 
@@ -70,7 +75,26 @@ def layerscout(problem: Problem, runs: int) -> tuple[Any, Replay, list[np.random
     return agent, replay, run_generators(range(runs), 1)
 
 
+def on_policy(problem: Problem, runs: int) -> Train:
+    """PPO on one rollout of every run, which it looks at anew every time."""
+    ppo = PPOConfig(batch=problem.batch, hidden=problem.hidden, gamma=problem.gamma, lr=problem.lr, epochs=EPOCHS, length=ROLLOUT)
+    agent = ppo_on_features(ppo, problem.width, range(runs), actions=problem.actions, device=problem.device)
+    memories = [transitions(problem, run) for run in range(runs)]
+    z, action, reward = (np.stack([memory[name][:ROLLOUT] for memory in memories])[:, :, None] for name in ("z", "action", "reward"))
+    ended, blank = np.zeros(reward.shape, np.bool_), np.zeros_like(reward)
+    rollout = Rollout(z, action, reward, ended, ended, blank, z[:, -1])
+    each = EPOCHS * (ROLLOUT // problem.batch)
+
+    def train(updates: int) -> None:
+        for _ in range(max(1, updates // each)):
+            agent.learn(rollout)
+
+    return train
+
+
 def eager(problem: Problem, runs: int) -> Train:
+    if problem.on_policy:
+        return on_policy(problem, runs)
     agent, replay, generators = layerscout(problem, runs)
 
     def train(updates: int) -> None:
@@ -128,8 +152,9 @@ def milliseconds(train: Train, updates: int, device: str) -> float:
 def measure(name: str, problem: Problem, runs: int, rounds: int, updates: int, graphs: bool) -> dict[str, Any]:
     """Time everybody in alternating rounds."""
     installed = [contender for contender in CONTENDERS if importlib.util.find_spec(contender) or contender == "single_file"]
+    installed = [contender for contender in installed if not problem.on_policy or contender == "stable_baselines3"]
     sides = {"layerscout": (eager(problem, runs), runs)} | {contender: (CONTENDERS[contender](problem), 1) for contender in installed}
-    if graphs:
+    if graphs and not problem.on_policy:
         sides["layerscout_graph"] = (graphed(problem, runs), runs)
     for train, _ in sides.values():
         train(max(updates // 10, 3))

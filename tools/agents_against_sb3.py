@@ -1,10 +1,10 @@
-"""Two control tasks in, a page with two learners' returns out: run-batched DQN and SAC beside Stable-Baselines3, eight seeds each.
+"""Control tasks in, a page with learners' returns out: run-batched DQN, SAC and PPO beside Stable-Baselines3, eight seeds each.
 
-    python -m tools.agents_against_sb3 [--seeds 8] [--out docs/experiments]
+    python -m tools.agents_against_sb3 [--seeds 8] [--only PPO] [--out docs/experiments]
 
-CartPole with DQN and Pendulum with SAC, on state vectors, with the same settings on both sides. After training, every seed plays the
+CartPole with DQN and PPO, Pendulum with SAC and PPO, on state vectors, with the same settings on both sides. ``--only`` measures one algorithm and keeps what is known of the others. After training, every seed plays the
 same 20 greedy episodes; the figure is the interquartile mean over seeds of their mean return, with a stratified bootstrap interval.
-Writes agents-against-sb3.json and agents-against-sb3.md. One torch thread; about seven minutes of processor time.
+Writes agents-against-sb3.json and agents-against-sb3.md. One torch thread; about ten minutes of processor time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,13 +27,16 @@ import torch
 
 from layerscout.progress import SILENT
 from layerscout.report.numbers.statistics import bootstrap
-from layerscout.rl.agents.configs import DQNConfig, SACConfig
+from layerscout.rl.agents.configs import DQNConfig, PPOConfig, SACConfig
 from layerscout.rl.agents.dqn import DQN
+from layerscout.rl.agents.ppo import ppo_on_features
 from layerscout.rl.agents.sac import sac_on_features
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.loops.learning import GroupCheckpoint, learn_from_games
 from layerscout.rl.loops.log import Log
+from layerscout.rl.loops.on_policy import learn_on_policy
 from layerscout.rl.memory.replay import Replay
+from layerscout.rl.memory.rollout import RolloutBuffer
 from layerscout.rl.networks.layers import Head
 from layerscout.rl.seeing.games import Games
 from layerscout.rl.seeing.rollouts import EVALUATION_STREAM, Stage
@@ -70,6 +74,15 @@ TASKS = (
         },
     ),
     Task("Pendulum-v1", "SAC", 6_000, {"gamma": 0.98, "lr": 1e-3, "batch": 64, "tau": 0.01, "warm_up": 500, "hidden": (64, 64)}),
+    Task(
+        "CartPole-v1", "PPO", 20_480, {"gamma": 0.99, "gae": 0.95, "lr": 1e-3, "length": 256, "batch": 64, "epochs": 10, "hidden": (64, 64)}
+    ),
+    Task(
+        "Pendulum-v1",
+        "PPO",
+        30_720,
+        {"gamma": 0.9, "gae": 0.95, "lr": 1e-3, "length": 1_024, "batch": 128, "epochs": 10, "hidden": (64, 64)},
+    ),
 )
 
 
@@ -80,6 +93,9 @@ def ours(task: Task, seeds: int) -> list[float]:
     if task.algorithm == "DQN":
         dqn = DQNConfig(**task.settings)
         agent = DQN(dqn, lambda runs: Head(world.width, world.action_count, runs, hidden=dqn.hidden), range(seeds))
+    elif task.algorithm == "PPO":
+        spaces = {"dimensions": world.action_dimensions, "actions": world.action_count}
+        agent = ppo_on_features(PPOConfig(**task.settings), world.width, range(seeds), **spaces)
     else:
         agent = sac_on_features(SACConfig(**task.settings), world.width, range(seeds), dimensions=world.action_dimensions)
     stage = Stage(
@@ -96,16 +112,23 @@ def ours(task: Task, seeds: int) -> list[float]:
         final_episodes=EPISODES,
         checkpoint_updates=task.steps,
     )
-    replay = Replay(seeds, agent.config.capacity, (world.width,), action_dimensions=world.action_dimensions)
     games = Games(world, StateObserver(seeds, world.width), agent.seeds)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder, SILENT.task("train", task.steps) as progress:
         log = Log([(task.environment, seed) for seed in agent.seeds], Path(folder))
-        history = learn_from_games(agent, games, replay, stage, config, GroupCheckpoint(Path(folder) / "checkpoint.npz", ""), log, progress)
+        saved = GroupCheckpoint(Path(folder) / "checkpoint.npz", "")
+        if task.algorithm == "PPO":
+            buffer = RolloutBuffer(seeds, 1, agent.config.length, (world.width,), action_dimensions=world.action_dimensions)
+            history = learn_on_policy(agent, games, buffer, stage, config, saved, log, progress)
+        else:
+            replay = Replay(seeds, agent.config.capacity, (world.width,), action_dimensions=world.action_dimensions)
+            history = learn_from_games(agent, games, replay, stage, config, saved, log, progress)
     return [float(np.mean(run)) for run in history.evaluations[-1][1]]
 
 
 def theirs(task: Task, seed: int) -> float:
     """Train one seed with Stable-Baselines3; return its mean evaluation return."""
+    if task.algorithm == "PPO":
+        return theirs_on_policy(task, seed)
     said, environment = task.settings, gymnasium.make(task.environment)
     options = {
         "learning_rate": said["lr"],
@@ -128,9 +151,35 @@ def theirs(task: Task, seed: int) -> float:
     return float(np.mean([played(learner, task.environment, number) for number in range(EPISODES)]))
 
 
-def played(learner: Any, environment: str, number: int) -> float:
+def theirs_on_policy(task: Task, seed: int) -> float:
+    """Train one seed of PPO; actions are in [-1, 1], as ours are."""
+    said = task.settings
+    options = {
+        "learning_rate": said["lr"],
+        "n_steps": said["length"],
+        "batch_size": said["batch"],
+        "n_epochs": said["epochs"],
+        "gamma": said["gamma"],
+        "gae_lambda": said["gae"],
+        "policy_kwargs": {"net_arch": list(said["hidden"])},
+        "device": "cpu",
+        "seed": seed,
+    }
+    learner = stable_baselines3.PPO("MlpPolicy", in_unit(gymnasium.make(task.environment)), **options)
+    learner.learn(task.steps)
+    return float(np.mean([played(learner, task.environment, number, in_unit) for number in range(EPISODES)]))
+
+
+def in_unit(game: gymnasium.Env) -> gymnasium.Env:
+    """Let a game with vectors as actions take them in [-1, 1]."""
+    continuous = isinstance(game.action_space, gymnasium.spaces.Box)
+    return gymnasium.wrappers.RescaleAction(game, np.float32(-1.0), np.float32(1.0)) if continuous else game
+
+
+def played(learner: Any, environment: str, number: int, wrap: Callable[[gymnasium.Env], gymnasium.Env] | None = None) -> float:
     """Return of one greedy episode, from the seed that layerscout's evaluation uses."""
     game = gymnasium.make(environment)
+    game = game if wrap is None else wrap(game)
     seen, _ = game.reset(seed=episode_seed(EVALUATION_STREAM, number))
     total, over = 0.0, False
     while not over:
@@ -187,19 +236,35 @@ def page(document: dict[str, Any]) -> str:
     lines += ["", "Settings of both sides:", ""]
     for task in document["tasks"]:
         said = ", ".join(f"`{key}` {value}" for key, value in task["settings"].items())
-        lines.append(f"- {task['environment']}: {said}, 20,000 transitions kept, an update after every step.")
+        rhythm = "one environment" if task["algorithm"] == "PPO" else "20,000 transitions kept, an update after every step"
+        lines.append(f"- {task['environment']}, {task['algorithm']}: {said}, {rhythm}.")
     lines += ["", f"{used}. One torch thread; seconds are processor time.", ""]
     return "\n".join(lines)
+
+
+def kept(out: Path) -> list[dict[str, Any]]:
+    """Return the tasks that were measured before."""
+    path = out / f"{NAME}.json"
+    tasks: list[dict[str, Any]] = json.loads(path.read_text())["tasks"] if path.is_file() else []
+    return tasks
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument(
+        "--only", choices=sorted({task.algorithm for task in TASKS}), help="measure this one; keep the others as they are known"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/experiments"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     versions = {"python": platform.python_version()} | {name: version(name) for name in ("torch", "gymnasium", "stable_baselines3")}
-    document = {"seeds": chosen.seeds, "versions": versions, "tasks": [compare(task, chosen.seeds) for task in TASKS]}
+    known = {(task["environment"], task["algorithm"]): task for task in kept(chosen.out)} if chosen.only else {}
+    found = [
+        compare(task, chosen.seeds) if chosen.only in (None, task.algorithm) else known.get((task.environment, task.algorithm))
+        for task in TASKS
+    ]
+    document = {"seeds": chosen.seeds, "versions": versions, "tasks": [task for task in found if task is not None]}
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / f"{NAME}.json").write_text(json.dumps(document, indent=1) + "\n")
     (chosen.out / f"{NAME}.md").write_text(page(document))
