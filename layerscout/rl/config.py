@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 import layerscout
 from layerscout.cache.records import Selection
 from layerscout.rl.agents.configs import DQNConfig, IQLConfig, PPOConfig, RidgeConfig, SACConfig
+from layerscout.rl.transfer.apv.agent_config import DreamerConfig
+from layerscout.rl.transfer.apv.folder import WEIGHTS
 from layerscout.rl.transfer.pvdr.config import PvdrConfig
 from layerscout.settings import Config, Flag, Positional
 
@@ -37,9 +39,9 @@ class TrainConfig(Config):
     mode: Literal["offline", "online", "in-loop"] = Field(
         default="offline", description="Learn from the store, while playing, or while playing with one frozen block between two adapters."
     )
-    algorithm: Literal["auto", "dqn", "sac", "iql", "ppo", "ridge", "pvdr"] = Field(
+    algorithm: Literal["auto", "dqn", "sac", "iql", "ppo", "ridge", "dreamer", "pvdr"] = Field(
         default="auto",
-        description="auto: offline, iql where the data hold an expert or continuous actions, else dqn; otherwise dqn for discrete actions, sac for continuous.",
+        description="auto: offline, iql where the data hold an expert or continuous actions, else dqn; otherwise dqn for discrete actions, sac for continuous. dreamer learns a world model from the frames, on what was pretrained or from scratch.",
     )
     seeds: int = Field(default=10, ge=1, description="Runs an arm.")
     all_layers: bool = Field(
@@ -87,6 +89,9 @@ class TrainConfig(Config):
     iql: IQLConfig = Field(default_factory=IQLConfig, description="Settings of implicit Q-learning.")
     ppo: PPOConfig = Field(default_factory=PPOConfig, description="Settings of proximal policy optimisation.")
     ridge: RidgeConfig = Field(default_factory=RidgeConfig, description="Settings of the agent in closed form.")
+    dreamer: DreamerConfig = Field(
+        default_factory=DreamerConfig, description="Settings of DreamerV2, from scratch or on a pretrained model (APV)."
+    )
     pvdr: PvdrConfig = Field(default_factory=PvdrConfig, description="Settings of planning towards a goal's picture.")
     best_possible: float | None = Field(
         default=None, description="The return of an optimal policy, where it is known: for the optimality gap."
@@ -116,10 +121,21 @@ class TrainConfig(Config):
 
 def comparison_key(config: TrainConfig, selection: Selection) -> str:
     """Return the digest of everything that decides a comparison's numbers: settings, selection, version; places and speed are left out."""
-    unused = {"pvdr"} if config.algorithm == "ppo" else {"ppo", "pvdr"}  # results of before there were these learners keep their key
+    unused = {
+        "pvdr",
+        *(name for name in ("ppo", "dreamer") if config.algorithm != name),
+    }  # results of before there were these learners keep their key
+    left_out: dict[str, Any] = dict.fromkeys([*RUN_ONLY, *unused], True)
+    pretrained = config.dreamer.pretrained if config.algorithm == "dreamer" else None
+    weights = {} if pretrained is None else {"pretrained": _digest(pretrained / WEIGHTS)}  # what is in the folder, wherever it lies
     document = {
-        "config": json.loads(config.model_dump_json(exclude={*RUN_ONLY, *unused})),
+        "config": json.loads(config.model_dump_json(exclude={"dreamer": {"pretrained"}} | left_out)),
+        **weights,
         "selection": selection.model_dump_json(),
         "version": layerscout.__version__,
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -23,6 +23,7 @@ from layerscout.rl.agents.base import Agent
 from layerscout.rl.agents.divided import divided
 from layerscout.rl.arms import CLIPS, ArmSpec, arms_of, check_environment, in_loop_arms
 from layerscout.rl.comparison.closed_form import closed_form_arms, in_closed_form
+from layerscout.rl.comparison.dreamers import dreamer_arms, replay_bytes
 from layerscout.rl.comparison.extending import require_same_or_more
 from layerscout.rl.comparison.learners import ActionSpace, Algorithm, algorithm_of, head_learner, settings_of, updates_within
 from layerscout.rl.config import TrainConfig, comparison_key
@@ -84,6 +85,8 @@ class TrainPlan(ShownPlan):
     def memory_bytes(self) -> int:
         """Feature tables (offline) or replay (online, in-loop), plus weights, target and optimiser."""
         config = self.settled
+        if self.algorithm == "dreamer":
+            return replay_bytes(config)
         weights = 16 * config.seeds * sum(arm.width * sum(arm.hidden[:1] or (8,)) for arm in self.arms if arm.layer != CLIPS)
         if config.mode == "offline":
             return weights + sum(arm.store.rows * arm.width * (1 if arm.layer == CLIPS else 4) for arm in self.arms)
@@ -100,7 +103,13 @@ class TrainPlan(ShownPlan):
         With ``measure`` also the seconds of the updates, of which a few are tried out; in-loop updates are too costly for that.
         """
         config, exists = self.settled, (self.config.out / "runs.json").exists()
-        seconds = 0.0 if exists or not measure else None if config.mode == "in-loop" else round(self._seconds_of_updates(), 1)
+        seconds = (
+            0.0
+            if exists or not measure
+            else None
+            if config.mode == "in-loop" or self.algorithm == "dreamer"
+            else round(self._seconds_of_updates(), 1)
+        )
         return {
             "mode": config.mode,
             "algorithm": self.algorithm,
@@ -245,6 +254,8 @@ def plan(config: TrainConfig) -> TrainPlan:
 
 def _arms(selection: Selection, settled: TrainConfig, algorithm: Algorithm) -> list[ArmSpec]:
     """Return the arms that are trained, then those that are solved in closed form."""
+    if algorithm == "dreamer":
+        return dreamer_arms(selection, settled)
     if algorithm == "ridge":
         return [
             replace(arm, name=arm.name.removeprefix("closed form, ")) for arm in closed_form_arms(arms_of(selection, settled, ()), settled)

@@ -24,6 +24,7 @@ from layerscout.rl.agents.base import Agent
 from layerscout.rl.arms import CLIPS, PIXELS, ArmSpec
 from layerscout.rl.comparison.closed_form import GROUP as CLOSED_FORM_GROUP
 from layerscout.rl.comparison.closed_form import in_closed_form, solve_group
+from layerscout.rl.comparison.dreamers import dreamer_groups
 from layerscout.rl.comparison.extending import merged, seeds_of
 from layerscout.rl.comparison.groups import ComparisonSetting, RunGroup, feature_groups
 from layerscout.rl.comparison.in_loop import in_loop_groups
@@ -97,6 +98,8 @@ def _groups(arms: Sequence[ArmSpec], setting: ComparisonSetting) -> list[RunGrou
     """Put together what trains side by side; what is solved in closed form comes last."""
     solved = tuple(arm for arm in arms if in_closed_form(arm))
     make = in_loop_groups if setting.config.mode == "in-loop" else feature_groups
+    if setting.config.algorithm == "dreamer":
+        make = dreamer_groups
     groups = make([arm for arm in arms if arm not in solved], setting)
     return groups + ([RunGroup(CLOSED_FORM_GROUP, solved, partial(solve_group, solved, setting))] if solved else [])
 

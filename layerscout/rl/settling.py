@@ -53,6 +53,8 @@ def choose_learner(config: TrainConfig, actions: ActionSpace, coverage: Callable
         config = _with_form(config, actions, look)
     if algorithm == "ridge":
         return Settled(config.model_copy(update={"scratch": False, "cnn": False, "closed_form": False}), "train.algorithm says so")
+    if algorithm == "dreamer":
+        return Settled(config.model_copy(update={"scratch": False, "cnn": False}), "train.algorithm says so")
     kind = "continuous" if actions.continuous else "discrete"
     if config.algorithm != "auto":
         return Settled(config, "train.algorithm says so")

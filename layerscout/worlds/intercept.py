@@ -3,7 +3,8 @@
 A ball crosses the screen at constant velocity and bounces off the side walls, over a textured background
 that drifts and means nothing. A slow paddle must be under the ball when it lands: +1 if it is, -1 if not,
 0 on the way. The ball moves sideways faster than the paddle, so following the ball's present position comes
-too late; the landing place must be read from the motion.
+too late; the landing place must be read from the motion. By option every step is rewarded, by how far the
+paddle is from the landing place.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from layerscout.errors import UsageError
+from layerscout.errors import UsageError, suggest
 from layerscout.worlds.core import StepOutcome
 
 SIZE = 32  # pixels, square
@@ -28,6 +29,7 @@ WALLS = (2.0, SIZE - 3.0)  # the ball's centre bounces between these columns
 PADDLE_RANGE = (3.0, SIZE - 4.0)
 PADDLE_ROW = SIZE - 3  # the first of the rows that the paddle fills
 BALL_LIGHT, PADDLE_LIGHT = 235.0, 20.0  # of 255
+REWARDS = ("catch", "distance")
 WAVES = 3  # plane waves that make the background
 
 
@@ -43,6 +45,10 @@ class Intercept:
     gravity
         What the ball's downward speed gains at every step, in pixels a step², in [0, 0.2].
 
+    reward
+        ``catch``: +1 or -1 when the ball lands. ``distance``: at every step, minus the distance from the paddle to where the ball will
+        land, in widths of the paddle.
+
     Raises
     ------
     UsageError
@@ -51,17 +57,19 @@ class Intercept:
 
     action_count = 3  # left, stay, right
     action_dimensions = 0
-    optimal_expert = True  # no policy earns more than the scripted one
     settings: Mapping[str, Any] = MappingProxyType({})
     frame_shape = (SIZE, SIZE, 3)
 
-    def __init__(self, copies: int, sideways: float = SIDEWAYS, gravity: float = 0.0) -> None:
+    def __init__(self, copies: int, sideways: float = SIDEWAYS, gravity: float = 0.0, reward: str = REWARDS[0]) -> None:
         if not (MIN_SIDEWAYS < sideways <= 4.0 and 0.0 <= gravity <= 0.2):
             raise UsageError(
                 f"layerscout/Intercept-v0: sideways={sideways}, gravity={gravity}",
                 hint=f"sideways lies above {MIN_SIDEWAYS} and at most at 4 pixels a step, gravity in [0, 0.2] pixels a step²",
             )
-        self.sideways, self.gravity = sideways, gravity
+        if reward not in REWARDS:
+            raise UsageError(f"layerscout/Intercept-v0: unknown reward '{reward}'{suggest(reward, REWARDS)}", hint=" or ".join(REWARDS))
+        self.sideways, self.gravity, self.reward = sideways, gravity, reward
+        self.optimal_expert = reward == REWARDS[0]  # then no policy earns more than the scripted one
         self.copies = copies
         self.ball = np.zeros((copies, 2))  # row, column
         self.speed = np.zeros((copies, 2))
@@ -96,6 +104,8 @@ class Intercept:
         landed = live & (self.ball[:, 0] >= LANDING)
         caught = np.abs(self.ball[:, 1] - self.paddle) <= PADDLE_HALF
         reward = np.where(landed, np.where(caught, 1.0, -1.0), 0.0).astype(np.float32)
+        if self.reward == REWARDS[1]:
+            reward = np.where(live, -np.abs(self.paddle - self._landing_place()) / (2 * PADDLE_HALF), 0.0).astype(np.float32)
         self.done |= landed
         return StepOutcome(reward, landed, np.zeros(self.copies, dtype=bool))
 
@@ -142,10 +152,12 @@ class Intercept:
         return np.stack([self.ball[:, 1], self.ball[:, 0], self.speed[:, 1], self.speed[:, 0], self.paddle], axis=1).astype(np.float32)
 
     def expert(self) -> NDArray[np.int64]:
-        steps = self._steps_to_landing()
-        landing = _reflect(self.ball[:, 1] + self.speed[:, 1] * np.maximum(steps, 0.0))
-        gap = landing - self.paddle
+        gap = self._landing_place() - self.paddle
         return np.where(np.abs(gap) < PADDLE_SPEED, 1, np.where(gap > 0, 2, 0)).astype(np.int64)
+
+    def _landing_place(self) -> NDArray[np.float64]:
+        """Return the column in which the ball will be judged."""
+        return _reflect(self.ball[:, 1] + self.speed[:, 1] * np.maximum(self._steps_to_landing(), 0.0))
 
     def _steps_to_landing(self) -> NDArray[np.float64]:
         """Return n, the first for which row + n v + g n (n − 1) / 2 reaches the landing row: the speed grows by g after each step."""

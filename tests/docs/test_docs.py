@@ -33,6 +33,7 @@ from layerscout.report.study.tables import STUDY_COLUMNS
 from layerscout.report.tables import RETURNS_COLUMNS, SUMMARY_COLUMNS
 from layerscout.rl.agents.configs import DQNConfig, IQLConfig, RidgeConfig, SACConfig
 from layerscout.rl.config import TrainConfig
+from layerscout.rl.transfer.apv.agent_config import DreamerConfig
 from layerscout.rl.transfer.apv.config import APVModelConfig, PretrainAPVConfig
 from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig, PvdrConfig
 from layerscout.worlds.config import CollectConfig
@@ -173,7 +174,7 @@ def slug(heading: str) -> str:
             TrainConfig,
             StudyConfig,
         ),
-        *(DQNConfig, SACConfig, IQLConfig, RidgeConfig),
+        *(DQNConfig, SACConfig, IQLConfig, RidgeConfig, DreamerConfig),
     ],
     ids=lambda config: config.__name__,
 )

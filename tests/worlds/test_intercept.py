@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from layerscout.errors import UsageError
 from layerscout.worlds.intercept import (
     BALL_RADIUS,
     LANDING,
@@ -112,3 +113,23 @@ def test_the_expert_stands_where_the_ball_will_land_whatever_bounces():
     while not world.done.all():
         total += world.step(world.expert()).reward
     assert (total == 1.0).mean() > 0.95, "some balls fly faster than any paddle"
+
+
+def test_the_distance_to_the_landing_place_is_the_reward_of_every_step_when_asked_for():
+    plain, dense = Intercept(6), Intercept(6, reward="distance")
+    for world in (plain, dense):
+        world.reset(np.arange(6), np.arange(6))
+    rng, paddles, rewards, landed = np.random.default_rng(0), [], [], np.full(6, np.nan)
+    while not plain.done.all():
+        actions, live = rng.integers(0, 3, 6), ~plain.done
+        plain.step(actions)
+        outcome = dense.step(actions)
+        paddles.append(np.where(live, dense.paddle, np.nan))
+        rewards.append(outcome.reward)
+        landed = np.where(live & plain.done, plain.ball[:, 1], landed)
+        np.testing.assert_array_equal(dense.frames(), plain.frames())
+    distance = np.nan_to_num(np.abs(np.stack(paddles) - landed)) / (2 * PADDLE_HALF)
+    np.testing.assert_allclose(-np.stack(rewards), distance, atol=1e-5)
+    assert (plain.optimal_expert, dense.optimal_expert) == (True, False)
+    with pytest.raises(UsageError, match="unknown reward 'distanse'; did you mean 'distance'"):
+        Intercept(1, reward="distanse")

@@ -17,9 +17,10 @@ from layerscout.rl.agents.ppo import PPO, ActorCritic, ppo_on_features
 from layerscout.rl.agents.sac import SAC, sac_on_features
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.networks.layers import Head, RunNetwork
+from layerscout.rl.transfer.apv.agent_config import DreamerConfig
 from layerscout.worlds.core import World
 
-Algorithm = Literal["dqn", "sac", "iql", "ppo", "ridge"]
+Algorithm = Literal["dqn", "sac", "iql", "ppo", "ridge", "dreamer"]
 NetworkMaker = Callable[[Sequence[int], int, bool], RunNetwork]
 TRUNK_FEATURES = 64  # what a network on frames gives to the critics that follow it
 
@@ -62,6 +63,8 @@ def algorithm_of(config: TrainConfig, actions: ActionSpace) -> Algorithm:
     if asked == "ppo" and offline:
         hint = "--set train.algorithm=auto, or --mode online"
         raise UsageError("ppo learns from what it plays itself, and mode offline does not play", hint=hint)
+    if asked == "dreamer" and config.mode != "online":
+        raise UsageError(f"dreamer learns from frames that it plays itself, and not in mode {config.mode}", hint="--mode online")
     if asked == "sac" and offline:
         raise UsageError("sac learns while it plays, and mode offline does not play", hint="--set train.algorithm=iql, or --mode online")
     if asked == "iql" and not offline:
@@ -72,13 +75,15 @@ def algorithm_of(config: TrainConfig, actions: ActionSpace) -> Algorithm:
     return asked
 
 
-def settings_of(config: TrainConfig, algorithm: Algorithm) -> DQNConfig | SACConfig | IQLConfig | PPOConfig:
+def settings_of(config: TrainConfig, algorithm: Algorithm) -> DQNConfig | SACConfig | IQLConfig | PPOConfig | DreamerConfig:
     """Return the part of the settings that belongs to a learner that takes updates."""
     assert algorithm != "ridge", "an agent in closed form takes no updates"
     if algorithm == "dqn":
         return config.dqn
     if algorithm == "ppo":
         return config.ppo
+    if algorithm == "dreamer":
+        return config.dreamer
     return config.sac if algorithm == "sac" else config.iql
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int, UInt8
+from jaxtyping import Bool, Float32, Int, Shaped, UInt8
 
 from layerscout.extract.backbones.base import ClipSpec
 from layerscout.extract.clips import ClipWindow
@@ -137,7 +138,19 @@ class ClipObserver:
         return self._window.clips(self._everyone)
 
 
-Observer = FeatureObserver | ClipObserver
+class Observer(Protocol):
+    """What looks at the games of agents: told of beginnings and of new frames, it gives what the agents see."""
+
+    shape: tuple[int, ...]
+
+    def start(self, which: Int[np.ndarray, " started"], frames: Frames) -> None:
+        """Begin episodes in the copies ``which``; ``frames`` are theirs alone."""
+
+    def push(self, which: Int[np.ndarray, " moved"], frames: Frames) -> None:
+        """Add the newest frames of the copies ``which``."""
+
+    def observe(self, live: Bool[np.ndarray, " copy"]) -> Shaped[np.ndarray, "copy *feature"]:
+        """Return what every copy's agent sees now."""
 
 
 def encoders_of(arms: Sequence[ArmSpec], device: str, trust: bool = False) -> dict[str, Encoder]:

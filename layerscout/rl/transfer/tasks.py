@@ -138,7 +138,7 @@ def task_in(environment: str, options: Mapping[str, Any], eyes: Eyes, teacher_ey
 
     def paired(runs: Int[np.ndarray, " copy"]) -> Observer:
         assert teacher_eyes is not None, "otherwise the eyes' own observer looks"
-        return PairObserver(eyes.make_observer(runs), len(runs), teacher_eyes.width)  # type: ignore[arg-type, return-value]
+        return PairObserver(eyes.make_observer(runs), len(runs), teacher_eyes.width)  # type: ignore[arg-type]
 
     with closing(wrapped(1)) as world:
         dimensions, actions = world.action_dimensions, world.action_count
@@ -177,7 +177,7 @@ def state_eyes(environment: str, options: Mapping[str, Any]) -> Eyes:
 
 def _vector_eyes(width: int) -> Eyes:
     def observer(runs: Int[np.ndarray, " copy"]) -> Observer:
-        return VectorObserver(len(runs), width)  # type: ignore[return-value]
+        return VectorObserver(len(runs), width)
 
     return Eyes(width, STATE, Scaler.unchanged(width), lambda world: world, observer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,13 @@ from layerscout.errors import DataError
 from layerscout.extract.backbones.loaded import digest_tensors
 from layerscout.rl.transfer.apv.action_free import ActionFree, new_action_free
 from layerscout.rl.transfer.apv.folder import PretrainedModel
+
+EPSILON, WEIGHT_DECAY = 1e-5, 1e-6
+
+
+def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """Adam as the authors' code has it: ε 1e-5, decoupled weight decay 1e-6."""
+    return torch.optim.AdamW(list(parameters), lr=lr, eps=EPSILON, weight_decay=WEIGHT_DECAY, fused=True)
 
 
 def module_state(module: nn.Module) -> dict[str, np.ndarray]:

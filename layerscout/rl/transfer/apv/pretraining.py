@@ -23,6 +23,7 @@ from layerscout.rl.transfer.apv import folder as kept
 from layerscout.rl.transfer.apv.action_free import ActionFree, VideoLosses, new_action_free
 from layerscout.rl.transfer.apv.config import PretrainAPVConfig
 from layerscout.rl.transfer.apv.keeping import (
+    adam,
     module_state,
     optimiser_state,
     put_module_state,
@@ -32,7 +33,6 @@ from layerscout.rl.transfer.apv.keeping import (
 from layerscout.rl.transfer.clips import FrameStream, FrameWindows, read_frames
 from layerscout.showing import ShownPlan
 
-ADAM_EPSILON = 1e-5
 MEASURED, FIRST_READ = 8, 3  # batches of a measurement; frames of a window from which on its state is read
 EXEMPT = {  # where, how far and how fast; never what an update does
     "data",
@@ -140,8 +140,7 @@ class _Pretraining:
             reporter.say("no episode was kept apart: losses are measured on what was trained on")
         self.device = torch.device(config.device)
         self.model = new_action_free(config.model, config.seed).to(self.device)
-        fused = self.device.type in {"cpu", "cuda"}
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.lr, eps=ADAM_EPSILON, fused=fused)
+        self.optimiser = adam(self.model.parameters(), config.lr)
         self.generator = np.random.default_rng([config.seed, 0])
         self.losses = torch.compile(self.model) if config.compile else self.model
         self.updates, self.history = 0, []  # type: ignore[var-annotated]

@@ -130,6 +130,25 @@ class RSSM(nn.Module):
         h = self._next(h, z, None if actions is None else self._action_part(actions))
         return torch.cat([sample_latents(self.foretold(h), chances).flatten(-2).to(h.dtype), h], -1)
 
+    def see(
+        self,
+        features: Float[Tensor, "*batch feature"],
+        embedded: Float[Tensor, "*batch embedding"],
+        chances: Float[Tensor, "*batch latent"] | None,
+        actions: Float[Tensor, "*batch action"] | None = None,
+    ) -> Float[Tensor, "*batch feature"]:
+        """Go one step on with a frame: what ``observe`` does at one time, from the features before; at a beginning those and the action are zeros."""
+        z, h = features.split([self.sizes.stochastic, self.sizes.deter], -1)
+        h = self._next(h, z, None if actions is None else self._action_part(actions))
+        posterior = self.seen(h, embedded)
+        drawn = likeliest_latents(posterior) if chances is None else sample_latents(posterior, chances)
+        return torch.cat([drawn.flatten(-2).to(h.dtype), h], -1)
+
+    def seen(self, h: Float[Tensor, "*batch deter"], embedded: Float[Tensor, "*batch embedding"]) -> Float[Tensor, "*batch latent class"]:
+        """Return the logits of q(z | h, e)."""
+        logits = self.posterior_out(functional.elu(self.posterior_into(torch.cat([h, embedded], -1))))
+        return logits.unflatten(-1, (self.sizes.latents, self.sizes.classes))
+
     def foretold(self, h: Float[Tensor, "*batch deter"]) -> Float[Tensor, "*batch latent class"]:
         """Return the logits of p(z | h)."""
         return self.prior(h).unflatten(-1, (self.sizes.latents, self.sizes.classes))
