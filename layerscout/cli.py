@@ -25,7 +25,7 @@ COMMANDS = {
     "extract": ("extract:extract", "Run a frozen video model over a dataset, store every layer."),
     "probe": ("probe:probe", "Rank layers by what a linear map reads from them; no GPU."),
     "train": ("train:train", "Train agents on selected layers and controls, under one budget."),
-    "transfer": ("transfer:transfer", "Train students without a teacher, drawn to one, on its best steps, and with both."),
+    "transfer": ("transfer:transfer", "Train students with and without a teacher; count what it saves."),
     "report": ("report:report", "Write the pages of a run, or a study of several tasks."),
     "passport": ("passport:passport", "Show what a store keeps to run single blocks alone."),
     "study": ("study.study:study", "Run many tasks from one file: data to agents, then a study."),

@@ -10,9 +10,9 @@ from layerscout.rl.transfer.config import TransferConfig
 
 @command("layerscout transfer layerscout/Intercept-v0 --set 'teacher_options={\"sideways\": 1.2}' --seeds 4", dry_run=True)
 def transfer(config: TransferConfig, call: Call) -> None:
-    """Train students without a teacher, drawn to one, on its best steps, and with both.
+    """Train students with and without a teacher; count what it saves.
 
-    REPAINT on clipped PPO. The teacher is a file, or is trained first with other options (teacher_options) or in another environment. Students see
+    REPAINT on clipped PPO: drawn to a teacher, on its best steps, and with both. The teacher is a file, or is trained first with other options (teacher_options) or in another environment. Students see
     the state, or one layer of a video model (--store and --layer).
     """
     from layerscout.report.transfer.tables import SUMMARY, summary_rows

@@ -23,6 +23,7 @@ from layerscout import registry
 from layerscout.cache import records
 from layerscout.cache.importers.config import ImportConfig
 from layerscout.cache.records import study as study_records
+from layerscout.cache.records import transfer as transfer_records
 from layerscout.cli import application
 from layerscout.commands.study.tasks import StudyConfig
 from layerscout.extract.backbones.pvdr import PvdrShape
@@ -35,6 +36,7 @@ from layerscout.rl.agents.configs import DQNConfig, IQLConfig, RidgeConfig, SACC
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.transfer.apv.agent_config import DreamerConfig
 from layerscout.rl.transfer.apv.config import APVModelConfig, PretrainAPVConfig
+from layerscout.rl.transfer.config import Sweep, TransferConfig
 from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig, PvdrConfig
 from layerscout.worlds.config import CollectConfig
 
@@ -173,6 +175,8 @@ def slug(heading: str) -> str:
             ProbeConfig,
             TrainConfig,
             StudyConfig,
+            TransferConfig,
+            Sweep,
         ),
         *(DQNConfig, SACConfig, IQLConfig, RidgeConfig, DreamerConfig),
     ],
@@ -205,6 +209,11 @@ def section(page: Path, title: str) -> str:
         *(tuple(kind.model_fields) for kind in (records.Ranking, records.LayerScore, records.Selection, records.Choice)),
         *(tuple(kind.model_fields) for kind in (records.RunRecord, records.Arm, records.Budget, records.Run, records.Cost)),
         *(tuple(kind.model_fields) for kind in vars(study_records).values() if inspect.isclass(kind) and kind.__name__.startswith("Study")),
+        *(
+            tuple(kind.model_fields)
+            for kind in vars(transfer_records).values()
+            if inspect.isclass(kind) and kind.__name__.startswith("Transfer")
+        ),
         STUDY_COLUMNS,
         COLUMNS,
         RETURNS_COLUMNS,
