@@ -76,6 +76,7 @@ class TrainPlan(ShownPlan):
     settled: TrainConfig
     algorithm_reason: str
     untrusted_options: dict[str, Any] = field(default_factory=dict)
+    goes_on_from: int = 0  # updates of the runs that are there and learn on
 
     @property
     def algorithm(self) -> Algorithm:
@@ -102,7 +103,7 @@ class TrainPlan(ShownPlan):
 
         With ``measure`` also the seconds of the updates, of which a few are tried out; in-loop updates are too costly for that.
         """
-        config, exists = self.settled, (self.config.out / "runs.json").exists()
+        config, exists = self.settled, (self.config.out / "runs.json").exists() and not self.goes_on_from
         seconds = (
             0.0
             if exists or not measure
@@ -123,6 +124,7 @@ class TrainPlan(ShownPlan):
             **self._from_elsewhere(),
             "out": str(config.out),
             "exists": exists,
+            **({"goes_on_from": self.goes_on_from} if self.goes_on_from else {}),
         }
 
     def _from_elsewhere(self) -> dict[str, Any]:
@@ -164,7 +166,7 @@ class TrainPlan(ShownPlan):
         arms = [arm for arm in self.arms if arm.layer != CLIPS and not in_closed_form(arm)]
         if not arms:
             return seconds
-        updates = updates_within(config, self.algorithm)
+        updates = updates_within(config, self.algorithm) - self.goes_on_from
         for head, hidden in dict.fromkeys((arm.head, arm.hidden) for arm in arms):
             widths = [arm.width for arm in arms if (arm.head, arm.hidden) == (head, hidden)]
             with torch_threads(1):
@@ -242,7 +244,7 @@ def plan(config: TrainConfig) -> TrainPlan:
     if config.mode == "in-loop":
         arms = in_loop_arms(arms, config)
     planned = TrainPlan(config, selection, tuple(arms), actions, comparison_key(settled, selection), settled, reason, untrusted)
-    require_same_or_more(settled, selection, planned.key)
+    planned = replace(planned, goes_on_from=require_same_or_more(settled, selection, planned.key, [arm.name for arm in arms]))
     available = available_memory()
     if available is not None and planned.memory_bytes > available:
         raise BudgetError(

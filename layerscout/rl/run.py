@@ -26,10 +26,11 @@ from layerscout.rl.comparison.closed_form import GROUP as CLOSED_FORM_GROUP
 from layerscout.rl.comparison.closed_form import in_closed_form, solve_group
 from layerscout.rl.comparison.dreamers import dreamer_groups
 from layerscout.rl.comparison.extending import merged, seeds_of
+from layerscout.rl.comparison.going_on import KeptLearners, course_of, kept_learners
 from layerscout.rl.comparison.groups import ComparisonSetting, RunGroup, feature_groups
 from layerscout.rl.comparison.in_loop import in_loop_groups
 from layerscout.rl.config import KEY_NAME
-from layerscout.rl.loops.learning import GroupCheckpoint, LearningHistory, final_mean
+from layerscout.rl.loops.learning import LEARNER, GroupCheckpoint, LearningHistory, final_mean
 from layerscout.rl.loops.log import Log
 from layerscout.rl.plan import TrainPlan, plan
 from layerscout.rl.references import reference_returns
@@ -61,11 +62,13 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     records.save_settings(config, config.out / "settings.json")
     save_command("train", plan.config, config.out)
     reporter.say(f"learner: {plan.algorithm} ({plan.algorithm_reason})")
+    if plan.goes_on_from:
+        reporter.say(f"the runs that are there go on from {plan.goes_on_from:,} to {config.updates:,} updates")
     arms: list[Arm] = []
     runs: list[Run] = []
     with torch_threads(cores(config.threads)):
         groups = _groups(plan.arms, setting)
-        if (config.out / RUNS_NAME).exists() and all(_all_there(config.out / group.name, group, config.seeds) for group in groups):
+        if (config.out / RUNS_NAME).exists() and all(_all_there(group, plan) for group in groups):
             reporter.say(f"{config.out / RUNS_NAME} is already there for these settings")
         for group in groups:
             part = _complete(group, setting, plan, reporter)
@@ -118,21 +121,39 @@ def references_of(plan: TrainPlan, make_world: Callable[[int], Any]) -> tuple[Re
     )
 
 
-def _all_there(folder: Path, group: RunGroup, seeds: int) -> bool:
-    there = _finished(folder)
-    return there is not None and all(seeds_of(there, arm.name) >= seeds for arm in group.arms)
+def _all_there(group: RunGroup, plan: TrainPlan) -> bool:
+    there = _finished(plan.settled.out / group.name)
+    return there is not None and not _behind(group, plan) and all(seeds_of(there, arm.name) >= plan.settled.seeds for arm in group.arms)
+
+
+def _behind(group: RunGroup, plan: TrainPlan) -> list[KeptLearners]:
+    """Return the finished learners of a group that have fewer updates than are asked for now."""
+    config = plan.settled
+    if config.mode != "offline":
+        return []
+    kept = kept_learners(config.out / group.name, course_of(config, plan.selection))
+    return [one for one in kept if one.updates < config.updates]
 
 
 def _complete(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporter: Reporter) -> RunRecord:
     """Return the results of a group: those that are there, and beside them the seeds and the arms that are new."""
     config = plan.settled
-    there = _finished(config.out / group.name)
+    there, order = _finished(config.out / group.name), [arm.name for arm in group.arms]
+    if there is not None and group.name == CLOSED_FORM_GROUP and any(run.evaluations[-1:][0][0] != config.updates for run in there.runs):
+        there = None  # a matter of seconds, and its evaluation stands where the others' last one does
+    by_name = {arm.name: arm for arm in group.arms}
+    for learners in _behind(group, plan) if there is not None else ():
+        own = replace(setting, config=config.model_copy(update={"seeds": learners.seeds[-1] + 1}), first_seed=learners.seeds[0])
+        for part in _groups([by_name[name] for name in learners.arms], own):
+            there = _train(replace(part, name=group.name), own, plan, reporter, there, order, learners.added)
     counts = {arm.name: 0 if there is None else seeds_of(there, arm.name) for arm in group.arms}
     for first in sorted({count for count in counts.values() if count < config.seeds}):
         arms = [arm for arm in group.arms if counts[arm.name] == first]
         own = replace(setting, first_seed=first)
         for part in _groups(arms, own):
-            there = _train(replace(part, name=group.name), own, plan, reporter, there, [arm.name for arm in group.arms])
+            # what is added has a checkpoint and a log of its own: nothing that is there is touched before it is whole
+            added = "" if there is None else f"-{own.first_seed}-{len(part.arms)}"
+            there = _train(replace(part, name=group.name), own, plan, reporter, there, order, added)
     assert there is not None, "a group has runs"
     kept = {arm.name for arm in group.arms}
     return there.model_copy(
@@ -152,16 +173,24 @@ def _finished(folder: Path) -> RunRecord | None:
 
 
 def _train(
-    group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporter: Reporter, before: RunRecord | None, order: Sequence[str]
+    group: RunGroup,
+    setting: ComparisonSetting,
+    plan: TrainPlan,
+    reporter: Reporter,
+    before: RunRecord | None,
+    order: Sequence[str],
+    added: str,
 ) -> RunRecord:
-    """Train runs that are missing and keep them with those of the group that are there; a killed call continues."""
+    """Train runs, or go on with them, and keep them with those of the group that are there; a killed call continues.
+
+    ``added`` ends the names of their own files: checkpoint, log, and what they know at the end.
+    """
     config, seeds = plan.settled, len(setting.seeds)
     folder = config.out / group.name
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / KEY_NAME, plan.key.encode())
-    # what is added has a checkpoint and a log of its own: nothing that is there is touched before it is whole
-    added = "" if before is None else f"-{setting.first_seed}-{len(group.arms)}"
-    saved = GroupCheckpoint(folder / f"checkpoint{added}.npz", plan.key)
+    about = {"course": course_of(config, plan.selection), "arms": [arm.name for arm in group.arms], "seeds": setting.seeds}
+    saved = GroupCheckpoint(folder / f"checkpoint{added}.npz", plan.key, learner=folder / f"{LEARNER}{added}.npz", about=about)
     runs = len(group.arms) * seeds
     total = (config.updates if config.mode == "offline" else config.steps) * runs
     unit = "updates" if config.mode == "offline" else "steps"
@@ -191,7 +220,7 @@ def _train(
     )
     part = merged(before, part, order)
     records.save(part, folder / RESULT_NAME)
-    saved.path.unlink(missing_ok=True)
+    saved.settle()
     return part
 
 

@@ -9,10 +9,12 @@ import pytest
 from example_records import example_ranking, example_runs, example_selection
 from looking import faults, overflow
 from ranking_by_hand import example
+from simulated_study import simulate
 
 from layerscout.cache.records import save
 from layerscout.probe.page.page import render
 from layerscout.report.report import write_report
+from layerscout.report.study.page import write_study
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +27,11 @@ def pages(tmp_path_factory) -> dict[str, Path]:
     save(example_ranking(), folder / "run" / "probe" / "ranking.json")
     save(example_selection(), folder / "run" / "probe" / "selection.json")
     save(example_runs(), folder / "run" / "train" / "runs.json")
-    return {"probe": probe, "report": write_report(folder / "run")}
+    study = write_study(simulate(folder / "tasks", tasks=4, layers=6), folder / "study")
+    return {"probe": probe, "report": write_report(folder / "run"), "study": study}
 
 
-@pytest.mark.parametrize("kind", ["probe", "report"])
+@pytest.mark.parametrize("kind", ["probe", "report", "study"])
 @pytest.mark.parametrize(("width", "colours"), [(360, "light"), (1400, "dark")])
 def test_a_page_is_sound_to_axe_and_no_wider_than_its_window(sight, pages, kind, width, colours):
     with sight.page(pages[kind], width, colours) as page:
@@ -44,7 +47,7 @@ def test_the_foot_says_when_by_whom_of_what_with_which_versions_and_by_which_com
     assert f"layerscout {kind} " in foot
 
 
-@pytest.mark.parametrize("kind", ["probe", "report"])
+@pytest.mark.parametrize("kind", ["probe", "report", "study"])
 def test_a_page_reads_without_scripts(sight, pages, kind):
     with sight.page(pages[kind], scripts=False) as page:
         assert page.locator("main h2:visible").count() > 3

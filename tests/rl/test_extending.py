@@ -1,4 +1,4 @@
-"""More seeds and more arms are trained beside what is there, bit for bit as if all had been asked for at once; the rest is refused by name."""
+"""More seeds, arms and updates are trained beside what is there, bit for bit as if all had been asked for at once; the rest is refused by name."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def test_settings_that_really_differ_are_named_with_a_command_that_keeps_both(gr
     out = tmp_path / "out"
     run(plan(asked(grid, out, seeds=1)))
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    with pytest.raises(UsageError, match="holds results of other settings: updates is 6 there and 7 here") as raised:
-        plan(asked(grid, out, updates=7))
+    with pytest.raises(UsageError, match="holds results of other settings: updates is 6 there and 5 here") as raised:
+        plan(asked(grid, out, updates=5))
     assert f"--out {out}-2" in raised.value.hint
-    with pytest.raises(UsageError, match=r"other settings: dqn\.batch is 8 there and 9 here") as raised:
-        plan(asked(grid, out, dqn={**SMALL_DQN, "batch": 9}))
+    with pytest.raises(UsageError, match=r"other settings: updates is 6 there and 12 here, dqn\.batch is 8 there and 9 here"):
+        plan(asked(grid, out, updates=12, dqn={**SMALL_DQN, "batch": 9}))
     with pytest.raises(UsageError, match="other settings: standardise is True there and False here"):
         plan(asked(grid, out, seeds=2, standardise=False))
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
@@ -69,3 +69,73 @@ def test_settings_that_really_differ_are_named_with_a_command_that_keeps_both(gr
     (out / "mlp-16" / KEY_NAME).write_text("0" * 64)
     with pytest.raises(UsageError, match="another selection, or another version"):
         plan(asked(grid, out, seeds=1))
+
+
+# --- more updates
+
+
+def test_more_updates_go_on_as_if_all_had_been_asked_for_at_once(grid, tmp_path):
+    """Of runs that were themselves added to others, with a network of its own and an agent in closed form; twice as many, then three times."""
+    more = {"scratch": True, "closed_form": True, "evaluations": 2}
+    out = tmp_path / "grown"
+    run(plan(asked(grid, out, **more | {"seeds": 1})))
+    run(plan(asked(grid, out, **more)))  # a second seed has files of its own
+    planned = plan(asked(grid, out, updates=12, **more))
+    assert (planned.goes_on_from, planned.describe()["goes_on_from"], planned.describe()["exists"]) == (6, 6, False)
+    said: list[str] = []
+
+    class Heard(Reporter):
+        def say(self, message: str) -> None:
+            said.append(message)
+
+    grown, once = run(planned, Heard(quiet=True)), run(plan(asked(grid, tmp_path / "once", updates=12, **more)))
+    assert any("go on from 6 to 12 updates" in line for line in said)
+    assert outcome(grown) == outcome(once)
+    assert [(arm.name, arm.budget.updates, arm.budget.flops) for arm in grown.arms] == [
+        (arm.name, arm.budget.updates, arm.budget.flops) for arm in once.arms
+    ]
+    assert [one.evaluations[0][0] for one in grown.runs if "closed form" not in one.arm] == [6] * 6
+    again = plan(asked(grid, out, updates=12, **more))
+    assert again.goes_on_from == 0
+    assert outcome(run(again)) == outcome(once)
+    longer = {"updates": 36, "seeds": 3, "evaluations": 3}  # further, and more seeds at once
+    assert outcome(run(plan(asked(grid, out, **more | longer)))) == outcome(run(plan(asked(grid, tmp_path / "third", **more | longer))))
+
+
+def test_a_kill_while_learning_goes_on_changes_nothing(grid, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    run(plan(asked(grid, out, seeds=2, scratch=True)))
+    wanted = outcome(run(plan(asked(grid, tmp_path / "once", updates=24, scratch=True))))
+    from layerscout.rl import run as module
+
+    trained = module._train
+    calls = []
+
+    def once(*given):
+        calls.append(given)
+        if len(calls) > 1:
+            raise KeyboardInterrupt  # the first group has gone on, the second has not begun
+        return trained(*given)
+
+    monkeypatch.setattr(module, "_train", once)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan(asked(grid, out, updates=24, scratch=True)))
+    monkeypatch.setattr(module, "_train", trained)
+    assert outcome(run(plan(asked(grid, out, updates=24, scratch=True)))) == wanted
+
+
+def test_where_updates_cannot_go_on_it_says_why_and_what_can_be_asked_for(grid, tmp_path):
+    out = tmp_path / "out"
+    run(plan(asked(grid, out, random_layers=1)))
+    with pytest.raises(
+        UsageError, match="9 cannot go on from them: a run of 9 updates is evaluated after 4, where this one was not"
+    ) as raised:
+        plan(asked(grid, out, updates=9, random_layers=1))
+    assert "so many updates can be gone on to: layerscout train" in raised.value.hint
+    assert "--updates 12" in raised.value.hint
+    with pytest.raises(UsageError, match="learned side by side with the others and is not asked for now"):
+        plan(asked(grid, out, updates=12))
+    (out / "mlp-16" / "learner.npz").unlink()
+    with pytest.raises(UsageError, match="had learned was not kept") as raised:
+        plan(asked(grid, out, updates=12, random_layers=1))
+    assert f"--out {out}-2" in raised.value.hint

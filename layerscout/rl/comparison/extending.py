@@ -1,7 +1,7 @@
 """What a folder of agents holds and what is asked for in; what is missing, or which settings really differ, out.
 
-A run depends on its arm, its seed and the settings, and on no other run. So more seeds and more arms are trained beside what is there; anything else
-would mix results of different settings, and is refused by name.
+A run depends on its arm, its seed and the settings, and on no other run. So more seeds and more arms are trained beside what is there, and more updates
+go on from what was learned; anything else would mix results of different settings, and is refused by name.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from layerscout.cache.records import Arm, Run, RunRecord, Selection, load_object
 from layerscout.errors import DataError, UsageError
+from layerscout.rl.comparison.going_on import SCHEDULE, course_of, fitting_updates, missed_evaluations, why_not
 from layerscout.rl.config import KEY_NAME, RUN_ONLY, TrainConfig, comparison_key
 from layerscout.settings import command_of
 
@@ -21,8 +22,17 @@ GROWS = frozenset({"seeds"})  # more of it is more runs
 ADDS = frozenset({"scratch", "cnn", "random_layers", "all_layers"})  # they decide which arms there are, and nothing about an arm
 
 
-def require_same_or_more(config: TrainConfig, selection: Selection, key: str) -> None:
-    """Refuse a folder whose results were made under other settings, naming what differs; more seeds or arms than there are is no difference.
+def require_same_or_more(config: TrainConfig, selection: Selection, key: str, arms: Sequence[str]) -> int:
+    """Refuse a folder whose results were made under other settings, naming what differs; more seeds, arms or updates are no difference.
+
+    Parameters
+    ----------
+    arms
+        Names of the arms that are asked for.
+
+    Returns
+    -------
+    The updates from which learning goes on: 0 where there is nothing to go on from.
 
     Raises
     ------
@@ -31,12 +41,23 @@ def require_same_or_more(config: TrainConfig, selection: Selection, key: str) ->
     """
     foreign = [path.parent for path in sorted(config.out.glob(f"*/{KEY_NAME}")) if path.read_text(encoding="utf-8").strip() != key]
     if not foreign:
-        return
+        return 0
     before = _settings(config)
     differing = [name for name in TrainConfig.model_fields if before is not None and name not in RUN_ONLY and _differ(before, config, name)]
     real = [
         name for name in differing if name not in GROWS | ADDS or (name == "seeds" and before is not None and config.seeds < before.seeds)
     ]
+    longer = before is not None and before.mode == config.mode == "offline" and config.updates > before.updates
+    obstacle = ""
+    if before is not None and longer and set(real) <= SCHEDULE:
+        obstacle = why_not(before, config, foreign, course_of(config, selection), arms, RESULT_NAME)
+        real = real if obstacle else []
+    if before is not None and obstacle:
+        further = fitting_updates(before, config) if missed_evaluations(before, config) else None
+        other = config.model_copy(update={"updates": further}) if further else None
+        hint = f"so many updates can be gone on to: {command_of('train', other)}" if other else f"train anew: {_elsewhere(config)}"
+        message = f"{config.out} holds runs of {before.updates:,} updates, and {config.updates:,} cannot go on from them: {obstacle}"
+        raise UsageError(message, hint=hint)
     if before is not None and real:
         told = ", ".join(part for name in real for part in _told(name, getattr(before, name), getattr(config, name)))
         raise UsageError(f"{config.out} holds results of other settings: {told}", hint=f"keep them, and train anew: {_elsewhere(config)}")
@@ -47,6 +68,7 @@ def require_same_or_more(config: TrainConfig, selection: Selection, key: str) ->
         raise UsageError(
             f"{unfinished[0]} was begun with fewer runs and has not finished", hint=f"finish it first: {command_of('train', before)}"
         )
+    return before.updates if longer else 0
 
 
 def seeds_of(record: RunRecord, arm: str) -> int:
@@ -62,7 +84,7 @@ def merged(before: RunRecord | None, after: RunRecord, order: Sequence[str]) -> 
     for arm in after.arms:
         arms[arm.name] = _together(arms[arm.name], arm) if arm.name in arms else arm
     runs: dict[tuple[str, int], Run] = {(run.arm, run.seed): run for run in (*before.runs, *after.runs)}
-    names = [name for name in order if name in arms]
+    names = [*(name for name in order if name in arms), *(name for name in arms if name not in order)]
     sorted_runs = sorted(runs.values(), key=lambda run: (names.index(run.arm), run.seed))
     return after.model_copy(update={"arms": tuple(arms[name] for name in names), "runs": tuple(sorted_runs)})
 

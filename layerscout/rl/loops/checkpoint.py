@@ -64,6 +64,22 @@ def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
     return state
 
 
+def peek(path: Path) -> dict[str, Any]:
+    """Read the plain part of a state; arrays are not read.
+
+    Raises
+    ------
+    DataError
+        The file is damaged.
+    """
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            state = json.loads(file[STRUCTURE].tobytes())["state"]
+    except Exception as error:  # as in load_checkpoint
+        raise DataError(f"checkpoint {path} is damaged: {type(error).__name__}: {error}", hint="delete it") from None
+    return dict(state)
+
+
 def _strip(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.ndarray):
         name = f"array{len(arrays)}"

@@ -22,6 +22,8 @@ from layerscout.rl.seeing.rollouts import Stage
 
 SAMPLING, EXPLORING = 1, 2  # purposes of a run's random streams
 MOST_AT_ONCE = 50  # updates between two signs of progress
+LEARNER = "learner"  # begins the name of the file of what learners know at the end
+MOST_KEPT = 2**28  # bytes of it; more is not kept, and more updates then begin anew
 SPARING = 20  # a checkpoint waits until this many times its own cost has passed
 
 
@@ -58,6 +60,32 @@ class GroupCheckpoint:
     path: Path
     key: str
     clock: Clock = field(default_factory=Clock)
+    learner: Path | None = None  # where what was learned is kept at the end
+    about: dict[str, Any] = field(default_factory=dict)  # whose it is, and of which course
+
+    def kept(self, updates: int) -> dict[str, Any] | None:
+        """Return what the same runs knew after fewer updates, or None."""
+        if self.learner is None or not self.learner.exists():
+            return None
+        state = checkpoint.load_checkpoint(self.learner, str(self.about["course"]))
+        same = state is not None and all(state.get(name) == value for name, value in self.about.items())
+        return state if state is not None and same and state["updates"] <= updates else None
+
+    def keep(self, state: dict[str, Any], updates: int) -> None:
+        """Keep what was learned beside the old state; `settle` puts it in its place, when the results are there too."""
+        if self.learner is not None and _bytes_of(state) <= MOST_KEPT:
+            checkpoint.save_checkpoint(self._fresh, str(self.about["course"]), state | self.about | {"updates": updates})
+
+    def settle(self) -> None:
+        """The results are written: what was learned takes its place, and the checkpoint goes."""
+        if self.learner is not None and self._fresh.exists():
+            self._fresh.replace(self.learner)
+        self.path.unlink(missing_ok=True)
+
+    @property
+    def _fresh(self) -> Path:
+        assert self.learner is not None, "only what has a place is kept"
+        return self.learner.with_suffix(".fresh")
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state, or None, and count the seconds that led to it."""
@@ -79,6 +107,22 @@ class GroupCheckpoint:
         self.clock.save_seconds = self.clock.saved_at - began
 
 
+def _bytes_of(state: Any) -> int:
+    if isinstance(state, dict):
+        return sum(map(_bytes_of, state.values()))
+    return sum(map(_bytes_of, state)) if isinstance(state, list) else state.nbytes if isinstance(state, np.ndarray) else 0
+
+
+def evaluation_points(config: TrainConfig, total: int) -> dict[int, int]:
+    """Return how many episodes an evaluation has, by the updates (or steps) after which it takes place; the last one is at the end."""
+    points = set(config.evaluate_at) or {total * (number + 1) // config.evaluations for number in range(config.evaluations)}
+    return {
+        at: config.final_episodes if at == total or config.evaluate_at else config.evaluation_episodes
+        for at in sorted({*points, total})
+        if at > 0
+    }
+
+
 class Evaluations:
     """Greedy rollouts now and then: as many as asked for, the last one at the end and longer; each is logged with the mean loss.
 
@@ -86,18 +130,15 @@ class Evaluations:
     """
 
     def __init__(self, agent: Agent, stage: Stage, config: TrainConfig, total: int, log: Log, task: Task) -> None:
-        self._agent, self._stage, self._config, self._log, self._task = agent, stage, config, log, task
-        self._total = total
-        self._due = {*config.evaluate_at, total}
-        if not config.evaluate_at:
-            self._due = {total * (number + 1) // config.evaluations for number in range(config.evaluations)}
+        self._agent, self._stage, self._log, self._task = agent, stage, log, task
+        self._due = evaluation_points(config, total)
         self.made: list[list[Any]] = []
         self._losses: list[Float32[np.ndarray, " run"]] = []
 
     def begin(self, made: list[list[Any]]) -> None:
-        """Go on after the evaluations that an earlier process made."""
-        self.made = made
-        self._log.begin(made)
+        """Go on after the evaluations that an earlier process made, as far as they belong to this run."""
+        self.made = [one for one in made if self._due.get(int(one[0])) == len(one[1][0])]
+        self._log.begin(self.made)
 
     def count(self, losses: Float32[np.ndarray, " run"]) -> None:
         """Keep the losses of one update, [run]; the next evaluation logs their mean."""
@@ -108,12 +149,10 @@ class Evaluations:
         return min(due for due in self._due if due > at)
 
     def look(self, at: int) -> None:
-        """Evaluate the agents if an evaluation is due at this update or step, and log the returns."""
-        if at not in self._due:
+        """Evaluate the agents if an evaluation is due at this update or step and was not made yet, and log the returns."""
+        if at not in self._due or any(made == at for made, _ in self.made):
             return
-        final = at == self._total or self._config.evaluate_at
-        episodes = self._config.final_episodes if final else self._config.evaluation_episodes
-        returns = self._stage.evaluate(self._agent.act, episodes)
+        returns = self._stage.evaluate(self._agent.act, self._due[at])
         self.made.append([at, returns.tolist()])
         self._log.add(at, returns, np.mean(self._losses, axis=0) if self._losses else None)
         self._losses = []
@@ -127,12 +166,14 @@ def learn_offline(
     """Learn from the dataset alone: draw, update, look in by greedy rollouts now and then."""
     generators = run_generators(agent.seeds, SAMPLING)
     evaluations = Evaluations(agent, stage, config, config.updates, log, task)
-    state = saved.load()
+    state = saved.load() or saved.kept(config.updates)
     if state:
         agent.load_state_dict(state["agent"])
         restore_generators(generators, state["generators"])
     evaluations.begin(state["evaluations"] if state else [])
     task.resume(agent.updates * len(agent.seeds))
+    if state:
+        evaluations.look(agent.updates)  # what was the end is now on the way, and evaluated as such
     while (done := agent.updates) < config.updates:
         rest_of_checkpoint = config.checkpoint_updates - done % config.checkpoint_updates
         count = min(MOST_AT_ONCE, rest_of_checkpoint, evaluations.next_due(done) - done)
@@ -142,6 +183,8 @@ def learn_offline(
         if saved.due(agent.updates, config, config.updates):
             saved.save({"agent": agent.state_dict(), "generators": generator_states(generators), "evaluations": evaluations.made})
         task.advance(count * len(agent.seeds))
+    known = {"agent": agent.state_dict(), "generators": generator_states(generators), "evaluations": evaluations.made}
+    saved.keep(known, config.updates)
     return LearningHistory(evaluations.made, [list(returns) for returns in evaluations.made[-1][1]], len(table.transitions), 0)
 
 
