@@ -30,7 +30,7 @@ COMMANDS = {
     "passport": ("passport:passport", "Show what a store keeps to run single blocks alone."),
     "study": ("study.study:study", "Run many tasks from one file: data to agents, then a study."),
     "init": ("study.init:init", "Begin a study: a folder with a commented settings file."),
-    "status": ("study.status:status", "Tell what a folder of results holds, what is left and what is next."),
+    "status": ("study.status:status", "Tell what a folder of results holds, and what comes next."),
     "doctor": ("doctor:doctor", "Print what a bug report needs: versions, devices, GL, disk."),
 }
 STORE_COMMANDS = {

@@ -10,12 +10,24 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
+import typer.core
 
 from layerscout.commands.console import Call
 from layerscout.paths import expand
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
+
+
+class PlainCommand(typer.core.TyperCommand):
+    """A command whose help names an argument in its user's word alone: no ``<list[str]>`` beside it."""
+
+    def __init__(self, *words: Any, **named: Any) -> None:
+        super().__init__(*words, **named)
+        for one in self.params:
+            if one.param_type_name == "argument":
+                setattr(one, "display_type_rich", lambda ctx: None)  # noqa: B010
+
 
 DOCS = "https://github.com/layerscout/layerscout/blob/main/docs"
 METAVARS = {int: "N", float: "X", Path: "PATH"}
@@ -59,7 +71,7 @@ class Command:
 
     def add_to(self, app: typer.Typer, words: str) -> None:
         """Offer the command under its last word; ``words`` are all of them, without ``layerscout``."""
-        app.command(words.split()[-1], help=self.help, epilog=self._epilog(words))(self.run)
+        app.command(words.split()[-1], cls=PlainCommand, help=self.help, epilog=self._epilog(words))(self.run)
 
     def begin(self, group: typer.Typer, words: str) -> None:
         """Make the command what a group of commands does when none of them is named."""

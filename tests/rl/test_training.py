@@ -380,7 +380,7 @@ def test_where_and_how_fast_do_not_matter_to_a_continuation(unbroken):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"seeds": 1}, {"updates": 41}, {"dqn": {"lr": 0.5}}, {"heads": ("linear",)}, {"mode": "online"}], ids=str
+    "changes", [{"seeds": 1}, {"updates": 39}, {"dqn": {"lr": 0.5}}, {"heads": ("linear",)}, {"mode": "online"}], ids=str
 )
 def test_other_settings_on_finished_results_are_refused_and_change_nothing(unbroken, chosen, changes):
     config, _ = unbroken("offline")

@@ -192,13 +192,34 @@ def test_what_cannot_be_served_is_told_in_one_line(tmp_path: Path, world: World)
     refused(call("serve", "--root", world.root, "--host", "0.0.0.0", "--token-file", tmp_path / "none"), 4, "no file")
     refused(call("serve", "--root", world.root, "--memory", "lots"), 2, "is not a size")
     refused(call("serve", "--demo", "--root", world.root), 2, "--demo")
-    refused(call("serve", "--demo", "--demo-out", tmp_path), 4, "no demo has left")
     refused(call("serve", "token", "give"), 2, "not 'give'")
     refused(call("serve", "token", "rm", "bob", "--token-file", tmp_path / "t"), 2, "no user 'bob'")
     with pytest.raises(UsageError, match="cannot listen"):
         listen("203.0.113.7", 0)
     (tmp_path / "cache").mkdir()
     assert demo_places(tmp_path) == ((str(tmp_path / "cache"),), (tmp_path,))
+
+
+def test_a_newcomer_needs_one_command_because_a_quick_demo_is_made_first(tmp_path: Path, monkeypatch) -> None:
+    """By a process of its own: the server's never loads torch."""
+    from layerscout.service import start
+
+    asked, served = [], []
+    monkeypatch.setattr(start, "serve", lambda config, say: served.append(config))
+
+    def made(words, **_):
+        asked.append(words[1:])
+        (tmp_path / "first" / "cache").mkdir(parents=True)
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr("layerscout.commands.team.serving.subprocess.run", made)
+    for _ in range(2):  # the second time it is there
+        done = call("serve", "--demo", "--demo-out", tmp_path / "first")
+        assert done.exit_code == 0, done.output
+    assert asked == [["-m", "layerscout", "demo", "--preset", "quick", "--out", str(tmp_path / "first")]]
+    assert [config.roots for config in served] == [(str(tmp_path / "first" / "cache"),)] * 2
+    monkeypatch.setattr("layerscout.commands.team.serving.subprocess.run", lambda words, **_: subprocess.CompletedProcess(words, 5))
+    refused(call("serve", "--demo", "--demo-out", tmp_path / "none"), 4, "the demo ended with exit code 5")
 
 
 def test_a_token_is_printed_once(tmp_path: Path) -> None:

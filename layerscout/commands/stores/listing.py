@@ -19,7 +19,9 @@ from layerscout.paths import expand_word
 @command("layerscout store ls --sort size:desc")
 def ls(
     call: Call,
-    where: Annotated[str | None, typer.Argument(metavar="ROOT", parser=expand_word, help="Folder of all stores, or a URL.")] = None,
+    where: Annotated[
+        str | None, typer.Argument(metavar="ROOT", parser=expand_word, help="Folder of all stores, or a URL (default: as --root).")
+    ] = None,
     filters: Annotated[
         list[str] | None, typer.Option("--filter", metavar="CONDITION", help="size>1GB, backbone=tiny, age>30d, ... (repeat).")
     ] = None,

@@ -27,7 +27,7 @@ Folder = Annotated[
 
 @command("layerscout status outputs")
 def status(call: Call, folder: Folder = None, root: Root = None) -> None:
-    """Tell what a folder of results holds, what is left and what is next.
+    """Tell what a folder of results holds, and what comes next.
 
     A result is stale when what it was made of is another one now: it is then made again, by the command that comes next.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +11,7 @@ import typer
 
 from layerscout.commands.console import Call
 from layerscout.commands.words import USER_PATH, command
-from layerscout.errors import UsageError, shell
+from layerscout.errors import DataError, UsageError, shell
 from layerscout.paths import expand, expand_word
 from layerscout.service.settings import ServeConfig
 
@@ -21,6 +23,7 @@ def _option(setting: str, flag: str, metavar: str, note: str = "") -> typer.mode
     return known
 
 
+KEPT_IN = "layerscout-tokens.txt"
 TokenFile = Annotated[Path | None, typer.Option("--token-file", **USER_PATH, help="File of users and the hashes of their tokens.")]
 Roots = Annotated[
     list[str] | None,
@@ -53,7 +56,9 @@ def serve(
         bool, typer.Option("--probe-new", help="Probe every store that has no ranking yet, with the default settings.")
     ] = False,
     submissions: Annotated[int, _option("submissions", "--submissions", "N", " [default: 60]")] = 60,
-    demo: Annotated[bool, typer.Option("--demo", help="Serve what `layerscout demo` left.")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Serve what `layerscout demo` left; where there is none, a quick one first.")
+    ] = False,
     demo_out: Demo = None,
 ) -> None:
     """Serve stores and rankings to a team in the browser.
@@ -69,10 +74,27 @@ def serve(
     if demo:
         if root or runs:
             raise UsageError("--demo serves what the demo left, and other folders are named too", hint=shell("serve", "--demo"))
-        places = demo_places(demo_out or Path("outputs"))
+        places = demo_places(made_demo(demo_out or Path("outputs"), call))
     said = {"roots": places[0], "runs": places[1], "host": host, "port": port, "jobs": jobs, "memory": memory, "scheduler": scheduler}
     said |= {"token_file": token_file, "allow_hosts": tuple(allow_host or ()), "probe_new": probe_new, "submissions": submissions}
     listen(settings.build(ServeConfig, said, "serve"), lambda line: print(line, flush=True))
+
+
+def made_demo(out: Path, call: Call) -> Path:
+    """Return the folder of a demo; where none is there a quick one is made first, by a process of its own: a server never loads torch.
+
+    Raises
+    ------
+    DataError
+        The demo did not finish.
+    """
+    if not (out / "cache").is_dir():
+        words = ("demo", "--preset", "quick", "--out", str(out), *(["-q"] if call.quiet else []))
+        call.reporter().say(f"no demo is in {out} yet, so a quick one is made first, in minutes: {shell(*words)}")
+        done = subprocess.run([sys.executable, "-m", "layerscout", *words], stdout=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            raise DataError(f"the demo ended with exit code {done.returncode}, so there is nothing to serve", hint=shell(*words))
+    return out
 
 
 @command("layerscout serve token add ada --token-file tokens.txt")
@@ -80,7 +102,10 @@ def token(
     call: Call,
     what: Annotated[str, typer.Argument(metavar="add|rm|ls", help="Make a user's token, take it away, or list the users.")],
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="The user's name.")] = None,
-    token_file: TokenFile = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", **USER_PATH, help=f"File of users and the hashes of their tokens. [default: {KEPT_IN}]"),
+    ] = None,
 ) -> None:
     """Make, take away and list the tokens of a server's users.
 
@@ -88,7 +113,7 @@ def token(
     """
     from layerscout.service.security.tokens import add_user, read_users, remove_user
 
-    path = expand(token_file or "layerscout-tokens.txt")
+    path = expand(token_file or KEPT_IN)
     if what == "ls":
         users = sorted(read_users(path)) if path.exists() else []
         call.emit({"file": str(path), "users": users}, "\n".join(users) or "no users")
