@@ -96,7 +96,7 @@ def finish(command: list[str], folder: Path, seconds: int, commands: Path) -> No
 def test_the_python_blocks_of_a_page_run_without_a_warning(page: Path, tmp_path: Path, quick_command: Path) -> None:
     program = tmp_path / "page.py"
     program.write_text("\n\n".join(block.code for block in blocks(page, "python")))
-    finish([str(quick_command / "page"), str(program)], tmp_path, 120, quick_command)
+    finish([str(quick_command / "page"), str(program)], tmp_path, 300, quick_command)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.marked for block in blocks(page, "sh"))], ids=name)

@@ -11,7 +11,7 @@ from plain_solves import Rows, made_up, stacked, sums_of
 from layerscout.errors import DataError
 from layerscout.probe.evidence import bits as information
 from layerscout.probe.evidence.bits import NOISE_FLOOR, Bits, bits
-from layerscout.probe.evidence.controls import autoregression_error, autoregression_out_of_fold, diagonals, persistence_error
+from layerscout.probe.evidence.controls import Diagonals, autoregression_error, autoregression_out_of_fold, diagonals, persistence_error
 from layerscout.probe.solve.scaling import feature_scaling, standardise
 
 WIDTH = 4
@@ -56,6 +56,16 @@ def test_autoregression_is_a_line_through_each_feature_and_a_constant_where_it_d
         slope, offset = np.polyfit(seen.z[:, feature], seen.following[:, feature], 1) if feature < WIDTH - 1 else (0.0, 1.0)
         expected = np.sum((rows.following[:, feature] - offset - slope * rows.z[:, feature]) ** 2)
         assert found[0, feature] == pytest.approx(expected, abs=1e-8)
+
+
+def test_a_feature_that_did_not_vary_in_training_is_forecast_by_the_mean_that_followed_whatever_it_is_now() -> None:
+    count, x, y = np.full((1, 1), 4.0), np.full((1, 1), 8.0), np.full((1, 1), 12.0)  # z = 2 four times, followed by 3 on average
+    train = Diagonals(count, x, y, np.full((1, 1), 16.0), np.full((1, 1), 24.0), np.full((1, 1), 40.0))
+    now, following = np.array([5.0, -1.0]), np.array([4.0, 1.0])
+    tested = Diagonals(
+        np.full((1, 1), 2.0), *(np.array([[part.sum()]]) for part in (now, following, now**2, now * following, following**2))
+    )
+    assert autoregression_error(train, tested)[0, 0] == pytest.approx(np.sum((following - 3.0) ** 2))
 
 
 def test_each_group_is_forecast_by_the_other_folds() -> None:
