@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from layerscout.rl.transfer.apv.config import APVModelConfig
 from layerscout.rl.transfer.apv.latents import balanced_divergence
-from layerscout.rl.transfer.apv.pictures import Decoder, Encoder, picture_loss, scaled
+from layerscout.rl.transfer.apv.pictures import Decoder, PictureEncoder, picture_loss, scaled
 from layerscout.rl.transfer.apv.rssm import RSSM, Seen
 
 
@@ -36,7 +36,7 @@ class ActionFree(nn.Module):
     def __init__(self, sizes: APVModelConfig) -> None:
         super().__init__()
         self.sizes = sizes
-        self.encoder = Encoder(sizes)
+        self.encoder = PictureEncoder(sizes)
         self.rssm = RSSM(sizes, sizes.embedding)
         self.decoder = Decoder(sizes)
 

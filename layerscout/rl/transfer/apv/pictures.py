@@ -17,7 +17,7 @@ def scaled(frames: UInt8[Tensor, "*batch height width channel"]) -> Float[Tensor
     return frames.movedim(-1, -3).float() / 255 - 0.5
 
 
-class Encoder(nn.Module):
+class PictureEncoder(nn.Module):
     """Convolutions with kernel 4 and stride 2, each followed by ELU and with twice the channels of the one before."""
 
     def __init__(self, sizes: APVModelConfig) -> None:
