@@ -89,9 +89,9 @@ def test_a_loss_that_is_no_number_is_named():
 # --- planning
 
 
-@pytest.mark.parametrize("ground", ["textured", "flat"])
-def test_a_planner_that_knows_the_dynamics_reaches_its_goals(ground):
-    assert plan_with_true_dynamics(96, 16, "both", ground) >= 0.95
+@pytest.mark.parametrize(("ground", "kind"), [("textured", "transport"), ("flat", "transport"), ("textured", "both")])
+def test_a_planner_that_knows_the_dynamics_reaches_its_goals(ground, kind):
+    assert plan_with_true_dynamics(96, 16, kind, ground) >= 0.95
 
 
 def test_pixels_alone_are_a_poor_distance():
@@ -106,6 +106,17 @@ def test_blurred_pictures_tell_how_far_away_a_disc_is():
     assert (away["blurred"].diff() > 0).all()
     assert float((away["pixels"][4:].diff().abs() / away["pixels"][4:-1]).max()) < 0.1, "they are flat where discs do not overlap"
     torch.testing.assert_close(away["both"], away["pixels"] + away["blurred"])
+
+
+def test_moving_light_costs_as_far_as_it_goes_and_losing_it_costs_most():
+    places = np.stack([np.full(9, 16.0), np.linspace(6, 22, 9)], axis=1)
+    empty = Dot(1, ground="flat").picture_of(np.array([[-20.0, -20.0]]))
+    seen = pictures(np.concatenate([Dot(1, ground="flat").picture_of(places), empty]))
+    way = picture_distance(seen, seen[:1], "transport")[:-1]
+    np.testing.assert_allclose(way[1:] / way[1], np.arange(1, 9), rtol=0.02)
+    for kind, missing_is_nearer in (("both", True), ("transport", False)):
+        away = picture_distance(seen, seen[8:9], kind)
+        assert bool(away[-1] < away[0]) == missing_is_nearer, kind
 
 
 def test_the_order_of_samples_decides_nothing(networks):
@@ -170,7 +181,7 @@ def test_rewards_are_for_coming_nearer_for_keeping_to_the_plan_and_for_arriving(
     assert (rewards[:, 0] > 0).all()
     assert float(rewards[0, 1]) > 1.0, "it came the whole way and arrived"
     assert float(rewards[1, 1]) == 0.0, "it had ended"
-    away = picture_distance(pictures(played.frames), pictures(played.goals)[None])
+    away = picture_distance(pictures(played.frames), pictures(played.goals)[None], "both")
     scale = away[0].mean()
     assert float(rewards[0, 0]) == pytest.approx(float((away[0, 0] - away[1, 0]) / scale), rel=1e-5)
     elsewhere = played.deeds[0]._replace(planned=pictures(played.goals))

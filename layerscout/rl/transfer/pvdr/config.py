@@ -52,7 +52,9 @@ class PvdrConfig(Config):
     hold: float = Field(default=8.0, ge=1.0, description="Steps for which one of these is held, on average.")
     environments: int = Field(default=32, ge=1, description="Games of one run side by side.")
     samples: int = Field(default=16, ge=1, description="Plans among which the one nearest to the goal is chosen, at every step.")
-    distance: Literal["pixels", "blurred", "both"] = Field(default="both", description="How nearness of pictures is judged.")
+    distance: Literal["pixels", "blurred", "both", "transport"] = Field(
+        default="transport", description="How nearness of pictures is judged, see `picture_distance`."
+    )
     adapt_updates: int = Field(default=50, ge=0, description="Updates of the dynamics after every round of play.")
     adapt_lr: float = Field(default=5e-4, gt=0.0, description="Their step size.")
     align_updates: int = Field(default=300, ge=1, description="Supervised updates of the alignment after every round.")

@@ -12,27 +12,36 @@ from torch.nn import functional as F
 from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 
-DistanceName = Literal["pixels", "blurred", "both"]
+DistanceName = Literal["pixels", "blurred", "both", "transport"]
 BLURRED_WEIGHT = 40.0  # of the distance of blurred pictures, beside that of pixels, where both count
 Noise = Float[Tensor, "copy sample z"]
 
 
 def picture_distance(
-    pictures: Float[Tensor, "*more channel height width"], goals: Float[Tensor, "*more channel height width"], kind: DistanceName = "both"
+    pictures: Float[Tensor, "*more channel height width"],
+    goals: Float[Tensor, "*more channel height width"],
+    kind: DistanceName = "transport",
 ) -> Float[Tensor, "*more"]:
-    """Return how far pictures are from goals: Σ squares of differences of pixels, of pictures blurred over half a side, or both added.
+    """Return how far pictures are from goals.
 
-    Pixels alone tell no distance between things that do not overlap; blurred pictures do. Sums are over places, means over channels.
+    Squares of pixels tell no distance between things that do not overlap, and a plan in which the thing vanished is nearer than one that shows
+    it in the wrong place. Blurred pictures see half a side farther. Light that must be moved costs in proportion to the way, at any distance,
+    and light that is missing costs most.
 
     Parameters
     ----------
     pictures, goals
         Values in [−0.5, 0.5]; shapes that broadcast against each other.
     kind
-        ``pixels``; ``blurred``, which has the factor 40; or ``both``, their sum.
+        ``pixels``: Σ squares of differences. ``blurred``: the same of pictures averaged over half a side, times 40. ``both``: their sum.
+        ``transport``: Σ |cumulated differences| of the light of rows, and of columns, in units of a row; what moving the light along each axis
+        takes (the earth mover's distance of the marginals).
     """
     apart = pictures - goals
     channels, side = apart.shape[-3], apart.shape[-1]
+    if kind == "transport":
+        light = apart.mean(-3)
+        return light.sum(-1).cumsum(-1).abs().sum(-1) + light.sum(-2).cumsum(-1).abs().sum(-1)
     plain = apart.square().sum((-1, -2)).mean(-1)
     if kind == "pixels":
         return plain
@@ -69,7 +78,7 @@ class DynamicsPlanner:
         See ``picture_distance``.
     """
 
-    def __init__(self, tokenizer: FrameTokenizer, dynamics: VisualDynamics, distance: DistanceName = "both") -> None:
+    def __init__(self, tokenizer: FrameTokenizer, dynamics: VisualDynamics, distance: DistanceName = "transport") -> None:
         self.tokenizer, self.dynamics, self.distance = tokenizer, dynamics, distance
 
     @torch.no_grad()
