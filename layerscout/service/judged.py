@@ -207,6 +207,10 @@ class DecisionView(ApiModel):
     """Ranking, runs and verdict of one dataset: which layer to train on, and how sure that is."""
 
     brief: DecisionBrief = Field(description="What lists show.")
+    how_sure: str = Field(
+        description="How sure the choice is, in one sentence; empty before any ranking.",
+        examples=["How sure is that? Of 5 questions below, 3 speak for it, 1 speaks against it."],
+    )
     tied: list[str] = Field(description="Layers that cannot be told from the first.", examples=[["blocks.4"]])
     p_top: float | None = Field(
         description="Chance of the first layer to be among the best, over resampled episode groups.", examples=[0.97]

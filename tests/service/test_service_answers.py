@@ -41,9 +41,30 @@ def test_a_decision_is_the_pages(browser: Browser) -> None:
         assert told["brief"] == one
         page = browser.page(f"/decisions/{one['id']}").replace("&#39;", "'")
         assert all(reason["question"] in page and reason["answer"] in page for reason in told["reasons"])
+        assert told["how_sure"] in page
         assert told["ranking"] in (told["rankings"] or [None])
         assert all(api(browser, f"/runs/{name}")["brief"]["kind"] == "comparison" for name in told["runs"])
     assert browser.client.get("/api/v1/decisions/" + "f" * 64).status_code == 404
+
+
+def test_a_choice_below_an_untrained_block_is_not_shown_as_a_sure_one(world: World, tmp_path: Path) -> None:
+    """Though it is surely above its own untrained block: the answer is open, and says how many reasons speak against it."""
+    from layerscout.cache.records import Estimate
+    from layerscout.service.data.judging import BestLayer, TaskDecision
+
+    above, below = Estimate(value=0.03, low=0.01, high=0.05), Estimate(value=-0.05, low=-0.08, high=-0.01)
+    facts = {"found": None, "title": "blocks.0", "score": None, "over_pixels": None, "best_untrained": "blocks.2", "over_next": above}
+    facts |= {"next": "blocks.1", "tied": (), "p_top": 1.0, "top_k": 2, "flags": (), "environment": ""}
+
+    def decided(over_best: Estimate | None) -> TaskDecision:
+        best = BestLayer(over_untrained=above, over_best_untrained=over_best, **facts)
+        return TaskDecision("", "", (), (), best, ())
+
+    assert decided(above).sure
+    assert not decided(below).sure
+    assert decided(below).how_sure == "How sure is that? Of 5 questions below, 2 speak for it, 1 speaks against it."
+    assert "speak for it." in decided(above).how_sure
+    assert TaskDecision("", "", (), (), None, ()).how_sure == ""
 
 
 def test_rankings_side_by_side_are_the_pages(world: World, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def decision(request: Request, dataset: DatasetId) -> DecisionView:
     best = task.best
     return DecisionView(
         brief=_brief(task),
+        how_sure=task.how_sure,
         tied=list(best.tied) if best else [],
         p_top=best.p_top if best else None,
         top_k=best.top_k if best else None,

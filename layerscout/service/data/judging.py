@@ -92,6 +92,25 @@ class TaskDecision:
             asked.append(("Did agents learn more on it?", "No agent was trained on this dataset yet.", False))
         return asked
 
+    @property
+    def sure(self) -> bool:
+        """Whether the first layer is surely above its own untrained block, and not surely below the best of all untrained blocks."""
+        best = self.best
+        if best is None or not _surely(best.over_untrained):
+            return False
+        other = best.over_best_untrained
+        return other is None or other.high is None or other.high >= 0
+
+    @property
+    def how_sure(self) -> str:
+        """How sure the choice is, in one sentence; empty where there is none."""
+        reasons = self.reasons
+        if not reasons:
+            return ""
+        good, bad = sum(shown for *_, shown in reasons), sum(answer.startswith("No:") for _, answer, _ in reasons)
+        against = f", {bad} {'speaks' if bad == 1 else 'speak'} against it" if bad else ""
+        return f"How sure is that? Of {len(reasons)} questions below, {good} {'speaks' if good == 1 else 'speak'} for it{against}."
+
 
 def _surely(found: Estimate | None) -> bool:
     return found is not None and found.low is not None and found.low > 0
