@@ -31,6 +31,7 @@ from layerscout.report.numbers.gate import Gate
 from layerscout.report.numbers.speed import learned_level
 from layerscout.report.tables import seed_caution
 from layerscout.report.verdict import Verdict, judge_record
+from layerscout.report.world_models import world_models_section
 
 COSTS = "Counts are for one run. Wall time is that of all runs trained side by side; CPU time is the arm's share, all its seeds together."
 CURVE = (
@@ -64,7 +65,14 @@ def render_report(experiment: Experiment, parts: Sequence[Chapter], studied: Seq
     answers = [verdict_banner(part.verdict, part.title if len(parts) > 1 else "", part.gate) for part in parts] or [
         verdict_banner(judge_record(None), "")
     ]
-    sections = [layers_section(experiment), *map(chapter_section, parts), *studied, provenance_section(experiment)]
+    modelled = world_models_section(experiment)
+    sections = [
+        layers_section(experiment),
+        *map(chapter_section, parts),
+        *([modelled] if modelled else []),
+        *studied,
+        provenance_section(experiment),
+    ]
     title = f"Which layer of {ranking.backbone} is worth handing to an agent?"
     return Page(title, under, "\n".join(answers), sections, stage_commands(experiment)[-1], dataset_name(experiment)).render()
 

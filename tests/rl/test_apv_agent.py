@@ -9,8 +9,12 @@ import pytest
 import scipy.stats
 import torch
 from by_hand import INTERCEPT, select, settings, without_times
+from PIL import Image
 
+from layerscout.cache import records
+from layerscout.cache.records.world_models import WorldModelRecord
 from layerscout.errors import DataError, UsageError
+from layerscout.report.world_models import losses_table
 from layerscout.rl.agents.dreamer import Dreamer, on_device
 from layerscout.rl.comparison.dreamers import NAMES
 from layerscout.rl.config import TrainConfig, comparison_key
@@ -352,6 +356,16 @@ def test_training_is_killed_and_continued_bit_by_bit_with_its_replay_and_counts_
     assert all(arm.budget.flops > 1e6 for arm in whole.arms)
     assert whole.arms[0].budget.trainable_parameters > whole.arms[1].budget.trainable_parameters
     assert {one.status for one in whole.runs} == {"done"}
+    learned = records.load(WorldModelRecord, tmp_path / "whole" / "APV" / "world_model.json")
+    assert [(one.seed, one.updates) for one in learned.losses] == [(0, 5), (1, 5)]
+    assert {"picture", "reward", "divergence", "bonus", "bonus spread"} <= set(learned.losses[0].losses)
+    assert learned.sheet
+    with Image.open(tmp_path / "whole" / "APV" / "imagined.png") as sheet:
+        assert sheet.size == (20 * 16 + 2, 3 * 3 * 16)
+    table = losses_table([learned, records.load(WorldModelRecord, tmp_path / "whole" / "DreamerV2-from-scratch" / "world_model.json")])
+    first = next(row for row in table.rows if row[:2] == ("APV", "picture"))
+    plain = np.mean([one.losses["picture"] for one in learned.losses])
+    assert first[2:] == ("n/a", "n/a", f"{plain:.4g}"), "nothing is told of updates before the first mark"
     saves, save = [], learning.checkpoint.save_checkpoint
 
     def die(*arguments):
@@ -366,6 +380,8 @@ def test_training_is_killed_and_continued_bit_by_bit_with_its_replay_and_counts_
             with pytest.raises(KeyboardInterrupt):
                 run(plan(asked(chosen, tmp_path / "broken")))
     assert without_times(run(plan(asked(chosen, tmp_path / "broken")))) == without_times(whole)
+    for name in ("world_model.json", "imagined.png"):
+        assert (tmp_path / "broken" / "APV" / name).read_bytes() == (tmp_path / "whole" / "APV" / name).read_bytes()
 
 
 def test_arms_without_a_model_modes_that_do_not_play_and_other_sizes_are_refused(chosen, tmp_path):
@@ -389,7 +405,6 @@ def test_arms_without_a_model_modes_that_do_not_play_and_other_sizes_are_refused
 def test_results_belong_to_the_weights_that_were_started_from_wherever_they_lie(chosen, tmp_path):
     import shutil
 
-    from layerscout.cache import records
     from layerscout.cache.records import Selection
 
     selection = records.load(Selection, chosen.selection)

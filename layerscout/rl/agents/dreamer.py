@@ -17,6 +17,8 @@ from layerscout.rl.transfer.apv.agent_config import DreamerConfig
 from layerscout.rl.transfer.apv.learner import DreamerLearner, Spoiled
 from layerscout.rl.transfer.apv.stacked import PlayedWindows
 
+MARK = 5  # updates whose losses are averaged for the curve
+
 
 class Dreamer:
     """Runs of one arm, each with a world model of its own; they learn one after the other.
@@ -28,7 +30,8 @@ class Dreamer:
         self._config, self.learners, self.seeds = config, list(learners), tuple(seeds)
         self._reasons: dict[int, str] = {}
         self._taken = 0
-        self.newest: list[dict[str, float]] = [{} for _ in self.seeds]  # parts of the losses of the newest update
+        self.curve: list[tuple[int, int, dict[str, float]]] = []  # run, updates, mean parts of the losses since the mark before
+        self._sums: list[dict[str, float]] = [{} for _ in self.seeds]
 
     @property
     def config(self) -> DreamerConfig:
@@ -88,12 +91,22 @@ class Dreamer:
             windows = replay.sample(run, self.config.batch, self.config.length, generator)
             if run not in self._reasons:
                 try:
-                    self.newest[run] = learner.update(on_device(windows, learner.device))
-                    losses[run] = self.newest[run]["picture"] + self.newest[run]["reward"]
+                    parts = learner.update(on_device(windows, learner.device))
+                    losses[run] = parts["picture"] + parts["reward"]
+                    self._note(run, parts)
                 except Spoiled as error:
                     self._reasons[run] = f"{error}; it keeps its last weights"
         self._taken += 1
         return losses
+
+    def _note(self, run: int, parts: dict[str, float]) -> None:
+        """Add up the parts of the losses; at every mark their means join the curve."""
+        sums = self._sums[run]
+        for name, value in parts.items():
+            sums[name] = sums.get(name, 0.0) + value
+        if (updates := self.learners[run].updates) % MARK == 0:
+            self.curve.append((run, updates, {name: value / MARK for name, value in sums.items()}))
+            sums.clear()
 
     def trainable_parameters(self) -> Int64[np.ndarray, " run"]:
         return np.array([learner.parameters() for learner in self.learners])
@@ -116,7 +129,13 @@ class Dreamer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a bit-exact continuation needs."""
-        return {"learners": [one.state_dict() for one in self.learners], "reasons": self._reasons, "taken": self._taken}
+        return {
+            "learners": [one.state_dict() for one in self.learners],
+            "reasons": self._reasons,
+            "taken": self._taken,
+            "curve": self.curve,
+            "sums": self._sums,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put a saved state back."""
@@ -124,6 +143,8 @@ class Dreamer:
             one.load_state_dict(its)
         self._reasons = {int(run): reason for run, reason in state["reasons"].items()}
         self._taken = int(state["taken"])
+        self.curve = [(int(run), int(updates), dict(parts)) for run, updates, parts in state["curve"]]
+        self._sums = [dict(sums) for sums in state["sums"]]
 
 
 def on_device(windows: StepWindows, device: torch.device) -> PlayedWindows:

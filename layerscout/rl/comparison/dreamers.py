@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from layerscout.cache import records
+from layerscout.cache.durable import write_atomic
 from layerscout.cache.opening import open_store
 from layerscout.cache.records import Selection
+from layerscout.cache.records.world_models import SHEET_NAME, WORLD_MODEL_NAME, LossesAt, WorldModelRecord
 from layerscout.errors import DataError, UsageError
 from layerscout.paths import expand
 from layerscout.progress import Task
@@ -21,6 +25,7 @@ from layerscout.rl.loops.dreaming import learn_dreaming
 from layerscout.rl.loops.learning import GroupCheckpoint
 from layerscout.rl.loops.log import Log
 from layerscout.rl.memory.sequences import SequenceReplay
+from layerscout.rl.seeing.imagined import IMAGINED, SEEN, contact_sheet, imagined_frames, png_of
 from layerscout.rl.seeing.recurrent import RecurrentObserver
 from layerscout.rl.transfer.apv.config import APVModelConfig
 from layerscout.rl.transfer.apv.folder import PretrainedModel, open_folder
@@ -96,7 +101,18 @@ def _learn(arm: ArmSpec, setting: ComparisonSetting, saved: GroupCheckpoint, log
             message = f"{config.environment} shows frames of {world.frame_shape[2]} channels, and the model takes {sizes.channels}"
             raise DataError(message, hint=f"--set dreamer.model.channels={world.frame_shape[2]}")
         history = learn_dreaming(agent, world, replay, stage, config, saved, log, task)
+    _keep(arm, agent, replay, config, saved.path.parent)
     return TrainedGroup(agent, history, stage)  # type: ignore[arg-type]
+
+
+def _keep(arm: ArmSpec, agent: Dreamer, replay: SequenceReplay, config: TrainConfig, folder: Path) -> None:
+    """Write what the world models learned, and a picture of what the first run's imagines; of seeds that are added later, theirs."""
+    sheet = not agent.failed[0] and bool(replay.size[0] >= SEEN + IMAGINED)
+    if sheet:
+        write_atomic(folder / SHEET_NAME, png_of(contact_sheet(*imagined_frames(agent.learners[0], replay, 0))))
+    losses = tuple(LossesAt(seed=agent.seeds[run], updates=at, losses=parts) for run, at, parts in agent.curve)
+    record = WorldModelRecord(arm=arm.name, environment=config.environment, losses=losses, sheet=sheet)
+    records.save(record, folder / WORLD_MODEL_NAME)
 
 
 def replay_bytes(config: TrainConfig) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from layerscout.rl.transfer.apv.config import APVModelConfig
 from layerscout.rl.transfer.apv.latents import balanced_divergence
-from layerscout.rl.transfer.apv.pictures import Decoder, PictureEncoder, picture_loss, scaled
+from layerscout.rl.transfer.apv.pictures import PictureDecoder, PictureEncoder, picture_loss, scaled
 from layerscout.rl.transfer.apv.rssm import RSSM, Seen
 
 
@@ -38,7 +38,7 @@ class ActionFree(nn.Module):
         self.sizes = sizes
         self.encoder = PictureEncoder(sizes)
         self.rssm = RSSM(sizes, sizes.embedding)
-        self.decoder = Decoder(sizes)
+        self.decoder = PictureDecoder(sizes)
 
     def forward(
         self,

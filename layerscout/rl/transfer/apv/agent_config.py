@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from layerscout.rl.transfer.apv.config import PAPER, APVModelConfig
 from layerscout.settings import Config
 
-Transfer = Literal["apv", "apv-no-bonus", "naive", "untrained", "none"]
+TransferWay = Literal["apv", "apv-no-bonus", "naive", "untrained", "none"]
 # of the authors' Meta-World runs, for a GPU
 PAPER_AGENT: dict[str, Any] = {
     "model": PAPER["model"],
@@ -37,7 +37,9 @@ class DreamerConfig(Config):
     naive starts DreamerV2's own model from the pretrained weights, untrained stacks on a model that learned nothing, none is DreamerV2 from scratch.
     """
 
-    transfer: tuple[Transfer, ...] = Field(default=("none",), min_length=1, description="The arms: what is done with the pretrained model.")
+    transfer: tuple[TransferWay, ...] = Field(
+        default=("none",), min_length=1, description="The arms: what is done with the pretrained model."
+    )
     pretrained: Path | None = Field(
         default=None, description="Folder of layerscout pretrain apv; the arms apv, apv-no-bonus and naive need it."
     )

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from layerscout.rl.transfer.apv.action_free import ActionFree
-from layerscout.rl.transfer.apv.agent_config import DreamerConfig, Transfer
+from layerscout.rl.transfer.apv.agent_config import DreamerConfig, TransferWay
 from layerscout.rl.transfer.apv.bonus import VideoBonus
 from layerscout.rl.transfer.apv.config import APVModelConfig
 from layerscout.rl.transfer.apv.heads import Actor, mlp
@@ -49,7 +49,7 @@ class DreamerLearner:
         sizes: APVModelConfig,
         count: int,
         dimensions: int,
-        transfer: Transfer,
+        transfer: TransferWay,
         seed: int,
         pretrained: ActionFree | None = None,
         device: str = "cpu",

@@ -34,7 +34,7 @@ class PictureEncoder(nn.Module):
         return x.flatten(1).unflatten(0, frames.shape[:-3])
 
 
-class Decoder(nn.Module):
+class PictureDecoder(nn.Module):
     """A dense layer, then transposed convolutions: the mean of a picture whose pixels are Normal with variance 1."""
 
     def __init__(self, sizes: APVModelConfig) -> None:

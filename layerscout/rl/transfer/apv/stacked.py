@@ -14,7 +14,7 @@ from layerscout.rl.transfer.apv.agent_config import DreamerConfig
 from layerscout.rl.transfer.apv.config import APVModelConfig
 from layerscout.rl.transfer.apv.heads import discount_loss, mlp, reward_loss
 from layerscout.rl.transfer.apv.latents import balanced_divergence
-from layerscout.rl.transfer.apv.pictures import Decoder, PictureEncoder, picture_loss, scaled
+from layerscout.rl.transfer.apv.pictures import PictureDecoder, PictureEncoder, picture_loss, scaled
 from layerscout.rl.transfer.apv.rssm import RSSM, Seen
 
 
@@ -54,7 +54,7 @@ class WorldModel(nn.Module):
     def __init__(self, sizes: APVModelConfig, actions: int, config: DreamerConfig, stacked: bool) -> None:
         super().__init__()
         self.config, self.concatenated = config, config.concatenate
-        self.encoder, self.decoder = PictureEncoder(sizes), Decoder(sizes)
+        self.encoder, self.decoder = PictureEncoder(sizes), PictureDecoder(sizes)
         self.video = RSSM(sizes, sizes.embedding) if stacked else None
         width = sizes.features + (sizes.embedding if config.concatenate else 0) if stacked else sizes.embedding
         self.top = RSSM(sizes, width, actions)

@@ -1,0 +1,27 @@
+"""What the world models of an arm's runs learned: the parts of their losses at equal updates."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from layerscout.cache.records.base import Record
+
+WORLD_MODEL_NAME, SHEET_NAME = "world_model.json", "imagined.png"  # in the folder of an arm
+
+
+class LossesAt(Record):
+    """Mean parts of one run's losses since the last of these, by name; in nats a frame where they are likelihoods."""
+
+    seed: int
+    updates: int
+    losses: dict[str, float]
+
+
+class WorldModelRecord(Record):
+    """An arm's world models, update by update. ``sheet`` says whether a picture of real and imagined frames lies beside it."""
+
+    format: Literal["layerscout-world-model/1"] = "layerscout-world-model/1"
+    arm: str
+    environment: str
+    losses: tuple[LossesAt, ...]
+    sheet: bool = False
