@@ -17,10 +17,13 @@ from layerscout.progress import Reporter
 if TYPE_CHECKING:
     from layerscout.cache.importers.plan import ImportPlan
     from layerscout.cache.records import Ranking, RunRecord
+    from layerscout.cache.records.work import WorkRecord
     from layerscout.cache.store import Store
     from layerscout.extract.plan import ExtractPlan
     from layerscout.probe.plan import ProbePlan
+    from layerscout.report.labour.page import LabourReport
     from layerscout.report.plan import ReportPlan
+    from layerscout.rl.economics.experiment import WorkPlan
     from layerscout.rl.plan import TrainPlan
     from layerscout.worlds.collect import CollectPlan
 
@@ -137,15 +140,15 @@ def probe(store: Store | str, *others: Store | str, progress: bool = False, **ke
     return _run("probe", progress, _stores(store, others, keys))
 
 
-def train(environment: str, selection: Path | str, *, progress: bool = False, **keys: Any) -> RunRecord:
-    """Train agents on the selected layers and on the controls, under one budget.
+def train(environment: str, selection: Path | str | None = None, *, progress: bool = False, **keys: Any) -> RunRecord | WorkRecord:
+    """Train agents on the selected layers and on the controls, under one budget; or, with ``work``, agents that earn a wage.
 
     Parameters
     ----------
     environment
         The one that the dataset came from.
     selection
-        The ``selection.json`` that `probe` wrote, by default in ``outputs/probe``.
+        The ``selection.json`` that `probe` wrote; None: the one in ``outputs/probe``, and none for agents that earn a wage.
     progress
         Whether to tell on stderr how it is going.
     keys
@@ -153,15 +156,15 @@ def train(environment: str, selection: Path | str, *, progress: bool = False, **
 
     Returns
     -------
-    RunRecord
-        Every arm with its budget and every run with its returns.
+    RunRecord or WorkRecord
+        Every arm with its budget and every run with its returns; of work, what each arm's policy was expected to earn.
 
     Raises
     ------
     LayerscoutError
         As the command ``layerscout train``.
     """
-    return _run("train", progress, {"environment": environment, "selection": Path(selection)} | keys)
+    return _run("train", progress, {"environment": environment} | _selected(selection) | keys)
 
 
 def report(*folders: Path | str, out: Path | str | None = None, registration: Path | str | None = None) -> Path:
@@ -252,11 +255,13 @@ class Plans:
         """Say what `probe` would do: layers to measure, bytes to read, memory, and what is measured already."""
         return _plan("probe", _stores(store, others, keys))
 
-    def train(self, environment: str, selection: Path | str, **keys: Any) -> TrainPlan:
-        """Say what `train` would do: arms, runs, budget, memory."""
-        return _plan("train", {"environment": environment, "selection": Path(selection)} | keys)
+    def train(self, environment: str, selection: Path | str | None = None, **keys: Any) -> TrainPlan | WorkPlan:
+        """Say what `train` would do: arms, runs, budget, memory; of work, what the best hours earn."""
+        return _plan("train", {"environment": environment} | _selected(selection) | keys)
 
-    def report(self, *folders: Path | str, out: Path | str | None = None, registration: Path | str | None = None) -> ReportPlan:
+    def report(
+        self, *folders: Path | str, out: Path | str | None = None, registration: Path | str | None = None
+    ) -> ReportPlan | LabourReport:
         """Say what `report` would write, and from which records."""
         from layerscout.report import plan as stage
 
@@ -276,7 +281,9 @@ def _plan(stage: str, keys: dict[str, Any]) -> Any:
 
 
 def _stage(module: str, config: Any) -> Any:
-    """Return the stage that these settings are for: agents that plan towards a picture have one of their own."""
+    """Return the stage that these settings are for: agents that earn a wage, or that plan towards a picture, have one of their own."""
+    if getattr(config, "work", None) is not None:
+        return _module("rl.economics.experiment")
     return _module("rl.transfer.pvdr.stage" if getattr(config, "algorithm", "") == "pvdr" else module)
 
 
@@ -284,6 +291,10 @@ def _run(stage: str, progress: bool, keys: dict[str, Any]) -> Any:
     planned = _plan(stage, keys)
     events = planned.config.out / "events.jsonl" if stage == "train" else None
     return _stage(STAGES[stage][1], planned.config).run(planned, Reporter(not progress, events))
+
+
+def _selected(selection: Path | str | None) -> dict[str, Any]:
+    return {} if selection is None else {"selection": Path(selection)}
 
 
 def _module(name: str) -> Any:

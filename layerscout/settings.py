@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
@@ -263,7 +263,7 @@ def _place(model: type[BaseModel], location: Sequence[str | int]) -> tuple[list[
         if inside is not None:
             field = inside.model_fields.get(str(part))
             meaning = field.description if field else None
-            inside = field.annotation if field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel) else None
+            inside = _settings_of(field.annotation) if field else None
             path.append(str(part))
         elif isinstance(part, int):  # an item of a list
             path.append(str(part))
@@ -274,7 +274,14 @@ def _inner(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
     """Follow field names into nested settings, as far as they are models."""
     for name in path:
         field = model.model_fields.get(name)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        below = _settings_of(field.annotation) if field else None
+        if below is None:
             break
-        model = field.annotation
+        model = below
     return model
+
+
+def _settings_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the settings of a table, also of one that may be left out; None of a plain setting."""
+    kinds = [annotation, *get_args(annotation)]
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)

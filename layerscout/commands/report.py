@@ -37,6 +37,9 @@ def report(call: Call, folder: Folders = None, out: Out = None, registration: Re
         call.emit(planned.describe())
         return
     page = stage.run(planned)
+    if isinstance(planned, stage.LabourReport):
+        call.emit({"page": str(page), "table": str(page.with_name("work.md"))})
+        return
     if planned.transfer:
         call.emit({"page": str(page), "csv": str(page.with_name("transfer.csv"))})
         return

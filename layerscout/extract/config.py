@@ -35,6 +35,7 @@ class ExtractConfig(Config):
     compile: bool = Field(default=False, description="Run the blocks through torch.compile.")
     backbone_options: dict[str, Any] = Field(default_factory=dict, description="Given to the backbone.")
     latents: bool = Field(default=False, description="Keep a denoiser's VAE latents in a store of their own.")
+    denoising_error: bool = Field(default=False, description="Keep how badly the model predicts each clip under noise, as a column.")
     passport_clips: int = Field(default=64, ge=0, description="Clips on which the layers' passports are made; 0: none is kept.")
     batch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default="auto", description="Clips in a forward pass, or auto: as many as memory takes."

@@ -27,12 +27,14 @@ from layerscout.extract.clips import ClipTable, fit
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.device import check_device
 from layerscout.extract.index import RowIndex, unusual
+from layerscout.extract.passes.noise_gap import check_denoiser, recipe
 from layerscout.extract.passes.pilot import seconds_of_passes
 from layerscout.extract.passes.pooling import array_name, pixel_features, pooled_width
 from layerscout.progress import Reporter
 from layerscout.showing import ShownPlan
 
 PIXELS = "pixels"  # the control layer that every store carries
+ERROR_COLUMN = ColumnSpec("denoising_error", "float32")  # of every row, where it is asked for
 LATENTS = "latents"  # the only layer of a store of latents
 LATENT_CHUNK_BYTES = 2**26
 LARGEST_LATENT_BATCH = 64  # clips, where the batch is chosen automatically
@@ -171,13 +173,17 @@ def with_weights_here(planned: ExtractPlan, reporter: Reporter) -> ExtractPlan:
 def _planned(config: ExtractConfig, backbone: Backbone, data: BoundDataset | None) -> ExtractPlan:
     if config.latents and backbone.latent_shape is None:
         raise UsageError(f"backbone '{backbone.name}' has no latents to keep", hint="leave --latents out; denoisers with a VAE have them")
+    if config.denoising_error:
+        check_denoiser(backbone)
+        if config.latents:
+            raise UsageError("latents and a denoising error cannot be kept in one command", hint="leave one of them out")
     layers = tuple(backbone.layer(name) for name in config.layers) or backbone.layers
     poolings = config.pooling or (backbone.default_pooling,)
     with Trajectories(config.data, data) as opened:
         rows = len(ClipTable(opened.lengths))
         fitted = fit(probe_input(opened.frame_shape), backbone.clip)
         bound = data or opened.bound()
-        columns = RowIndex(opened).specs()
+        recorded = RowIndex(opened).specs()
     pixels = torch.zeros((1, len(backbone.clip.offsets), *backbone.clip.frame_shape), dtype=torch.uint8)
     specs = (
         *(
@@ -198,13 +204,15 @@ def _planned(config: ExtractConfig, backbone: Backbone, data: BoundDataset | Non
         "schema": SCHEMA,
         "backbone": {"name": backbone.name, "weights_digest": _digest(backbone), **backbone.identity},
         "recipe": {"offsets": list(backbone.clip.offsets), "padding": "repeat first frame", "compute_dtype": config.compute}
-        | ({"compile": True} if config.compile else {}),
+        | ({"compile": True} if config.compile else {})
+        | ({"denoising_error": recipe(backbone)} if config.denoising_error else {}),
         "preprocessing": {"frame_shape": list(backbone.clip.frame_shape), "fingerprint": _fingerprint(fitted)},
-        "dataset": {"digest": bound.digest, "rows": "every frame, in episode order"} | unusual(columns),
+        "dataset": {"digest": bound.digest, "rows": "every frame, in episode order"} | unusual(recorded),
         "layers": _stated(specs),
         "pooling": poolings[0] if len(poolings) == 1 else list(poolings),
         "logical_dtype": config.dtype,
     }
+    columns = recorded + ((ERROR_COLUMN,) if config.denoising_error else ())  # that one is named by its recipe
     root = config.root or default_root()
     found = _existing(root, identity)
     if found is None and backbone.weights is not None:

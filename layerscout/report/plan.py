@@ -9,7 +9,9 @@ from typing import Any
 
 from layerscout.cache.records import load
 from layerscout.cache.records.transfer import TransferRecord
+from layerscout.cache.records.work import WORK_NAME
 from layerscout.report.experiment import Experiment, gather_experiment
+from layerscout.report.labour.page import LabourReport, plan_labour, write_labour
 from layerscout.report.report import owned_copies, tables_folder, write_report
 from layerscout.report.study.page import write_study
 from layerscout.report.study.registered import registration_of
@@ -66,13 +68,13 @@ class ReportPlan(ShownPlan):
         }
 
 
-def plan(folders: Sequence[Path], out: Path | None = None, registration: Path | None = None) -> ReportPlan:
+def plan(folders: Sequence[Path], out: Path | None = None, registration: Path | None = None) -> ReportPlan | LabourReport:
     """Read what a report rests on; writes nothing and draws nothing.
 
     Parameters
     ----------
     folders
-        Folders of results; one is reported in place, several are the tasks of a study.
+        Folders of results; one is reported in place, several are the tasks of a study. One with ``work.json`` has a page on labour.
     out
         Where a study goes; given with one folder, a study of that one task.
     registration
@@ -84,6 +86,8 @@ def plan(folders: Sequence[Path], out: Path | None = None, registration: Path | 
         A folder is missing or holds no ranking, or a file in it cannot be read.
     """
     study = out is not None or len(folders) > 1
+    if not study and (folders[0] / WORK_NAME).is_file():
+        return plan_labour(folders[0])
     if not study and (folders[0] / RECORD_NAME).is_file():
         load(TransferRecord, folders[0] / RECORD_NAME)
         return ReportPlan((), folders[0], study=False, transfer=True)
@@ -92,7 +96,7 @@ def plan(folders: Sequence[Path], out: Path | None = None, registration: Path | 
     return ReportPlan(experiments, (out or STUDY) if study else folders[0], study, promised)
 
 
-def run(planned: ReportPlan) -> Path:
+def run(planned: ReportPlan | LabourReport) -> Path:
     """Write the pages, tables and figures, and return the HTML page.
 
     Raises
@@ -100,6 +104,8 @@ def run(planned: ReportPlan) -> Path:
     DataError
         No folder of a study has agents on at least three ranked layers, or a file was damaged meanwhile.
     """
+    if isinstance(planned, LabourReport):
+        return write_labour(planned)
     if planned.transfer:
         return write_transfer(planned.out)
     folders = [experiment.folder for experiment in planned.experiments]

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 import layerscout
 from layerscout.cache.records import Selection
 from layerscout.rl.agents.configs import DQNConfig, IQLConfig, PPOConfig, RidgeConfig, SACConfig
+from layerscout.rl.economics.config import LabourConfig
 from layerscout.rl.transfer.apv.agent_config import DreamerConfig
 from layerscout.rl.transfer.apv.folder import WEIGHTS
 from layerscout.rl.transfer.pvdr.config import PvdrConfig
@@ -32,7 +33,8 @@ class TrainConfig(Config):
 
     environment: Annotated[str, Positional("ENVIRONMENT")] = Field(description="The environment that the dataset came from.")
     selection: Path = Field(
-        default=Path("outputs/probe/selection.json"), description="selection.json of layerscout probe; pvdr reads none."
+        default=Path("outputs/probe/selection.json"),
+        description="selection.json of layerscout probe; pvdr reads none, work only where it is given.",
     )
     out: Path = Field(default=Path("outputs/train"), description="Where the results go.")
     root: Path | None = Field(default=None, description="Folder of all stores; left out: LAYERSCOUT_ROOT, or the user's cache.")
@@ -93,6 +95,7 @@ class TrainConfig(Config):
         default_factory=DreamerConfig, description="Settings of DreamerV2, from scratch or on a pretrained model (APV)."
     )
     pvdr: PvdrConfig = Field(default_factory=PvdrConfig, description="Settings of planning towards a goal's picture.")
+    work: LabourConfig | None = Field(default=None, description="Settings of agents that earn a wage in a labour world.")
     best_possible: float | None = Field(
         default=None, description="The return of an optimal policy, where it is known: for the optimality gap."
     )
@@ -124,6 +127,7 @@ def comparison_key(config: TrainConfig, selection: Selection) -> str:
     unused = {
         "pvdr",
         *(name for name in ("ppo", "dreamer") if config.algorithm != name),
+        *(() if config.work is not None else ("work",)),
     }  # results of before there were these learners keep their key
     left_out: dict[str, Any] = dict.fromkeys([*RUN_ONLY, *unused], True)
     pretrained = config.dreamer.pretrained if config.algorithm == "dreamer" else None

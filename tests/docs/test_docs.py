@@ -34,6 +34,7 @@ from layerscout.report.study.tables import STUDY_COLUMNS
 from layerscout.report.tables import RETURNS_COLUMNS, SUMMARY_COLUMNS
 from layerscout.rl.agents.configs import DQNConfig, IQLConfig, RidgeConfig, SACConfig
 from layerscout.rl.config import TrainConfig
+from layerscout.rl.economics.config import EncoderConfig, LabourConfig
 from layerscout.rl.transfer.apv.agent_config import DreamerConfig
 from layerscout.rl.transfer.apv.config import APVModelConfig, PretrainAPVConfig
 from layerscout.rl.transfer.config import Sweep, TransferConfig
@@ -178,7 +179,7 @@ def slug(heading: str) -> str:
             TransferConfig,
             Sweep,
         ),
-        *(DQNConfig, SACConfig, IQLConfig, RidgeConfig, DreamerConfig),
+        *(DQNConfig, SACConfig, IQLConfig, RidgeConfig, DreamerConfig, LabourConfig, EncoderConfig),
     ],
     ids=lambda config: config.__name__,
 )

@@ -33,6 +33,7 @@ CHANGES: dict[str, list[Any]] = {
     "dtype": ["float32", "bfloat16"],
     "compute": ["bfloat16", "float16"],
     "compile": [True],
+    "denoising_error": [True],
     "backbone_options": [OPTIONS | {"frames": 9}, OPTIONS | {"size": [32, 48]}, OPTIONS | {"sigma": 0.3}, OPTIONS | {"text": "{text}"}],
 }
 # options of the backbone that no other value of can be tried with this checkpoint, and why

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from layerscout.cache.records import Selection
 from layerscout.rl.agents.configs import DQNConfig, IQLConfig, SACConfig
 from layerscout.rl.config import RUN_ONLY, TrainConfig, comparison_key
+from layerscout.rl.economics.config import LabourConfig
 from layerscout.rl.plan import plan
 
 SELECTION = Selection(ranking="r.json", store_id="ls1-" + "0" * 32, dataset_digest="sha256:0", backbone="b", choices=())
@@ -31,6 +32,8 @@ def another(field: Any, value: Any) -> Any:
         return ("linear",) if value == ("mlp",) else (*value, 5)
     if get_origin(field.annotation) is not None and all(isinstance(word, str) for word in get_args(field.annotation)):
         return next(word for word in get_args(field.annotation) if word != value)
+    if field.annotation == LabourConfig | None:
+        return LabourConfig()
     return 3 if value is None else f"{value}x"
 
 

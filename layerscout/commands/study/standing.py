@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from layerscout.cache.catalog.entries import Entry, list_entries, list_mirrors
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.records import Ranking, RunRecord, Selection, load, load_object
+from layerscout.cache.records.work import WORK_NAME
 from layerscout.cache.root import STAGING, STORES, default_root
 from layerscout.errors import LayerscoutError, UsageError
 from layerscout.misfits import describe_misfit
@@ -139,6 +140,8 @@ class Study:
 def _comparison(place: Path) -> Standing:
     """Return how far a comparison of agents is, and whether its settings and its selection are still those that it was made with."""
     groups = sorted(path.parent for path in place.glob(f"*/{KEY_NAME}"))
+    if (place / WORK_NAME).is_file():
+        return Standing("train", "done", str(place), f"work: {len(groups)} arms")
     finished = [group for group in groups if (group / "result.json").is_file()]
     try:
         config = TrainConfig.model_validate(load_object(place / "settings.json"))

@@ -51,7 +51,7 @@ def fill_units(extractor: Extractor, writer: StoreWriter, units: Sequence[int], 
         written = background.submit(lambda: None)
         for unit, arrays in zip(units, computed, strict=True):
             written.result()
-            index = extractor.index.columns(*writer.span(unit), offsets)
+            index = extractor.index.columns(*writer.span(unit), offsets) | extractor.more_columns(*writer.span(unit))
             extractor.data.require_unchanged()  # all that this unit is made of was read before this
             written = background.submit(writer.write_unit, unit, arrays, index)
         written.result()

@@ -23,10 +23,11 @@ from layerscout.extract.passes.autotune import MOST, find_batch, power_of_two
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.compiling import compiling
 from layerscout.extract.passes.measure import Meter
+from layerscout.extract.passes.noise_gap import NoiseGap
 from layerscout.extract.passes.pipeline import CudaTransfer, DeviceTransfer, HostTransfer, Inputs, Span, batch_spans, features_in_order
 from layerscout.extract.passes.pooling import pixel_features
 from layerscout.extract.passes.row_check import ROWS, check_compiled, check_rows
-from layerscout.extract.plan import LARGEST_LATENT_BATCH, LATENTS, PIXELS, ExtractPlan
+from layerscout.extract.plan import ERROR_COLUMN, LARGEST_LATENT_BATCH, LATENTS, PIXELS, ExtractPlan
 
 Packed = Float[np.ndarray, "clip packed"]
 Arrays = dict[str, Float[np.ndarray, "row pooled"]]
@@ -72,6 +73,15 @@ class Extractor:
         if self._compiled:  # for one shape only, so after the batch is known
             self._capture.compile(planned.backbone.layers)
         self.meter = Meter(self._device, 0)
+        self._gap = NoiseGap(planned.backbone, device=config.device) if config.denoising_error else None
+
+    def more_columns(self, start: int, stop: int) -> dict[str, Float[np.ndarray, " row"]]:
+        """Return the columns of rows [start, stop) that the model gives beside its activations."""
+        if self._gap is None:
+            return {}
+        spans, clip = batch_spans(start, stop, self.batch), self._gap.clip
+        errors = [self._gap(clips_of(self.data, self.index.table, low, high, clip)) for low, high in spans]
+        return {ERROR_COLUMN.name: np.concatenate(errors)}
 
     def close(self) -> None:
         """Remove what captures activations; the model stays loaded for others."""

@@ -101,17 +101,20 @@ class Critic(RunNetwork):
         for head, own, by_output, place in zip((self.first, self.second), tape.heads, slopes, (one, two), strict=True):
             head.pull_back(own, by_output, place)
         if self.trunk is not None:
-            columns = slice(self.dimensions, None)
-            by_features = self.first.input_slope(tape.heads[0], slopes[0], columns).add_(
-                self.second.input_slope(tape.heads[1], slopes[1], columns)
-            )
-            self.trunk.pull_back(tape.trunk, by_features, trunk)
+            self.trunk.pull_back(tape.trunk, self._input_slope(tape, slopes, slice(self.dimensions, None)), trunk)
+
+    @torch.no_grad()
+    def feature_slope(self, tape: Tape, slope: Float[Tensor, "run batch 2"]) -> Float[Tensor, "run batch width"]:
+        """Return the gradient of sum(slope · values) by the features that the heads saw."""
+        return self._input_slope(tape, self._by_output(tape, slope), slice(self.dimensions, None))
 
     @torch.no_grad()
     def action_slope(self, tape: Tape, slope: Float[Tensor, "run batch 2"]) -> Float[Tensor, "run batch dimension"]:
         """Return the gradient of sum(slope · values) by a continuous action."""
-        columns = slice(0, self.dimensions)
-        one, two = self._by_output(tape, slope)
+        return self._input_slope(tape, self._by_output(tape, slope), slice(0, self.dimensions))
+
+    def _input_slope(self, tape: Tape, slopes: Sequence[Tensor], columns: slice) -> Float[Tensor, "run batch _"]:
+        one, two = slopes
         return self.first.input_slope(tape.heads[0], one, columns).add_(self.second.input_slope(tape.heads[1], two, columns))
 
     def frozen_multiply_adds(self) -> int:

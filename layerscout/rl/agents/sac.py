@@ -61,6 +61,8 @@ class SAC(Learner[SACConfig]):
         self.dimensions = self.critic.dimensions
         self.density_shift = 0.0  # of ln π: ln 2 a dimension where actions are counted in [0, 1], of which ours are the double
         self._error: Float[Tensor, "run batch 2"] | None = None  # of the last update
+        self.latent_slope: Float[Tensor, "run batch feature"] | None = None  # of the critics' loss, for who trains what they see
+        self.wants_latent_slope = False
         self.target_entropy = -float(self.dimensions) if config.target_entropy is None else config.target_entropy
 
     # --- acting
@@ -131,6 +133,8 @@ class SAC(Learner[SACConfig]):
         values, tape = self.critic.record_pair(z, taken)
         error = values - goal[..., None]
         slope = error if weight is None else error * weight[..., None]
+        if self.wants_latent_slope:
+            self.latent_slope = self.critic.feature_slope(tape, slope / goal.shape[1])
         self.critic.pull_back(tape, slope / goal.shape[1], self.optimisers["critic"].gradient_views)
         self._error = error
         return 0.5 * (error * slope).sum(-1).mean(1)

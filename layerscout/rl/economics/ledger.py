@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64, Shaped
 
 from layerscout.errors import UsageError
 from layerscout.rl.economics.lagrangian import Penalty
@@ -34,15 +34,30 @@ class WorkLedger:
 
     Parameters
     ----------
-    runs, capacity, width, dimensions
-        How many runs, steps a run, numbers of a state, and of an action.
+    runs, capacity, shape, dimensions
+        How many runs, steps a run, the shape of what is observed of a step, and numbers of an action.
     weighted
         Draw in proportion to priority = |temporal-difference error| · novelty, in place of uniformly.
+    dtype
+        Of what is observed.
+    features
+        Width of features that are kept beside it; 0: none.
     """
 
-    def __init__(self, runs: int, capacity: int, width: int, dimensions: int, *, weighted: bool = False) -> None:
+    def __init__(
+        self,
+        runs: int,
+        capacity: int,
+        shape: tuple[int, ...],
+        dimensions: int,
+        *,
+        weighted: bool = False,
+        dtype: type = np.float32,
+        features: int = 0,
+    ) -> None:
         self.runs, self.capacity, self.size, self.position = runs, capacity, 0, 0
-        self.states = np.zeros((runs, capacity, 2, width), np.float32)
+        self.states: Shaped[np.ndarray, "run step two *feature"] = np.zeros((runs, capacity, 2, *shape), dtype)
+        self.features = np.zeros((runs, capacity, 2, features), np.float32) if features else None
         self.action = np.zeros((runs, capacity, dimensions), np.float32)
         self.profit, self.errors, self.attempts, self.rate, self.novelty = (np.zeros((runs, capacity), np.float32) for _ in range(5))
         self.terminated = np.zeros((runs, capacity), np.bool_)
@@ -51,9 +66,9 @@ class WorkLedger:
 
     def add(
         self,
-        z: Float32[np.ndarray, "run width"],
+        z: Shaped[np.ndarray, "run *feature"],
         action: Float32[np.ndarray, "run dimension"],
-        next_z: Float32[np.ndarray, "run width"],
+        next_z: Shaped[np.ndarray, "run *feature"],
         terminated: Bool[np.ndarray, " run"],
         *,
         profit: Float[np.ndarray, " run"],
@@ -61,10 +76,16 @@ class WorkLedger:
         attempts: Int64[np.ndarray, " run"],
         rate: Float[np.ndarray, " run"],
         novelty: Float[np.ndarray, " run"],
+        features: Float32[np.ndarray, "run two width"] | None = None,
     ) -> None:
-        """Store a step of every run: profit in dollars an hour, the step's counts, and the hour's error rate until it."""
+        """Store a step of every run: profit in dollars an hour, the step's counts, and the hour's error rate until it.
+
+        ``features`` are those of z and of what followed, where they are kept.
+        """
         slot = self.position
         self.states[:, slot, 0], self.states[:, slot, 1] = z, next_z
+        if self.features is not None and features is not None:
+            self.features[:, slot] = features
         self.action[:, slot], self.terminated[:, slot] = action, terminated
         self.profit[:, slot], self.errors[:, slot], self.attempts[:, slot], self.rate[:, slot] = profit, errors, attempts, rate
         self.novelty[:, slot] = novelty
@@ -73,11 +94,18 @@ class WorkLedger:
         self.position, self.size = (slot + 1) % self.capacity, min(self.size + 1, self.capacity)
 
     def sample(
-        self, batch: int, generators: Sequence[np.random.Generator], terms: Terms, weighting: Weighting = "none", beta: float = 0.4
+        self,
+        batch: int,
+        generators: Sequence[np.random.Generator],
+        terms: Terms,
+        weighting: Weighting = "none",
+        beta: float = 0.4,
+        *,
+        of_features: bool = False,
     ) -> tuple[Batch, Int64[np.ndarray, "run batch"]]:
         """Draw steps of every run with replacement, priced by today's terms; return the batch and the places, for `reweigh`.
 
-        ``weighting`` gives the critics' weights: clip(novelty, 0.5, 2) over its mean, or importance (N P)^−beta over its largest.
+        ``of_features`` gives the features that are kept in place of what was observed. ``weighting`` gives the critics' weights: clip(novelty, 0.5, 2) over its mean, or importance (N P)^−beta over its largest.
 
         Raises
         ------
@@ -91,7 +119,9 @@ class WorkLedger:
         else:
             places = self.tree.draw(batch, generators)
         rows = np.arange(self.runs)[:, None]
-        states = np.concatenate([self.states[rows, places, 0], self.states[rows, places, 1]], axis=1)
+        kept = self.features if of_features else self.states
+        assert kept is not None, "features are drawn only where they are kept"
+        states = np.concatenate([kept[rows, places, 0], kept[rows, places, 1]], axis=1)
         reward = self.reward(rows, places, terms)
         return Batch(
             states, self.action[rows, places], reward, self.terminated[rows, places], weight=self._weights(rows, places, weighting, beta)

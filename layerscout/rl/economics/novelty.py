@@ -1,61 +1,93 @@
-"""States in, how new each of them is out: one face for the ways to say so, one number a run and step."""
+"""Steps of work in, how new each of them is out: one face for the ways to say so, one number a run and step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float32
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
 
-from layerscout.rl.memory.replay import run_generators
+from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.clips import ClipWindow
+from layerscout.extract.passes.noise_gap import NoiseGap
+from layerscout.rl.memory.replay import Batch, run_generators
+from layerscout.rl.networks.layers import Head
+from layerscout.rl.networks.optimiser import RunAdam
 
 NOVELTY = 7  # purpose of the random streams
 REMEMBERED, NEIGHBOURS = 256, 5
+MEMBERS, MEMBER, MEMBER_LR = 5, 21, 1e-3
 LEAST, MOST = 0.05, 20.0
 
-
-class Novelty(Protocol):
-    """Says how new a state is, positive and about 1 for a usual one; remembers it afterwards."""
-
-    def __call__(self, z: Float32[np.ndarray, "run feature"]) -> Float[np.ndarray, " run"]: ...
+Way = Literal["none", "random", "neighbours", "ensemble", "denoising"]
+Frames = UInt8[np.ndarray, "run height width channel"]
 
 
-class ConstantNovelty:
-    """Everything is equally new: 1."""
+class Novelty:
+    """Says how new a step is, positive and about 1 for a usual one. This one says 1 of everything.
 
-    def __call__(self, z: Float32[np.ndarray, "run feature"]) -> Float[np.ndarray, " run"]:
+    A way that looks at pictures says so in ``sees``; one that learns does so from the batches that the agent learns from.
+    """
+
+    sees = False
+
+    def begin(self, frames: Frames | None) -> None:
+        """Begin an hour in every run, with its first pictures."""
+
+    def __call__(
+        self, z: Float32[np.ndarray, "run feature"], action: Float32[np.ndarray, "run dimension"], frames: Frames | None = None
+    ) -> Float[np.ndarray, " run"]:
+        """Say how new it is to see ``z`` and do ``action``; ``frames`` are the pictures of that moment, for who asked for them."""
         return np.ones(len(z))
 
+    def learn(self, batch: Batch) -> None:
+        """Learn from transitions of every run."""
 
-class RandomNovelty:
+
+class RandomNovelty(Novelty):
     """A draw from [0.5, 1) that looks at nothing: the control of every other way."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self._generators = run_generators(seeds, NOVELTY)
 
-    def __call__(self, z: Float32[np.ndarray, "run feature"]) -> Float[np.ndarray, " run"]:
+    def __call__(
+        self, z: Float32[np.ndarray, "run feature"], action: Float32[np.ndarray, "run dimension"], frames: Frames | None = None
+    ) -> Float[np.ndarray, " run"]:
         return np.array([generator.uniform(0.5, 1.0) for generator in self._generators])
 
 
-class NeighbourNovelty:
-    """Distance to the fifth nearest of 256 remembered states, over its running mean; a state takes the place of a random one."""
+class _Usual:
+    """A figure over its running mean, within bounds; 1 until there is a mean."""
+
+    def __init__(self, runs: int) -> None:
+        self._mean = np.zeros(runs)
+
+    def __call__(self, figure: Float[np.ndarray, " run"]) -> Float[np.ndarray, " run"]:
+        self._mean = np.where(self._mean > 0.0, 0.99 * self._mean + 0.01 * figure, figure)
+        return np.where(self._mean > 0.0, np.clip(figure / np.maximum(self._mean, 1e-12), LEAST, MOST), 1.0)
+
+
+class NeighbourNovelty(Novelty):
+    """Distance to the fifth nearest of 256 remembered latents, over its running mean; a latent takes the place of a random one."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self._generators = run_generators(seeds, NOVELTY)
         self._memory: Float32[np.ndarray, "run memory feature"] | None = None
-        self._seen, self._mean = 0, np.zeros(len(seeds))
+        self._seen, self._usual = 0, _Usual(len(seeds))
 
-    def __call__(self, z: Float32[np.ndarray, "run feature"]) -> Float[np.ndarray, " run"]:
+    def __call__(
+        self, z: Float32[np.ndarray, "run feature"], action: Float32[np.ndarray, "run dimension"], frames: Frames | None = None
+    ) -> Float[np.ndarray, " run"]:
         if self._memory is None:
             self._memory = np.zeros((len(z), REMEMBERED, z.shape[1]), np.float32)
         filled = min(self._seen, REMEMBERED)
         novelty = np.ones(len(z))
         if filled > NEIGHBOURS:
             apart = np.linalg.norm(self._memory[:, :filled] - z[:, None], axis=-1)
-            distance = np.partition(apart, NEIGHBOURS - 1, axis=1)[:, NEIGHBOURS - 1].astype(np.float64)
-            self._mean = distance if not self._mean.any() else 0.99 * self._mean + 0.01 * distance
-            novelty = np.clip(distance / np.maximum(self._mean, 1e-12), LEAST, MOST)
+            novelty = self._usual(np.partition(apart, NEIGHBOURS - 1, axis=1)[:, NEIGHBOURS - 1].astype(np.float64))
         for run, generator in enumerate(self._generators):
             place = self._seen if self._seen < REMEMBERED else int(generator.integers(REMEMBERED))
             self._memory[run, place] = z[run]
@@ -63,8 +95,90 @@ class NeighbourNovelty:
         return novelty
 
 
-def novelty_of(way: Literal["none", "random", "neighbours"], seeds: Sequence[int]) -> Novelty:
-    """Return the measure of novelty that a setting names, for runs with these seeds."""
+class EnsembleNovelty(Novelty):
+    """How far five networks disagree on the next latent, over its running mean: √ mean over features of their variance.
+
+    They differ in their first weights, and learn from the agent's batches. The members of all runs are one stack of networks.
+
+    References
+    ----------
+    Pathak, Gandhi and Gupta 2019, "Self-supervised exploration via disagreement", arXiv 1906.04161, eq. 1.
+    """
+
+    def __init__(self, seeds: Sequence[int], width: int, dimensions: int) -> None:
+        drawn = (np.random.SeedSequence([int(seed), MEMBER, member]).generate_state(1)[0] for seed in seeds for member in range(MEMBERS))
+        self._network = Head(width + dimensions, width, [int(state) for state in drawn], "mlp", (64,))
+        self._optimiser, self._usual = RunAdam(self._network, MEMBER_LR), _Usual(len(seeds))
+
+    @torch.no_grad()
+    def __call__(
+        self, z: Float32[np.ndarray, "run feature"], action: Float32[np.ndarray, "run dimension"], frames: Frames | None = None
+    ) -> Float[np.ndarray, " run"]:
+        told = self._network(self._inputs(z[:, None], action[:, None])).unflatten(0, (-1, MEMBERS))[:, :, 0]
+        return self._usual(told.var(1).mean(-1).sqrt().numpy().astype(np.float64))
+
+    @torch.no_grad()
+    def learn(self, batch: Batch) -> None:
+        inputs, size = self._inputs(batch.z, batch.action), batch.action.shape[1]
+        wanted = torch.from_numpy(batch.next_z).repeat_interleave(MEMBERS, 0)
+        told, tape = self._network.record(inputs, learned=size)
+        error = told - wanted
+        self._network.pull_back(tape, 2.0 * error / (size * error.shape[-1]), self._optimiser.gradient_views)
+        self._optimiser.step(error.square().mean((1, 2)).numpy())
+
+    def _inputs(self, z: np.ndarray, action: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.concatenate([z, action.astype(np.float32)], axis=-1)).repeat_interleave(MEMBERS, 0)
+
+
+class DenoisingNovelty(Novelty):
+    """How badly a video diffusion model predicts the picture of now under noise, over its running mean (see `NoiseGap`)."""
+
+    sees = True
+
+    def __init__(self, seeds: Sequence[int], denoiser: str = "tiny") -> None:
+        self._gap = NoiseGap(find_backbone(denoiser))
+        self._everyone, self._usual = np.arange(len(seeds)), _Usual(len(seeds))
+        self._window = ClipWindow(len(seeds), self._gap.clip)
+        self._fresh = True
+
+    def begin(self, frames: Frames | None) -> None:
+        assert frames is not None, "it asked for pictures"
+        self._window.start(self._everyone, frames)
+        self._fresh = True
+
+    def __call__(
+        self, z: Float32[np.ndarray, "run feature"], action: Float32[np.ndarray, "run dimension"], frames: Frames | None = None
+    ) -> Float[np.ndarray, " run"]:
+        assert frames is not None, "it asked for pictures"
+        if not self._fresh:
+            self._window.push(self._everyone, frames)
+        self._fresh = False
+        return self._usual(self._gap(self._window.clips(self._everyone)).astype(np.float64))
+
+
+def novelty_of(way: Way, seeds: Sequence[int], width: int = 4, dimensions: int = 2, denoiser: str = "tiny") -> Novelty:
+    """Return a way by its name.
+
+    Parameters
+    ----------
+    way
+        none, random, neighbours, ensemble or denoising.
+    seeds
+        One a run.
+    width, dimensions
+        Numbers of a latent and of an action.
+    denoiser
+        The video diffusion model of ``denoising``.
+
+    Raises
+    ------
+    UsageError
+        The model is no denoiser.
+    """
     if way == "neighbours":
         return NeighbourNovelty(seeds)
-    return RandomNovelty(seeds) if way == "random" else ConstantNovelty()
+    if way == "ensemble":
+        return EnsembleNovelty(seeds, width, dimensions)
+    if way == "denoising":
+        return DenoisingNovelty(seeds, denoiser)
+    return RandomNovelty(seeds) if way == "random" else Novelty()

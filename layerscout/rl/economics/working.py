@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Shaped
+from torch import Tensor
 
 from layerscout import registry
 from layerscout.rl.agents.sac import SAC, sac_on_features
 from layerscout.rl.economics.config import WorkConfig
 from layerscout.rl.economics.data_value import data_value
+from layerscout.rl.economics.encoding import Encoding, Frames, Observed, encoding_of, require_width
 from layerscout.rl.economics.episode_log import EpisodeLog, Row, episode_row
 from layerscout.rl.economics.lagrangian import Curriculum, ascend
 from layerscout.rl.economics.ledger import Terms, WorkLedger
 from layerscout.rl.economics.novelty import novelty_of
+from layerscout.rl.economics.recorded_hours import fill_with_recorded
 from layerscout.rl.economics.spread import allocate_spread
 from layerscout.rl.memory.replay import run_generators
 from layerscout.worlds.labour.base import LabourWorld
@@ -39,6 +42,13 @@ class Judgement(NamedTuple):
     care: Float[np.ndarray, " run"]
 
 
+class WorkedHour(NamedTuple):
+    """An hour of every run: its rows of the log, and what the policy was judged to be worth after it, where it was asked."""
+
+    rows: list[Row]
+    judgement: Judgement | None
+
+
 @dataclass
 class Work:
     """What all runs did and learned at work: their agent, how it was judged, and a log of every episode."""
@@ -46,6 +56,12 @@ class Work:
     agent: SAC
     judgements: list[Judgement] = field(default_factory=list)
     rows: list[list[Row]] = field(default_factory=list)  # [episode][run]
+
+    def take(self, hour: WorkedHour) -> None:
+        """Add an hour."""
+        self.rows.append(hour.rows)
+        if hour.judgement is not None:
+            self.judgements.append(hour.judgement)
 
     def column(self, name: str) -> Float[np.ndarray, "episode run"]:
         """Return one of the log's columns; NaN where it is absent."""
@@ -61,83 +77,172 @@ class Workplace:
         Settings.
     seeds
         One a run; a run's hours, first weights and noise are functions of its seed.
+    encoding
+        What the agent sees; None: what the settings say. Whichever it is, the agent, its replay and the economics are the same.
+    root
+        Folder of all stores; None: the default.
+    trust
+        Whether a store's checkpoint may be fetched from where it says.
+
+    Raises
+    ------
+    UsageError
+        The encoder's width is not the agent's, or its store was made from another environment.
     """
 
-    def __init__(self, config: WorkConfig, seeds: Sequence[int]) -> None:
+    def __init__(
+        self, config: WorkConfig, seeds: Sequence[int], encoding: Encoding | None = None, root: Path | None = None, trust: bool = False
+    ) -> None:
         self.config, self.seeds, runs = config, tuple(seeds), len(seeds)
-        options = {name: getattr(config, name) for name in ("price", "damage", "energy")}
+        self._options = {name: getattr(config, name) for name in ("price", "damage", "energy", "human_wage")}
         self._kind = registry.load("world", config.environment)
-        self._options = options
-        self.world: LabourWorld = self._kind(runs, **options)
-        self.agent = sac_on_features(config.sac, 4, seeds, dimensions=2)
+        self.world: LabourWorld = self._kind(runs, **self._options)
+        self.encoding = encoding or encoding_of(config.encoder, config.sac, config.environment, root, trust)
+        self.agent = sac_on_features(config.sac, self.encoding.width, seeds, dimensions=2)
         self.agent.density_shift = 2.0 * math.log(2.0)  # actions are counted in [0, 1]
-        self.ledger = WorkLedger(
-            runs, min(config.sac.capacity, config.episodes * STEPS_PER_HOUR), 4, 2, weighted=config.replay == "novelty"
-        )
-        self.novelty = novelty_of(config.novelty, seeds)
+        self.latents = self.encoding.learner(self.seeds, self.agent.failed) if self.encoding.learner is not None else None
+        self.agent.wants_latent_slope = self.latents is not None
+        kept = min(config.sac.capacity, config.episodes * STEPS_PER_HOUR + self.encoding.recorded_steps)
+        weighted, shape = config.replay == "novelty", self.encoding.shape
+        features = self.encoding.features
+        self.ledger = WorkLedger(runs, kept, shape, 2, weighted=weighted, dtype=self.encoding.dtype, features=features)
+        self.sight = self.encoding.sight(runs)
+        self.novelty = novelty_of(config.novelty, seeds, self.encoding.width, 2, config.denoiser)
         self.curriculum = Curriculum(config.first_target, config.last_target, config.target_episodes)
         self.multiplier = np.zeros(runs)
         self.usual = np.full(runs, 1.0)
         self.values = [data_value() for _ in seeds]
         self._before: list[float | None] = [None] * runs
         self._sampling, self._exploring = run_generators(seeds, SAMPLING), run_generators(seeds, EXPLORING)
-        self._actor = self.agent.optimisers["actor"].values
-        self._settled = self._actor.clone()  # the running mean of the actor's weights: what is judged
+        self._settled = [values.clone() for values in self._averaged]  # running means of weights: what is judged
+        self._in_mean, self._averages = 0, False  # updates in those means, and whether there is more than one
         self.steps = 0
+        if config.encoder.recorded:
+            fill_with_recorded(self.ledger, self.encoding, self.world, config.reward)
+
+    def hours(self) -> Iterator[WorkedHour]:
+        """Work all hours, one after the other."""
+        config = self.config
+        for episode in range(config.episodes):
+            rows, asked = self.hour(episode), (episode + 1) % config.evaluate_every == 0 or episode + 1 == config.episodes
+            yield WorkedHour(rows, self.judge(episode + 1) if asked else None)
+
+    def trainable_parameters(self) -> int:
+        """Numbers that one run trains in the end: agent, and what it sees through."""
+        own = int(self.agent.trainable_parameters()[0])
+        return own if self.latents is None else own + int(self.latents.trainable_parameters()[0])
 
     def hour(self, episode: int) -> list[Row]:
         """Work one hour in every run, learn on the way, move the multiplier; return the hour's rows."""
         world, config, runs = self.world, self.config, len(self.seeds)
-        target = self.curriculum.target(episode)
-        terms = Terms(self.multiplier, target, self.usual, config.penalty, config.reward == "cumulative", config.reward_scale)
+        self._maybe_tune(episode)
+        self._averages = episode >= config.averaging_after
+        terms = self.terms(episode)
+        target = terms.target
         world.reset(np.arange(runs), np.array([episode_seed(seed, episode) for seed in self.seeds]))
         actions, losses, novelties = np.zeros((STEPS_PER_HOUR, runs, 2)), [], np.zeros((STEPS_PER_HOUR, runs))
+        frames = self._frames()
+        seen = self.sight.begin(world, frames)
+        self.novelty.begin(frames)
+        features, z = self._looked_at(seen)
         for step in range(STEPS_PER_HOUR):
-            z = world.state()
             action = self.agent.explore(z[:, None], self.steps, self._exploring)[:, 0]
+            actions[step], novelties[step] = 0.5 * (action + 1.0), self.novelty(z, action, frames)
             outcome = world.step(action)
-            actions[step], novelties[step] = 0.5 * (action + 1.0), self.novelty(z)
-            hours = (step + 1) / STEPS_PER_HOUR
-            profit = STEPS_PER_HOUR * outcome.reward if config.reward == "step" else world.earned() / hours
-            ended = outcome.terminated if config.end == "truncated" else outcome.truncated
+            frames = self._frames()
+            before, seen_before = features, seen
+            seen = self.sight.after(world, frames)
+            features, z = self._looked_at(seen)
+            profit = STEPS_PER_HOUR * outcome.reward if config.reward == "step" else world.earned() * STEPS_PER_HOUR / (step + 1)
             self.ledger.add(
-                z,
+                seen_before,
                 action,
-                world.state(),
-                ended,
+                seen,
+                outcome.terminated if config.end == "truncated" else outcome.truncated,
                 profit=profit,
                 errors=world.minute_errors,
                 attempts=world.minute_attempts,
                 rate=world.errors / world.attempts,
                 novelty=novelties[step],
+                features=None if before is None or features is None else np.stack([before, features], axis=1),
             )
             self.steps += 1
             if self.steps > config.sac.warm_up and self.steps % config.sac.train_interval == 0:
-                losses.append(self._learn(terms))
+                losses.append(self.learn(terms))
         return self._close(episode, target, actions.mean(0), novelties.mean(0), np.mean(losses, axis=0) if losses else None)
 
+    def terms(self, episode: int) -> Terms:
+        """Return what prices a stored step in an episode: today's λ and e*."""
+        config, target = self.config, self.curriculum.target(episode)
+        return Terms(self.multiplier, target, self.usual, config.penalty, config.reward == "cumulative", config.reward_scale)
+
     def judge(self, episode: int) -> Judgement:
-        """Ask the policy about the states of its own hours, and say in closed form what its actions are expected to earn."""
+        """Ask the policy about what it sees in its own hours, and say in closed form what its actions are expected to earn."""
         runs, hours = len(self.seeds), self.config.evaluation_hours
         world: LabourWorld = self._kind(runs * hours, **self._options)
         world.reset(np.arange(runs * hours), np.array([EVALUATED + seed * hours + k for seed in self.seeds for k in range(hours)]))
         actions = np.zeros((STEPS_PER_HOUR, runs, hours, 2))
-        playing = self._actor.clone()
-        self._actor.copy_(self._settled)
+        playing = [values.clone() for values in self._averaged]
+        self._put(self._settled)
+        sight = self.encoding.sight(runs * hours)
+        seen = sight.begin(world, world.frames() if self.encoding.sees else None)
         for step in range(STEPS_PER_HOUR):
-            action = self.agent.act(world.state().reshape(runs, hours, 4))
+            action = self.agent.act(self._encoded(seen.reshape(runs, hours, *self.encoding.shape))[1])
             world.step(action.reshape(-1, 2))
             actions[step] = 0.5 * (action + 1.0)
-        self._actor.copy_(playing)
+            seen = sight.after(world, world.frames() if self.encoding.sees else None)
+        self._put(playing)
         speed, care = actions[..., 0], actions[..., 1]
         hour = expected_hour(world.trade, speed, care, world.prices)
         return Judgement(episode, *(figure.mean(axis=(0, 2)) for figure in (hour.profit, hour.error_rate, speed, care)))
 
-    def _learn(self, terms: Terms) -> Float[np.ndarray, " run"]:
-        batch, places = self.ledger.sample(self.config.sac.batch, self._sampling, terms, self.config.weighting)
+    @property
+    def _averaged(self) -> list[Float[Tensor, "run parameter"]]:
+        """The weights whose running mean is judged: the actor's, and those of what it sees through."""
+        return [self.agent.optimisers["actor"].values, *([] if self.latents is None else self.latents.values)]
+
+    def _put(self, weights: Sequence[Float[Tensor, "run parameter"]]) -> None:
+        for values, wanted in zip(self._averaged, weights, strict=True):
+            values.copy_(wanted)
+
+    def _maybe_tune(self, episode: int) -> None:
+        if self.latents is not None and self.config.encoder.tune_after == episode:
+            self.latents.tune()
+            self._settled.append(self.latents.values[-1].clone())
+
+    def _frames(self) -> Frames | None:
+        return self.world.frames() if self.encoding.sees or self.novelty.sees else None
+
+    def _looked_at(self, seen: Observed) -> tuple[Float32[np.ndarray, "run feature"] | None, Float32[np.ndarray, "run width"]]:
+        features, z = self._encoded(seen[:, None])
+        return None if features is None else features[:, 0], z[:, 0]
+
+    def _encoded(self, seen: Shaped[np.ndarray, "run batch *feature"]) -> tuple[np.ndarray | None, Float32[np.ndarray, "run batch width"]]:
+        """Return a frozen video model's features, where there is one, and what the agent is given."""
+        if self.latents is None:
+            return None, seen
+        features = self.latents.frozen_features(seen) if self._frozen else None
+        z = self.latents.encode(seen if features is None else features)
+        require_width(z, self.encoding.width)
+        return features, z
+
+    @property
+    def _frozen(self) -> bool:
+        return self.latents is not None and self.latents.backbone is not None and not self.latents.tuned
+
+    def learn(self, terms: Terms) -> Float[np.ndarray, " run"]:
+        """Take one update of every run; return the critics' losses before it."""
+        batch, places = self.ledger.sample(self.config.sac.batch, self._sampling, terms, self.config.weighting, of_features=self._frozen)
+        if self.latents is not None:
+            batch = batch._replace(states=self.latents.record(batch.states))
         loss = self.agent.update(batch)
-        share = (self.config.averaging + 1.0) / (self.agent.updates + self.config.averaging)  # Shamir and Zhang 2013, eq. 5
-        self._settled.lerp_(self._actor, share)
+        if self.latents is not None and self.agent.latent_slope is not None:
+            self.latents.learn(self.agent.latent_slope)
+        self.novelty.learn(batch)
+        self._in_mean = self._in_mean + 1 if self._averages else 1
+        share = (self.config.averaging + 1.0) / (self._in_mean + self.config.averaging)  # Shamir and Zhang 2013, eq. 5
+        for mean, values in zip(self._settled, self._averaged, strict=True):
+            mean.lerp_(values, share)
         self.ledger.reweigh(places, self.agent.temporal_error)
         return loss
 
@@ -187,7 +292,7 @@ class Workplace:
         return rows
 
 
-def work(config: WorkConfig, seeds: Sequence[int], out: Path | None = None) -> Work:
+def work(config: WorkConfig, seeds: Sequence[int], out: Path | None = None, root: Path | None = None) -> Work:
     """Work ``config.episodes`` hours in every run.
 
     Parameters
@@ -198,16 +303,16 @@ def work(config: WorkConfig, seeds: Sequence[int], out: Path | None = None) -> W
         One a run.
     out
         A folder for the log of episodes; None keeps it in memory alone.
+    root
+        Folder of all stores, where an encoder needs one.
     """
-    place = Workplace(config, seeds)
+    place = Workplace(config, seeds, root=root)
     done = Work(place.agent)
-    for episode in range(config.episodes):
-        done.rows.append(place.hour(episode))
-        if (episode + 1) % config.evaluate_every == 0 or episode + 1 == config.episodes:
-            done.judgements.append(place.judge(episode + 1))
+    for hour in place.hours():
+        done.take(hour)
     if out is not None:
         with EpisodeLog(out) as log:
-            for hour in done.rows:
-                for row in hour:
+            for rows in done.rows:
+                for row in rows:
                     log.add(row)
     return done

@@ -34,8 +34,8 @@ class LabourWorld:
         What Gymnasium's environments give: ``pixels`` or ``state``.
     raw
         The state in seconds and counts; False: scaled to about [0, 1].
-    price, damage, energy
-        Dollars a good unit, an error and an hour; left out: the trade's own.
+    price, damage, energy, human_wage
+        Dollars a good unit, an error, an hour, and an hour of a person; left out: the trade's own.
     """
 
     trade: ClassVar[Trade]
@@ -54,6 +54,7 @@ class LabourWorld:
         price: float | None = None,
         damage: float | None = None,
         energy: float | None = None,
+        human_wage: float | None = None,
     ) -> None:
         if observation not in OBSERVATIONS:
             raise UsageError(
@@ -65,7 +66,7 @@ class LabourWorld:
             own.price if price is None else price,
             own.damage if damage is None else damage,
             own.energy if energy is None else energy,
-            own.human_wage,
+            own.human_wage if human_wage is None else human_wage,
         )
         self.copies, self.raw, self.observes_state = copies, raw, observation == "state"
         self.done = np.ones(copies, dtype=bool)

@@ -56,7 +56,7 @@ def test_nothing_and_nonsense_are_refused():
 
 
 def filled(weighted: bool, steps: int = 40) -> WorkLedger:
-    ledger, generator = WorkLedger(2, 64, 4, 2, weighted=weighted), np.random.default_rng(0)
+    ledger, generator = WorkLedger(2, 64, (4,), 2, weighted=weighted), np.random.default_rng(0)
     for step in range(steps):
         z = np.full((2, 4), step, np.float32)
         ledger.add(
@@ -100,4 +100,4 @@ def test_priorities_are_errors_times_novelty_and_weights_undo_them():
 
 def test_an_empty_ledger_is_refused():
     with pytest.raises(UsageError, match="the ledger is empty"):
-        WorkLedger(1, 4, 4, 2).sample(1, run_generators([0], 1), Terms(np.zeros(1), 0.06, np.ones(1)))
+        WorkLedger(1, 4, (4,), 2).sample(1, run_generators([0], 1), Terms(np.zeros(1), 0.06, np.ones(1)))

@@ -7,7 +7,6 @@ import pytest
 
 from layerscout.rl.economics.config import SETTLED, WorkConfig
 from layerscout.rl.economics.episode_log import read_episodes
-from layerscout.rl.economics.novelty import novelty_of
 from layerscout.rl.economics.working import Workplace, work
 
 QUICK = SETTLED.model_copy(update={"warm_up": 60, "batch": 16, "hidden": (8,)})
@@ -44,16 +43,6 @@ def test_a_reward_is_what_a_minute_earned_or_the_profit_until_it(form):
     cut = Workplace(WorkConfig(end="terminated", sac=QUICK), [0])
     cut.hour(0)
     assert cut.ledger.terminated[0, :60].tolist() == [False] * 59 + [True]
-
-
-def test_what_was_seen_before_is_not_new():
-    for way in ("none", "random", "neighbours"):
-        novelty, generator = novelty_of(way, [0, 1]), np.random.default_rng(0)
-        for _ in range(50):
-            usual = novelty(generator.random((2, 3)).astype(np.float32))
-        assert (usual > 0.0).all()
-    far = np.full((2, 3), 9.0, np.float32)
-    assert (novelty(far) > 2.0 * novelty_of("none", [0, 1])(far)).all()
 
 
 def test_three_runs_find_a_good_hour_within_thirty():

@@ -1,0 +1,325 @@
+"""TrainConfig with a table ``work`` in; arms of agents that earn a wage, their logs and one record out. Finished arms are not worked again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+import layerscout
+from layerscout.cache import records
+from layerscout.cache.durable import write_atomic
+from layerscout.cache.records import Selection
+from layerscout.cache.records.making import save_command
+from layerscout.cache.records.work import WORK_NAME, WageHour, WorkArm, WorkCurve, WorkJudgement, WorkRecord
+from layerscout.errors import BudgetError, DataError, UsageError, suggest
+from layerscout.extract.device import torch_threads
+from layerscout.memory import available_memory
+from layerscout.progress import SILENT, Reporter
+from layerscout.rl.config import KEY_NAME, TrainConfig
+from layerscout.rl.economics import closed_forms
+from layerscout.rl.economics.config import LabourConfig, WorkConfig
+from layerscout.rl.economics.encoding import encoding_of
+from layerscout.rl.economics.episode_log import COLUMNS, EpisodeLog
+from layerscout.rl.economics.working import Judgement, Work, Workplace
+from layerscout.settings import build, merge
+from layerscout.showing import ShownPlan
+from layerscout.worlds.labour.bricklaying import Bricklaying
+from layerscout.worlds.labour.dishwashing import Dishwashing
+from layerscout.worlds.labour.trade import STEPS_PER_HOUR, Prices, Trade
+
+TRADES: dict[str, Trade] = {"layerscout/Dishwashing-v0": Dishwashing.trade, "layerscout/Bricklaying-v0": Bricklaying.trade}
+ARM_NAME = "arm.json"
+BLOCKS = 100  # points of a curve at most
+CURVES = (
+    "profit",
+    "marginal_product",
+    "error_rate",
+    "wage_parity",
+    "multiplier",
+    "error_target",
+    "temperature",
+    "rebate",
+    "captured",
+    "customer_price",
+    "speed",
+    "care",
+)
+
+
+@dataclass(frozen=True)
+class LabourArm:
+    """One set of settings under a name, and what closed forms say of it."""
+
+    name: str
+    config: WorkConfig
+    settings: dict[str, Any]
+    prices: Prices
+    limit: float | None
+    best: WageHour
+    swept: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """The arm's name as a file system takes it."""
+        return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in self.name).lstrip(".") or "-"
+
+
+@dataclass(frozen=True)
+class WorkPlan(ShownPlan):
+    """Which arms will work, for how long, and what the best policy could earn."""
+
+    config: TrainConfig
+    arms: tuple[LabourArm, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(range(self.config.seeds))
+
+    @property
+    def memory_bytes(self) -> int:
+        """The replay of the largest arm."""
+        return max(_replay_bytes(arm.config, self.config) for arm in self.arms)
+
+    def key(self, arm: LabourArm) -> str:
+        """Return the digest of all that decides an arm's numbers."""
+        document = {"work": json.loads(arm.config.model_dump_json()), "seeds": self.seeds, "version": layerscout.__version__}
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+    def describe(self, measure: bool = False) -> dict[str, Any]:
+        """Return what a dry run shows: arms, hours, updates, memory, and the best hour of every arm's prices in closed form."""
+        first = self.arms[0].config
+        hours, sac = first.episodes, first.sac
+        facts = {
+            "stage": "train",
+            "kind": "labour",
+            "environment": self.config.environment,
+            "arms": [arm.name for arm in self.arms],
+            "seeds": len(self.seeds),
+            "hours": hours,
+            "updates": max(0, hours * STEPS_PER_HOUR - sac.warm_up) // sac.train_interval,
+            "memory_bytes": self.memory_bytes,
+            "best_hours": [f"{arm.name}: {_told(arm)}" for arm in self.arms],
+            "exists": all(self._finished(arm) is not None for arm in self.arms),
+            "out": str(self.config.out),
+        }
+        return facts | ({"seconds_of_updates": round(self._seconds(), 1)} if measure else {})
+
+    def _finished(self, arm: LabourArm) -> WorkArm | None:
+        folder = self.config.out / arm.folder
+        if not (folder / ARM_NAME).is_file() or not (folder / KEY_NAME).is_file():
+            return None
+        if (folder / KEY_NAME).read_text(encoding="utf-8").strip() != self.key(arm):
+            raise UsageError(
+                f"{folder} holds results of other settings", hint=f"use another --out, or delete {folder} to work these hours instead"
+            )
+        try:
+            return records.load(WorkArm, folder / ARM_NAME)
+        except DataError as error:
+            raise DataError(str(error), hint=f"delete {folder}: the same command works its hours anew") from None
+
+    def _seconds(self) -> float:
+        """Try out one hour of the first arm behind its warm-up, and count on."""
+        arm = self.arms[0].config
+        quick = arm.model_copy(update={"sac": arm.sac.model_copy(update={"warm_up": 1, "batch": min(arm.sac.batch, 60)})})
+        place = Workplace(quick, self.seeds, root=self.config.root, trust=self.config.trust)
+        place.hour(0)
+        began = time.process_time()
+        place.hour(1)
+        return (time.process_time() - began) * arm.episodes * len(self.arms)
+
+
+def plan(config: TrainConfig) -> WorkPlan:
+    """Work out the arms and what their prices allow; works no hour.
+
+    Raises
+    ------
+    UsageError
+        The environment is no trade, an arm's settings are wrong, or a price is out of range.
+    BudgetError
+        A replay of pictures does not fit into memory.
+    """
+    assert config.work is not None, "the command has seen to it that there is work"
+    if config.environment not in TRADES:
+        raise UsageError(
+            f"{config.environment} is no hour of labour{suggest(config.environment, TRADES)}", hint=f"one of: {', '.join(TRADES)}"
+        )
+    base = config.work.model_copy(update={"environment": config.environment})
+    arms = [_planned(name, base, said, None) for name, said in _named_arms(config, base).items()]
+    for setting, values in base.sweep.items():
+        arms += [_planned(f"{setting} {dollars:g} $", base, {setting: dollars}, setting) for dollars in values]
+    names = [arm.folder for arm in arms]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"two arms would lie in one folder, {twice}", hint="give them other names")
+    planned = WorkPlan(config, tuple(arms))
+    for arm in arms:
+        if arm.config.encoder.store is not None:
+            encoding_of(arm.config.encoder, arm.config.sac, config.environment, config.root, config.trust)
+    available = available_memory()
+    if available is not None and planned.memory_bytes > available:
+        raise BudgetError(
+            f"the replay needs about {planned.memory_bytes / 1e9:.1f} GB of memory and {available / 1e9:.1f} GB are free",
+            hint="a smaller --set train.work.sac.capacity, or fewer seeds",
+        )
+    return planned
+
+
+def run(planned: WorkPlan, reporter: Reporter = SILENT) -> WorkRecord:
+    """Work the hours of every arm that is not finished, and write ``work.json``; the same command goes on with the arms that are left."""
+    config = planned.config
+    assert config.work is not None, "planned with work"
+    config.out.mkdir(parents=True, exist_ok=True)
+    records.save_settings(config, config.out / "settings.json")
+    save_command("train", config, config.out)
+    done = []
+    with torch_threads(1):
+        for arm in planned.arms:
+            there = planned._finished(arm)
+            if there is not None:
+                reporter.say(f"{arm.name}: already there")
+            done.append(there or _work(planned, arm, reporter))
+    first, trade = planned.arms[0], TRADES[config.environment]
+    limit = first.config.last_target
+    kept, profitable = closed_forms.counts(trade, first.prices, limit)
+    record = WorkRecord(
+        environment=config.environment,
+        seeds=planned.seeds,
+        limit=limit,
+        feasible=kept,
+        profitable=profitable,
+        needed=closed_forms.needed_product(first.prices),
+        frontier=closed_forms.frontier(trade, first.prices, limit),
+        elasticity=closed_forms.elasticity(trade, first.prices, first.limit),
+        arms=tuple(done),
+    )
+    records.save(record, config.out / WORK_NAME)
+    return record
+
+
+def _named_arms(config: TrainConfig, base: LabourConfig) -> dict[str, dict[str, Any]]:
+    if base.arms:
+        return base.arms
+    return _arms_of_selection(config.selection) if "selection" in config.model_fields_set else {"work": {}}
+
+
+def _arms_of_selection(path: Path) -> dict[str, dict[str, Any]]:
+    """The state; the layer that was ranked first; its untrained twin; the picture itself, coarsely; and a network from scratch on that."""
+    selection = records.load(Selection, path)
+    arms: dict[str, dict[str, Any]] = {"state": {"encoder": {"kind": "mlp"}}}
+    for choice in selection.choices:
+        known = [said["encoder"].get("layer") for said in arms.values() if said["encoder"].get("store") == choice.store_id]
+        wanted = (choice.kind == "ranked" and choice.rank in (1, None)) or choice.kind in ("twin", "pixels")
+        if wanted and choice.layer not in known:
+            name = f"{choice.layer} (untrained)" if choice.kind == "twin" else choice.layer
+            arms.setdefault(name, {"encoder": {"kind": "store", "store": choice.store_id, "layer": choice.layer}})
+    scratch = {"kind": "store", "store": selection.store_id, "layer": "pixels", "hidden": [256, 64]}
+    return arms | {"scratch": {"encoder": scratch}}
+
+
+def _planned(name: str, base: LabourConfig, said: dict[str, Any], swept: str | None) -> LabourArm:
+    plain = base.model_dump(exclude={"arms", "sweep"})
+    config = build(WorkConfig, merge(plain, said), f"train.work.arms.{name}")
+    trade = TRADES[config.environment]
+    own = {price: getattr(config, price) for price in ("price", "damage", "energy", "human_wage")}
+    prices = Prices(**{price: getattr(trade.prices, price) if dollars is None else dollars for price, dollars in own.items()})
+    limit = config.last_target if config.step_size else None
+    return LabourArm(name, config, said, prices, limit, closed_forms.best_hour(trade, prices, limit), swept)
+
+
+def _told(arm: LabourArm) -> str:
+    best = arm.best
+    price = "" if best.multiplier is None else f"; one unit of error rate more is worth {best.multiplier:.1f} $/h"
+    return (
+        f"{best.profit:.2f} $/h at speed {best.speed:.3f}, care {best.care:.3f}: {best.product:.1f} good units/h, "
+        f"error {100 * best.error:.2f} %, {best.parity:.2f} of a person's wage{price}"
+    )
+
+
+def _replay_bytes(work: WorkConfig, config: TrainConfig) -> int:
+    steps = min(work.sac.capacity, work.episodes * STEPS_PER_HOUR) * config.seeds
+    if work.encoder.kind in ("state", "mlp"):
+        return steps * 2 * 16
+    encoding = encoding_of(work.encoder, work.sac, work.environment, config.root, config.trust)
+    return int(steps * 2 * (math.prod(encoding.shape) * np.dtype(encoding.dtype).itemsize + 4 * encoding.features))
+
+
+def _work(planned: WorkPlan, arm: LabourArm, reporter: Reporter) -> WorkArm:
+    config, seeds = planned.config, planned.seeds
+    folder = config.out / arm.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.process_time()
+    place = Workplace(arm.config, seeds, root=config.root, trust=config.trust)
+    done = Work(place.agent)
+    with EpisodeLog(folder) as log, reporter.task(f"work {arm.name} ({len(seeds)} runs)", arm.config.episodes, "hours") as task:
+        for hour in place.hours():
+            done.take(hour)
+            for row in hour.rows:
+                log.add(row)
+            task.advance(1)
+    found = WorkArm(
+        name=arm.name,
+        settings=arm.settings,
+        environment=arm.config.environment,
+        prices={name: getattr(arm.prices, name) for name in ("price", "damage", "energy", "human_wage")},
+        limit=arm.limit,
+        swept=arm.swept,
+        best=arm.best,
+        hours=arm.config.episodes,
+        updates=place.agent.updates,
+        clips=place.steps * len(seeds) if place.encoding.sees else 0,
+        trainable_parameters=place.trainable_parameters(),
+        cpu_seconds=round(time.process_time() - began, 2),
+        judgements=tuple(map(_judged, done.judgements)),
+        blocks=tuple(int(block[-1]) for block in _blocks(arm.config.episodes)),
+        curves=tuple(WorkCurve(column=name, unit=_unit(name), values=_averaged(done.column(name))) for name in CURVES),
+        foretold=_correlations(done.column("predicted_gain"), done.column("gain")),
+        novel=_correlations(done.column("novelty"), done.column("gain")),
+    )
+    write_atomic(folder / KEY_NAME, planned.key(arm).encode())
+    records.save(found, folder / ARM_NAME)
+    return found
+
+
+def _judged(judgement: Judgement) -> WorkJudgement:
+    figures = {name: tuple(getattr(judgement, name).tolist()) for name in ("profit", "error", "speed", "care")}
+    return WorkJudgement(episode=judgement.episode, **figures)
+
+
+def _unit(name: str) -> str:
+    return next(column.unit for column in COLUMNS if column.name == name)
+
+
+def _blocks(hours: int) -> list[np.ndarray]:
+    return np.array_split(np.arange(hours), min(hours, BLOCKS))
+
+
+def _averaged(column: Float[np.ndarray, "episode run"]) -> tuple[tuple[float | None, ...], ...]:
+    """Average over blocks of hours what is defined in them."""
+    found = []
+    for block in _blocks(len(column)):
+        rows = column[block]
+        known = np.isfinite(rows)
+        total = np.where(known, rows, 0.0).sum(0) / np.maximum(known.sum(0), 1)
+        found.append(tuple(float(value) if there else None for value, there in zip(total, known.any(0), strict=True)))
+    return tuple(found)
+
+
+def _correlations(first: Float[np.ndarray, "episode run"], second: Float[np.ndarray, "episode run"]) -> tuple[float | None, ...]:
+    """Pearson's correlation over a run's hours in which both are defined; None where one does not vary."""
+    return tuple(_correlation(*pair) for pair in zip(first.T, second.T, strict=True))
+
+
+def _correlation(first: Float[np.ndarray, " episode"], second: Float[np.ndarray, " episode"]) -> float | None:
+    known = np.isfinite(first) & np.isfinite(second)
+    if known.sum() < 3 or np.ptp(first[known]) == 0.0 or np.ptp(second[known]) == 0.0:
+        return None
+    one, two = (values[known] - values[known].mean() for values in (first, second))
+    return float(one @ two / np.sqrt((one @ one) * (two @ two)))
