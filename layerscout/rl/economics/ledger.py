@@ -27,6 +27,7 @@ class Terms(NamedTuple):
     penalty: Penalty = "linear"
     to_date: bool = False  # violations of the rate until the step, in place of the step's own share
     scale: float = 0.1  # of the reward, for the learner
+    centre: Float[np.ndarray, " run"] | None = None  # dollars an hour that are taken off every reward; None: nothing
 
 
 class WorkLedger:
@@ -135,7 +136,16 @@ class WorkLedger:
             excess = (self.errors[rows, places] - terms.target * self.attempts[rows, places]) / terms.usual_attempts[:, None]
         if terms.penalty == "hinge":
             excess = np.maximum(0.0, excess)
-        return (terms.scale * (self.profit[rows, places] - terms.multiplier[:, None] * excess)).astype(np.float32)
+        penalised = self.profit[rows, places] - terms.multiplier[:, None] * excess
+        return (terms.scale * (penalised if terms.centre is None else penalised - terms.centre[:, None])).astype(np.float32)
+
+    def mean(self, terms: Terms) -> Float[np.ndarray, " run"]:
+        """Return the mean over all stored steps of profit − λ v, in dollars an hour; 0 of an empty ledger."""
+        if not self.size:
+            return np.zeros(self.runs)
+        places = np.broadcast_to(np.arange(self.size), (self.runs, self.size))
+        plain = terms._replace(scale=1.0, centre=None)
+        return self.reward(np.arange(self.runs)[:, None], places, plain).mean(1, dtype=np.float64)
 
     def reweigh(self, places: Int64[np.ndarray, "run batch"], error: Float[np.ndarray, "run batch"]) -> None:
         """Give drawn steps their priority |error| · novelty; without priorities nothing happens."""

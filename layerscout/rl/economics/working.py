@@ -174,7 +174,8 @@ class Workplace:
     def terms(self, episode: int) -> Terms:
         """Return what prices a stored step in an episode: today's λ and e*."""
         config, target = self.config, self.curriculum.target(episode)
-        return Terms(self.multiplier, target, self.usual, config.penalty, config.reward == "cumulative", config.reward_scale)
+        terms = Terms(self.multiplier, target, self.usual, config.penalty, config.reward == "cumulative", config.reward_scale)
+        return terms._replace(centre=self.ledger.mean(terms)) if config.centred else terms
 
     def judge(self, episode: int) -> Judgement:
         """Ask the policy about what it sees in its own hours, and say in closed form what its actions are expected to earn."""
