@@ -38,7 +38,7 @@ PLAN = {
     "layerscout/probe/questions/shuffling.py": ["tests/probe/test_shuffling.py"],
     "layerscout/probe/evidence/controls.py": ["tests/probe/test_controls.py"],
     "layerscout/probe/evidence/bits.py": ["tests/probe/test_controls.py"],
-    "layerscout/probe/ranking/compare.py": ["tests/probe/test_compare.py"],
+    "layerscout/probe/ranking/compare.py": ["tests/probe/test_compare.py", "tests/probe/test_control_score.py"],
     "layerscout/probe/ranking/choose.py": ["tests/probe/test_choose.py"],
     "layerscout/report/numbers/statistics.py": ["tests/report/test_number_laws.py", "tests/report/test_statistics.py"],
     "layerscout/report/numbers/association.py": ["tests/report/test_number_laws.py", "tests/report/test_statistics.py"],

@@ -61,7 +61,7 @@ def test_autoregression_is_a_line_through_each_feature_and_a_constant_where_it_d
 def test_a_feature_that_did_not_vary_in_training_is_forecast_by_the_mean_that_followed_whatever_it_is_now() -> None:
     count, x, y = np.full((1, 1), 4.0), np.full((1, 1), 8.0), np.full((1, 1), 12.0)  # z = 2 four times, followed by 3 on average
     train = Diagonals(count, x, y, np.full((1, 1), 16.0), np.full((1, 1), 24.0), np.full((1, 1), 40.0))
-    now, following = np.array([5.0, -1.0]), np.array([4.0, 1.0])
+    now, following = np.array([5.0, -2.0]), np.array([4.0, 1.0])
     tested = Diagonals(
         np.full((1, 1), 2.0), *(np.array([[part.sum()]]) for part in (now, following, now**2, now * following, following**2))
     )
