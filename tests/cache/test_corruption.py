@@ -210,6 +210,7 @@ def as_markdown(cells: dict[tuple[str, str], str]) -> str:
     return "\n".join(rows)
 
 
+@pytest.mark.slow
 def test_every_damage_is_noticed_and_no_wrong_number_is_read(tmp_path):
     cells = {codec: table(codec, tmp_path / codec) for codec in ("none", "zstd")}
     assert cells["none"] == cells["zstd"], "one table tells of both"

@@ -125,6 +125,7 @@ def main(root: Path, threads: int, first: int, stride: int) -> None:
     print(json.dumps({"steps": step, "seen": seen}))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked; runs on every POSIX system")
 @pytest.mark.parametrize(("threads", "first", "stride"), [(1, 1, 1), (4, 2, 9)], ids=["every step", "four writers"])
 def test_a_kill_before_any_step_changes_no_byte_of_the_outcome(tmp_path, threads, first, stride):

@@ -203,4 +203,5 @@ class StoreModel(RuleBasedStateMachine):
 
 
 TestStoreModel = StoreModel.TestCase
+TestStoreModel.pytestmark = [pytest.mark.slow]  # type: ignore[attr-defined]
 TestStoreModel.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)

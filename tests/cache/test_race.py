@@ -84,6 +84,7 @@ def main(folder: Path, role: str, number: int, leases: bool, rows_per_chunk: int
     print(json.dumps(digests))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("leases", "chunks"),
     [(True, (3, 3)), (False, (3, 3)), (False, (3, 3, 5, 7))],

@@ -25,7 +25,7 @@ from layerscout.probe.plan import ProbePlan, plan
 from layerscout.probe.work import load_evidence, measure_layer
 
 distributed = pytest.importorskip("distributed", reason="comes with the extra 'cluster', and runs wherever that is installed")
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of the workers that were killed
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]  # sockets of the workers that were killed
 
 
 @pytest.fixture(scope="module")
