@@ -159,3 +159,68 @@ def test_an_out_that_is_a_folder_is_told_so(tmp_path):
     assert str(caught.value) == f"{tmp_path} is a folder"
     assert str(tmp_path / "data.h5") in caught.value.hint
     assert list(Path(tmp_path).glob("*.h5")) == []
+
+
+# --- frames on top of each other
+
+STACKS = """
+import gymnasium, numpy as np
+class Stacked(gymnasium.Env):
+    action_space, metadata = gymnasium.spaces.Discrete(2), {"render_modes": ["rgb_array"]}
+    def __init__(self, places=3, newest_first=False, still=False, renders=False, render_mode=None):
+        self.places, self.order, self.still, self.render_mode = places, -1 if newest_first else 1, still, render_mode
+        self.observation_space = gymnasium.spaces.Box(0, 255, (8, 8, places), np.uint8)
+        self.metadata = {"render_modes": ["rgb_array"] if renders else []}
+    def look(self):
+        times = np.maximum(self.t - np.arange(self.places)[::-1], 0)[:: self.order]
+        return np.broadcast_to((0 if self.still else 1) * times.astype(np.uint8), (8, 8, self.places)).copy()
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed); self.t = 0
+        return self.look(), {}
+    def step(self, action):
+        self.t += 1
+        return self.look(), 1.0, self.t == 9, False, {}
+    def render(self):
+        return np.full((8, 8, 3), 77, np.uint8)
+class Coloured(Stacked):
+    def look(self):
+        return np.stack([np.full((8, 8), self.t * k, np.uint8) for k in (1, 5, 3)], axis=-1)
+gymnasium.register("Stacked-v0", entry_point=Stacked)
+gymnasium.register("Coloured-v0", entry_point=Coloured)
+"""
+
+
+@pytest.fixture
+def stacks(tmp_path):
+    (tmp_path / "stacked_games.py").write_text(STACKS)
+    yield "stacked_games"
+    for name in ("Stacked-v0", "Coloured-v0"):
+        gymnasium.registry.pop(name, None)
+    sys.modules.pop("stacked_games", None)
+
+
+def collect(tmp_path, environment: str, **options):
+    run(plan(CollectConfig(environment=environment, steps=40, out=tmp_path / "x.h5", options=options)))
+    with Trajectories(tmp_path / "x.h5") as data:
+        return data.episode(0).frames
+
+
+@pytest.mark.parametrize("places", [2, 4])
+def test_two_or_four_channels_are_no_picture(tmp_path, stacks, places):
+    with pytest.raises(UsageError, match="gives no pixels") as caught:
+        make_world(f"{stacks}:Stacked-v0", 1, options={"places": places})
+    assert "must not be stacked" in caught.value.hint
+    rendered = collect(tmp_path, f"{stacks}:Stacked-v0", places=places, renders=True)
+    assert rendered.shape[1:] == (8, 8, 3)
+    assert (rendered == 77).all()
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_three_frames_in_the_place_of_colours_are_refused(tmp_path, stacks, newest_first):
+    with pytest.raises(DataError, match="are three frames in the place of three colours"):
+        collect(tmp_path, f"{stacks}:Stacked-v0", newest_first=newest_first)
+
+
+@pytest.mark.parametrize(("name", "options"), [("Coloured-v0", {}), ("Stacked-v0", {"still": True}), ("Stacked-v0", {"places": 1})])
+def test_colours_still_pictures_and_grey_ones_are_taken(tmp_path, stacks, name, options):
+    assert len(collect(tmp_path, f"{stacks}:{name}", **options)) == 10

@@ -28,9 +28,11 @@ def what_came_over(importer: Importer, sample: Episode) -> str:
     if importer.not_taken:
         reasons = [f"'{name}' ({why})" for name, why in importer.not_taken.items()]
         sentences.append(f"Not taken: {_listed(reasons)}.")
-    if "actions" in absent and importer.candidates:
-        words = [word for name in importer.candidates for word in ("--action", name)]
-        sentences.append(f"Actions may be in {_listed(list(importer.candidates))}: {importer.config.again(*words)}")
+    for role, flag in (("actions", "--action"), ("rewards", "--reward"), ("ends", "--end")):
+        alike = [name for name in importer.candidates.get(role, ()) if importer.wants(name)] if role in absent else []
+        if alike:
+            words = [word for name in (alike if role == "actions" else alike[:1]) for word in (flag, name)]
+            sentences.append(f"{role.capitalize()} may be in {_listed(alike)}: {importer.config.again(*words)}")
     return " ".join(sentences)
 
 

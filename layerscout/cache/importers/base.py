@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from layerscout.errors import DataError, UsageError, suggest
 
 Array = Shaped[np.ndarray, "row ..."]  # as a foreign file has it: any type and shape
 ROLES = ("actions", "rewards", "ends", "state")  # what a trajectory file has a place for, beside frames and other numbers
-PARTICULAR = ("fps", "stride", "stack", "filter_key", "episode_length")  # settings that only some formats have a use for
+REWARDLIKE = frozenset({"reward", "rewards", "rew", "r"})
+ENDLIKE = frozenset({"done", "dones", "end", "ends", "terminal", "terminals", "terminate", "terminated", "termination", "terminations"})
+PARTICULAR = ("end", "fps", "stride", "stack", "filter_key", "episode_length")  # settings that only some formats have a use for
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Importer(ABC):
     roles
         Actions, rewards, ends and state → the source's own names of what is taken as such; absent where it has none.
     candidates
-        Fields that look like actions and were not taken as such: for the way out.
+        Actions, rewards, ends → fields that look like them and were not taken as such: for the way out.
     not_taken
         Fields that cannot come over → why.
     notes
@@ -84,7 +87,7 @@ class Importer(ABC):
         self.too_short = 0
         self.fields: Sequence[str] = ()
         self.roles: dict[str, tuple[str, ...]] = {}
-        self.candidates: Sequence[str] = ()
+        self.candidates: dict[str, Sequence[str]] = {}
         self.not_taken: dict[str, str] = {}
         self.notes: list[str] = []
         self.exact: dict[str, str] = {}
@@ -175,8 +178,26 @@ class Importer(ABC):
         if named:
             return (named[0],)
         alike = [name for name in there if name.replace("/", ".").split(".")[0] in ("action", "actions")]
-        self.candidates = alike if len(alike) > 1 else ()
+        self.candidates["actions"] = alike if len(alike) > 1 else ()
         return tuple(alike) if len(alike) == 1 else ()
+
+    def resolve_ends(self, usual: Sequence[str], found: Iterable[str]) -> tuple[str, ...]:
+        """Return the fields that tell where the task ended: the one asked for, else those of the usual names that are there.
+
+        Raises
+        ------
+        UsageError
+            The one that was asked for is not there.
+        """
+        there = list(found)
+        if self.config.end is None:
+            own = tuple(name for name in usual if name in there)
+            self.candidates["ends"] = [] if own else _alike(there, ENDLIKE)
+            return own
+        if self.config.end not in there:
+            message = f"{self.path} has no field '{self.config.end}'{suggest(self.config.end, there)}"
+            raise UsageError(message, hint=f"--end takes: {', '.join(there)}")
+        return (self.config.end,)
 
     def resolve_reward(self, usual: str, found: Iterable[str]) -> tuple[str, ...]:
         """Return the field that rewards are read from, as a tuple of one name, or none; ``--reward`` may name a column of it.
@@ -189,11 +210,17 @@ class Importer(ABC):
         there = list(found)
         asked = self.config.reward
         if asked is None:
+            self.candidates["rewards"] = [] if usual in there else _alike(there, REWARDLIKE)
             return (usual,) if usual in there else ()
         name = reward_column(asked)[0] if asked not in there else asked
         if name not in there:
             raise UsageError(f"{self.path} has no field '{name}'{suggest(name, there)}", hint=f"--reward takes: {', '.join(there)}")
         return (name,)
+
+
+def _alike(names: Iterable[str], words: frozenset[str]) -> list[str]:
+    """Return the names whose last part, in small letters and without "is", is one of the words."""
+    return [name for name in names if re.split(r"[./]", name)[-1].lower().removeprefix("is_") in words]
 
 
 def reward_column(asked: str) -> tuple[str, int | None]:

@@ -42,6 +42,7 @@ class ImportConfig(Config):
     episodes: int | None = Field(default=None, ge=1, description="Take so many from the beginning.")
     action: tuple[str, ...] = Field(default=(), description="A field that holds actions; several are joined in the order given.")
     reward: str | None = Field(default=None, description="The field that holds rewards, NAME, or one column of it, NAME:COLUMN.")
+    end: str | None = Field(default=None, description="The field that tells where the task ended, by what is not 0 or false.")
     leave_out: tuple[str, ...] = Field(default=(), description="A field that is not wanted; also actions, rewards, ends, state.")
     filter_key: str | None = Field(default=None, description="Of robomimic: take the demonstrations that mask/NAME lists.")
     stack: Literal["last"] | None = Field(default=None, description="Of stacked frames: take the last of every stack.")

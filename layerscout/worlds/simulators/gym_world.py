@@ -15,13 +15,14 @@ from layerscout.errors import DataError, MissingExtraError, UsageError
 from layerscout.worlds.action_spaces import read_action_space
 from layerscout.worlds.simulators.foreign import one_number, python_command, vector
 
-MOST_CHANNELS = 4  # a last axis longer than this is not colour
+COLOURS = (1, 3)  # channels of a picture; two or four are frames on top of each other, or colours with alpha: video models take neither
+WATCHED = 4  # steps after which three channels that all moved by one place each time are taken for three frames
 
 
 class GymSingle:
     """A Gymnasium environment with discrete actions, several discrete ones at once, or vectors of bounded numbers.
 
-    An observation that is a picture (Box, uint8, three axes, at most four channels last) is the frame; otherwise the
+    An observation that is a picture (Box, uint8, three axes, one or three channels last) is the frame; otherwise the
     frame is what ``render()`` gives in mode ``rgb_array``. The state is ``info["state"]`` when the environment gives one,
     else the memory of an Atari machine, else, with vector actions and rendered frames, the observation if it is a vector.
 
@@ -53,7 +54,8 @@ class GymSingle:
         if self._renders and "rgb_array" not in modes:
             raise UsageError(
                 f"{environment_id} gives no pixels: observations are {space}, render modes {modes}",
-                hint="use an environment whose observation is a uint8 picture [height, width, channel] or that renders as 'rgb_array'",
+                hint="use an environment whose observation is a uint8 picture [height, width, 1 or 3] or that renders as 'rgb_array'; "
+                "frames must not be stacked, a video model gets the earlier ones anyway",
             )
         self.actions = read_action_space(environment_id, environment.action_space)
         if self._renders:
@@ -68,13 +70,30 @@ class GymSingle:
         self._machine = getattr(environment.unwrapped, "ale", None)
         self._observation: Any = None
         self._info: dict[str, Any] = {}
+        self._moved = 0  # steps in which all channels but one were those of the step before; below 0, no longer looked at
 
     def reset(self, seed: int) -> None:
         self._observation, self._info = self._environment.reset(seed=seed)
 
     def step(self, action: Any) -> tuple[float, bool, bool]:
+        before = self._observation
         self._observation, reward, terminated, truncated, self._info = self._environment.step(action)
+        if not self._renders and self._moved >= 0:
+            self._require_colours(before)
         return one_number(self.name, reward), bool(terminated), bool(truncated)
+
+    def _require_colours(self, before: Any) -> None:
+        """Refuse three frames that stand where colours are expected: at each step two of them move on by one place."""
+        now = self._observation
+        if np.shape(before) != np.shape(now) or np.shape(now)[-1] != COLOURS[-1] or (now == now[..., :1]).all():
+            return  # still pictures and grey ones tell nothing
+        if not (np.array_equal(now[..., :-1], before[..., 1:]) or np.array_equal(now[..., 1:], before[..., :-1])):
+            self._moved = -1
+            return
+        self._moved += 1
+        if self._moved == WATCHED:
+            message = f"the observations of {self.name} are three frames in the place of three colours"
+            raise DataError(message, hint="make the environment without stacking frames: a video model gets the earlier ones anyway")
 
     def frame(self) -> NDArray[np.uint8]:
         return self._environment.render() if self._renders else self._observation
@@ -141,4 +160,4 @@ def trial_command(environment_id: str, options: Mapping[str, Any], seed: int, st
 
 
 def _is_picture(space: gymnasium.Space) -> bool:
-    return isinstance(space, gymnasium.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] <= MOST_CHANNELS
+    return isinstance(space, gymnasium.spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[2] in COLOURS

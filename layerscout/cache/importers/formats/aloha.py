@@ -15,7 +15,7 @@ from layerscout.cache.dataset.episodes import Episode
 from layerscout.cache.importers import safety
 from layerscout.cache.importers.assemble import ForeignFields, assemble_episode, ending_of
 from layerscout.cache.importers.base import Array, ForeignEpisode, Importer
-from layerscout.cache.importers.columns import is_numeric
+from layerscout.cache.importers.columns import as_flags, is_numeric
 from layerscout.cache.importers.config import ImportConfig
 from layerscout.cache.importers.hdf5 import every_array, find_array, find_member, largest_whole, open_hdf5, read_rows, rows_of
 from layerscout.cache.importers.pictures.compressed import decode_pictures
@@ -33,6 +33,8 @@ class Aloha(Importer):
     Pictures are arrays, or JPEGs that zeros fill up to one length. ``base_action`` of a moving base is a field of its own, and
     can be joined to the actions with ``--action action --action base_action``.
     """
+
+    takes = frozenset({"end"})
 
     def __init__(self, config: ImportConfig) -> None:
         super().__init__(config)
@@ -64,11 +66,12 @@ class Aloha(Importer):
         where = str(self.root / item.name)
         with open_hdf5(safety.path_inside(self.root, item.name)) as file:
             frames = self._pictures(read_rows(file, IMAGES + self._camera, where, INCOMPLETE), where)
-            rewards = [name for name in self.roles["rewards"] if self.wants(name)]
+            rewards, ends = ([name for name in self.roles[role] if self.wants(name)] for role in ("rewards", "ends"))
             fields = ForeignFields(
                 self._recorded(file, where),
                 [(name, read_rows(file, name, where, INCOMPLETE)) for name in self.roles["actions"] if self.wants(name)],
                 (rewards[0], read_rows(file, rewards[0], where, INCOMPLETE)) if rewards else None,
+                read_rows(file, ends[0], where, INCOMPLETE) if ends else None,
                 numbers={name: read_rows(file, self._places[name], where, INCOMPLETE) for name in self.fields if self.wants(name)},
             )
         return assemble_episode(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
@@ -94,6 +97,7 @@ class Aloha(Importer):
         rows = [name for name, field in found.items() if len(field) in (length - 1, length) and field.dtype.kind in "fiub"]
         rows = [name for name in rows if not name.startswith(IMAGES)]
         self.roles = {"actions": self.resolve_actions(("action",), rows), "rewards": self.resolve_reward("rewards", rows)}
+        self.roles["ends"] = self.resolve_ends((), rows)
         taken = {name for own in self.roles.values() for name in own}
         self._places = {name.removeprefix(OBSERVATIONS): name for name in rows if name not in taken}
         self.fields = [name for name, place in self._places.items() if is_numeric(found[place].dtype, found[place].shape)]
@@ -112,7 +116,11 @@ class Aloha(Importer):
                 raise DataError(f"{where} misses {IMAGES}{self._camera}", hint=INCOMPLETE)
             recorded = self._recorded(file, where)
             rewards = find_array(file, self.roles["rewards"][0], where) if self.roles["rewards"] else None
-            steps, ending = ending_of(int(found.shape[0]), recorded, terminated=False)
+            ends = [find_array(file, name, where) for name in self.roles["ends"] if self.wants(name)]
+            terminated = any(
+                bool(as_flags(rows_of(one, slice(recorded - 1, recorded), where)).any()) for one in ends if one is not None and recorded
+            )
+            steps, ending = ending_of(int(found.shape[0]), recorded, terminated)
             lost = ending == "dropped" and rewards is not None and bool(np.any(rows_of(rewards, slice(recorded - 1, None), where) != 0))
         return ForeignEpisode(name, steps, ending, lost)
 
@@ -125,7 +133,7 @@ class Aloha(Importer):
 
     def _pictures(self, values: Array, where: str) -> Frames:
         if values.ndim > 2:
-            return as_frames(values, where, self.config)
+            return as_frames(values, where, self.config, self.scale)
         return decode_pictures((np.asarray(row, np.uint8).tobytes() for row in values), len(values), where)
 
 

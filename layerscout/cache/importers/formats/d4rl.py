@@ -44,7 +44,7 @@ class D4rl(Importer):
     that led to it.
     """
 
-    takes = frozenset({"stack", "episode_length"})
+    takes = frozenset({"end", "stack", "episode_length"})
 
     def __init__(self, config: ImportConfig) -> None:
         super().__init__(config)
@@ -111,7 +111,7 @@ class D4rl(Importer):
         self.roles = {
             "actions": self.resolve_actions((usual[1],), rows),
             "rewards": self.resolve_reward(usual[2], rows),
-            "ends": tuple(name for name in (("discount",) if leading else FLAGS) if name in found),
+            "ends": self._ends(leading, rows),
         }
         taken = {name for own in self.roles.values() for name in own} | {*usual, "next_observations", "timeouts", "discount"}
         infos = [name for name in rows if name.startswith("infos/") and name not in taken]
@@ -120,11 +120,17 @@ class D4rl(Importer):
             name: f"{found[name].dtype} {found[name].shape[1:]}" for name in rows if name not in taken and name not in self.fields
         }
 
+    def _ends(self, leading: bool, rows: list[str]) -> tuple[str, ...]:
+        """The fields that tell of ends; of flat files, ends by time beside those of the task."""
+        own = self.resolve_ends(("discount",) if leading else FLAGS, rows)
+        return own if leading else tuple(dict.fromkeys([*own, *(FLAGS[1:] if FLAGS[1] in rows else ())]))
+
     def _flat_episodes(self, file: h5py.File, name: str, count: int) -> list[ForeignEpisode]:
         where = str(self.root / name)
-        ends, notes = find_ends(file, count, where)
-        told = self.wants("terminals") and "terminals" in file
-        terminated = as_flags(rows_there(file, "terminals", slice(0, count), where)) if told else np.zeros(count, bool)
+        terminal = self.config.end or FLAGS[0]
+        ends, notes = find_ends(file, terminal, count, where)
+        told = self.wants(terminal) and terminal in file
+        terminated = as_flags(rows_there(file, terminal, slice(0, count), where)) if told else np.zeros(count, bool)
         complete = find_array(file, "next_observations", where) is not None
         if notes and self.config.episode_length is None:
             self.notes.append(f"{where}: {notes}; {self.config.again('--episode-length', 'N')} cuts after N rows")
@@ -158,7 +164,7 @@ class D4rl(Importer):
     def _fields_of(self, file: h5py.File, piece: FlatEpisode, leading: bool, where: str) -> ForeignFields:
         rows = slice(piece.start + leading, piece.stop)  # of leading rows, the first one's action led to nothing
         flags = {name: rows_there(file, name, rows, where) for name in self.roles["ends"] if name in file and self.wants(name)}
-        terminated = ~as_flags(flags["discount"]) if "discount" in flags else flags.get("terminals")
+        terminated = ~as_flags(flags["discount"]) if "discount" in flags else flags.get(self.config.end or FLAGS[0])
         actions = [name for name in self.roles["actions"] if self.wants(name)]
         rewards = self._rewards(file, rows, where)
         return ForeignFields(

@@ -19,9 +19,13 @@ def rows_there(file: h5py.File, name: str, rows: slice, where: str) -> Array:
     return read_rows(file, name, where, INCOMPLETE, rows)
 
 
-def find_ends(file: h5py.File, count: int, where: str) -> tuple[Bool[np.ndarray, " row"], str]:
-    """Return the rows that end an episode by the file's own flags, and what is to be feared of flags that are not there."""
-    flags = {name: as_flags(rows_there(file, name, slice(0, count), where)) for name in FLAGS if name in file}
+def find_ends(file: h5py.File, terminal: str, count: int, where: str) -> tuple[Bool[np.ndarray, " row"], str]:
+    """Return the rows that end an episode by the file's own flags, and what is to be feared of flags that are not there.
+
+    ``terminal`` is the flag of the task's end.
+    """
+    names = (terminal, FLAGS[1])
+    flags = {name: as_flags(rows_there(file, name, slice(0, count), where)) for name in names if name in file}
     ends = np.logical_or.reduce([*flags.values(), np.zeros(count, bool)])
     if not ends[:-1].any():
         return ends, "no row ends an episode, so all rows are one episode, and transitions run over resets if it was reset"

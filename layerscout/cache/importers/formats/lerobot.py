@@ -31,6 +31,8 @@ BOOKKEEPING = ("timestamp", "frame_index", "episode_index", "index", "task_index
 class LeRobot(Importer):
     """The folder that has ``meta/info.json``."""
 
+    takes = frozenset({"end"})
+
     def __init__(self, config: ImportConfig) -> None:
         super().__init__(config)
         self._layout = LeRobotLayout.read(self.path)
@@ -42,7 +44,7 @@ class LeRobot(Importer):
         self.roles = {
             "actions": self.resolve_actions(ACTIONS, numbers),
             "rewards": self.resolve_reward(REWARD, numbers),
-            "ends": (DONE,) if DONE in numbers else (),
+            "ends": self.resolve_ends((DONE,), numbers),
             "state": (TRUE_STATE,) if TRUE_STATE in numbers else (),
         }
         taken = {name for own in self.roles.values() for name in own}

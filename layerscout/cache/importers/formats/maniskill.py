@@ -29,7 +29,7 @@ REPLAY = "python -m mani_skill.trajectory.replay_trajectory --obs-mode rgb --sav
 class ManiSkill(Importer):
     """``traj_<i>`` with T ``actions``, ``terminated``, ``truncated`` and, of T + 1 frames, ``obs/...`` and ``env_states/...``."""
 
-    takes = frozenset({"stack"})
+    takes = frozenset({"end", "stack"})
 
     def __init__(self, config: ImportConfig) -> None:
         super().__init__(config)
@@ -63,13 +63,14 @@ class ManiSkill(Importer):
             group = find_member(file, item.name, where)
             frames = as_frames(read_rows(group, OBSERVATIONS + self._camera, where, INCOMPLETE), where, self.config, self.scale)
             rewards = [name for name in self.roles["rewards"] if self.wants(name)]
-            ends = [read_rows(group, name, where, INCOMPLETE) if name in self.roles["ends"] and self.wants(name) else None for name in ENDS]
+            own = [name for name in self.roles["ends"] if self.wants(name)]
+            ends = {name: read_rows(group, name, where, INCOMPLETE) for name in own}
             fields = ForeignFields(
                 item.steps,
                 [(name, read_rows(group, name, where, INCOMPLETE)) for name in self.roles["actions"] if self.wants(name)],
                 (rewards[0], read_rows(group, rewards[0], where, INCOMPLETE)) if rewards else None,
-                ends[0],
-                ends[1],
+                next((values for name, values in ends.items() if name != ENDS[1]), None),
+                ends.get(ENDS[1]),
                 self._state(group, where),
                 {name: read_rows(group, self._places[name], where, INCOMPLETE) for name in self.fields if self.wants(name)},
             )
@@ -98,7 +99,7 @@ class ManiSkill(Importer):
         self.roles = {
             "actions": self.resolve_actions(("actions",), of_steps),
             "rewards": self.resolve_reward("rewards", of_steps),
-            "ends": tuple(name for name in ENDS if name in found),
+            "ends": tuple(dict.fromkeys([*self.resolve_ends(ENDS, of_steps), *(ENDS[1:] if ENDS[1] in of_steps else ())])),
             "state": (STATES,) if self._states else (),
         }
         taken = {name for own in self.roles.values() for name in own} | set(self._states)

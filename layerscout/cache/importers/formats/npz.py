@@ -31,7 +31,7 @@ AGAIN = "fetch the file again"
 class Npz(Importer):
     """An NPZ file, or a folder of them. A file that cannot be read is skipped and named. No pickle is ever opened."""
 
-    takes = frozenset({"stack"})
+    takes = frozenset({"end", "stack"})
 
     def __init__(self, config: ImportConfig) -> None:
         super().__init__(config)
@@ -106,7 +106,7 @@ class Npz(Importer):
         self.roles = {
             "actions": self.resolve_actions(("action",), numeric),
             "rewards": self.resolve_reward("reward", numeric),
-            "ends": tuple(name for name in (TERMINAL, DISCOUNT) if name in kinds),
+            "ends": self.resolve_ends((TERMINAL, DISCOUNT), numeric),
         }
         taken = {name for own in self.roles.values() for name in own} | {self._camera, *BOOKKEEPING}
         self.fields = sorted(name for name, kind in kinds.items() if name not in taken and is_numeric(kind.dtype, kind.shape))

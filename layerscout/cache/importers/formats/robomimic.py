@@ -31,7 +31,7 @@ class Robomimic(Importer):
     dropped unless the task ended with it.
     """
 
-    takes = frozenset({"stack", "filter_key"})
+    takes = frozenset({"end", "stack", "filter_key"})
 
     def __init__(self, config: ImportConfig) -> None:
         super().__init__(config)
@@ -111,6 +111,7 @@ class Robomimic(Importer):
         self.roles = {role: (name,) for role, name in OF_STEPS.items() if name in own}
         self.roles["actions"] = self.resolve_actions(("actions",), numbers)
         self.roles["rewards"] = self.resolve_reward("rewards", numbers)
+        self.roles["ends"] = self.resolve_ends(("dones",), numbers)
         self.fields = [name for name, field in observations.items() if is_numeric(field.dtype, field.shape) and name != self._camera]
         taken = {name for names in self.roles.values() for name in names} | {"actions"}
         self.not_taken = {name: f"{field.dtype} {field.shape[1:]}" for name, field in own.items() if name not in taken}
