@@ -16,8 +16,10 @@ import passport_families as families
 import pytest
 import torch
 
+from layerscout.cache.remote.address import check_address
 from layerscout.cache.remote.bucket import ObjectPlace
 from layerscout.errors import DataError, UsageError
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.checkpoints.block_file import plan_block, read_block
 from layerscout.extract.checkpoints.places import byte_ranges, opening
 from layerscout.extract.checkpoints.places.opening import open_source
@@ -393,3 +395,26 @@ def test_weights_that_are_not_those_of_the_configuration_are_refused(copied):
 def test_a_block_that_is_not_there_is_refused(wan):
     with pytest.raises(DataError, match=r"has no block 'blocks.9'; did you mean 'blocks"):
         read_block(wan.folder, "blocks.9", "transformer")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://me:SECRET@host/folder",
+        "https://SECRET@host:8443/folder",
+        "https://host/folder?token=SECRET",
+        "http://host/folder#SECRET",
+        "https://host:SECRET/folder",
+        "s3://KEY:SECRET@bucket/folder",
+    ],
+)
+def test_an_address_with_more_than_a_place_is_refused_untold(address: str) -> None:
+    for ask in (lambda: plan_block(address, "blocks.0"), lambda: find_backbone(f"wan:{address}")):
+        with pytest.raises(UsageError, match=r"holds a name, a password, a query or a fragment") as caught:
+            ask()
+        assert "SECRET" not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize("address", ["https://host/folder", "http://127.0.0.1:8000/a b", "http://[::1]:80/x", "http://[::1]/x"])
+def test_a_port_is_part_of_a_place(address: str) -> None:
+    check_address(address)

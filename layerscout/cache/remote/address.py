@@ -24,13 +24,14 @@ def check_address(url: str) -> None:
     Raises
     ------
     UsageError
-        It holds "@", "?" or "#", or ":" before the first "/".
+        It holds "@", "?" or "#", or ":" before the first "/" that is no port of a web server.
     """
     scheme, mark, rest = url.partition("://")
     if not mark:
         return
     host = rest.partition("/")[0]
-    if any(letter in rest for letter in "@?#") or ":" in host:
+    ported = scheme in ("http", "https") and re.fullmatch(r"[^:]+:\d{1,5}|\[[0-9a-fA-F:.]+\](:\d{1,5})?", host)
+    if any(letter in rest for letter in "@?#") or (":" in host and not ported):
         known = f"{scheme}://…" if scheme in SCHEMES else "the address"
         hint = "keys come from the environment or a credentials file, never from the address, which is printed and kept"
         raise UsageError(f"{known} holds a name, a password, a query or a fragment ('@', ':', '?' or '#')", hint=hint)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from layerscout import registry
+from layerscout.cache.remote.address import check_address
 from layerscout.errors import UsageError
 from layerscout.extract.backbones.base import Backbone
 
@@ -26,9 +27,10 @@ def find_backbone(spec: str, options: dict[str, Any] | None = None) -> Backbone:
     Raises
     ------
     UsageError
-        No such backbone, or it does not take this source or these options.
+        No such backbone, or it does not take this source or these options; or the source is an address with a password or a query.
     """
     name, source = registry.split_source("backbone", spec)
+    check_address(source or "")  # before it is printed, or kept with a store
     own = dict(options or {})
     weights = own.pop("weights", "trained")
     build = registry.load("backbone", name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from layerscout.cache.remote.address import check_address
 from layerscout.cache.remote.bucket import ObjectPlace
 from layerscout.cache.remote.place import open_place
 from layerscout.errors import UsageError
@@ -26,11 +27,12 @@ def open_source(address: str | Path) -> ByteSource:
     Raises
     ------
     UsageError
-        The address is of another form.
+        The address is of another form, or holds more than a place: a name and password, a query, a fragment.
     MissingExtraError
         It is in a bucket, and the package ``obstore`` is not installed.
     """
     text = str(address)
+    check_address(text)
     if text.startswith(("http://", "https://")):
         return WebSource(text.rstrip("/"))
     if "://" in text:
