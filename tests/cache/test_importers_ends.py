@@ -127,3 +127,55 @@ def test_ends_of_the_wrong_length_are_refused(tmp_path):
     )
     with pytest.raises(DataError, match="'ends' has 9 rows, expected 5"):
         take(source, end="done")
+
+
+def test_a_file_with_a_second_first_step_is_no_single_episode(tmp_path):
+    """Transitions would run over its reset."""
+    (tmp_path / "npz").mkdir()
+    np.savez(tmp_path / "npz/0.npz", **dreamer(4, is_first=np.array([1, 0, 0, 1, 0], bool)))
+    np.savez(tmp_path / "npz/1.npz", **dreamer(3))
+    planned = importing.plan(ImportConfig(source=tmp_path / "npz", out=tmp_path / "x.h5"))
+    with pytest.raises(DataError, match="'is_first' says that another episode begins at row 3"):
+        planned.importer.episode(planned.episodes[0])
+    result = importing.run(planned)
+    assert result["episodes"] == 1
+    assert "another episode begins at row 3" in result["skipped"][0]
+
+
+def test_flags_that_are_missing_are_no_ends(tmp_path):
+    missing = np.where(np.arange(sum(LENGTHS)) == 3, np.nan, 0.0)
+    with pytest.raises(DataError, match="flags that end an episode have no value at row 3"):
+        take(d4rl(tmp_path, terminals=missing))
+
+
+@pytest.mark.parametrize("count", [-1, 1])
+@pytest.mark.parametrize(("name", "role"), [("actions", "actions"), ("rewards", "rewards")])
+def test_roles_of_another_length_are_refused_and_not_lost(tmp_path, name, role, count):
+    source = d4rl(tmp_path, **{name: np.zeros(sum(LENGTHS) + count)})
+    with pytest.raises(DataError, match=f"'{name}' has {sum(LENGTHS) + count} rows, its observations {sum(LENGTHS)}") as caught:
+        take(source)
+    assert f"--leave-out {role}" in caught.value.hint
+    assert getattr(take(source, leave_out=(role,))[0], role) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"rewards": 3.0}, "'rewards' (float64, one value)"),
+        ({"actions": np.array([b"up"] * sum(LENGTHS))}, "'actions' (|S2 ())"),
+        ({"infos/c": np.zeros(sum(LENGTHS), [("x", "f4"), ("y", "i4")])}, "'infos/c' ("),
+    ],
+)
+def test_what_a_flat_file_has_and_cannot_be_taken_is_named(tmp_path, changes, told):
+    assert told in account(d4rl(tmp_path, **changes)).partition("Not taken: ")[2]
+
+
+def test_a_flat_file_without_rows_is_told_so(tmp_path):
+    nothing = {
+        "observations": np.zeros((0, 16, 24, 3), np.uint8),
+        "actions": np.zeros((0, 2)),
+        "rewards": np.zeros(0),
+        "terminals": np.zeros(0),
+    }
+    with pytest.raises(DataError, match="no episode"):
+        take(h5(tmp_path / "empty.hdf5", nothing))

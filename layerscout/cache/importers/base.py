@@ -20,7 +20,9 @@ from layerscout.errors import DataError, UsageError, suggest
 Array = Shaped[np.ndarray, "row ..."]  # as a foreign file has it: any type and shape
 ROLES = ("actions", "rewards", "ends", "state")  # what a trajectory file has a place for, beside frames and other numbers
 REWARDLIKE = frozenset({"reward", "rewards", "rew", "r"})
-ENDLIKE = frozenset({"done", "dones", "end", "ends", "terminal", "terminals", "terminate", "terminated", "termination", "terminations"})
+ENDLIKE = frozenset(
+    {"done", "dones", "end", "ends", "terminal", "terminals", "terminate", "terminated", "termination", "terminations", "success"}
+)
 PARTICULAR = ("end", "fps", "stride", "stack", "filter_key", "episode_length")  # settings that only some formats have a use for
 
 

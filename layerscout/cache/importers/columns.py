@@ -71,10 +71,13 @@ def as_flags(values: Array) -> Bool[np.ndarray, " row"]:
     Raises
     ------
     DataError
-        They are no numbers.
+        They are no numbers, or one is missing.
     """
     if values.dtype.kind not in "fiub" or not values.ndim:
         raise DataError(f"flags that end an episode are {values.dtype} {values.shape}, expected numbers", hint="--leave-out ends")
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        row = int(np.argwhere(np.isnan(values))[0][0])
+        raise DataError(f"flags that end an episode have no value at row {row}", hint="--leave-out ends, or name another field with --end")
     return (_rows(values) != 0).any(axis=-1)
 
 

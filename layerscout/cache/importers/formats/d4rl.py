@@ -108,6 +108,10 @@ class D4rl(Importer):
         count = self._pictures(file, where).shape[0]
         found = dict(every_array(file, where))
         rows = [name for name, field in found.items() if field.ndim and field.shape[0] == count and field.dtype.kind in "fiub"]
+        for role, name in (("actions", usual[1]), ("rewards", usual[2])):
+            if name in found and found[name].ndim and found[name].shape[0] != count and self.wants(name) and self.wants(role):
+                message = f"{where}: '{name}' has {found[name].shape[0]} rows, its observations {count}"
+                raise DataError(message, hint=self.config.again("--leave-out", role))
         self.roles = {
             "actions": self.resolve_actions((usual[1],), rows),
             "rewards": self.resolve_reward(usual[2], rows),
@@ -117,7 +121,9 @@ class D4rl(Importer):
         infos = [name for name in rows if name.startswith("infos/") and name not in taken]
         self.fields = [] if leading else sorted(name for name in infos if is_numeric(found[name].dtype, found[name].shape))
         self.not_taken = {
-            name: f"{found[name].dtype} {found[name].shape[1:]}" for name in rows if name not in taken and name not in self.fields
+            name: f"{field.dtype} {field.shape[1:]}" if field.ndim else f"{field.dtype}, one value"
+            for name, field in found.items()
+            if name not in self.fields and (name not in taken or (name in (usual[1], usual[2]) and name not in rows))
         }
 
     def _ends(self, leading: bool, rows: list[str]) -> tuple[str, ...]:

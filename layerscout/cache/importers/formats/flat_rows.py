@@ -38,7 +38,7 @@ def cut_rows(ends: Bool[np.ndarray, " row"], count: int, longest: int | None) ->
     """Return the rows ``[start, stop)`` of every episode; what follows the last end is an episode that was cut off."""
     stops = (np.flatnonzero(ends) + 1).tolist()
     stops += [count] if not stops or stops[-1] != count else []
-    pieces = list(zip([0, *stops[:-1]], stops, strict=True))
+    pieces = list(zip([0, *stops[:-1]], stops, strict=True)) if count else []
     if longest is None:
         return pieces
     return [(cut, min(cut + longest, stop)) for start, stop in pieces for cut in range(start, stop, longest)]

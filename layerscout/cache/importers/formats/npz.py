@@ -24,7 +24,8 @@ from layerscout.cache.importers.pictures.frames import FieldKind, as_frames, cho
 from layerscout.errors import DataError
 
 TERMINAL, DISCOUNT = "is_terminal", "discount"
-BOOKKEEPING = ("is_first", "is_last")
+FIRST = "is_first"
+BOOKKEEPING = (FIRST, "is_last")
 AGAIN = "fetch the file again"
 
 
@@ -71,10 +72,14 @@ class Npz(Importer):
         actions = [name for name in self.roles["actions"] if self.wants(name)]
         numbers = [name for name in self.fields if self.wants(name)]
         try:
-            read = _read(safety.path_inside(self.root, item.name), [self._camera, *ends, *rewards, *actions, *numbers])
+            first = [FIRST] if self._tells_first else []
+            read = _read(safety.path_inside(self.root, item.name), [self._camera, *first, *ends, *rewards, *actions, *numbers])
         except DataError as error:
             raise SkippedEpisode(str(error), hint=error.hint) from None
         where = f"{self.path}, {item.name}"
+        if first and (begins := np.flatnonzero(as_flags(read[FIRST])[1:]) + 1).size:
+            message = f"{where}: '{FIRST}' says that another episode begins at row {begins[0]}; a file holds one episode"
+            raise SkippedEpisode(message, hint="cut the file there, and import the folder of the pieces")
         flags = {name: as_flags(read[name][1:]) for name in ends}  # the first row's action led to nothing
         fields = ForeignFields(
             len(read[self._camera]) - 1,
@@ -103,6 +108,7 @@ class Npz(Importer):
         usual = next((name for name in ("image", "observation") if name in cameras), None)
         self._camera = choose_camera(self.config.camera or usual, cameras, self.path, f"its arrays are {seen}")
         numeric = [name for name, kind in shapes.items() if kind.dtype.kind in "fiub"]
+        self._tells_first = FIRST in numeric
         self.roles = {
             "actions": self.resolve_actions(("action",), numeric),
             "rewards": self.resolve_reward("reward", numeric),
