@@ -167,6 +167,7 @@ def test_a_colleague_goes_all_the_way(sight: Sight, team: tuple[str, World], sho
         page.locator("#scrub-range").fill("4")
         assert "Step 4:" in page.locator("#scrub-said").inner_text()
         assert "step=4" in page.url
+        page.locator("#frames figure svg[aria-label*='at step 4']").first.wait_for(state="attached")  # the chart's line has moved too
         station(page, shots, f"look{look}")
         page.goto(f"{url}/api")
         station(page, shots, f"api{look}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,10 @@ def test_a_look_is_the_pages_and_gives_every_row_when_asked(browser: Browser, wo
         (step, value if value is None else pytest.approx(value, abs=6e-5)) for step, value in zip(told["steps"], told["true"], strict=True)
     ]
     assert told["r2"] > 0.8
+    html = browser.page(f"/stores/{world.store}/look?layer=blocks.1&episode=2")  # what its script says of a step that one scrubs to
+    for name, figures in (("true", told["true"]), ("read", told["read"])):
+        written = re.findall(f'data-{name}="([^"]*)"', html)[0].split(",")
+        assert written == ["" if value is None else f"{value:.4f}" for value in figures]
     assert (told["directions"], told["columns"]) == ([], {})
     whole = api(browser, f"/stores/{world.store}/look", rows=True, **asked)
     assert len(whole["directions"]) == len(whole["columns"]["step"]) == whole["rows"]

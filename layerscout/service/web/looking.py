@@ -85,8 +85,8 @@ def look_view(state: ServiceState, address: Address, store_id: str) -> PageView:
         "layers": one.layers,
         "pictures": state.datasets.path(dataset) is not None,
         "digest": dataset_id(dataset),
-        "true": " ".join("" if value is None else f"{value:.4f}" for value in found.true),
-        "read": " ".join("" if value is None else f"{value:.4f}" for value in found.predicted),
+        "was": ",".join("" if value is None else f"{value:.4f}" for value in found.true),
+        "read": ",".join("" if value is None else f"{value:.4f}" for value in found.predicted),
     }
     values |= {"before": steps[place - 1] if place else None, "after": steps[place + 1] if place + 1 < len(steps) else None}
     columns = (
