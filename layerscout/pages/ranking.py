@@ -73,7 +73,8 @@ def draw_score_and_parts(ranking: Ranking, width: float) -> Drawing:
     """Draw the score by depth, and beside or below it what it is made of."""
     wide = width >= NARROW
     best = ranking.candidates[0] if ranking.candidates else None
-    title = "Its parts" if len(ranking.stores) < 2 or best is None else f"Its parts: {store_label(ranking, best.store_id)}"
+    title = "Parts of S" if short_kind(ranking) == "S-ctrl" else "Its parts"
+    title += "" if len(ranking.stores) < 2 or best is None else f": {store_label(ranking, best.store_id)}"
     left, right = (width * 0.56, width * 0.44) if wide else (width, width)
     height = 250 if wide else 220
     panels = [

@@ -7,6 +7,7 @@ from typing import Any
 
 from layerscout.cache.records import LayerScore, Ranking, RunRecord, as_table_value
 from layerscout.pages.flags import explain_flag
+from layerscout.pages.ranking import ordering, short_kind
 from layerscout.pages.tables import UNDEFINED, Table, flatten_settings
 from layerscout.report.experiment import Experiment
 from layerscout.report.tables import (
@@ -22,12 +23,12 @@ from layerscout.report.verdict import Verdict
 
 
 def ranking_table(ranking: Ranking) -> Table:
-    """Return every layer with its evidence, candidates first in their order."""
+    """Return every layer with its evidence, candidates first in their order; where S-ctrl orders, S and the bits of action stand beside it."""
     places = {layer.name: str(place) for place, layer in enumerate(ranking.candidates, start=1)}
     columns = (
         "Layer",
         "Rank",
-        "Score",
+        *(("S-ctrl", "Bits of action", "S") if short_kind(ranking) == "S-ctrl" else ("Score",)),
         "Reward R²",
         "… shuffled",
         "Transition R²",
@@ -41,13 +42,15 @@ def ranking_table(ranking: Ranking) -> Table:
         ranking.layers, key=lambda layer: ("layer", "twin", "control").index(layer.role)
     )  # stable: keeps the order inside a role
     return Table(
-        columns, tuple(ranking_row(layer, places.get(layer.name, "–") if layer.role == "layer" else layer.role) for layer in order)
+        columns, tuple(ranking_row(ranking, layer, places.get(layer.name, "–") if layer.role == "layer" else layer.role) for layer in order)
     )
 
 
-def ranking_row(layer: LayerScore, place: str) -> tuple[str, ...]:
+def ranking_row(ranking: Ranking, layer: LayerScore, place: str) -> tuple[str, ...]:
     """Return the cells of one layer in the table of a ranking."""
-    estimates = (layer.score, layer.reward_r2, layer.reward_r2_shuffled, layer.transition_r2, layer.persistence_r2, layer.transition_gain)
+    ordered = ordering(ranking, layer)
+    scores = (ordered, layer.bits_action, layer.score) if short_kind(ranking) == "S-ctrl" else (ordered,)
+    estimates = (*scores, layer.reward_r2, layer.reward_r2_shuffled, layer.transition_r2, layer.persistence_r2, layer.transition_gain)
     figures = tuple(as_table_value(value) for value in (*estimates, layer.effective_rank))
     return (layer.name, place, *figures, f"{layer.width:,}", "\n".join(layer.flags))
 
@@ -55,10 +58,11 @@ def ranking_row(layer: LayerScore, place: str) -> tuple[str, ...]:
 def analysis_table(ranking: Ranking) -> Table:
     """Return the paper's short table of the candidates."""
     rows = [
-        (layer.name, *map(as_table_value, (layer.reward_r2, layer.transition_r2, layer.effective_rank, layer.score)))
+        (layer.name, *map(as_table_value, (layer.reward_r2, layer.transition_r2, layer.effective_rank, ordering(ranking, layer))))
         for layer in ranking.candidates
     ]
-    return Table(("Layer", "Reward R²", "Transition R²", "Effective rank", "Score"), tuple(rows))
+    kind = short_kind(ranking)
+    return Table(("Layer", "Reward R²", "Transition R²", "Effective rank", "Score" if kind == "S" else kind), tuple(rows))
 
 
 def flags_seen(ranking: Ranking) -> dict[str, str]:

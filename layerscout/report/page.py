@@ -35,15 +35,15 @@ from layerscout.report.world_models import world_models_section
 
 COSTS = "Counts are for one run. Wall time is that of all runs trained side by side; CPU time is the arm's share, all its seeds together."
 CURVE = (
-    "Score by depth with 95 % intervals (resampled by episode), the same blocks with random weights, and the raw pixels. "
-    "Then the parts of the score; the persistence line is what repeating the last activation would reach."
+    "Score by depth with 95 % intervals (resampled by episode; S-ctrl has none), the same blocks with random weights, and the raw pixels. "
+    "Then the parts of S; the persistence line is what repeating the last activation would reach."
 )
 CAPTIONS = {
     "learning-curves": "Mean return over seeds; the band is a 95 % bootstrap over whole seeds. The lines across are policies that learn nothing. Grey: the other arms.",
     "final-returns": "Each point is one seed's final return, {final}. The bar is the interquartile mean with its 95 % interval.",
     "profiles": "Performance profiles: the share of an arm's runs whose final return lies above τ, with a 95 % band over seeds. A curve that lies "
     "above another everywhere is better at every level; curves that cross are better for different purposes.",
-    "score-return": "Score against return, with 95 % intervals over seeds. The layers were picked by score, so a correlation flatters the score.",
+    "score-return": "Score against return, with 95 % intervals over seeds. Where only layers with high scores were trained, a correlation flatters the score.",
 }
 COMPARED = (
     "Differences are of final returns, paired by seed; positive ones favour the layer. “Beats every control” is one claim, judged by the largest p; if it "
