@@ -52,6 +52,19 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def one_thread_a_product() -> Iterator[None]:
+    """Run every product of torch and of NumPy on one thread inside the block.
+
+    A product that is spread over threads adds in another order, so its last bits depend on how many there are; and what is decomposed or learned from it
+    depends on its last bits. Not to be entered by several threads at once: the number of NumPy's threads is the process's.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with torch_threads(1), threadpool_limits(limits=1, user_api="blas"):
+        yield
+
+
 def batches_in_threads(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """Yield ``work(item)`` in the order of the items, ``workers`` of them at a time, each product on one thread.
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from threadpoolctl import threadpool_limits
 
+from layerscout.extract.device import one_thread_a_product
 from layerscout.rl.arms import ArmSpec
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.seeing.representation import FLOOR, RandomLayer, Representation, Scaler, whitening
@@ -119,3 +121,13 @@ def test_a_head_sees_whitened_rows_alone_as_all_together(synthetic_store) -> Non
     assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 0.35 * np.abs(np.cov(plain.all_rows(reader).T)).max()
     with pytest.raises(ValidationError, match="leave standardise on"):
         TrainConfig(environment="any", selection=Path("selection.json"), whiten=True, standardise=False)
+
+
+def test_whitening_is_the_same_to_the_last_bit_whatever_threads_products_may_have() -> None:
+    """Spread over two threads it differs in the sixth digit; where there is one core, nothing is asked."""
+    rows = RNG(0).standard_normal((300, 128), dtype=np.float32) @ RNG(1).standard_normal((128, 128), dtype=np.float32)
+    found = []
+    for count in (1, 2):
+        with threadpool_limits(limits=count, user_api="blas"), one_thread_a_product():
+            found.append(whitening([rows]))
+    np.testing.assert_array_equal(*found)

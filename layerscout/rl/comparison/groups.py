@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from layerscout.extract.backbones.base import ClipSpec
-from layerscout.extract.device import batches_in_threads, cores, torch_threads
+from layerscout.extract.device import batches_in_threads, cores, one_thread_a_product
 from layerscout.progress import Task
 from layerscout.rl.agents.base import Agent
 from layerscout.rl.agents.divided import divided
@@ -138,7 +138,9 @@ def _learn_on_features(arms: Sequence[ArmSpec], setting: ComparisonSetting, save
     arm_of_run = np.repeat(np.arange(len(arms)), len(seeds))
     width, live = max(arm.width for arm in arms), [arms[arm].width for arm in arm_of_run.tolist()]
     encoders, workers = encoders_of(arms, config.device, config.trust), cores(config.threads)
-    representations = list(batches_in_threads(lambda arm: Representation.measure(arm, config.standardise, config.whiten), arms, workers))
+    with one_thread_a_product():
+        measured = batches_in_threads(lambda arm: Representation.measure(arm, config.standardise, config.whiten), arms, workers)
+        representations = list(measured)
 
     def learner(runs: slice) -> Agent:
         own_seeds = (seeds * len(arms))[runs]
@@ -148,7 +150,7 @@ def _learn_on_features(arms: Sequence[ArmSpec], setting: ComparisonSetting, save
         return FeatureObserver(arms, representations, arm_of_run[runs], encoders, workers)
 
     stage = setting.stage(len(arm_of_run), observer)
-    with torch_threads(1):  # the cores are for parts of the runs and for batches of clips, not for threads within small products
+    with one_thread_a_product():  # the cores are for parts of the runs and for batches of clips, not for threads within small products
         batch = settings_of(config, algorithm_of(config, setting.actions)).batch
         apart = config.device == "cpu" and algorithm_of(config, setting.actions) != "ppo"
         agent = divided(learner, len(arm_of_run), workers if apart else 1, batch)

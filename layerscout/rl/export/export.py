@@ -19,6 +19,7 @@ from layerscout.cache.opening import open_store
 from layerscout.cache.records import Selection
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.clips import fit
+from layerscout.extract.device import one_thread_a_product
 from layerscout.extract.encoder import Encoder
 from layerscout.rl.arms import ArmSpec
 from layerscout.rl.seeing.representation import Representation
@@ -42,7 +43,9 @@ class LayerModule(nn.Module):
 
     def __init__(self, encoder: Encoder, arm: ArmSpec, standardise: bool, whiten: bool = False) -> None:
         super().__init__()
-        self._shared = (encoder, Representation.measure(arm, standardise, whiten))  # in a tuple: no part of this module's state
+        with one_thread_a_product():  # as in a comparison, to the last bit
+            representation = Representation.measure(arm, standardise, whiten)
+        self._shared = (encoder, representation)  # in a tuple: no part of this module's state
         self.layer, self.store_id, self.width = arm.layer, arm.store.id, arm.width
         self.frames = 1 - min(encoder.clip.offsets)
 
