@@ -2,6 +2,7 @@
 
     python benchmarks/apv.py --quick [--sheeprl FOLDER]        60 updates of pretraining and the cost of updates; fails outside its bars
     python benchmarks/apv.py [--seeds 3] [--out FOLDER]        400 updates, read-outs, then 100 updates of every arm's world model
+    python benchmarks/apv.py --curves outputs/apv-distance/train   what the agents of experiments/apv_distance.toml earned
 
 sheeprl is measured beside ours where its unpacked wheel is (``pip download sheeprl==0.8.4 --no-deps``): the same sizes at 64 x 64 pixels, the same batch. Times are
 CPU seconds of one thread.
@@ -19,11 +20,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import finish
 
+from layerscout.cache import records
 from layerscout.cache.dataset.trajectories import Trajectories
+from layerscout.cache.records import RunRecord
+from layerscout.cache.records.world_models import WORLD_MODEL_NAME, WorldModelRecord
 from layerscout.probe.solve.read_out import read_out
 from layerscout.progress import Reporter
+from layerscout.report.numbers.statistics import mean_interval
+from layerscout.report.world_models import losses_table
 from layerscout.rl.agents.dreamer import on_device
+from layerscout.rl.comparison.dreamers import NAMES
 from layerscout.rl.memory.sequences import SequenceReplay
 from layerscout.rl.transfer.apv import pretraining
 from layerscout.rl.transfer.apv.agent_config import DreamerConfig
@@ -137,7 +145,7 @@ def sheeprls_seconds(folder: Path, updates: int = 3) -> float:
     return (time.process_time() - began) / updates
 
 
-def quick(sheeprl: Path | None) -> bool:
+def quick(sheeprl: Path | None, as_json: bool) -> bool:
     """Measure the cost of updates and the first 60 of them; say whether the bars hold."""
     with tempfile.TemporaryDirectory() as folder:
         measured = pretrained(Path(folder), played(Path(folder), "videos", 2_400, "epsilon:0.5", 0), 60, 60)
@@ -145,14 +153,14 @@ def quick(sheeprl: Path | None) -> bool:
     blank = PretrainAPVConfig(data=Path(), threads=1)
     cost = pretraining.seconds_an_update(blank)
     large = pretraining.seconds_an_update(PretrainAPVConfig(data=Path(), threads=1, model=SIXTY_FOUR))
-    print(f"video loss after 60 updates: {share:.2f} of the mean picture   bar: at most {SIXTY}")
-    print(f"CPU seconds an update: {cost:.3f} at 32 x 32, {large:.3f} at 64 x 64")
-    holds = share <= SIXTY
+    figures = {"video loss / mean picture, 60 updates": share, "CPU s an update, 32 x 32": cost, "CPU s an update, 64 x 64": large}
+    bars = {"video loss / mean picture, 60 updates": SIXTY}
     if sheeprl is not None:
         other = sheeprls_seconds(sheeprl)
-        print(f"sheeprl at 64 x 64: {other:.3f}; ours {large / other:.2f} of it   bar: at most {SHEEPRL}")
-        holds = holds and large <= SHEEPRL * other
-    return holds
+        figures |= {"sheeprl's CPU s an update, 64 x 64": other, "ours / sheeprl's": large / other}
+        bars["ours / sheeprl's"] = SHEEPRL
+    finish("apv", ("torch", "numpy"), figures, as_json, at_most=bars)
+    return all(figures[name] <= bar for name, bar in bars.items())
 
 
 def whole(folder: Path, seeds: int) -> bool:
@@ -183,9 +191,35 @@ def whole(folder: Path, seeds: int) -> bool:
     return share <= SHARE and ball >= BALL and earlier and bool((mine < other).all())
 
 
+def compare(folder: Path) -> None:
+    """Print every arm's area under the curve (mean return over all evaluations) less scratch's, paired by seed, and the reward losses at equal updates."""
+    record = records.load(RunRecord, folder / "runs.json")
+    areas = {
+        arm.name: {
+            run.seed: float(np.mean([np.mean(values) for _, values in run.evaluations])) for run in record.runs if run.arm == arm.name
+        }
+        for arm in record.arms
+    }
+    scratch = areas[NAMES["none"]]
+    for arm, mine in areas.items():
+        apart = mean_interval(np.array([mine[seed] - scratch[seed] for seed in mine if seed in scratch]))
+        told = (
+            "n/a"
+            if apart is None or apart.low is None or apart.high is None
+            else f"{apart.value:+.2f} [{apart.low:+.2f}, {apart.high:+.2f}]"
+        )
+        print(f"{arm:26} area {np.mean(list(mine.values())):8.2f}   less scratch {told}, {len(mine)} seeds")
+    models = [records.load(WorldModelRecord, path) for path in sorted(folder.glob(f"*/{WORLD_MODEL_NAME}"))]
+    for row in losses_table(models).rows:
+        if row[1] == "reward":
+            print(f"{row[0]:26} reward loss, seeds' means: {'  '.join(map(str, row[2:]))}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true", help="with --quick: print one JSON object instead of the table")
+    parser.add_argument("--curves", type=Path, help="folder of agents that experiments/apv_distance.toml trained: compare their arms")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
         "--out", type=Path, default=Path("outputs/apv-benchmark"), help="datasets, the pretrained model, curves; the same command continues"
@@ -193,8 +227,12 @@ def main() -> None:
     parser.add_argument("--sheeprl", type=Path, help="folder of sheeprl's unpacked wheel")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    holds = quick(chosen.sheeprl) if chosen.quick else whole(chosen.out, chosen.seeds)
-    print("all bars hold" if holds else "A BAR DOES NOT HOLD")
+    if chosen.curves is not None:
+        compare(chosen.curves)
+        return
+    holds = quick(chosen.sheeprl, chosen.json) if chosen.quick else whole(chosen.out, chosen.seeds)
+    if not chosen.quick:
+        print("all bars hold" if holds else "A BAR DOES NOT HOLD")
     raise SystemExit(0 if holds else 1)
 
 

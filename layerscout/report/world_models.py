@@ -36,9 +36,10 @@ def world_models_section(experiment: Experiment) -> str:
     sheets = [
         _image(path.parent / SHEET_NAME, record.arm) for path, record in found if record.sheet and (path.parent / SHEET_NAME).is_file()
     ]
+    table = losses_table([record for _, record in found])
     return section(
         "The world models",
-        losses_table([record for _, record in found]).html("Losses at equal updates", ABOUT),
+        table.html("Losses at equal updates", ABOUT) if table.rows else paragraph("Too few updates for a mark on the curve of the losses."),
         subsection("Imagined and real", *sheets, paragraph(SHEET) if sheets else ""),
         paragraph(PUBLISHED) if any(record.arm.startswith("APV") for _, record in found) else "",
     )

@@ -106,13 +106,16 @@ def _learn(arm: ArmSpec, setting: ComparisonSetting, saved: GroupCheckpoint, log
 
 
 def _keep(arm: ArmSpec, agent: Dreamer, replay: SequenceReplay, config: TrainConfig, folder: Path) -> None:
-    """Write what the world models learned, and a picture of what the first run's imagines; of seeds that are added later, theirs."""
+    """Write what the world models learned, beside what those of earlier seeds did, and a picture of what the first run's imagines."""
     sheet = not agent.failed[0] and bool(replay.size[0] >= SEEN + IMAGINED)
     if sheet:
         write_atomic(folder / SHEET_NAME, png_of(contact_sheet(*imagined_frames(agent.learners[0], replay, 0))))
-    losses = tuple(LossesAt(seed=agent.seeds[run], updates=at, losses=parts) for run, at, parts in agent.curve)
+    path = folder / WORLD_MODEL_NAME
+    before = records.load(WorldModelRecord, path).losses if path.is_file() else ()
+    losses = tuple(one for one in before if one.seed not in agent.seeds)
+    losses += tuple(LossesAt(seed=agent.seeds[run], updates=at, losses=parts) for run, at, parts in agent.curve)
     record = WorldModelRecord(arm=arm.name, environment=config.environment, losses=losses, sheet=sheet)
-    records.save(record, folder / WORLD_MODEL_NAME)
+    records.save(record, path)
 
 
 def replay_bytes(config: TrainConfig) -> int:

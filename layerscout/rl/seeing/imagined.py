@@ -9,10 +9,11 @@ import torch
 from jaxtyping import UInt8
 
 from layerscout.rl.agents.dreamer import on_device
-from layerscout.rl.memory.sequences import SequenceReplay
+from layerscout.rl.memory.sequences import SequenceReplay, StepWindows
 from layerscout.rl.transfer.apv.learner import DreamerLearner
 
-SEEN, IMAGINED, ROWS = 5, 15, 3  # frames that the model sees, and that it then goes on without; windows
+SEEN, IMAGINED = 5, 15  # frames that the model sees, and that it then goes on without
+ROWS, AMONG = 3, 64  # windows that are shown: those of so many in which the fewest episodes begin
 GAP = 2  # pixels between the seen and the imagined ones
 
 
@@ -23,7 +24,9 @@ def imagined_frames(learner: DreamerLearner, replay: SequenceReplay, run: int) -
     Both are [window, time, height, width, channel], in [0, 1]. The latents are drawn from seed 0.
     """
     generator, length = np.random.default_rng(0), SEEN + IMAGINED
-    windows = on_device(replay.sample(run, ROWS, length, generator), learner.device)
+    drawn = replay.sample(run, AMONG, length, generator)
+    fewest = np.argsort(drawn.first.sum(axis=1), kind="stable")[:ROWS]  # what a new episode looks like cannot be imagined
+    windows = on_device(StepWindows(*(column[fewest] for column in drawn)), learner.device)
     chances = torch.from_numpy(generator.random((2, ROWS, length, learner.sizes.latents), dtype=np.float32)).to(learner.device)
     _, top = learner.world.observe(windows, chances)
     states = list(top.features[:, :SEEN].unbind(1))
