@@ -66,5 +66,6 @@ class PvdrConfig(Config):
     gamma: float = Field(default=0.9, ge=0.0, le=1.0, description="Discount of that reward.")
     lam: float = Field(default=0.95, ge=0.0, le=1.0, description="λ of its advantages.")
     clip: float = Field(default=0.2, gt=0.0, description="Bound of the ratio of probabilities.")
-    epochs: int = Field(default=4, ge=1, description="Passes over a round's steps.")
-    reinforce_lr: float = Field(default=5e-4, gt=0.0, description="Step size of alignment and critic in them.")
+    epochs: int = Field(default=8, ge=1, description="Passes over a round's steps.")
+    imitation: float = Field(default=0.1, ge=0.0, description="Weight of learning from (z, action) in them, which keeps what z means.")
+    reinforce_lr: float = Field(default=1e-3, gt=0.0, description="Step size of alignment and critic in them.")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor, nn
 
-from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
+from layerscout.extract.backbones.networks.pvdr.dynamics import Normal, VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 from layerscout.rl.transfer.pvdr.alignment import SEEN, ActionAlignment, critic_of, seen
 from layerscout.rl.transfer.pvdr.config import ArmName, PvdrConfig
@@ -22,6 +22,14 @@ from layerscout.rl.transfer.pvdr.rounds import Deed, Frames, Round, pictures
 
 BATCH = 16  # clips of an update of the dynamics
 STEPS_TOGETHER = 128  # steps of an update by reinforcement
+
+
+class Pairs(NamedTuple):
+    """What alignment learns from: z by the encoder, what was seen, and the action that was done."""
+
+    z: Normal
+    seen: Tensor
+    actions: Tensor
 
 
 class PvdrLearner:
@@ -107,37 +115,44 @@ class PvdrLearner:
 
     def align(self, updates: int) -> None:
         """Learn actions from (z_t, a_t): −ln Π(a_t | z_t, s_t), with z_t drawn by the encoder."""
-        rows = self.experience.whole()
-        if not len(rows):
+        pairs = self._pairs()
+        if pairs is None:
             return
-        clips = self.experience.clips(rows)
-        with torch.no_grad():
-            parts = [self.dynamics.encoder(part) for part in clips.tokens.split(256)]
-            mean, deviation = torch.cat([part.mean for part in parts]), torch.cat([part.logarithm for part in parts]).exp()
         for _ in range(updates):
-            chosen = torch.from_numpy(self.generator.integers(0, len(rows), self.config.align_batch))
-            noise = torch.randn(len(chosen), self.shape.z, generator=self.torch_generator)
-            z = mean[chosen] + deviation[chosen] * noise
-            loss = -self.alignment.log_probability(z, clips.seen[chosen], clips.actions[chosen]).mean()
-            descend(self.alignment, self.optimisers[1], loss, self.config.align_lr)
+            descend(self.alignment, self.optimisers[1], self._supervised(pairs), self.config.align_lr)
             self.updates += 1
 
+    @torch.no_grad()
+    def _pairs(self) -> Pairs | None:
+        """Return all that was lived through as z by the encoder, what was seen and what was done; None when there is no whole clip."""
+        rows = self.experience.whole()
+        if not len(rows):
+            return None
+        clips = self.experience.clips(rows)
+        parts = [self.dynamics.encoder(part) for part in clips.tokens.split(256)]
+        mean, logarithm = (torch.cat([part[place] for part in parts]) for place in (0, 1))
+        return Pairs(Normal(mean, logarithm), clips.seen, clips.actions)
+
+    def _supervised(self, pairs: Pairs) -> Tensor:
+        chosen = torch.from_numpy(self.generator.integers(0, len(pairs.actions), self.config.align_batch))
+        noise = torch.randn(len(chosen), self.shape.z, generator=self.torch_generator)
+        z = Normal(pairs.z.mean[chosen], pairs.z.logarithm[chosen]).sample(noise)
+        return -self.alignment.log_probability(z, pairs.seen[chosen], pairs.actions[chosen]).mean()
+
     def reinforce(self, played: Round) -> None:
-        """Learn from what plans came to: a clipped policy gradient over the round's steps, and the critic's squared error."""
-        config, live = self.config, torch.from_numpy(played.live)
-        rewards = plan_rewards(played, config.adherence, config.progress, config.distance)
-        zs = [deed.z for deed in played.deeds]
-        assert all(z is not None for z in zs), "these deeds were planned"
-        z = torch.stack([z for z in zs if z is not None])[live]
+        """Learn from what plans came to: a clipped policy gradient over the round's steps, the critic's squared error, and still from (z_t, a_t)."""
+        config, live, pairs = self.config, torch.from_numpy(played.live), self._pairs()
+        zs = [deed.z for deed in played.deeds if deed.z is not None]
+        z = torch.stack(zs)[live]
         coarse = seen(pictures(played.frames[:-1]).flatten(0, 1)).unflatten(0, played.live.shape)[live]
         actions = torch.from_numpy(played.actions)[live]
         with torch.no_grad():
             old = self.alignment.log_probability(z, coarse, actions)
             values = torch.zeros(played.live.shape)
             values[live] = self.critic(z, coarse)[:, 0]
+        rewards = plan_rewards(played, config.adherence, config.progress, config.distance)
         gain = advantages(rewards, values, played.live, config.gamma, config.lam)
-        goal = (gain + values)[live]
-        gain = gain[live]
+        goal, gain = (gain + values)[live], gain[live]
         gain = (gain - gain.mean()) / (gain.std() + 1e-8)
         whole = nn.ModuleList([self.alignment, self.critic])
         for _ in range(config.epochs):
@@ -146,16 +161,17 @@ class PvdrLearner:
                 bounded = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
                 surrogate = torch.minimum(ratio * gain[part], bounded * gain[part]).mean()
                 error = (self.critic(z[part], coarse[part])[:, 0] - goal[part]).square().mean()
-                descend(whole, self.optimisers[2], 0.5 * error - surrogate, config.reinforce_lr)
+                copied = 0.0 if pairs is None else config.imitation * self._supervised(pairs)
+                descend(whole, self.optimisers[2], 0.5 * error - surrogate + copied, config.reinforce_lr)
                 self.updates += 1
 
     def learn(self, played: Round) -> None:
-        """Keep a round, and learn from it what this arm learns."""
+        """Keep a round, and learn from it what this arm learns; what was played at random only aligns."""
         self.experience.add(played)
-        planned = played.deeds[0].z is not None
         self.adapt(self.config.adapt_updates)
-        self.align(self.config.align_updates)
-        if planned and self.arm != "supervised":
+        if played.deeds[0].z is None or self.arm == "supervised":
+            self.align(self.config.align_updates)
+        else:
             self.reinforce(played)
 
     def trained_parameters(self) -> int:
