@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Any
 
 from layerscout.cache.records import load
 from layerscout.cache.records.world_models import SHEET_NAME, WORLD_MODEL_NAME, WorldModelRecord
-from layerscout.pages.page import paragraph, section, subsection
+from layerscout.pages.page import bullets, paragraph, section, subsection
 from layerscout.pages.tables import Table
 from layerscout.report.experiment import Experiment
 from layerscout.text import html_text
@@ -40,9 +41,29 @@ def world_models_section(experiment: Experiment) -> str:
     return section(
         "The world models",
         table.html("Losses at equal updates", ABOUT) if table.rows else paragraph("Too few updates for a mark on the curve of the losses."),
+        subsection("What was pretrained", pretrained_sentences([record for _, record in found])),
         subsection("Imagined and real", *sheets, paragraph(SHEET) if sheets else ""),
         paragraph(PUBLISHED) if any(record.arm.startswith("APV") for _, record in found) else "",
     )
+
+
+def pretrained_sentences(records: list[WorldModelRecord]) -> str:
+    """Say of every pretrained model that arms started from what it had learned."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        if record.pretrained is not None:
+            found.setdefault(_told(record.pretrained), []).append(record.arm)
+    return bullets([f"{', '.join(arms)}: {told}" for told, arms in found.items()])
+
+
+def _told(facts: dict[str, Any]) -> str:
+    loss, mean, read = (facts.get(name) for name in ("video_loss", "mean_picture", "read_out_of_the_state"))
+    parts = [f"{facts['updates']:,} updates" if isinstance(facts.get("updates"), int) else "an unknown number of updates"]
+    if isinstance(loss, int | float) and isinstance(mean, int | float):
+        parts.append(f"video loss {loss:.2f} nats a frame on episodes apart, the mean picture's {mean:.2f}")
+    if isinstance(read, list):
+        parts.append("R² of the state from its features: " + ", ".join("n/a" if one is None else f"{one:.2f}" for one in read))
+    return "; ".join(parts)
 
 
 def losses_table(records: list[WorldModelRecord]) -> Table:

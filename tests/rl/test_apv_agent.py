@@ -14,7 +14,7 @@ from PIL import Image
 from layerscout.cache import records
 from layerscout.cache.records.world_models import WorldModelRecord
 from layerscout.errors import DataError, UsageError
-from layerscout.report.world_models import losses_table
+from layerscout.report.world_models import losses_table, pretrained_sentences
 from layerscout.rl.agents.dreamer import Dreamer, on_device
 from layerscout.rl.comparison.dreamers import NAMES
 from layerscout.rl.config import TrainConfig, comparison_key
@@ -335,7 +335,8 @@ def test_what_an_agent_knows_while_it_plays_is_what_its_model_sees_of_the_whole_
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory, small, tiny_store):
     folder = tmp_path_factory.mktemp("dreamer")
-    model = PretrainedModel(folder / "model", SIZES, 6, {})
+    facts = {"updates": 3, "video_loss": 1.5, "mean_picture": 2.0, "read_out_of_the_state": [0.25, None]}
+    model = PretrainedModel(folder / "model", SIZES, 6, facts)
     save_weights(model, new_action_free(SIZES, 9))
     write_description(model)
     return SimpleNamespace(selection=select(folder / "i.json", ("ranked", tiny_store, "blocks.5")), root=small.root, model=model.folder)
@@ -360,6 +361,11 @@ def test_training_is_killed_and_continued_bit_by_bit_with_its_replay_and_counts_
     assert [(one.seed, one.updates) for one in learned.losses] == [(0, 5), (1, 5)]
     assert {"picture", "reward", "divergence", "bonus", "bonus spread"} <= set(learned.losses[0].losses)
     assert learned.sheet
+    assert learned.pretrained == {"updates": 3, "video_loss": 1.5, "mean_picture": 2.0, "read_out_of_the_state": [0.25, None]}
+    assert (
+        "APV: 3 updates; video loss 1.50 nats a frame on episodes apart, the mean picture&#x27;s 2.00; R² of the state"
+        in pretrained_sentences([learned])
+    )
     with Image.open(tmp_path / "whole" / "APV" / "imagined.png") as sheet:
         assert sheet.size == (20 * 16 + 2, 3 * 3 * 16)
     table = losses_table([learned, records.load(WorldModelRecord, tmp_path / "whole" / "DreamerV2-from-scratch" / "world_model.json")])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from layerscout.cache.records.base import Record
 
@@ -18,10 +18,15 @@ class LossesAt(Record):
 
 
 class WorldModelRecord(Record):
-    """An arm's world models, update by update. ``sheet`` says whether a picture of real and imagined frames lies beside it."""
+    """An arm's world models, update by update.
+
+    ``sheet`` says whether a picture of real and imagined frames lies beside it; ``pretrained`` what the model that the arm started from says about
+    itself: updates, video loss, mean picture, read-outs. None: it started from nothing.
+    """
 
     format: Literal["layerscout-world-model/1"] = "layerscout-world-model/1"
     arm: str
     environment: str
     losses: tuple[LossesAt, ...]
     sheet: bool = False
+    pretrained: dict[str, Any] | None = None

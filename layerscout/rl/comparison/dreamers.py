@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,11 +102,13 @@ def _learn(arm: ArmSpec, setting: ComparisonSetting, saved: GroupCheckpoint, log
             message = f"{config.environment} shows frames of {world.frame_shape[2]} channels, and the model takes {sizes.channels}"
             raise DataError(message, hint=f"--set dreamer.model.channels={world.frame_shape[2]}")
         history = learn_dreaming(agent, world, replay, stage, config, saved, log, task)
-    _keep(arm, agent, replay, config, saved.path.parent)
+    _keep(arm, agent, replay, config, saved.path.parent, model.facts if model is not None and way in NEED else None)
     return TrainedGroup(agent, history, stage)  # type: ignore[arg-type]
 
 
-def _keep(arm: ArmSpec, agent: Dreamer, replay: SequenceReplay, config: TrainConfig, folder: Path) -> None:
+def _keep(
+    arm: ArmSpec, agent: Dreamer, replay: SequenceReplay, config: TrainConfig, folder: Path, pretrained: dict[str, Any] | None
+) -> None:
     """Write what the world models learned, beside what those of earlier seeds did, and a picture of what the first run's imagines."""
     sheet = not agent.failed[0] and bool(replay.size[0] >= SEEN + IMAGINED)
     if sheet:
@@ -114,7 +117,7 @@ def _keep(arm: ArmSpec, agent: Dreamer, replay: SequenceReplay, config: TrainCon
     before = records.load(WorldModelRecord, path).losses if path.is_file() else ()
     losses = tuple(one for one in before if one.seed not in agent.seeds)
     losses += tuple(LossesAt(seed=agent.seeds[run], updates=at, losses=parts) for run, at, parts in agent.curve)
-    record = WorldModelRecord(arm=arm.name, environment=config.environment, losses=losses, sheet=sheet)
+    record = WorldModelRecord(arm=arm.name, environment=config.environment, losses=losses, sheet=sheet, pretrained=pretrained)
     records.save(record, path)
 
 
