@@ -9,7 +9,10 @@ import pytest
 from synthetic_layers import MemoryReader, columns_of, prepare, with_reward
 
 from layerscout.probe.config import ProbeConfig
+from layerscout.probe.evidence import measures
 from layerscout.probe.evidence.evidence import LayerEvidence, measure
+from layerscout.probe.evidence.measures import INVERSE_R2
+from layerscout.probe.evidence.sampled import SampledRows, bits_of_pairs
 from layerscout.probe.moments.moments import accumulate
 from layerscout.probe.ranking.score import layer_score
 
@@ -124,3 +127,36 @@ def test_what_cannot_be_had_is_not_there_and_nothing_fails(name: str, changed: s
     assert [measures[one] for one in (*gone, "advantage", "advantage lift", "advantage, by chance")] == [None] * 5
     kept = layer_score(evidence(name, changed), (0.45, 0.45, 0.1), "clip", 48)
     assert (kept.control_score is None) == (changed == "action" or name == "constant")
+
+
+@pytest.mark.parametrize("away", [0.0, 30.0, 300.0, 3000.0])
+def test_bits_of_pairs_do_not_depend_on_how_far_off_the_rows_lie(away: float) -> None:
+    """In standard deviations; the pilot mean of a layer that drifts is that far off its later rows."""
+    rng, rows, width = np.random.default_rng(0), 2000, 48
+    action = np.eye(3)[rng.integers(0, 3, rows)]
+    z = rng.standard_normal((rows, width))
+    following = 0.5 * z + 0.6 * action @ rng.standard_normal((3, width)) + 0.5 * rng.standard_normal((rows, width))
+    near = bits_of_pairs(np.hstack([z, action]), following, True)
+    far = bits_of_pairs(np.hstack([z + away, action]).astype(np.float32), (following + away).astype(np.float32), True)
+    assert near is not None
+    assert far is not None
+    assert far.action == pytest.approx(near.action, abs=1e-3)  # of float32; about no mean, 300 away were off by 0.2
+    assert far.total == pytest.approx(near.total, abs=5e-3)
+
+
+@pytest.mark.parametrize("away", [30.0, 3000.0])
+def test_inverse_dynamics_do_not_depend_on_how_far_off_the_rows_lie(away: float) -> None:
+    rng, rows, width, groups = np.random.default_rng(1), 1200, 24, 6
+    actions = rng.standard_normal((rows, 2))
+    z = rng.standard_normal((rows, width))
+    following = 0.9 * z + 0.3 * actions @ rng.standard_normal((2, width)) + 0.3 * rng.standard_normal((rows, width))
+    group = np.arange(rows) * groups // rows
+    given = {"predicted": np.zeros((rows, 0)), "extra": (np.zeros((rows, 0)), np.zeros((rows, 0))), "group": group, "fold": group % 3}
+
+    def found(off: float) -> float:
+        now, after = ((part + off).astype(np.float32) for part in (z, following))
+        sample = SampledRows(np.arange(rows), now, after, **given, places=np.arange(rows), rows=now, width=width)
+        return measures._inverse(sample, actions, False, groups)[INVERSE_R2].value
+
+    assert found(0.0) > 0.5
+    assert found(away) == pytest.approx(found(0.0), abs=1e-5 + 1e-6 * away)

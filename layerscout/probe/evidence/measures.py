@@ -266,6 +266,7 @@ def _mean_and_left(values: Float[np.ndarray, " row"], group: Float[np.ndarray, "
 def _inverse(sample: SampledRows, actions: Float[np.ndarray, "row action"], discrete: bool, groups: int) -> dict[str, Measure | None]:
     """R² and accuracy of a_t from [z_t, z_{t+1}] on the leading directions, out of fold."""
     x = np.hstack([sample.coordinates, sample.following])
+    x -= x.mean(axis=0, dtype=np.float64).astype(x.dtype)  # squares of far-off rows would leave float32 nothing of their differences
     predicted = np.empty(actions.shape)
     folds = np.unique(sample.fold)
     parts = [sums_of(x[sample.fold == fold], actions[sample.fold == fold]) for fold in folds]

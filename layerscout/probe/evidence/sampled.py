@@ -137,6 +137,8 @@ def sums_of(x: Float[np.ndarray, "row feature"], y: Float[np.ndarray, "row targe
 
 def bits_of_pairs(x: np.ndarray, y: np.ndarray, discrete: bool) -> Bits | None:
     """Return the bits of pairs of rows; None where rounding leaves their sums without a factor."""
+    # about their mean: squares of far-off rows would leave float32 nothing of their differences
+    x, y = (part - part.mean(axis=0, dtype=np.float64).astype(part.dtype) for part in (x, y))
     total = sums_of(x, y)
     by = feature_scaling(total, np.zeros(y.shape[1], y.dtype))
     moved = (y.T @ y).astype(np.float64) - total.xx[: y.shape[1], : y.shape[1]]
