@@ -44,6 +44,7 @@ from layerscout.worlds.config import CollectConfig
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+ALONE = [page for page in PAGES if page.parent.name != "how-to"]  # those run one after another: test_how_to.py
 SETTINGS = {
     "pretrain apv": "PretrainAPVConfig",
     "pretrain pvdr": "PretrainPvdrConfig",
@@ -100,7 +101,7 @@ def test_the_python_blocks_of_a_page_run_without_a_warning(page: Path, tmp_path:
     finish([str(quick_command / "page"), str(program)], tmp_path, 300, quick_command)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(block.marked for block in blocks(page, "sh"))], ids=name)
+@pytest.mark.parametrize("page", [page for page in ALONE if any(block.marked for block in blocks(page, "sh"))], ids=name)
 @pytest.mark.skipif(shutil.which("bash") is None, reason="shell blocks are written for bash; runs wherever there is one")
 def test_the_marked_shell_blocks_of_a_page_run_in_order(page: Path, tmp_path: Path, quick_command: Path) -> None:
     program = tmp_path / "page.sh"
