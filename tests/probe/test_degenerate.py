@@ -16,12 +16,13 @@ from synthetic_layers import MemoryReader, MemoryStore, columns_of, prepare, pro
 
 from layerscout.errors import DataError
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence.evidence import LayerEvidence
-from layerscout.probe.moments.moments import OutOfRange
+from layerscout.probe.evidence.evidence import LayerEvidence, measure
+from layerscout.probe.moments.moments import OutOfRange, accumulate
 from layerscout.probe.page.tables import FIGURE_NAMES, PAGE_NAME
 from layerscout.probe.plan import plan_stores
 from layerscout.probe.ranking.score import layer_flags, layer_score
 from layerscout.probe.run import run
+from layerscout.probe.solve.accuracy import RoundingExceeded
 from layerscout.probe.wide.wide import measure_wide
 
 EPISODES, STEPS, WIDTH = 24, 15, 6
@@ -206,3 +207,37 @@ def test_numbers_are_written_before_anything_is_drawn(tmp_path: Path, monkeypatc
         run(plan_stores(ProbeConfig(store="drawn", out=tmp_path, threads=1), store))
     assert json.loads((tmp_path / "ranking.json").read_text())["layers"][0]["name"] == "z"
     assert (tmp_path / "selection.json").is_file()
+
+
+def test_a_layer_that_only_a_kept_apart_episode_moves_is_still() -> None:
+    """What rounding leaves of features that do not vary over the episodes that rank is no dimension."""
+    _, split = prepare(COLUMNS, ProbeConfig(store="memory"))
+    held = np.flatnonzero(split.fold_of_group[split.group_of_episode] < 0)[0]
+    layer = np.where((COLUMNS["episode"] == held)[:, None], 1.0 + PLAIN, 0.3).astype(np.float32)
+    for precision in ("float32", "float64"):
+        found = probe(layer, COLUMNS, precision=precision)
+        assert (found.live_features, found.effective_rank * found.width, found.correlation_rank) == (0, 1, 1)
+        assert found.participation_ratio == 1
+        assert found.transition_r2 is None
+        check(found)
+
+
+def test_forecasts_by_each_feature_alone_do_not_fit_rounding() -> None:
+    """Features that are 0 but for single rows: over most folds they are constant, which is the mean and no slope."""
+    rng = np.random.default_rng(5)
+    layer = (PLAIN * (rng.random(PLAIN.shape) < 0.01) + 0.1).astype(np.float32)
+    both = [probe(layer, COLUMNS, precision=precision).autoregression_r2 for precision in ("float32", "float64")]
+    assert both[0] == pytest.approx(both[1], abs=1e-4)
+    assert both[0] > -0.2
+
+
+def test_rounding_that_moves_any_fold_is_found() -> None:
+    """Rows that stay the same over an episode: the first fold's penalty stands, another fold's moves."""
+    rng = np.random.default_rng(3)
+    columns = columns_of([25] * 40, rng)
+    layer = np.repeat(rng.standard_normal((40, 48)), 26, axis=0).astype(np.float32)
+    config = ProbeConfig(store="memory")
+    transitions, split = prepare(columns, config)
+    moments = accumulate("z", MemoryReader(layer), transitions, split, "float32")
+    with pytest.raises(RoundingExceeded):
+        measure("z", "layer", 0, moments, transitions, split, config, 1e-6)

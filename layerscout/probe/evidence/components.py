@@ -85,7 +85,7 @@ def components(
     share = target_share(groups, latents, live)
     trivial = [mean_r2(by.sum(axis=0), by @ share, groups, latents, live) for by in (errors.persistence, errors.autoregression)]
     skill = transition_skill(transition, *trivial)
-    ranks = np.clip(np.exp(covariance) / width, 1 / width, 1.0)
+    ranks = np.clip(np.exp(np.minimum(covariance, math.log(width))) / width, 1 / width, 1.0)  # to first order it may be anything
     full = math.log(min(rows, width))
     logs = np.clip(correlation / full, 0.0, 1.0) if full else np.ones(len(correlation))  # one feature fills its one dimension
     return Components(

@@ -14,7 +14,7 @@ from layerscout.probe.solve.crossfit import OutOfFold
 from layerscout.probe.solve.eigen import eigenvalues
 from layerscout.probe.solve.rank import SpectralEntropy, effective_rank, entropy_without_groups, scatter
 from layerscout.probe.solve.ridge import fit_ridge, squared_errors, weighted_errors
-from layerscout.probe.solve.scaling import DEAD
+from layerscout.probe.solve.scaling import DEAD, rounding_unit
 
 
 def confirm(
@@ -64,7 +64,7 @@ def confirm(
         transition=squared_errors(with_action, total, latents),
         transition_share=np.array(weighted_errors(with_action, each, latents, target_share(groups, latents, live))),
         persistence=persistence_error(forecast),
-        autoregression=autoregression_error(diagonals(_as_one_group(train), width), forecast),
+        autoregression=autoregression_error(diagonals(_as_one_group(train), width), forecast, rounding_unit(pilot.dtype)),
     )
     spread = scatter(total, width) / total.count
     variance = np.diagonal(spread)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from layerscout.probe.moments.moments import MomentSums
+from layerscout.probe.solve.scaling import DEAD
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,24 @@ def persistence_error(groups: Diagonals) -> Float[np.ndarray, "group feature"]:
     return np.maximum(groups.yy - 2 * groups.xy + groups.xx, 0.0)
 
 
-def autoregression_error(train: Diagonals, groups: Diagonals) -> Float[np.ndarray, "group feature"]:
-    """Squared error of z_{t+1} = a + b z_t on some groups, fitted for each feature by itself on all rows of ``train``."""
+def autoregression_error(train: Diagonals, groups: Diagonals, unit: float = DEAD) -> Float[np.ndarray, "group feature"]:
+    """Squared error of z_{t+1} = a + b z_t on some groups, fitted for each feature by itself on all rows of ``train``.
+
+    A variance below ``unit`` times the mean square is rounding: the feature does not vary there, and its mean is forecast.
+    """
     count, x, y, xx, xy = (part.sum(axis=0) for part in (train.count, train.x, train.y, train.xx, train.xy))
     variance, covariance = xx - x**2 / count, xy - x * y / count
-    slope = np.where(variance > 0, covariance / np.where(variance > 0, variance, 1.0), 0.0)
+    varies = variance > unit * xx
+    slope = np.where(varies, covariance / np.where(varies, variance, 1.0), 0.0)
     offset = (y - slope * x) / count
     error = groups.yy + groups.count * offset**2 + slope**2 * groups.xx
     error += 2 * (slope * offset * groups.x - offset * groups.y - slope * groups.xy)
     return np.maximum(error, 0.0)
 
 
-def autoregression_out_of_fold(groups: Diagonals, fold_of_group: Int[np.ndarray, " group"]) -> Float[np.ndarray, "group feature"]:
+def autoregression_out_of_fold(
+    groups: Diagonals, fold_of_group: Int[np.ndarray, " group"], unit: float = DEAD
+) -> Float[np.ndarray, "group feature"]:
     """The same, each group forecast by a fit on the other folds."""
 
     def chosen(which: np.ndarray) -> Diagonals:
@@ -54,5 +61,5 @@ def autoregression_out_of_fold(groups: Diagonals, fold_of_group: Int[np.ndarray,
     error = np.empty_like(groups.x)
     for fold in np.unique(fold_of_group):
         tested = fold_of_group == fold
-        error[tested] = autoregression_error(chosen(~tested), chosen(tested))
+        error[tested] = autoregression_error(chosen(~tested), chosen(tested), unit)
     return error

@@ -53,7 +53,7 @@ from layerscout.probe.solve.rank import (
     participation_ratio,
     rankme,
 )
-from layerscout.probe.solve.scaling import feature_scaling, rounding, standardise
+from layerscout.probe.solve.scaling import feature_scaling, rounding, rounding_unit, standardise, varying
 
 __all__ = ["LayerEvidence", "TargetFigure", "jackknife", "measure"]
 
@@ -147,12 +147,14 @@ def measure(
 
     standardised = standardise(total, by)
     covariance = covariance_entropy(total, width, moments.shift.dtype, moments.shift)
-    correlation = correlation_entropy(standardised[0][:width, :width] / total.count, by.x_scale[:width], moments.shift.dtype)
+    correlations, still = standardised[0][:width, :width] / total.count, ~varying(total, moments.shift)
+    correlations[still], correlations[:, still] = 0.0, 0.0
+    correlation = correlation_entropy(correlations, by.x_scale[:width], moments.shift.dtype)
     ranks = (covariance.value, correlation.value), (covariance.slope, correlation.slope)
     entropies = [np.append(value, left) for value, left in zip(ranks[0], entropy_without_groups(*ranks, groups, total, width), strict=True)]
-    has_reward, forecast = REWARD in names, diagonals(groups, width)
+    has_reward, forecast, unit = REWARD in names, diagonals(groups, width), rounding_unit(moments.shift.dtype)
     reward_error = found.scalars[:, 0] if has_reward else None
-    trivial = (persistence_error(forecast), autoregression_out_of_fold(forecast, dealt.fold_of_group))
+    trivial = (persistence_error(forecast), autoregression_out_of_fold(forecast, dealt.fold_of_group, unit))
     parts = components(groups, Errors(reward_error, found.transition, found.transition_share, *trivial), live, *entropies)
     information = bits(total, standardised, moments.next_minus_latent, live, bool(transitions.levels), by)
     targets = target_figures(found, groups, names, width)

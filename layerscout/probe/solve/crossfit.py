@@ -200,6 +200,7 @@ def _inner_losses(
     count = len(folds)
     scalars = total.y.shape[0] - len(live)
     transition, scalar = np.zeros((count, len(penalties))), np.zeros((count, len(penalties), scalars))
+    first = True
     roles, parts = search_roles(count, inner), [of_scalars(sums, len(live)) for sums in (*folds, total)]
     for pair, wanted in roles["scalars"].items():
         of_latents, train = roles["latents"].get(pair, ()), None
@@ -207,16 +208,17 @@ def _inner_losses(
             train = decompose(total - folds[pair[0]] - folds[pair[1]], pilot, live, scaled)
         for tested, validated in of_latents:
             assert train is not None
-            grid = list(penalties)
-            if largest_effect < np.inf:  # the first fit tells for all of them
+            grid, checked = list(penalties), largest_effect < np.inf
+            if checked:
                 grid += [penalty + rounding(pilot.dtype.name, len(live)) for penalty in penalties]
-            losses, scalar_found = validation_losses(train, folds[validated], grid)
-            if (
-                largest_effect < np.inf
-                and (amount := rounding_effect(losses, scalar_found, folds[validated], total.y / total.count)) > largest_effect
-            ):
-                raise RoundingExceeded(amount)
-            largest_effect = np.inf
+            # of the scalars, the first fit tells for all
+            losses, scalar_found = validation_losses(train, folds[validated], grid, None if first else len(penalties))
+            if checked:
+                told = scalar_found if first else scalar_found[:, :0]
+                amount = rounding_effect(losses, told, folds[validated], total.y / total.count)
+                if amount > largest_effect:
+                    raise RoundingExceeded(amount)
+            first = False
             transition[tested] += losses[: len(penalties)]
             scalar[tested] += scalar_found[: len(penalties)]
         left = [role for role in wanted if role not in of_latents] if scalars else []

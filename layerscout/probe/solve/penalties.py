@@ -71,13 +71,18 @@ def decompose(
 
 
 def validation_losses(
-    train: Decomposition, valid: MomentSums, penalties: Sequence[float]
+    train: Decomposition, valid: MomentSums, penalties: Sequence[float], of_scalars: int | None = None
 ) -> tuple[Float[np.ndarray, " penalty"], Float[np.ndarray, "penalty scalar"]]:
     """Squared errors on validation rows for every penalty.
 
     The weights are V (λ + penalty)⁻¹ (V'C_zy - V'C_za W_a), and the action weights W_a solve a small system of the
     actions' size (the Schur complement). An error summed over targets needs only quadratic forms of V'(validation
     moments)V, so a penalty costs O(width²).
+
+    Parameters
+    ----------
+    of_scalars
+        The scalars' errors are wanted at so many of the penalties only, the first ones.
 
     Returns
     -------
@@ -113,7 +118,7 @@ def validation_losses(
         (2 * each(latents, back) + outer @ action_weights) * weighted, axis=(1, 2)
     )
     transition = share @ yy[:width] - 2 * match + form
-    return transition, yy[width:] + _scalar_errors(rounded, train.targets[:, width:], tested[:, width:], spread)
+    return transition, yy[width:] + _scalar_errors(rounded[:of_scalars], train.targets[:, width:], tested[:, width:], spread)
 
 
 def scalar_losses(

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from layerscout.probe.moments.moments import MomentSums
 from layerscout.probe.solve.eigen import eigenvalues, eigenvectors, eigenvectors_and_raised, recompose
+from layerscout.probe.solve.scaling import varying
 
 LEADING = 128  # directions that are kept
 LEAST_VARIANCE = 1e-4  # of a direction of the correlation matrix: what varies less is not made as loud as the others
@@ -77,7 +78,15 @@ def covariance_entropy(
     pilot
         The shift that the moments are about, where ``about_zero`` is wanted.
     """
-    return _entropy(scatter(total, width) / total.count, dtype, None if pilot is None else total.x[:width] / total.count + pilot)
+    matrix = scatter(total, width) / total.count
+    if pilot is None:
+        return _entropy(matrix, dtype)
+    still = ~varying(total, pilot)
+    matrix[still], matrix[:, still] = (
+        0.0,
+        0.0,
+    )  # what is left of features that do not vary is rounding, and would be all of a layer that does not
+    return _entropy(matrix, dtype, total.x[:width] / total.count + pilot)
 
 
 def correlation_entropy(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from layerscout.probe.moments.moments import MomentSums
 
@@ -37,6 +37,11 @@ def rounding(precision: str, width: int) -> float:
     return float(UNIT_ROUNDING[precision] * np.sqrt(width))
 
 
+def rounding_unit(dtype: Any) -> float:
+    """Share of a mean square below which a variance is rounding of the products."""
+    return max(10 * float(np.finfo(dtype).eps), DEAD)
+
+
 def feature_scaling(train: MomentSums, pilot: Float[np.ndarray, " feature"], scaled: bool = True) -> FeatureScaling:
     """Measure the means and variances of the training rows.
 
@@ -53,6 +58,12 @@ def feature_scaling(train: MomentSums, pilot: Float[np.ndarray, " feature"], sca
     return FeatureScaling(x_mean, _scales(x_variance, pilot, scaled), y_mean, _variances(y_mean, train.yy / train.count, pilot))
 
 
+def varying(sums: MomentSums, pilot: Float[np.ndarray, " feature"]) -> Bool[np.ndarray, " feature"]:
+    """Tell which latents vary over some rows by more than the products' rounding."""
+    width = len(pilot)
+    return _variances(sums.x[:width] / sums.count, np.diagonal(sums.xx)[:width] / sums.count, pilot) > 0
+
+
 def scalar_scaling(train: MomentSums, pilot: Float[np.ndarray, " feature"], scaled: bool = True) -> FeatureScaling:
     """The same of sums whose targets are scalars only, and whose variances nobody asks for."""
     x_mean = train.x / train.count
@@ -64,7 +75,7 @@ def _variances(
     mean: Float[np.ndarray, " column"], square: Float[np.ndarray, " column"], pilot: Float[np.ndarray, " feature"]
 ) -> Float[np.ndarray, " column"]:
     """Variances of columns, of which the first are latents: theirs are 0 where they could be rounding."""
-    width, unit = len(pilot), max(10 * np.finfo(pilot.dtype).eps, DEAD)
+    width, unit = len(pilot), rounding_unit(pilot.dtype)
     variance = np.maximum(square - mean**2, 0.0)
     noise = np.maximum(DEAD * (mean[:width] + pilot) ** 2, unit * square[:width])
     variance[:width][variance[:width] <= noise] = 0.0
