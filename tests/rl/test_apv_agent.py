@@ -289,6 +289,17 @@ def test_losses_of_the_action_free_part_and_of_ends_are_weighed():
     assert float(losses.total.detach()) == pytest.approx(total, rel=1e-6)
 
 
+@pytest.mark.parametrize("dimensions", [0, 2])
+def test_products_in_bfloat16_change_losses_by_rounding_only(dimensions):
+    given, first = windows(dimensions or 3), []
+    for precision in ("float32", "bfloat16"):
+        one = learner(dimensions=dimensions, precision=precision, frozen_updates=0)
+        first.append(one.update(given))
+        one.update(given)
+    assert first[1]["picture"] != first[0]["picture"]
+    assert all(first[1][name] == pytest.approx(first[0][name], rel=0.05) for name in ("picture", "reward"))
+
+
 def test_a_loss_that_is_not_finite_stops_its_run_alone_and_says_where():
     agent = Dreamer(CONFIG, [learner("none"), learner("none")], [0, 1])
     replay = SequenceReplay(2, 20, (16, 16, 3), 3)

@@ -46,7 +46,8 @@ class VideoBonus:
     @torch.no_grad()
     def __call__(self, features: Float[Tensor, "window time feature"]) -> Float[Tensor, "window early"]:
         """Push the averages of a batch into the queue and return the bonus of each."""
-        averages = features.float().unfold(1, self.config.bonus_window, 1).mean(-1) @ self.projection
+        with torch.autocast(features.device.type, enabled=False):  # distances of near neighbours need all digits
+            averages = features.float().unfold(1, self.config.bonus_window, 1).mean(-1) @ self.projection
         rows = averages.flatten(0, 1)
         self._push(rows)
         distances = torch.cdist(rows, self.queue[: self.filled], compute_mode="donot_use_mm_for_euclid_dist")
