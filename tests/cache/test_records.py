@@ -7,6 +7,7 @@ import random
 import warnings
 
 import pytest
+from pydantic import ValidationError
 
 from layerscout.cache import records
 from layerscout.cache.records import Choice, Cost, Estimate, LayerScore, RankedStore, Ranking, RunRecord, Selection
@@ -165,6 +166,25 @@ def test_a_missing_file_is_told_with_what_to_do(path):
         with pytest.raises(DataError, match="no file") as raised:
             read()
         assert "the earlier stage wrote" in raised.value.hint
+
+
+def test_a_folder_in_place_of_a_file_is_told_with_the_files_in_it(tmp_path):
+    for read in (lambda: records.load(Cost, tmp_path), lambda: records.load_object(tmp_path)):
+        with pytest.raises(DataError, match="is a folder, expected a file"):
+            read()
+    for number in range(8):
+        (tmp_path / f"{number}.json").touch()
+    with pytest.raises(DataError) as raised:
+        records.load(Cost, tmp_path)
+    assert raised.value.hint == "give one of the files in it: 0.json, 1.json, 2.json, 3.json, 4.json, 5.json"
+
+
+def test_a_record_is_never_changed_and_takes_no_other_field(record):
+    name = next(iter(type(record).model_fields))
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(record, name, getattr(record, name))
+    with pytest.raises(ValidationError, match="extra"):
+        type(record).model_validate(record.model_dump() | {"unheard_of": 1})
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b"9" * 5000], ids=["empty", "torn", "no UTF-8", "deep", "long"])

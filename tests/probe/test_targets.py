@@ -14,7 +14,7 @@ from layerscout.probe.config import ProbeConfig
 from layerscout.probe.questions import rewards
 from layerscout.probe.questions.actions import OneHot, action_codes
 from layerscout.probe.questions.rewards import return_to_go
-from layerscout.probe.questions.targets import find_transitions, needed_columns
+from layerscout.probe.questions.targets import _target_width, find_transitions, needed_columns
 
 LENGTHS = [23, 11, 40, 17, 31, 22, 8, 35, 29, 27, 12, 19, 26, 30, 14, 21]
 
@@ -94,6 +94,35 @@ def test_episodes_are_numbered_as_they_come_and_one_in_two_pieces_is_one() -> No
     for names, expected in (([5, 7, 9], [0, 0, 1, 1, 2, 2]), ([9, 5, 9], [1, 1, 0, 0, 1, 1])):
         named = columns | {"episode": np.array(names)[columns["episode"]]}
         assert find_transitions(named, ProbeConfig(store="memory", confirmation=0)).episode.tolist() == expected
+
+
+@pytest.mark.parametrize("episodes", range(8, 34))
+def test_targets_are_standardised_over_just_the_episodes_that_the_split_ranks(episodes: int) -> None:
+    columns = columns_of([3] * episodes, np.random.default_rng(episodes))
+    columns = with_reward(columns, columns["episode"].astype(float))
+    transitions, split = prepare(columns, ProbeConfig(store="memory", shifts=0, groups=5, targets=(), measures=False, confirmation=0.3))
+    ranks = split.fold_of_group[split.group_of_episode[transitions.episode]] >= 0
+    np.testing.assert_allclose(transitions.scalars[ranks].mean(axis=0), 0, atol=1e-12)
+
+
+def test_rewards_that_are_equal_everywhere_are_no_target() -> None:
+    columns = columns_of([5] * 8, np.random.default_rng(0))
+    columns = with_reward(columns, np.full(len(columns["episode"]), 2.5))
+    found = find_transitions(columns, ProbeConfig(store="memory", targets=(), confirmation=0))
+    assert found.target_names == ()
+    assert found.scalars.shape == (40, 0)
+    assert found.notes
+
+
+@pytest.mark.parametrize(("shape", "width"), [((40,), 1), ((40, 1), 1), ((40, 3), 3), ((40, 2, 3), 6), ((0, 3), 0)])
+def test_a_target_has_a_column_a_number_of_its_row(shape: tuple[int, ...], width: int) -> None:
+    assert _target_width("state", {"state": np.zeros(shape)}, False) == width
+
+
+def test_transitions_are_not_changed_once_they_are_found() -> None:
+    found = find_transitions(columns_of([3, 3, 3], np.random.default_rng(0)), ProbeConfig(store="memory", confirmation=0))
+    with pytest.raises(AttributeError):
+        found.levels = 9  # type: ignore[misc]
 
 
 def test_targets_take_at_most_sixty_bytes_a_row() -> None:
