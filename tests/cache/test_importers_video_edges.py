@@ -303,3 +303,16 @@ def test_a_file_of_one_row_group_is_decoded_once(tmp_path, monkeypatch):
             assert data.lengths.tolist() == [2, 3, 1, 4, 2, 3]
             for number, length in enumerate((3, 4, 2, 5, 3, 4)):
                 assert [round(float(frame.mean()) / 20) for frame in data.episode(number).frames] == list(range(length))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize(("times", "told"), [([0, 100, 200, 300], ""), ([0, 33, 67, 100], ""), ([0, 100, 300, 400], "0.1 to 0.2 s")])
+def test_pictures_that_are_not_evenly_apart_are_told_of(tmp_path, suffix, times, told):
+    """Where one is missing inside, or some are shown for longer, a step is not of one length."""
+    source = film(tmp_path / f"a.{suffix}", grey(4), times=times)
+    planned = importing.plan(ImportConfig(source=source, out=tmp_path / "x.h5"))
+    notes = importing.run(planned)["notes"]
+    assert bool(notes) == bool(told)
+    assert all(told in note and "--fps" in note for note in notes)
+    by_clock = importing.plan(ImportConfig(source=source, out=tmp_path / "y.h5", fps=10.0))
+    assert not importing.run(by_clock)["notes"]

@@ -22,6 +22,9 @@ KINDS = ("3gp", "asf", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", 
 SUFFIXES = {f".{kind}" for kind in KINDS}
 
 
+UNEVEN = 1.7  # times the shortest gap between two pictures: beyond it, one is missing, or some are shown for longer
+
+
 class Video(Importer):
     """A video file, or a folder with video files at any depth.
 
@@ -36,6 +39,7 @@ class Video(Importer):
             raise UsageError("--camera chooses among cameras, and a video file has one", hint="import the folder with the wanted videos")
         if config.fps is not None and config.stride != 1:
             raise UsageError("both --fps and --stride were given", hint="one of them")
+        self._uneven: dict[str, str] = {}
         self._names = _files(self.path)
         if not self._names:
             raise DataError(f"{self.path} has no video files ({', '.join(sorted(SUFFIXES))})", hint="give a folder with videos")
@@ -92,7 +96,7 @@ class Video(Importer):
     def _chosen(self, path: Path, header: VideoHeader) -> Iterator[Frame]:
         """Every stride-th picture, or the one that is shown at every tick."""
         if self.config.fps is None:
-            yield from (picture.values for number, picture in enumerate(pictures(path)) if number % self.config.stride == 0)
+            yield from self._each(path)
             return
         first = end = 0.0
         shown: Frame | None = None
@@ -106,6 +110,26 @@ class Video(Importer):
         while shown is not None and first + taken / self.config.fps < end - 1e-6:
             yield shown
             taken += 1
+
+    def _each(self, path: Path) -> Iterator[Frame]:
+        """Every stride-th picture; and what times lie between them, for whoever believes that steps are of one length."""
+        before: float | None = None
+        gaps = [np.inf, 0.0]
+        for number, picture in enumerate(pictures(path)):
+            if before is not None:
+                gaps = [min(gaps[0], picture.time - before), max(gaps[1], picture.time - before)]
+            before = picture.time
+            if number % self.config.stride == 0:
+                yield picture.values
+        if gaps[1] > UNEVEN * max(gaps[0], 1e-3):
+            self._uneven[path.relative_to(self.root).as_posix()] = f"{max(gaps[0], 0.0):.3g} to {gaps[1]:.3g} s"
+
+    def user_notes(self) -> list[str]:
+        if not self._uneven:
+            return super().user_notes()
+        shown = ", ".join(f"{name} ({gaps})" for name, gaps in list(self._uneven.items())[:3]) + (" ..." if len(self._uneven) > 3 else "")
+        note = f"pictures of {len(self._uneven)} videos are not evenly apart, and each counts as one step: {shown}; --fps R takes them by the clock"
+        return [*super().user_notes(), note]
 
 
 def _files(path: Path) -> list[str]:
