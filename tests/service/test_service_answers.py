@@ -43,6 +43,8 @@ def test_a_decision_is_the_pages(browser: Browser) -> None:
         page = browser.page(f"/decisions/{one['id']}").replace("&#39;", "'")
         assert all(reason["question"] in page and reason["answer"] in page for reason in told["reasons"])
         assert told["how_sure"] in page
+        for_it = f"{sum(reason['shown'] for reason in told['reasons'])} of {len(told['reasons'])}" if told["reasons"] else "n/a"
+        assert for_it == shown[every.index(one)][4]
         assert told["ranking"] in (told["rankings"] or [None])
         assert all(api(browser, f"/runs/{name}")["brief"]["kind"] == "comparison" for name in told["runs"])
     assert browser.client.get("/api/v1/decisions/" + "f" * 64).status_code == 404
