@@ -10,17 +10,8 @@ from layerscout.rl.agents.configs import SACConfig
 from layerscout.settings import Config
 
 SETTLED = SACConfig(
-    gamma=0.9,
-    lr=5e-4,
-    batch=256,
-    tau=0.01,
-    hidden=(32, 32),
-    init_temperature=0.1,
-    target_entropy=-3.0,
-    warm_up=600,
-    train_interval=3,
-    capacity=36_000,
-)  # few and small steps on broad play: more of them learn a minute's noise, a narrower play cannot tell one care from another
+    gamma=0.9, lr=1e-3, batch=256, tau=0.01, hidden=(32, 32), init_temperature=0.1, target_entropy=-5.0, warm_up=300, train_interval=2
+)
 
 
 class EncoderConfig(Config):
@@ -104,7 +95,7 @@ class WorkConfig(Config):
         description="p of the judged policy: a mean of the actor's weights over all updates, in which update t weighs as t to the power p; larger is younger.",
     )
     averaging_after: int = Field(
-        default=30, ge=0, description="Hours after which that mean begins; until then the policy is judged as it plays."
+        default=0, ge=0, description="Hours after which that mean begins; until then the policy is judged as it plays."
     )
     evaluation_hours: int = Field(default=4, ge=1, description="Hours whose states an evaluation asks the policy about.")
     evaluate_every: int = Field(default=30, ge=1, description="Hours between two evaluations; the last hour always has one.")
