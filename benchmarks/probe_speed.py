@@ -10,7 +10,8 @@ layerscout         reads the store with its checksums and does all that ``layers
                    with nested penalties (a fold's penalty is chosen without that fold), 50 shifted rewards, the probe
                    without action, baselines, bits of action, ranks, and every figure again without each of 20 groups;
                    with float32 products also the check of what their rounding does. ``score_only`` is the same without what stands
-                   beside the score, and with every penalty chosen on one partner fold (``measures=false``, ``inner=pair``)
+                   beside the score, and with every penalty chosen on one partner fold (``measures=false``, ``inner=pair``): the fairest
+                   comparison, for the others have one level of folds and no more than a score
 scikit-learn       GridSearchCV(StandardScaler + Ridge) without the last refit, on the same folds, once for the reward and
                    once for the transition, from rows in memory: one level of folds, so that the best penalty is chosen on
                    the rows it is scored on
@@ -184,7 +185,9 @@ def gemm_share(root: Path, rounds: int) -> dict[str, float]:
             block[0].T @ block[1]
         rates["gemm"].append(40 * 2 * 2048 * WIDTH**2 / (time.process_time() - began) / 1e9)
         began = time.process_time()
-        accumulate("blocks.0", store.layer("blocks.0"), what.transitions, what.split, "float32", space=space)
+        accumulate(
+            "blocks.0", store.layer("blocks.0"), what.transitions, what.split, "float32", space=space, choose=what.work.transitions_of_span
+        )
         rates["pass"].append(operations / (time.process_time() - began) / 1e9)
     median = {name: statistics.median(values) for name, values in rates.items()}
     return {"gemm_gflops": median["gemm"], "pass_gflops": median["pass"], "gemm_share": median["pass"] / median["gemm"]}
