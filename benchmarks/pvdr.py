@@ -133,6 +133,7 @@ def judge_dynamics(learned: PvdrPretraining, held: TokenStream, ground: str) -> 
     say("  divergence of z, nats", found.divergence, "")
     say("  baseline: entropy of each place's tokens, nats", found.marginal, "")
     say("  baseline: tokens that differ from the last frame", found.copied, f"of {found.tokens}")
+    say("  of that, of tokens that do not change", found.unchanged, "near 0")
     say("  cross-entropy of clips that stand still", found.still, "near 0")
     planner = PvdrLearner("pvdr", PvdrConfig(), learned.tokenizer, learned.dynamics, 2, 0).planner
     noise = torch.randn(64, 4, shape.z, generator=torch.Generator().manual_seed(0))

@@ -78,6 +78,7 @@ It was trained on frames alone; no action was read.
 | error of frames, share of their variance | {share} | 100 %, the mean picture |
 | perplexity of the codes | {tokens.perplexity:.2f} | 1, one code for everything |
 | cross-entropy of the future, nats a clip | {nats.cross_entropy:.1f} | {nats.marginal:.1f}, each place's own entropy |
+| of that, of tokens that do not change | {nats.unchanged:.1f} | 0 |
 | the same of clips that stand still | {nats.still:.2f} | 0 |
 | divergence of z, nats a clip | {nats.divergence:.1f} | 0, nothing is in z |
 | tokens that change | {nats.copied:.1f} of {nats.tokens} | what copying the last frame gets wrong |

@@ -52,8 +52,10 @@ class DynamicsFigures:
         Baseline: entropy of the tokens of each place, nothing else known.
     copied
         Baseline: tokens of the future that are not those of the last known frame; of ``tokens`` together.
+    unchanged
+        Share of the cross-entropy, in nats a clip, of tokens that are those of the last known frame: near 0, or codes are ambiguous.
     still
-        Cross-entropy of clips whose frames are all the same: near 0, or the tokens are ambiguous.
+        Cross-entropy of clips whose frames are all the same, which recordings that never stand still do not teach.
     """
 
     cross_entropy: float
@@ -61,6 +63,7 @@ class DynamicsFigures:
     marginal: float
     copied: float
     tokens: int
+    unchanged: float
     still: float
 
 
@@ -86,12 +89,16 @@ def dynamics_figures(
     known = shares.log().expand(*future.shape[:2], -1, -1, -1).gather(-1, future[..., None])
     crossed, diverged = held_out_nats(dynamics, clips)
     still = clips[:, :1].expand(-1, shape.window, -1, -1)
+    with torch.no_grad():
+        known_z = [dynamics.surprise(part, dynamics.encoder(part).mean) for part in clips.split(TOGETHER)]
+    unchanged = torch.cat(known_z)[future == last.expand_as(future)]
     return DynamicsFigures(
         crossed,
         diverged,
         marginal=-float(known.sum()) / len(clips),
         copied=float((future != last).double().sum((1, 2, 3)).mean()),
         tokens=shape.future * shape.tokens,
+        unchanged=float(unchanged.sum()) / len(clips),
         still=held_out_nats(dynamics, still)[0],
     )
 

@@ -118,6 +118,7 @@ def _figures(told: dict[str, Any]) -> Table:
             f"{shown(nats.get('marginal'))}, each place's own entropy",
         ),
         ("tokens that change, of a clip", shown(nats.get("copied")), "what copying the last frame gets wrong"),
+        ("of the cross-entropy, of tokens that do not change, nats a clip", shown(nats.get("unchanged")), "0"),
         ("cross-entropy of clips that stand still, nats", shown(nats.get("still")), "0"),
         ("divergence of z from what is expected, nats", shown(nats.get("divergence")), "0, nothing is in z"),
     )

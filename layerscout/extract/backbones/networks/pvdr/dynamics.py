@@ -75,11 +75,15 @@ class VisualDynamics(nn.Module):
 
     def losses(self, tokens: Int64[Tensor, "clip time row column"], noise: Float[Tensor, "clip z"]) -> DynamicsLoss:
         """Return cross-entropy and divergence of clips of m + n frames; ``noise`` is standard normal."""
+        posterior, prior = self.encoder(tokens), self.prior(tokens[:, : self.shape.history])
+        wrong = self.surprise(tokens, posterior.sample(noise))
+        return DynamicsLoss(wrong.flatten(1).sum(1), divergence(posterior, prior))
+
+    def surprise(self, tokens: Int64[Tensor, "clip time row column"], z: Float[Tensor, "clip z"]) -> Float[Tensor, "clip n row column"]:
+        """Return −ln D of every token of the future, in nats."""
         past, future = tokens[:, : self.shape.history], tokens[:, self.shape.history :]
-        posterior, prior = self.encoder(tokens), self.prior(past)
-        logits = self.decode(posterior.sample(noise), past)
-        wrong = F.cross_entropy(logits.flatten(0, 3), future.flatten(), reduction="none")
-        return DynamicsLoss(wrong.view(len(tokens), -1).sum(1), divergence(posterior, prior))
+        logits = self.decode(z, past)
+        return F.cross_entropy(logits.flatten(0, 3), future.flatten(), reduction="none").view(future.shape)
 
     def plans(self, z: Float[Tensor, "clip z"], past: Int64[Tensor, "clip m row column"]) -> Int64[Tensor, "clip n row column"]:
         """Return the most likely tokens of the future, each by itself."""
