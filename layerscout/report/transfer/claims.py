@@ -56,7 +56,7 @@ def _order(teacher: str, kind: str, arms: dict[str, TransferArm | None], savings
     holds = late[0] <= late[1] < late[2] < late[3]
     return [
         Claim(
-            f"With {teacher} ({kind}), both ways together are as soon as kickstarting, which is sooner than instances, and these than neither.",
+            f"With a {kind} teacher ({teacher}), both ways together are as soon as kickstarting, which is sooner than instances, and these than neither.",
             holds,
             f"K: {told}.",
         )
