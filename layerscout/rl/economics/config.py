@@ -68,10 +68,7 @@ class WorkConfig(Config):
         default="step", description="What a minute earned, or the profit of the hour until it: both in dollars an hour."
     )
     reward_scale: float = Field(default=0.1, gt=0.0, description="Factor of the reward for the learner.")
-    centred: bool = Field(
-        default=True,
-        description="Take the mean of all stored rewards off, once an hour: values are then near 0, and slopes are learned first.",
-    )
+    centred: bool = Field(default=False, description="Take the mean of all stored rewards off, once an hour: steadier and slower.")
     penalty: Literal["linear", "hinge"] = Field(default="linear", description="Of λ: err − e*, or only what lies above 0.")
     step_size: float = Field(
         default=0.0, ge=0.0, description="η of λ, in dollars an hour and squared unit of error rate an episode; 0: no constraint."
