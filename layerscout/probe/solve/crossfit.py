@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +20,7 @@ from layerscout.probe.solve.ridge import fit_ridge, prediction_sums, squared_err
 from layerscout.probe.solve.scaling import rounding, target_weights
 
 TINY = np.finfo(np.float64).tiny
+MOST_ADDED = 10  # folds whose sums are added up rather than taken away
 MATTERS = 1e-4  # of R²: a loss that falls by less falls towards rounding
 
 
@@ -72,6 +75,18 @@ def pool_folds(moments: Moments, split: Split) -> tuple[MomentSums, list[MomentS
     for fold in folds[1:]:
         total += fold
     return total, folds
+
+
+def without(total: MomentSums, folds: Sequence[MomentSums], left_out: Sequence[int]) -> MomentSums:
+    """Sums of all folds but some: of a few folds the others are added up, of many the few are taken away.
+
+    What is taken away leaves its rounding behind: a feature that is still but for one large value in a fold left out would seem to vary
+    a little in the others, and everything is divided by how much a feature varies.
+    """
+    others = [fold for place, fold in enumerate(folds) if place not in left_out]
+    if len(folds) > MOST_ADDED:
+        return functools.reduce(operator.sub, (folds[place] for place in left_out), total)
+    return functools.reduce(operator.add, others)
 
 
 def cross_fit(
@@ -135,7 +150,7 @@ def cross_fit(
         penalty, scalar_penalties = penalties[transition_choice[fold]], np.asarray(penalties)[scalar_choice[fold]]
         columns = np.append(np.arange(len(scalar_penalties)), fixed.columns)
         scalar_penalties = np.append(scalar_penalties, np.full(len(fixed.columns), fixed.penalty))
-        with_action, removal, scalar = fit_ridge(total - tested, moments.shift, penalty, scalar_penalties, scaled, columns)
+        with_action, removal, scalar = fit_ridge(without(total, folds, (fold,)), moments.shift, penalty, scalar_penalties, scaled, columns)
         error, error_alone = squared_errors_of_both(with_action, removal, tested, latents)
         transition += error
         by_group[members] = weighted_errors(with_action, [groups[group] for group in members], latents, share)
@@ -205,7 +220,7 @@ def _inner_losses(
     for pair, wanted in roles["scalars"].items():
         of_latents, train = roles["latents"].get(pair, ()), None
         if of_latents:
-            train = decompose(total - folds[pair[0]] - folds[pair[1]], pilot, live, scaled)
+            train = decompose(without(total, folds, pair), pilot, live, scaled)
         for tested, validated in of_latents:
             assert train is not None
             grid, checked = list(penalties), largest_effect < np.inf
@@ -223,7 +238,7 @@ def _inner_losses(
             scalar[tested] += scalar_found[: len(penalties)]
         left = [role for role in wanted if role not in of_latents] if scalars else []
         if left:
-            rest = parts[-1] - parts[pair[0]] - parts[pair[1]]
+            rest = without(parts[-1], parts[:-1], pair)
             several = scalar_losses(rest, [parts[validated] for _, validated in left], pilot, penalties, scaled, train)
             for (tested, _), losses in zip(left, several, strict=True):
                 scalar[tested] += losses
