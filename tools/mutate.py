@@ -32,7 +32,7 @@ import pytest
 PLAN = {
     "layerscout/cache/manifest.py": ["tests/cache/test_manifest.py", "tests/cache/test_corruption.py"],
     "layerscout/cache/records/base.py": ["tests/cache/test_records.py"],
-    "layerscout/cache/remote/transfer.py": ["tests/cache/test_remote.py", "tests/cache/test_transfer.py"],
+    "layerscout/cache/remote/transfer.py": ["tests/cache/test_remote.py", "tests/cache/test_transfer.py", "tests/cache/test_hub_place.py"],
     "layerscout/cache/writing/staging.py": ["tests/cache/test_staging.py", "tests/cache/test_writer.py"],
     "layerscout/probe/questions/targets.py": ["tests/probe/test_targets.py"],
     "layerscout/probe/questions/shuffling.py": ["tests/probe/test_shuffling.py"],

@@ -131,7 +131,7 @@ def _sheet(make_world: MakeGoalWorld, config: TrainConfig) -> bytes | None:
 
     planning = [arm for arm in config.pvdr.arms if arm != "cloning"]
     saved = config.out / (planning[0] if planning else "-") / "checkpoint-0.npz"
-    key = (config.out / "pvdr.key").read_text()
+    key = (config.out / "pvdr.key").read_text(encoding="utf-8")
     state = load_checkpoint(saved, key) if planning else None
     if state is None:
         return None

@@ -91,7 +91,7 @@ def plan(config: TrainConfig) -> GoalTrainPlan:
     planned = GoalTrainPlan(config, shape, options, _key(config, options))
     with closing(planned.make_world(1)) as world:
         require_goals(world, config.environment)
-    if (config.out / RUNS_NAME).exists() and (config.out / "pvdr.key").read_text() != planned.key:
+    if (config.out / RUNS_NAME).exists() and (config.out / "pvdr.key").read_text(encoding="utf-8") != planned.key:
         raise DataError(f"{config.out} holds agents of other settings", hint="use the same settings, or another --out")
     return planned
 
@@ -156,7 +156,7 @@ def _run(planned: GoalTrainPlan, arm: ArmName, seed: int, task: Task) -> dict[st
     folder = config.out / arm
     folder.mkdir(exist_ok=True)
     result, saved, told = folder / f"seed-{seed}.json", folder / f"checkpoint-{seed}.npz", 0
-    if result.exists() and (there := json.loads(result.read_text()))["key"] == planned.key:
+    if result.exists() and (there := json.loads(result.read_text(encoding="utf-8")))["key"] == planned.key:
         task.resume(min(config.steps, there["curve"]["steps"]))
         return there
 
