@@ -169,7 +169,8 @@ class Workplace:
             self.steps += 1
             if self.steps > config.sac.warm_up and self.steps % config.sac.train_interval == 0:
                 losses.append(self.learn(terms))
-        return self._close(episode, target, actions.mean(0), novelties.mean(0), np.mean(losses, axis=0) if losses else None)
+        # each run's own row is summed: sums over a stack of runs round by how many there are
+        return self._close(episode, target, actions.mean(0), novelties.T.copy().mean(1), np.mean(losses, axis=0) if losses else None)
 
     def terms(self, episode: int) -> Terms:
         """Return what prices a stored step in an episode: today's λ and e*."""
