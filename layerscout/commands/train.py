@@ -10,8 +10,6 @@ from layerscout.commands.words import command
 from layerscout.errors import shell
 from layerscout.rl.config import TrainConfig
 
-PAGE = "pvdr.html"  # of agents that are shown a goal
-
 
 @command("layerscout train layerscout/Intercept-v0 --selection outputs/probe/selection.json --seeds 10", dry_run=True, measure=True)
 def train(config: TrainConfig, call: Call) -> None:
@@ -36,7 +34,7 @@ def train(config: TrainConfig, call: Call) -> None:
     record = stage.run(planned, call.reporter(events=config.out / "events.jsonl"))
     columns = tables.paper_columns(record.mode)
     text = table(columns, tables.summary_cells(record), last=(*reversed(tables.SPENT), columns[3], "Score", "Failed"))
-    after = f"open {config.out / PAGE}" if config.algorithm == "pvdr" else after_agents(config.out, config.selection)
+    after = after_agents(config.out, config.selection)
     call.emit(record.model_dump() | {"next": after}, f"{text}\nnext: {after}")
 
 

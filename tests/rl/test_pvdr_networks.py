@@ -6,10 +6,12 @@ import pytest
 import torch
 from pvdr_worlds import SMALL, random_tokens
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from layerscout.extract.backbones.networks.pvdr.dynamics import Normal, VisualDynamics, divergence
 from layerscout.extract.backbones.networks.pvdr.space_time import SpaceTime, patches, unpatched
 from layerscout.extract.backbones.networks.pvdr.tokenizer import COMMITMENT, FrameTokenizer, perplexity
+from layerscout.rl.transfer.pvdr.counting import dynamics_flops
 
 
 @pytest.fixture(autouse=True)
@@ -125,6 +127,14 @@ def test_the_future_that_is_foretold_is_not_read():
     assert torch.equal(dynamics.decode(z, past), dynamics.decode(z, past.clone()))
     assert dynamics.plans(z, past).shape == (2, SMALL.future, SMALL.grid, SMALL.grid)
     torch.testing.assert_close(dynamics.prior(past).mean, dynamics.prior(random_tokens(SMALL, 2)[:, : SMALL.history]).mean)
+
+
+def test_operations_are_counted_as_torch_counts_them():
+    dynamics, tokens, noise = VisualDynamics(SMALL).eval(), random_tokens(SMALL, 1), torch.randn(1, SMALL.z)
+    with FlopCounterMode(display=False) as counter:
+        losses = dynamics.losses(tokens, noise)
+        (losses.cross_entropy + losses.divergence).sum().backward()
+    assert dynamics_flops(dynamics) == pytest.approx(counter.get_total_flops(), rel=0.15)  # torch leaves out attention on a processor
 
 
 def test_losses_are_those_of_each_clip():

@@ -14,6 +14,7 @@ from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 from layerscout.rl.transfer.pvdr.alignment import ActionAlignment
 from layerscout.rl.transfer.pvdr.config import PvdrConfig
+from layerscout.rl.transfer.pvdr.counting import row_flops
 from layerscout.rl.transfer.pvdr.experience import Experience
 from layerscout.rl.transfer.pvdr.pretraining import descend, optimiser_arrays, restore_optimiser, state_arrays
 from layerscout.rl.transfer.pvdr.rounds import Deed, Frames, Round, pictures
@@ -47,7 +48,7 @@ class CloningLearner:
         self.optimiser = torch.optim.Adam(self.policy.parameters())
         self.generator, self.torch_generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
         self.experience = Experience(self.tokenizer, self.shape.history, self.shape.future)
-        self.updates = 0
+        self.updates, self.flops = 0, 0.0
         self.explores = False
 
     @torch.no_grad()
@@ -78,6 +79,7 @@ class CloningLearner:
             loss = -self.policy.log_probability(features[chosen], features[later], actions[chosen]).mean()
             descend(self.policy, self.optimiser, loss, self.config.align_lr)
             self.updates += 1
+            self.flops += self.config.align_batch * row_flops(self.policy)
 
     def trained_parameters(self) -> int:
         """Return how many numbers are learned while it plays."""
@@ -92,6 +94,7 @@ class CloningLearner:
             "torch_generator": self.torch_generator.get_state().numpy(),
             "experience": self.experience.state_dict(),
             "updates": self.updates,
+            "flops": self.flops,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -101,4 +104,4 @@ class CloningLearner:
         self.generator.bit_generator.state = state["generator"]
         self.torch_generator.set_state(torch.from_numpy(state["torch_generator"]))
         self.experience.load_state_dict(state["experience"])
-        self.updates = int(state["updates"])
+        self.updates, self.flops = int(state["updates"]), float(state["flops"])

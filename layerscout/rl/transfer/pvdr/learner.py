@@ -14,6 +14,7 @@ from layerscout.extract.backbones.networks.pvdr.dynamics import Normal, VisualDy
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 from layerscout.rl.transfer.pvdr.alignment import SEEN, ActionAlignment, critic_of, seen
 from layerscout.rl.transfer.pvdr.config import ArmName, PvdrConfig
+from layerscout.rl.transfer.pvdr.counting import dynamics_flops, row_flops
 from layerscout.rl.transfer.pvdr.experience import Experience
 from layerscout.rl.transfer.pvdr.planning import DynamicsPlanner
 from layerscout.rl.transfer.pvdr.pretraining import descend, optimiser_arrays, restore_optimiser, state_arrays
@@ -73,7 +74,7 @@ class PvdrLearner:
         self.generator, self.torch_generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
         self.experience = Experience(self.tokenizer, self.shape.history, self.shape.future)
         self.planner = DynamicsPlanner(self.tokenizer, self.dynamics, config.distance)
-        self.updates = 0
+        self.updates, self.flops = 0, 0.0
         self.explores = False
 
     def _both(self) -> list[nn.Parameter]:
@@ -112,6 +113,7 @@ class PvdrLearner:
             loss = losses.cross_entropy.mean() + 0.1 * losses.divergence.mean()
             descend(self.dynamics, self.optimisers[0], loss, self.config.adapt_lr)
             self.updates += 1
+            self.flops += BATCH * dynamics_flops(self.dynamics)
 
     def align(self, updates: int) -> None:
         """Learn actions from (z_t, a_t): −ln Π(a_t | z_t, s_t), with z_t drawn by the encoder."""
@@ -121,6 +123,7 @@ class PvdrLearner:
         for _ in range(updates):
             descend(self.alignment, self.optimisers[1], self._supervised(pairs), self.config.align_lr)
             self.updates += 1
+            self.flops += self.config.align_batch * row_flops(self.alignment)
 
     @torch.no_grad()
     def _pairs(self) -> Pairs | None:
@@ -164,6 +167,7 @@ class PvdrLearner:
                 copied = 0.0 if pairs is None else config.imitation * self._supervised(pairs)
                 descend(whole, self.optimisers[2], 0.5 * error - surrogate + copied, config.reinforce_lr)
                 self.updates += 1
+                self.flops += len(part) * row_flops(whole) + config.align_batch * row_flops(self.alignment)
 
     def learn(self, played: Round) -> None:
         """Keep a round, and learn from it what this arm learns; what was played at random only aligns."""
@@ -188,6 +192,7 @@ class PvdrLearner:
             "torch_generator": self.torch_generator.get_state().numpy(),
             "experience": self.experience.state_dict(),
             "updates": self.updates,
+            "flops": self.flops,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -199,4 +204,4 @@ class PvdrLearner:
         self.generator.bit_generator.state = state["generator"]
         self.torch_generator.set_state(torch.from_numpy(state["torch_generator"]))
         self.experience.load_state_dict(state["experience"])
-        self.updates = int(state["updates"])
+        self.updates, self.flops = int(state["updates"]), float(state["flops"])

@@ -27,7 +27,7 @@ from layerscout.rl.loops.learning import final_mean
 from layerscout.rl.references import reference_returns
 from layerscout.rl.transfer.pvdr.arms import GoalCurve, GoalRun, train_goal_run
 from layerscout.rl.transfer.pvdr.config import ArmName
-from layerscout.rl.transfer.pvdr.page import write_page
+from layerscout.rl.transfer.pvdr.page import PAGE, write_page
 from layerscout.showing import ShownPlan
 from layerscout.worlds.core import GoalWorld
 from layerscout.worlds.pixels import is_light, make_world, side_by_side
@@ -147,6 +147,7 @@ def run(planned: GoalTrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     records.save(record, config.out / RUNS_NAME)
     tables.write_experiment_tables(record, config.out)
     write_page(planned.make_world, config, record)
+    reporter.say(f"plans beside what happened: {config.out / PAGE}")
     return record
 
 
@@ -175,6 +176,7 @@ def _run(planned: GoalTrainPlan, arm: ArmName, seed: int, task: Task) -> dict[st
         "key": planned.key,
         "curve": asdict(curve),
         "updates": learner.updates,
+        "flops": learner.flops,
         "parameters": learner.trained_parameters(),
         "cpu_seconds": round(spent, 2),
     }
@@ -197,7 +199,7 @@ def _arm(planned: GoalTrainPlan, name: ArmName, done: list[dict[str, Any]]) -> A
             environment_steps=int(np.mean([one["curve"]["steps"] for one in done])),
             updates=int(first["updates"]),
             trainable_parameters=int(first["parameters"]),
-            flops=0.0,
+            flops=float(first["flops"]),
             backbone_clips=0,
             wall_seconds=seconds,
             cpu_seconds=seconds,
