@@ -124,6 +124,9 @@ def commands(done, new: Path) -> dict[str, list[object]]:
         "train several steps ahead": [*train, "--set", "dqn.n_step=3", "--algorithm", "dqn"],
         "train online": [*train, "--mode", "online"],
         "train in the loop": [*train, "--mode", "in-loop"],
+        "transfer": ["transfer", "layerscout/Intercept-v0", "--out", new / "transfer", "--set", 'teacher_options={"sideways": 1.2}'],
+        "pretrain apv": ["pretrain", "apv", done["pixels"], "--out", new / "apv"],
+        "pretrain pvdr": ["pretrain", "pvdr", done["pixels"], "--out", new / "pvdr"],
         "report": ["report", folder],
         "study": ["study", done["study"], "--out", new / "study"],
         "study quick": ["study", done["study"], "--out", new / "study", "--preset", "quick"],
@@ -146,9 +149,11 @@ NAMES = list(commands(NOWHERE, Path("/n")))
 
 def test_every_command_that_has_a_dry_run_is_tried():
     found = typer.main.get_command(application()).commands
-    found |= {f"store {name}": command for name, command in found.pop("store").commands.items()}
+    groups = ("store", "pretrain")
+    for group in groups:
+        found |= {f"{group} {name}": command for name, command in found.pop(group).commands.items()}
     has = {name for name, command in found.items() if any("--dry-run" in parameter.opts for parameter in command.params)}
-    tried = {" ".join(map(str, words[: 1 + (words[0] == "store")])) for words in commands(NOWHERE, Path("/n")).values()}
+    tried = {" ".join(map(str, words[: 1 + (words[0] in groups)])) for words in commands(NOWHERE, Path("/n")).values()}
     assert tried == has
 
 
