@@ -8,10 +8,10 @@ from pvdr_worlds import SMALL, random_tokens
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from layerscout.extract.backbones.networks.pvdr.counting import dynamics_flops
 from layerscout.extract.backbones.networks.pvdr.dynamics import Normal, VisualDynamics, divergence
 from layerscout.extract.backbones.networks.pvdr.space_time import SpaceTime, patches, unpatched
 from layerscout.extract.backbones.networks.pvdr.tokenizer import COMMITMENT, FrameTokenizer, perplexity
-from layerscout.rl.transfer.pvdr.counting import dynamics_flops
 
 
 @pytest.fixture(autouse=True)

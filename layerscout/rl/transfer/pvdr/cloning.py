@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+from layerscout.extract.backbones.networks.pvdr.counting import row_flops
 from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 from layerscout.rl.transfer.pvdr.alignment import ActionAlignment
 from layerscout.rl.transfer.pvdr.config import PvdrConfig
-from layerscout.rl.transfer.pvdr.counting import row_flops
 from layerscout.rl.transfer.pvdr.experience import Experience
 from layerscout.rl.transfer.pvdr.pretraining import descend, optimiser_arrays, restore_optimiser, state_arrays
 from layerscout.rl.transfer.pvdr.rounds import Deed, Frames, Round, pictures

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor, nn
 
+from layerscout.extract.backbones.networks.pvdr.counting import dynamics_flops, row_flops
 from layerscout.extract.backbones.networks.pvdr.dynamics import Normal, VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 from layerscout.rl.transfer.pvdr.alignment import SEEN, ActionAlignment, critic_of, seen
 from layerscout.rl.transfer.pvdr.config import ArmName, PvdrConfig
-from layerscout.rl.transfer.pvdr.counting import dynamics_flops, row_flops
 from layerscout.rl.transfer.pvdr.experience import Experience
 from layerscout.rl.transfer.pvdr.planning import DynamicsPlanner
 from layerscout.rl.transfer.pvdr.pretraining import descend, optimiser_arrays, restore_optimiser, state_arrays
