@@ -182,11 +182,14 @@ def test_killed_and_continued_is_bit_equal(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_run_alone_is_the_run_beside_others() -> None:
-    _, together = train_arm(arm(seeds=3), reacher_task(), teacher())
-    _, alone = train_arm(arm(seeds=1), reacher_task(), teacher())
-    # the norm by which a gradient is cut is summed in another order where rows are fewer: the last digit may differ
-    np.testing.assert_allclose(alone.scores, [row[:1] for row in together.scores], rtol=1e-6)
+    # where batches do not fill whole vectors, exp and tanh round otherwise at the end of an array than within it
+    whole_vectors = SMALL.model_copy(update={"batch": 48, "length": 48})
+    together_agent, together = train_arm(arm(seeds=3, ppo=whole_vectors), reacher_task(), teacher())
+    alone_agent, alone = train_arm(arm(seeds=1, ppo=whole_vectors), reacher_task(), teacher())
+    assert alone.scores == [row[:1] for row in together.scores]
     assert alone.kept == [None if row is None else row[:1] for row in together.kept]
+    values = (agent.state_dict()["network"]["values"][0] for agent in (alone_agent, together_agent))
+    np.testing.assert_array_equal(*values)
 
 
 def test_a_run_that_breaks_stops_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
