@@ -85,6 +85,10 @@ def test_other_settings_in_the_same_folder_are_refused_and_more_seeds_are_not(mo
     assert len(more.runs) == 2
     with pytest.raises(DataError, match="agents of other settings"):
         stage.plan(settings(model, tmp_path, **(only | {"steps": 200})))
+    kept = tmp_path / "cloning" / "seed-0.json"
+    kept.write_bytes(kept.read_bytes().replace(b'"updates": ', b'"updates": 1', 1))
+    with pytest.raises(DataError, match="damaged"):
+        stage.run(stage.plan(settings(model, tmp_path, **(only | {"seeds": 2}))))
 
 
 class Blind:

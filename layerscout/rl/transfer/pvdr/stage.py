@@ -16,6 +16,7 @@ from layerscout.cache import records
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import Arm, Budget, Run, RunRecord
 from layerscout.cache.records.making import save_command
+from layerscout.cache.records.sealing import seal
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.networks.pvdr.pvdr import read_networks, weights_digest
 from layerscout.extract.backbones.pvdr import DESCRIPTION, PvdrShape, read_shape
@@ -157,7 +158,7 @@ def _run(planned: GoalTrainPlan, arm: ArmName, seed: int, task: Task) -> dict[st
     folder = config.out / arm
     folder.mkdir(exist_ok=True)
     result, saved, told = folder / f"seed-{seed}.json", folder / f"checkpoint-{seed}.npz", 0
-    if result.exists() and (there := json.loads(result.read_text(encoding="utf-8")))["key"] == planned.key:
+    if result.exists() and (there := records.load_object(result))["key"] == planned.key:
         task.resume(min(config.steps, there["curve"]["steps"]))
         return there
 
@@ -180,7 +181,7 @@ def _run(planned: GoalTrainPlan, arm: ArmName, seed: int, task: Task) -> dict[st
         "parameters": learner.trained_parameters(),
         "cpu_seconds": round(spent, 2),
     }
-    write_atomic(result, json.dumps(document).encode())
+    write_atomic(result, seal(f"{json.dumps(document, indent=1)}\n".encode()))
     return document
 
 
