@@ -14,6 +14,7 @@ from PIL import Image
 from layerscout.cache import records
 from layerscout.cache.records.world_models import WorldModelRecord
 from layerscout.errors import DataError, UsageError
+from layerscout.report.figures.looks import LOOKS
 from layerscout.report.world_models import losses_table, pretrained_sentences
 from layerscout.rl.agents.dreamer import Dreamer, on_device
 from layerscout.rl.comparison.dreamers import NAMES
@@ -58,6 +59,11 @@ def learner(way: str = "apv", dimensions: int = 0, **changes) -> DreamerLearner:
 
 
 # --- memory
+
+
+def test_every_way_to_begin_is_drawn_in_its_own_way():
+    looks = [LOOKS[f"dreamer {way}"] for way in NAMES]
+    assert len(set(looks)) == len({(look.stroke, look.shape) for look in looks}) == len(NAMES)
 
 
 def test_windows_are_what_was_played_in_order_and_the_oldest_is_forgotten():

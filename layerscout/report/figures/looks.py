@@ -24,6 +24,11 @@ LOOKS = {
     "shuffled": Look("purple", "dashed", "falling"),
     "identity": Look("grey", "thick", "diamond"),
     "trained": Look("orange", "thick", "triangle"),
+    "dreamer apv": Look("blue", "strong", "circle"),
+    "dreamer apv-no-bonus": Look("sky", "thick", "square"),
+    "dreamer naive": Look("green", "dashdot", "falling"),
+    "dreamer untrained": Look("red", "dashed", "cross"),
+    "dreamer none": Look("orange", "dashdot", "triangle"),
 }
 REFERENCES = {
     "random": Look("ink", "dotted", ""),
