@@ -113,6 +113,12 @@ def test_a_layer_that_knows_nothing_has_no_control_no_advantage_and_the_accuracy
     assert lift is None or lift.value <= found.measures["advantage lift, best constant action"].value + 0.3
 
 
+def test_predictions_that_do_not_vary_go_with_nothing_by_chance_either() -> None:
+    found = evidence("constant").measures
+    assert [found[name] for name in ("advantage", "advantage, 8 steps", "advantage, by chance")] == [None] * 3
+    assert evidence("clock").measures["advantage, by chance"] is not None
+
+
 def test_copies_of_features_and_a_linear_map_change_no_bit_of_action() -> None:
     noisy, copies = evidence("noisy state"), evidence("duplicated")
     assert copies.bits_action == pytest.approx(noisy.bits_action, abs=0.02)

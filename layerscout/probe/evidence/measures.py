@@ -27,6 +27,7 @@ SHALLOW = 1.0  # the fixed penalty, relative to the number of rows: about what t
 INVERSE_PENALTY = 1e-3  # of inverse dynamics, whose inputs are few and have variance 1
 LATER = (4, 8)  # steps
 TURNS = 20  # copies of the null
+ROUNDING = 1e-12  # share of a sum of squares below which what is left after taking the mean away is rounding
 
 INVERSE_R2, INVERSE_ACCURACY = "inverse dynamics R²", "inverse dynamics accuracy"
 BITS_LATER = tuple(f"bits of action, {steps} steps" for steps in LATER)
@@ -190,8 +191,8 @@ def _correlation(
         parts[group + 1, one] = _centred(*(each[one] - part[group] for each, part in zip(whole, sums, strict=True))).sum(axis=-1)
     covariance, predictions, outcomes = parts.sum(axis=1).T
     scale = np.sqrt(np.maximum(predictions, 0) * np.maximum(outcomes, 0))
-    tiny = 1e-12 * float(sums[5].sum())
-    return np.where((predictions > 1e-12 * tiny) & (outcomes > tiny), covariance / np.where(scale > 0, scale, 1.0), np.nan)
+    vary = (predictions > ROUNDING * float(sums[2].sum())) & (outcomes > ROUNDING * float(sums[5].sum()))
+    return np.where(vary, covariance / np.where(scale > 0, scale, 1.0), np.nan)
 
 
 def _centred(
@@ -213,7 +214,8 @@ def _turned_advantage(fixed: FixedFit, folds: Sequence[MomentSums], actions: int
     count = np.array([[float(fold.count)] for fold in folds])
     y, yy = (np.array([getattr(fold, name)[columns] for fold in folds]) for name in ("y", "yy"))
     each = _centred(count, sums.predicted, sums.squares, sums.products, y, yy).sum(axis=1).reshape(3, -1, actions).sum(axis=2)
-    covariance, predictions, outcomes = each[:, (each[1] > 0) & (each[2] > 0)]
+    squares = np.array([sums.squares, yy]).sum(axis=1).reshape(2, -1, actions).sum(axis=2)
+    covariance, predictions, outcomes = each[:, (each[1:] > ROUNDING * squares).all(axis=0)]
     if not len(covariance):
         return None
     found = covariance / np.sqrt(predictions * outcomes)
