@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
-from by_hand import GRID, INTERCEPT, select, settings, without_times
+from by_hand import INTERCEPT, select, settings, without_times
+from training_by_hand import MODES, small_settings, train
 
 from layerscout.cache import durable, records
-from layerscout.cache.dataset.trajectories import Trajectories
-from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import RunRecord, Selection
-from layerscout.cache.records.sealing import seal
-from layerscout.cache.store import Store
-from layerscout.errors import BudgetError, DataError, UsageError
-from layerscout.extract.clips import ClipTable
-from layerscout.extract.encoder import Encoder, backbone_of
-from layerscout.extract.passports.passport import Passport
-from layerscout.progress import SILENT, Reporter
+from layerscout.errors import DataError, UsageError
+from layerscout.progress import SILENT
 from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.arms import ArmSpec, arms_of
 from layerscout.rl.comparison import in_loop
@@ -32,50 +24,13 @@ from layerscout.rl.loops import checkpoint, learning
 from layerscout.rl.loops.learning import GroupCheckpoint
 from layerscout.rl.loops.log import Log
 from layerscout.rl.memory.replay import ReplayRows
-from layerscout.rl.run import plan, run
-from layerscout.rl.seeing.features import REMEMBERED, ClipObserver, FeatureObserver, encoders_of
-from layerscout.rl.seeing.games import Games
-from layerscout.rl.seeing.representation import Representation, Scaler
+from layerscout.rl.run import plan
 from layerscout.worlds.grid import Grid
-from layerscout.worlds.intercept import Intercept
-
-MODES = ["offline", "online", "in-loop"]
-
-
-@pytest.fixture(scope="module")
-def chosen(tmp_path_factory, small, synthetic_store, tiny_store, untrained_store):
-    """One selection on the grid's planes, one on Intercept with the untrained twin."""
-    folder = tmp_path_factory.mktemp("selections")
-    grid = select(
-        folder / "grid.json",
-        ("ranked", synthetic_store, "structured_mid"),
-        ("middle", synthetic_store, "random_narrow"),
-        ("pixels", synthetic_store, "pixels"),
-    )
-    intercept = select(
-        folder / "intercept.json",
-        ("ranked", tiny_store, "blocks.5"),
-        ("twin", untrained_store, "blocks.5"),
-        ("pixels", tiny_store, "pixels"),
-    )
-    return SimpleNamespace(grid=grid, intercept=intercept, root=small.root)
 
 
 @pytest.fixture(autouse=True)
 def _few_calibration_clips(monkeypatch):
     monkeypatch.setattr(in_loop, "CALIBRATION_CLIPS", 8)
-
-
-def small_settings(chosen, out, mode="offline", **changes):
-    if mode != "in-loop":
-        return settings(chosen.grid, out, chosen.root, mode=mode, **changes)
-    shorter = {"environment": INTERCEPT, "steps": 12, "evaluations": 1, "checkpoint_updates": 5, "in_loop_grid": 2}
-    shorter |= {"evaluation_episodes": 1, "final_episodes": 1, "dqn": {"batch": 3, "warm_up": 5, "target_interval": 4, "hidden": [8]}}
-    return settings(chosen.intercept, out, chosen.root, mode=mode, **(shorter | changes))
-
-
-def train(config, reporter=SILENT) -> RunRecord:
-    return run(plan(config), reporter)
 
 
 @pytest.fixture(scope="module")
@@ -343,11 +298,12 @@ def test_the_time_of_all_processes_is_counted(chosen, tmp_path, monkeypatch):
             train(config)
     path = tmp_path / "mlp-16" / "checkpoint.npz"
     key = plan(config).key
-    checkpoint.save_checkpoint(path, key, checkpoint.load_checkpoint(path, key) | {"seconds": [1000.0, 300.0]})
+    checkpoint.save_checkpoint(path, key, checkpoint.load_checkpoint(path, key) | {"seconds": [1e9, 3e8]})
     arms = {arm.name: arm.budget for arm in train(config).arms}
-    assert 1000 < arms["structured_mid"].wall_seconds < 1100
-    assert 100 < arms["structured_mid"].cpu_seconds < 150, "three arms share the processor time of their group"
-    assert arms["scratch"].wall_seconds < 100
+    # what was saved is far more than the rest can take: it is counted once, shared by three arms, and by no other group
+    assert 1e9 < arms["structured_mid"].wall_seconds < 2e9
+    assert 1e8 < arms["structured_mid"].cpu_seconds < 2e8
+    assert arms["scratch"].wall_seconds < 1e8
 
 
 @pytest.mark.parametrize("mode", ["offline", "in-loop"])
@@ -405,67 +361,6 @@ def test_another_selection_is_other_settings(unbroken, chosen, tmp_path, synthet
     other = select(tmp_path / "other.json", ("ranked", synthetic_store, "random_wide"))
     with pytest.raises(UsageError, match="another selection"):
         plan(config.model_copy(update={"selection": other}))
-
-
-# --- checkpoints
-
-
-STATE = {
-    "agent": {"values": np.arange(40, dtype=np.float32).reshape(4, 10), "updates": 7, "reasons": {"1": "loss"}},
-    "generators": [np.random.default_rng(0).bit_generator.state],
-    "evaluations": [[3, [[0.5, 1.0], [float(np.float32(0.1)), -1.0]]]],
-    "nothing": None,
-    "seen": np.zeros((2, 3), np.uint8),
-}
-
-
-def same(one, other) -> bool:
-    if isinstance(one, np.ndarray):
-        return isinstance(other, np.ndarray) and one.dtype == other.dtype and np.array_equal(one, other)
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return isinstance(other, list) and len(one) == len(other) and all(map(same, one, other))
-    return one == other
-
-
-def test_a_checkpoint_round_trips_and_leaves_no_other_file(tmp_path):
-    path = tmp_path / "folder" / "checkpoint.npz"
-    assert checkpoint.load_checkpoint(path, "key") is None
-    checkpoint.save_checkpoint(path, "key", STATE)
-    checkpoint.save_checkpoint(path, "key", STATE)
-    assert same(checkpoint.load_checkpoint(path, "key"), STATE)
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
-    checkpoint.save_checkpoint(tmp_path / "c.npz", "key", STATE)
-    with pytest.raises(DataError, match="belongs to other settings"):
-        checkpoint.load_checkpoint(tmp_path / "c.npz", "another key")
-
-
-def test_no_damaged_byte_gives_another_state(tmp_path):
-    path = tmp_path / "c.npz"
-    checkpoint.save_checkpoint(path, "key", STATE)
-    content = path.read_bytes()
-    refused = 0
-    for place in range(0, len(content), 5):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
-        try:
-            assert same(checkpoint.load_checkpoint(path, "key"), STATE), f"byte {place}"
-        except DataError:
-            refused += 1
-    assert refused > 0.5 * len(content) / 5
-
-
-@pytest.mark.parametrize("kept", [0, 1, 50, -1, -40])
-def test_a_truncated_checkpoint_is_refused(tmp_path, kept):
-    path = tmp_path / "c.npz"
-    checkpoint.save_checkpoint(path, "key", STATE)
-    path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(DataError, match=f"{path} is damaged") as error:
-        checkpoint.load_checkpoint(path, "key")
-    assert error.value.exit_code == 4
 
 
 def test_training_stops_at_a_damaged_checkpoint(chosen, tmp_path):
@@ -586,236 +481,3 @@ def test_budgets_in_the_loop(unbroken):
     )
     assert by_kind["trained"].trainable_parameters > by_kind["ranked"].trainable_parameters
     assert by_kind["trained"].flops > by_kind["ranked"].flops > by_kind["identity"].flops
-
-
-# --- what agents see
-
-
-@pytest.mark.parametrize("batch", [3, 128])
-def test_agents_see_the_stored_rows_of_the_same_frames(chosen, small, tmp_path, monkeypatch, batch):
-    """Two episodes of the dataset shown frame by frame to an observer with an arm of each store and the pixels."""
-    monkeypatch.setattr("layerscout.rl.seeing.features.BATCH", batch)
-    config = settings(chosen.intercept, tmp_path, chosen.root, environment=INTERCEPT, scratch=False)
-    arms = arms_of(records.load(Selection, chosen.intercept), config)
-    assert [arm.name for arm in arms] == ["blocks.5", "blocks.5 (untrained)", "pixels"]
-    representations = [Representation.measure(arm, standardise=True) for arm in arms]
-    arm_of_copy = np.repeat(np.arange(3), 2)
-    observer = FeatureObserver(arms, representations, arm_of_copy, encoders_of(arms, "cpu"))
-    with Trajectories(small.intercept) as data:
-        table, episodes = ClipTable(data.lengths), [data.episode(i).frames for i in (0, 1)]
-    tables = [representation.all_rows(arm.store.layer(arm.layer)) for arm, representation in zip(arms, representations, strict=True)]
-    everyone = np.arange(6)
-    observer.start(everyone, np.stack([episodes[copy % 2][0] for copy in everyone]))
-    for step in range(len(episodes[0])):
-        live = np.array([step < len(episodes[copy % 2]) for copy in everyone])
-        seen = observer.observe(live)
-        for copy in everyone:
-            number = arm_of_copy[copy]
-            arm, row = arms[number], int(table.first[copy % 2]) + step
-            if not live[copy]:
-                assert not seen[copy].any()
-                continue
-            # a batch of another size may be rounded to the next float16; what is rounded is the activation, before it is scaled
-            one_step = (
-                np.spacing(np.abs(arm.store.layer(arm.layer).read(row, row + 1)[0])).astype(np.float32)
-                * representations[number].scaler.inverse
-            )
-            difference = np.abs(seen[copy, : arm.width] - tables[number][row])
-            assert (difference <= 1.01 * one_step + 1e-5).all()
-            assert (difference < 1e-5).mean() > 0.9
-            assert not seen[copy, arm.width :].any()
-        going = np.array([copy for copy in everyone if step + 1 < len(episodes[copy % 2])])
-        if len(going):
-            observer.push(going, np.stack([episodes[copy % 2][step + 1] for copy in going]))
-        if step == 12:
-            break
-
-
-def test_a_clip_that_several_games_show_is_encoded_once_and_no_deeper_than_it_is_looked_at(tiny_store, monkeypatch):
-    """Four games of two arms: two show the same to both arms, two show something else to one of them each."""
-    arms = [ArmSpec(f"blocks.{block}", "layer", f"blocks.{block}", tiny_store, "mlp", (8,), None) for block in (2, 5)]
-    representations = [Representation.measure(arm, standardise=True) for arm in arms]
-    encoders = encoders_of(arms, "cpu")
-    observer = FeatureObserver(arms, representations, np.array([0, 1, 0, 1]), encoders, workers=1)
-    frames = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    frames[1] = frames[0]
-    observer.start(np.arange(4), frames)
-    passes, several = [], Encoder.several
-    monkeypatch.setattr(Encoder, "several", lambda self, clip, layers: passes.append((len(clip), *layers)) or several(self, clip, layers))
-    seen = observer.observe(np.ones(4, dtype=bool))
-    assert sorted(passes) == [(1, "blocks.2"), (2, "blocks.2", "blocks.5")], "the shared clip and the other one of block 5 run to block 5"
-    for copy, arm in enumerate((0, 1, 0, 1)):
-        clip = torch.from_numpy(frames[copy][None, None].repeat(len(encoders[tiny_store.id].clip.offsets), axis=1))
-        alone = representations[arm](encoders[tiny_store.id](clip, arms[arm].layer).numpy())[0]
-        difference = np.abs(seen[copy] - alone)
-        assert (difference < 1e-5).mean() > 0.9
-        assert difference.max() < 0.02  # a step of float16, scaled
-    passes.clear()
-    observer.start(np.arange(3, 4), frames[:1])
-    again = observer.observe(np.array([True, False, True, True]))
-    assert passes == [], "all of it was seen a step ago"
-    np.testing.assert_array_equal(again[[0, 2, 3]], seen[[0, 2, 1]])
-    for number in range(20):
-        observer.start(np.arange(4), np.full((4, 32, 32, 3), number, dtype=np.uint8))
-        observer.observe(np.ones(4, dtype=bool))
-    assert len(observer._known) <= REMEMBERED * 4
-
-
-def test_features_are_scaled_to_mean_zero_and_deviation_one(synthetic_store):
-    for layer in ("random_wide", "structured_mid", "pixels"):
-        reader = synthetic_store.layer(layer)
-        rows = reader.all().astype(np.float64)
-        scaled = Scaler.measure(chunk for _, chunk in reader.chunks())(reader.all())
-        varying = rows.std(axis=0) > 1e-6
-        np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-4)
-        np.testing.assert_allclose(scaled.std(axis=0), varying, atol=1e-3)
-        expected = (rows[:, varying] - rows[:, varying].mean(0)) / rows[:, varying].std(0)
-        np.testing.assert_allclose(scaled[:, varying], expected, atol=1e-3)
-
-
-# --- games
-
-
-@pytest.mark.parametrize("kind", [Grid, Intercept])
-def test_games_continue_exactly_from_their_actions(kind, tiny_store):
-    """GroupCheckpoint at any step and loaded into fresh games, everything that follows is the same."""
-    spec = backbone_of(tiny_store).clip
-    rng = np.random.default_rng(0)
-    actions = rng.integers(0, kind.action_count, (150, 3))
-
-    def fresh():
-        return Games(kind(3), ClipObserver(3, spec), seeds=[0, 1, 7])
-
-    games, states, seen = fresh(), {}, []
-    for step in range(150):
-        if step in {0, 1, 31, 62, 119}:
-            checkpointed = json.loads(json.dumps(games.state_dict(), default=lambda array: array.tolist()))
-            states[step] = checkpointed | {"seen": games.seen.copy()}
-        outcome, after = games.step(actions[step])
-        seen.append((outcome.reward.copy(), after.copy(), games.seen.copy()))
-    assert all(games.returns)
-    for begin, state in states.items():
-        again = fresh()
-        again.load_state_dict(state)
-        for step in range(begin, min(150, begin + 40)):
-            outcome, after = again.step(actions[step])
-            for got, expected in zip((outcome.reward, after, again.seen), seen[step], strict=True):
-                np.testing.assert_array_equal(got, expected)
-    assert again.returns == [own[: len(other)] for own, other in zip(games.returns, again.returns, strict=True)]
-
-
-def test_games_count_every_frame_that_was_looked_at(tiny_store):
-    games = Games(Grid(2), ClipObserver(2, backbone_of(tiny_store).clip), seeds=[0, 1])
-    for _ in range(70):
-        games.step(np.zeros(2, dtype=np.int64))
-    ended = sum(map(len, games.returns))
-    assert ended == 2
-    assert games.frames_seen == 2 * 71 + ended
-
-
-def test_what_follows_an_end_is_seen_apart_from_the_end(tiny_store):
-    """The last frame of an episode is the next state of its last action; the next action is chosen on the new episode."""
-    spec = backbone_of(tiny_store).clip
-    games = Games(Grid(1), ClipObserver(1, spec), seeds=[0])
-    for step in range(1, 61):
-        _, after = games.step(np.zeros(1, dtype=np.int64))
-        assert np.array_equal(after, games.seen) == (step < 60)
-    assert (games.seen[0] == games.seen[0, 0]).all(), "a new clip repeats the first frame"
-
-
-# --- what is refused
-
-
-def test_another_environment_than_the_ranked_one_is_refused(chosen, tmp_path):
-    with pytest.raises(UsageError, match=f"made from '{GRID}', not from '{INTERCEPT}'") as error:
-        plan(small_settings(chosen, tmp_path, environment=INTERCEPT))
-    assert error.value.hint.startswith(f"layerscout train {GRID}")
-
-
-def edited(chosen, tmp_path, **changes):
-    """The grid's selection with other fields, as settings."""
-    document = records.load_object(chosen.grid) | changes
-    write_atomic(tmp_path / "edited.json", seal(json.dumps(document, indent=1).encode() + b"\n"))
-    return settings(tmp_path / "edited.json", tmp_path / "out", chosen.root)
-
-
-def test_selections_that_do_not_fit_are_refused(chosen, tmp_path, tiny_store):
-    choice = records.load_object(chosen.grid)["choices"][0]
-    cases = [
-        ({"choices": []}, DataError, "has no layer"),
-        ({"choices": [choice, choice]}, DataError, "'structured_mid' twice"),
-        ({"choices": [choice | {"layer": "structured"}]}, DataError, "has no layer 'structured'"),
-        ({"choices": [choice | {"store_id": tiny_store.id, "layer": "blocks.1"}]}, DataError, "another dataset"),
-        ({"choices": [choice | {"store_id": "ls1-" + "0" * 32}]}, DataError, "no store"),
-        ({"choices": [choice | {"kind": "best"}]}, DataError, "is not a Selection"),
-        ({"dataset_digest": "sha256:00"}, DataError, "another dataset"),
-    ]
-    for changes, kind, expected in cases:
-        with pytest.raises(kind, match=expected):
-            plan(edited(chosen, tmp_path, **changes))
-    with pytest.raises(DataError, match="no file"):
-        plan(settings(tmp_path / "none.json", tmp_path / "out", chosen.root))
-    assert not (tmp_path / "out").exists()
-
-
-def test_in_the_loop_needs_a_ranked_layer(chosen, tmp_path):
-    choice = records.load_object(chosen.grid)["choices"][1]
-    config = edited(chosen, tmp_path, choices=[choice]).model_copy(update={"mode": "in-loop"})
-    with pytest.raises(UsageError, match="needs a ranked layer"):
-        plan(config)
-
-
-def test_in_the_loop_needs_a_block_that_takes_tokens(chosen, tmp_path):
-    config = settings(chosen.grid, tmp_path, chosen.root, mode="in-loop")
-    with pytest.raises(DataError, match="structured_mid of synthetic has no passport"):
-        train(config)
-
-
-def test_a_block_with_position_tables_gets_as_many_tokens_as_it_was_made_for(chosen, tmp_path, monkeypatch):
-    """tiny has 64 tokens, one slot of which held noise; a clip has three frames."""
-    plain = train(small_settings(chosen, tmp_path / "plain", "in-loop", seeds=1, steps=8))
-    monkeypatch.setattr(Passport, "fixed_tokens", property(lambda self: 64))
-    record = train(small_settings(chosen, tmp_path / "fixed", "in-loop", seeds=1, steps=8))
-    assert {run.status for run in record.runs} == {"done"}
-    more = record.arms[0].budget.trainable_parameters - plain.arms[0].budget.trainable_parameters
-    assert more == 16 * 64 + 2 * 2 * 64 * 8, "the positions of a slot more, and its cells in the head"
-
-
-def test_in_the_loop_without_passports_says_when_the_dataset_is_gone(chosen, tmp_path, small, monkeypatch):
-    monkeypatch.setattr(Store, "passports", ())
-    moved = small.intercept.with_suffix(".moved")
-    small.intercept.rename(moved)
-    try:
-        with pytest.raises(DataError, match="is gone, and its clips are needed"):
-            train(small_settings(chosen, tmp_path, "in-loop"))
-    finally:
-        moved.rename(small.intercept)
-
-
-def test_what_does_not_fit_in_memory_is_refused(chosen, tmp_path, monkeypatch):
-    needed = plan(small_settings(chosen, tmp_path)).memory_bytes
-    monkeypatch.setattr("layerscout.rl.plan.available_memory", lambda: needed - 1)
-    with pytest.raises(BudgetError, match="of memory"):
-        plan(small_settings(chosen, tmp_path))
-    monkeypatch.setattr("layerscout.rl.plan.available_memory", lambda: None)
-    plan(small_settings(chosen, tmp_path))
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_a_plan_writes_nothing(chosen, tmp_path, mode):
-    described = plan(small_settings(chosen, tmp_path / "out", mode)).describe()
-    assert not (tmp_path / "out").exists()
-    assert described["exists"] is False
-    assert described["runs"] == (10 if mode == "in-loop" else 8)
-    assert described["memory_bytes"] > 0
-    json.dumps(described)
-
-
-def test_progress_is_told_in_updates_of_all_runs(chosen, tmp_path):
-    events = tmp_path / "events.jsonl"
-    train(small_settings(chosen, tmp_path / "out"), Reporter(quiet=True, events=events))
-    told = [json.loads(line) for line in events.read_text().splitlines()]
-    begun = {event["task"]: event["total"] for event in told if event["event"] == "begin"}
-    done = {event["task"]: event["done"] for event in told if event["event"] == "end"}
-    assert begun == done
-    assert sorted(begun.values()) == [2 * 40, 6 * 40]
