@@ -39,7 +39,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "environment": ENVIRONMENT,
         "mode": "offline",
         "algorithm": "iql",
-        "whiten": True,  # or ten times the updates
+        "whiten": True,  # or far more updates
         "seeds": 8,
         "updates": 800,
         "evaluations": 2,
