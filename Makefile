@@ -8,7 +8,7 @@ lint: ; ruff check . && ruff format --check .
 types: ; mypy
 imports: ; lint-imports
 docs: ; mkdocs build --strict
-bench: ; for name in cli_start store_io store_listing service_load probe_speed probe_memory extract_overhead early_exit agents_speed in_loop_cost study_power demo; do python benchmarks/$$name.py; done
+bench: ; for name in cli_start store_io store_listing service_load probe_speed probe_memory extract_overhead early_exit agents_speed in_loop_cost study_power demo learned drawing economics repaint apv pvdr demo_stability; do python benchmarks/$$name.py; done
 paste: ; python -m tools.paste_everything
 mutants: ; python -m tools.mutate --plan
 ci: ; bash .ci/run
