@@ -243,13 +243,14 @@ def test_rounding_that_moves_any_fold_is_found() -> None:
         measure("z", "layer", 0, moments, transitions, split, config, 1e-6)
 
 
-def test_features_that_only_a_fold_left_out_moves_are_still_in_the_others() -> None:
+@pytest.mark.parametrize("folds", [5, 12])
+def test_features_that_only_a_fold_left_out_moves_are_still_in_the_others(folds: int) -> None:
     """Sparse spikes: what taking a fold's sums away would leave is rounding, by which every error would be divided. The oracle is rows."""
     rng = np.random.default_rng(7)
     columns = columns_of([9] * 40, rng)
     rows = len(columns["episode"])
     layer = (rng.standard_normal((rows, 420)) * (rng.random((rows, 420)) < 0.01)).astype(np.float32)
-    config = ProbeConfig(store="memory", precision="float64", inner="pair", measures=False, shifts=0, confirmation=0)
+    config = ProbeConfig(store="memory", precision="float64", inner="pair", measures=False, shifts=0, confirmation=0, folds=folds)
     transitions, split = prepare(with_reward(columns, rng.standard_normal(rows)), config)
     reader = MemoryReader(layer)
     exact = measure("z", "layer", 0, accumulate("z", reader, transitions, split, "float64"), transitions, split, config)

@@ -377,3 +377,14 @@ def test_the_read_out_is_the_share_that_ridges_read_from_other_episodes():
     assert found[1] < 0.05
     assert found[2] is None
     assert read_out(x, y, np.zeros(400, dtype=np.int64)) == [None] * 3
+
+
+def test_a_feature_that_only_a_fold_left_out_moves_reads_nothing_of_the_others():
+    """Features that are 0 but for single rows: beside them the read-out is what it is without them."""
+    rng, rows = np.random.default_rng(1), 40_000
+    x, episodes = rng.standard_normal((rows, 3)), np.arange(rows) // 100
+    y = x @ rng.standard_normal((3, 1)) + rng.standard_normal((rows, 1))
+    spikes = np.zeros((rows, 64))
+    spikes[np.arange(64) * 625, np.arange(64)] = rng.standard_normal(64)
+    found = [read_out(features, y, episodes, penalties=[0.1])[0] for features in (x, np.hstack([x, spikes]))]
+    assert found[1] == pytest.approx(found[0], abs=1e-4)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +18,6 @@ from layerscout.probe.solve.ridge import fit_ridge, prediction_sums, squared_err
 from layerscout.probe.solve.scaling import rounding, target_weights
 
 TINY = np.finfo(np.float64).tiny
-MOST_ADDED = 10  # folds whose sums are added up rather than taken away
 MATTERS = 1e-4  # of R²: a loss that falls by less falls towards rounding
 
 
@@ -71,22 +68,20 @@ def sums_of_squares(sums: MomentSums) -> Float[np.ndarray, "*group target"]:
 def pool_folds(moments: Moments, split: Split) -> tuple[MomentSums, list[MomentSums]]:
     """Add up the groups: all rows, and each fold."""
     folds = [moments.groups.pool(np.flatnonzero(split.fold_of_group == fold)) for fold in range(split.folds)]
-    total = MomentSums(*(np.array(getattr(folds[0], name)) for name in MomentSums.__dataclass_fields__))
-    for fold in folds[1:]:
-        total += fold
-    return total, folds
+    return without(folds), folds
 
 
-def without(total: MomentSums, folds: Sequence[MomentSums], left_out: Sequence[int]) -> MomentSums:
-    """Sums of all folds but some: of a few folds the others are added up, of many the few are taken away.
+def without(folds: Sequence[MomentSums], left_out: Sequence[int] = ()) -> MomentSums:
+    """Add up all folds but some. To take those away from the sum of all would be quicker, and would leave rounding behind.
 
-    What is taken away leaves its rounding behind: a feature that is still but for one large value in a fold left out would seem to vary
-    a little in the others, and everything is divided by how much a feature varies.
+    A feature that is still but for one large value in a fold left out would then seem to vary a little in the others, and everything is divided by
+    how much a feature varies.
     """
-    others = [fold for place, fold in enumerate(folds) if place not in left_out]
-    if len(folds) > MOST_ADDED:
-        return functools.reduce(operator.sub, (folds[place] for place in left_out), total)
-    return functools.reduce(operator.add, others)
+    first, *others = (fold for place, fold in enumerate(folds) if place not in left_out)
+    total = MomentSums(*(np.array(getattr(first, name)) for name in MomentSums.__dataclass_fields__))
+    for fold in others:
+        total += fold
+    return total
 
 
 def cross_fit(
@@ -150,7 +145,7 @@ def cross_fit(
         penalty, scalar_penalties = penalties[transition_choice[fold]], np.asarray(penalties)[scalar_choice[fold]]
         columns = np.append(np.arange(len(scalar_penalties)), fixed.columns)
         scalar_penalties = np.append(scalar_penalties, np.full(len(fixed.columns), fixed.penalty))
-        with_action, removal, scalar = fit_ridge(without(total, folds, (fold,)), moments.shift, penalty, scalar_penalties, scaled, columns)
+        with_action, removal, scalar = fit_ridge(without(folds, (fold,)), moments.shift, penalty, scalar_penalties, scaled, columns)
         error, error_alone = squared_errors_of_both(with_action, removal, tested, latents)
         transition += error
         by_group[members] = weighted_errors(with_action, [groups[group] for group in members], latents, share)
@@ -216,11 +211,11 @@ def _inner_losses(
     scalars = total.y.shape[0] - len(live)
     transition, scalar = np.zeros((count, len(penalties))), np.zeros((count, len(penalties), scalars))
     first = True
-    roles, parts = search_roles(count, inner), [of_scalars(sums, len(live)) for sums in (*folds, total)]
+    roles, parts = search_roles(count, inner), [of_scalars(sums, len(live)) for sums in folds]
     for pair, wanted in roles["scalars"].items():
         of_latents, train = roles["latents"].get(pair, ()), None
         if of_latents:
-            train = decompose(without(total, folds, pair), pilot, live, scaled)
+            train = decompose(without(folds, pair), pilot, live, scaled)
         for tested, validated in of_latents:
             assert train is not None
             grid, checked = list(penalties), largest_effect < np.inf
@@ -238,7 +233,7 @@ def _inner_losses(
             scalar[tested] += scalar_found[: len(penalties)]
         left = [role for role in wanted if role not in of_latents] if scalars else []
         if left:
-            rest = without(parts[-1], parts[:-1], pair)
+            rest = without(parts, pair)
             several = scalar_losses(rest, [parts[validated] for _, validated in left], pilot, penalties, scaled, train)
             for (tested, _), losses in zip(left, several, strict=True):
                 scalar[tested] += losses

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 
 from layerscout.probe.moments.moments import MomentSums
 from layerscout.probe.solve.batches import batch_sums
+from layerscout.probe.solve.crossfit import without
 from layerscout.probe.solve.ridge import fit_ridge, squared_errors
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -46,13 +47,12 @@ def read_out(
     live = features.std(axis=0) > 0
     x = features[:, live].astype(np.float64)
     folds = _sums_of_folds(x, targets.astype(np.float64), place % FOLDS)
-    total = _added(folds)
     errors = np.zeros(count)
     for tested in range(FOLDS):
         valid, shift = (tested + 1) % FOLDS, np.zeros(x.shape[1])
-        rest = total - folds[tested] - folds[valid]
+        rest = without(folds, (tested, valid))
         losses = np.stack([_errors(rest, folds[valid], shift, np.full(count, penalty)) for penalty in penalties])
-        errors += _errors(total - folds[tested], folds[tested], shift, np.asarray(penalties)[losses.argmin(axis=0)])
+        errors += _errors(without(folds, (tested,)), folds[tested], shift, np.asarray(penalties)[losses.argmin(axis=0)])
     squares = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
     return [float(1 - error / square) if square > 0 else None for error, square in zip(errors, squares, strict=True)]
 
@@ -69,10 +69,3 @@ def _sums_of_folds(x: np.ndarray, targets: np.ndarray, fold: np.ndarray) -> list
 def _errors(train: MomentSums, test: MomentSums, shift: np.ndarray, penalties: np.ndarray) -> np.ndarray:
     _, _, scalars = fit_ridge(train, shift, float(penalties[0]), penalties)
     return squared_errors(scalars, test, slice(len(shift), None))
-
-
-def _added(parts: Sequence[MomentSums]) -> MomentSums:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
