@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -139,7 +140,7 @@ def _complete(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, repo
     """Return the results of a group: those that are there, and beside them the seeds and the arms that are new."""
     config = plan.settled
     there, order = _finished(config.out / group.name), [arm.name for arm in group.arms]
-    if there is not None and group.name == CLOSED_FORM_GROUP and any(run.evaluations[-1:][0][0] != config.updates for run in there.runs):
+    if there is not None and group.name == CLOSED_FORM_GROUP and any(run.evaluations[-1][0] != config.updates for run in there.runs):
         there = None  # a matter of seconds, and its evaluation stands where the others' last one does
     by_name = {arm.name: arm for arm in group.arms}
     for learners in _behind(group, plan) if there is not None else ():
@@ -151,8 +152,8 @@ def _complete(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, repo
         arms = [arm for arm in group.arms if counts[arm.name] == first]
         own = replace(setting, first_seed=first)
         for part in _groups(arms, own):
-            # what is added has a checkpoint and a log of its own: nothing that is there is touched before it is whole
-            added = "" if there is None else f"-{own.first_seed}-{len(part.arms)}"
+            # what is added has a checkpoint and a log of its own: nothing that is there is touched before it is whole, or belongs to other arms
+            added = "" if there is None else f"-{first}-{_digest(part.arms)}"
             there = _train(replace(part, name=group.name), own, plan, reporter, there, order, added)
     assert there is not None, "a group has runs"
     kept = {arm.name for arm in group.arms}
@@ -162,6 +163,10 @@ def _complete(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, repo
             "runs": tuple(run for run in there.runs if run.arm in kept and run.seed < config.seeds),
         }
     )
+
+
+def _digest(arms: Sequence[ArmSpec]) -> str:
+    return hashlib.sha256("\n".join(arm.name for arm in arms).encode()).hexdigest()[:8]
 
 
 def _finished(folder: Path) -> RunRecord | None:

@@ -51,6 +51,19 @@ def test_more_seeds_and_arms_are_added_as_if_all_had_been_asked_for_at_once(grid
     assert {one.name for one in fewer.arms} == {one.name for one in first.arms}
 
 
+def test_fewer_arms_with_more_seeds_leave_the_others_as_they_are_until_they_are_asked_for_again(grid, tmp_path):
+    """Two arms are taken further, then the two others: each pair by itself, and all of them go on."""
+    out, more = tmp_path / "grown", {"random_layers": 2}
+    run(plan(asked(grid, out, **more)))
+    fewer = run(plan(asked(grid, out, seeds=3)))
+    assert outcome(fewer) == outcome(run(plan(asked(grid, tmp_path / "fewer", seeds=3))))
+    again, once = (run(plan(asked(grid, place, seeds=3, **more))) for place in (out, tmp_path / "once"))
+    assert outcome(again) == outcome(once)
+    assert [arm.name for arm in again.arms] == [arm.name for arm in once.arms]
+    longer = [run(plan(asked(grid, place, seeds=3, updates=12, **more))) for place in (out, tmp_path / "longer")]
+    assert outcome(longer[0]) == outcome(longer[1])
+
+
 def test_settings_that_really_differ_are_named_with_a_command_that_keeps_both(grid, tmp_path):
     out = tmp_path / "out"
     run(plan(asked(grid, out, seeds=1)))
@@ -122,6 +135,24 @@ def test_a_kill_while_learning_goes_on_changes_nothing(grid, tmp_path, monkeypat
         run(plan(asked(grid, out, updates=24, scratch=True)))
     monkeypatch.setattr(module, "_train", trained)
     assert outcome(run(plan(asked(grid, out, updates=24, scratch=True)))) == wanted
+
+
+def test_after_a_kill_while_learning_goes_on_fewer_arms_wait_until_all_have_gone_on(grid, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    run(plan(asked(grid, out, random_layers=1)))
+
+    def killed(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("layerscout.rl.run._train", killed)
+        run(plan(asked(grid, out, updates=24, random_layers=1)))
+    with pytest.raises(UsageError, match="has not finished") as raised:
+        plan(asked(grid, out, updates=24))
+    assert "finish it first: layerscout train" in raised.value.hint
+    assert "--random-layers 1" in raised.value.hint
+    run(plan(asked(grid, out, updates=24, random_layers=1)))
+    assert outcome(run(plan(asked(grid, out, updates=24)))) == outcome(run(plan(asked(grid, tmp_path / "once", updates=24))))
 
 
 def test_where_updates_cannot_go_on_it_says_why_and_what_can_be_asked_for(grid, tmp_path):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from layerscout.cache.records import Arm, Run, RunRecord, Selection, load_object
 from layerscout.errors import DataError, UsageError
-from layerscout.rl.comparison.going_on import SCHEDULE, course_of, fitting_updates, missed_evaluations, why_not
+from layerscout.rl.comparison.going_on import SCHEDULE, course_of, fitting_updates, left_behind, missed_evaluations, why_not
 from layerscout.rl.config import KEY_NAME, RUN_ONLY, TrainConfig, comparison_key
 from layerscout.settings import command_of
 
@@ -68,6 +68,11 @@ def require_same_or_more(config: TrainConfig, selection: Selection, key: str, ar
         raise UsageError(
             f"{unfinished[0]} was begun with fewer runs and has not finished", hint=f"finish it first: {command_of('train', before)}"
         )
+    if before.mode == "offline" and (
+        waiting := [folder for folder in foreign if left_behind(before, folder, course_of(config, selection), arms)]
+    ):
+        message = f"{waiting[0]} was going on to {before.updates:,} updates, with arms that are not asked for now, and has not finished"
+        raise UsageError(message, hint=f"finish it first: {command_of('train', before)}")
     return before.updates if longer else 0
 
 

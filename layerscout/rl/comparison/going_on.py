@@ -52,6 +52,11 @@ def kept_learners(folder: Path, course: str) -> list[KeptLearners]:
     return found
 
 
+def left_behind(before: TrainConfig, folder: Path, course: str, arms: Collection[str]) -> bool:
+    """Whether learners of a group have yet to reach the updates that were asked for, beside an arm that is not asked for now."""
+    return any(one.updates < before.updates and not set(one.arms) <= set(arms) for one in kept_learners(folder, course))
+
+
 def missed_evaluations(before: TrainConfig, config: TrainConfig) -> list[int]:
     """Return after how many updates a run in one go would have been evaluated where the shorter run was not."""
     made, wanted = evaluation_points(before, before.updates), evaluation_points(config, config.updates)
