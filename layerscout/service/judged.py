@@ -218,7 +218,8 @@ class DecisionView(ApiModel):
     top_k: int | None = Field(description="How many the best are.", examples=[3])
     reasons: list[ReasonView] = Field(description="What speaks for the choice and what does not.")
     command: str = Field(
-        description="The command that trains agents on it.", examples=["layerscout train ENVIRONMENT --selection selection.json"]
+        description="The command that trains agents on it; empty before any ranking.",
+        examples=["layerscout train ENVIRONMENT --selection selection.json"],
     )
     ranking: str | None = Field(description="The ranking that decides.", examples=[RESULT])
     rankings: list[str] = Field(description="Ids of all its rankings, newest first.", examples=[[RESULT]])

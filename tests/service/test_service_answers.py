@@ -70,6 +70,24 @@ def test_a_choice_below_an_untrained_block_is_not_shown_as_a_sure_one(world: Wor
     assert TaskDecision("", "", (), (), None, ()).how_sure == ""
 
 
+def test_a_layer_that_cannot_be_told_from_the_first_is_named_with_its_own_figures(world: World, tmp_path: Path) -> None:
+    """The second may be surely behind, and the third not: its interval is wider."""
+    from layerscout.cache.records import Estimate
+
+    first, second, third, *others = example_ranking().layers
+    layers = (
+        first,
+        second.model_copy(update={"behind_best": Estimate(value=0.1, low=0.05, high=0.15)}),
+        third.model_copy(update={"behind_best": Estimate(value=0.2, low=-0.1, high=0.5)}),
+    )
+    here = world.copied(tmp_path)
+    save(example_ranking().model_copy(update={"layers": (*layers, *others)}), here.runs / "again" / "ranking.json")
+    with served(here.config(runs=(here.runs / "again",))) as browser:
+        (one,) = (one for one in api(browser, "/decisions")["decisions"] if one["dataset"] == "sha256:0011aabb")
+        (told,) = (one["answer"] for one in api(browser, f"/decisions/{one['id']}")["reasons"] if "ahead of the next" in one["question"])
+        assert told.startswith(f"That cannot be told: {third.name} lies behind by 0.200 [-0.100, 0.500]")
+
+
 def test_rankings_side_by_side_are_the_pages(world: World, tmp_path: Path) -> None:
     here = world.copied(tmp_path)
     changed = example_ranking().model_copy(update={"weights": (0.0, 1.0, 0.0), "layers": tuple(reversed(example_ranking().layers))})
@@ -119,6 +137,8 @@ def test_a_task_that_nobody_learned_is_called_so_on_every_page(world: World, tmp
         (brief,) = api(browser, "/runs")["runs"]
         assert brief["verdict"] == "not learned"
         assert rows(browser.page("/board"), "board")[0][7] == "not learned"
+        decided = api(browser, f"/decisions/{next(one['id'] for one in api(browser, '/decisions')['decisions'] if one['layer'])}")
+        assert (decided["brief"]["verdict"], decided["reasons"][-1]["shown"]) == ("not learned", False)
         (part,) = api(browser, f"/runs/{brief['id']}")["parts"]
         assert part["learned"] == "not learned"
         assert part["learned_why"].removeprefix("n") in browser.page(f"/runs/{brief['id']}").replace("&#39;", "'")

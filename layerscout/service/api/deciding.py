@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 
-from layerscout.errors import shell
 from layerscout.service.api.common import ANY_RESULT, RESPONSES, brief_ranking
 from layerscout.service.data.comparing import RankingBeside, side_by_side
 from layerscout.service.data.datasets import dataset_id
@@ -113,7 +112,7 @@ def decision(request: Request, dataset: DatasetId) -> DecisionView:
         p_top=best.p_top if best else None,
         top_k=best.top_k if best else None,
         reasons=[ReasonView(question=question, answer=answer, shown=shown) for question, answer, shown in task.reasons],
-        command=shell("train", task.environment or "ENVIRONMENT", "--selection", "selection.json"),
+        command=task.command,
         ranking=best.found.id if best else None,
         rankings=[one.id for one in task.rankings],
         runs=[one.found.id for one in task.runs],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from layerscout.cache.records import Estimate, LayerScore, Ranking
-from layerscout.errors import LayerscoutError
+from layerscout.errors import LayerscoutError, shell
 from layerscout.pages.ranking import best_twin, layer_title, ordering, twin_of
 from layerscout.service.data.catalogue import Shelved
 from layerscout.service.data.experiments import FoundRuns
@@ -87,10 +87,15 @@ class TaskDecision:
             ("Is it ahead of the next layer?", _ahead(best), not best.tied and best.over_next is not None),
         ]
         if self.runs:
-            asked.append(("Did agents learn more on it?", self.runs[0].sentence, self.runs[0].outcome == "supported"))
+            asked.append(("Did agents learn more on it?", self.runs[0].sentence, self.runs[0].chip == "supported"))
         else:
             asked.append(("Did agents learn more on it?", "No agent was trained on this dataset yet.", False))
         return asked
+
+    @property
+    def command(self) -> str:
+        """The command that trains agents on the chosen layers, beside the downloaded ``selection.json``; empty where there is none."""
+        return shell("train", self.environment or "ENVIRONMENT", "--selection", "selection.json") if self.best else ""
 
     @property
     def sure(self) -> bool:
@@ -223,10 +228,10 @@ class Judge:
         return (runs.dataset or self._dataset_beside(runs)) == dataset
 
     def _dataset_beside(self, runs: FoundRuns) -> str:
-        return next((one.dataset for one in self.state.results.all().values() if _beside(runs, one)), "")
+        return next((one.dataset for one in self.state.results.all().values() if lies_beside(runs, one)), "")
 
     def _same_model(self, runs: FoundRuns, found: FoundResult) -> bool:
-        return any(one.backbone == found.backbone for one in self.state.results.all().values() if _beside(runs, one))
+        return any(one.backbone == found.backbone for one in self.state.results.all().values() if lies_beside(runs, one))
 
     def _compare(self, found: FoundResult, ranking: Ranking) -> BestLayer:
         first, *others = ranking.candidates
@@ -238,9 +243,8 @@ class Judge:
         def over(other: LayerScore | None) -> Estimate | None:
             return difference(ranking, first, other, evidence) if other is not None else None
 
-        tied = tuple(
-            layer_title(ranking, layer) for layer in others if layer.behind_best is not None and (layer.behind_best.low or 0.0) <= 0
-        )
+        tied = [layer for layer in others if layer.behind_best is not None and (layer.behind_best.low or 0.0) <= 0]
+        nearest = next(iter([*tied, *others]), None)
         return BestLayer(
             found=found,
             title=layer_title(ranking, first),
@@ -249,9 +253,9 @@ class Judge:
             over_untrained=over(twin),
             over_best_untrained=over(strongest),
             best_untrained=layer_title(ranking, strongest) if strongest else "",
-            over_next=others[0].behind_best if others else None,
-            next=layer_title(ranking, others[0]) if others else "",
-            tied=tied,
+            over_next=nearest.behind_best if nearest else None,
+            next=layer_title(ranking, nearest) if nearest else "",
+            tied=tuple(layer_title(ranking, layer) for layer in tied),
             p_top=first.p_top_k,
             top_k=ranking.top_k,
             flags=first.flags,
@@ -259,7 +263,8 @@ class Judge:
         )
 
 
-def _beside(runs: FoundRuns, found: FoundResult) -> bool:
+def lies_beside(runs: FoundRuns, found: FoundResult) -> bool:
+    """Tell whether a ranking lies beside runs: then it chose their layers."""
     return runs.experiment is not None and found.folder in (runs.experiment, runs.experiment / "probe")
 
 

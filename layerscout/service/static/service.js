@@ -69,9 +69,10 @@ function scrub(box) {
     history.replaceState(null, "", address);
   };
   const redraw = async () => {  // the line at this step, from the page that this address gives
-    const answer = await fetch(location.href);
+    const asked = location.href;
+    const answer = await fetch(asked);
     const drawn = answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("#frames figure");
-    if (drawn) document.querySelector("#frames figure").replaceWith(drawn);
+    if (drawn && asked === location.href) document.querySelector("#frames figure").replaceWith(drawn);
   };
   const step = by => event => {
     event.preventDefault();

@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from layerscout.errors import shell
 from layerscout.pages.ranking import draw_score
 from layerscout.pages.tables import Cell, Column, Table
 from layerscout.probe.page.diagnostics import figure_cell
@@ -152,7 +151,6 @@ def task_view(state: ServiceState, judge: Judge, address: Address, digest: str) 
         raise HttpProblem(404, f"no dataset {digest[:40]} here", "the first page lists all", "data")
     found = judge.task(dataset)
     figures: tuple[FigureView, ...] = ()
-    command = ""
     if found.best is not None:
         shown = state.results.ranking(found.best.found)
         figures = (
@@ -160,9 +158,8 @@ def task_view(state: ServiceState, judge: Judge, address: Address, digest: str) 
                 "score-by-depth", partial(draw_score, shown), "Score by depth with 95 % intervals, untrained blocks and controls.", address
             ),
         )
-        command = shell("train", found.environment or "ENVIRONMENT", "--selection", "selection.json")
     frames = [(0, step) for step in (0, 8, 16)] if state.datasets.path(found.dataset) else []
-    values: dict[str, Any] = {"task": found, "command": command, "digest": digest, "frames": frames}
+    values: dict[str, Any] = {"task": found, "command": found.command, "digest": digest, "frames": frames}
     title = f"Which layer to train on for {found.environment or 'dataset ' + short(found.dataset)}?"
     return PageView(title, "decision.html", values, (), figures)
 

@@ -11,7 +11,7 @@ from layerscout.cache.records.study import StudyRecord
 from layerscout.errors import LayerscoutError
 from layerscout.pages.tables import Cell, Column, Table
 from layerscout.service.data.experiments import FoundRuns
-from layerscout.service.data.judging import Judge
+from layerscout.service.data.judging import Judge, lies_beside
 from layerscout.service.data.results import FoundResult
 from layerscout.service.state import ServiceState
 from layerscout.service.web.deciding import judge_of
@@ -123,8 +123,7 @@ def runs_view(state: ServiceState, address: Address, runs_id: str) -> PageView:
 
 def ranking_beside(state: ServiceState, found: FoundRuns) -> FoundResult | None:
     """Return the ranking that lies beside runs, which chose their layers."""
-    places = (found.experiment, found.experiment / "probe") if found.experiment else ()
-    return next((one for one in state.results.all().values() if one.folder in places), None)
+    return next((one for one in state.results.all().values() if lies_beside(found, one)), None)
 
 
 def study_view(found: FoundRuns, address: Address) -> PageView:
