@@ -144,9 +144,10 @@ def test_after_a_kill_while_learning_goes_on_fewer_arms_wait_until_all_have_gone
     def killed(*given):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr("layerscout.rl.run._train", killed)
-        run(plan(asked(grid, out, updates=24, random_layers=1)))
+        with pytest.raises(KeyboardInterrupt):
+            run(plan(asked(grid, out, updates=24, random_layers=1)))
     with pytest.raises(UsageError, match="has not finished") as raised:
         plan(asked(grid, out, updates=24))
     assert "finish it first: layerscout train" in raised.value.hint
