@@ -55,11 +55,13 @@ class StoreContract:
     examples = 5  # how many stores hypothesis makes up
 
     def test_what_was_published_comes_back(self, backend: Backend) -> None:
+        """Every array of one fixed store reads back equal to what was written."""
         small = made_up(0)
         backend.publish(small)
         small.check(backend.read(small.id))
 
     def test_every_kind_of_store_comes_back(self, backend: Backend) -> None:
+        """The same of ``examples`` stores of random layers, shapes and types, and their manifests have the digest of publishing."""
         from hypothesis import given, settings
 
         @settings(max_examples=self.examples, deadline=None, database=None)
@@ -73,18 +75,21 @@ class StoreContract:
         comes_back()
 
     def test_without_a_manifest_there_is_no_store(self, backend: Backend) -> None:
+        """Deleting the manifest, which is written last, makes reading a DataError that names it."""
         small = made_up(0)
         backend.publish(small)
         backend.delete(_path(backend, manifests.NAME))
         refused(lambda: backend.read(small.id), "manifest")
 
     def test_an_unknown_store_is_an_error_that_names_the_nearest(self, backend: Backend) -> None:
+        """An id with another last digit is refused, and the message names that id."""
         small = made_up(0)
         backend.publish(small)
         wrong = small.id[:-1] + ("0" if small.id[-1] != "0" else "1")
         refused(lambda: backend.read(wrong), wrong)
 
     def test_the_first_publisher_wins(self, backend: Backend) -> None:
+        """Publishing again, be it the same bytes or those of another run, changes no file and returns the first digest."""
         first, second = made_up(0), made_up(0).of_another_run()
         digest = backend.publish(first)
         before = {path: backend.get(path) for path in backend.paths()}
@@ -94,6 +99,7 @@ class StoreContract:
         first.check(backend.read(first.id))
 
     def test_a_partial_copy_is_invisible(self, backend: Backend) -> None:
+        """With half of the files and the manifest gone, reading is refused."""
         small = made_up(0)
         backend.publish(small)
         for path in backend.paths()[::2]:
@@ -103,6 +109,7 @@ class StoreContract:
         refused(lambda: backend.read(small.id), small.id)
 
     def test_damage_of_any_kind_to_any_kind_of_file_is_found(self, backend: Backend) -> None:
+        """A flipped bit, lost or added bytes, an empty file, a lost file and swapped chunks are refused by the file's name."""
         small = made_up(0)
         backend.publish(small)
         layer = small.specs[0].name
@@ -126,6 +133,7 @@ class StoreContract:
         small.check(backend.read(small.id))
 
     def test_some_layers_can_be_read_alone(self, backend: Backend) -> None:
+        """One layer reads without the others; a layer whose name is wrong is refused with the nearest name."""
         small = made_up(0)
         backend.publish(small)
         for spec in small.specs:
@@ -133,6 +141,7 @@ class StoreContract:
         refused(lambda: backend.read(small.id, ["blocks.00"]).layer("blocks.00"), "did you mean")
 
     def test_many_may_read_at_once(self, backend: Backend) -> None:
+        """Four threads that read the store at once all find it whole."""
         small = made_up(0)
         backend.publish(small)
         with ThreadPoolExecutor(READERS) as pool:
@@ -140,6 +149,7 @@ class StoreContract:
                 small.check(found)
 
     def test_many_may_publish_at_once(self, backend: Backend) -> None:
+        """Of four threads that publish two runs of one store, all return one digest, and one run's arrays are the ones that are kept."""
         runs = [made_up(0), made_up(0).of_another_run()] * 2
         with ThreadPoolExecutor(len(runs)) as pool:
             digests = set(pool.map(backend.publish, runs))

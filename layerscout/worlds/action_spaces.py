@@ -20,9 +20,12 @@ class ActionAdapter(Protocol):
     """What an environment takes, in our words. ``count`` is 0 for vectors, ``dimensions`` is 0 for choices."""
 
     @property
-    def count(self) -> int: ...
+    def count(self) -> int:
+        """How many choices there are; 0 for vectors."""
+
     @property
-    def dimensions(self) -> int: ...
+    def dimensions(self) -> int:
+        """How many numbers a vector has; 0 for choices."""
 
     def native(self, action: Any) -> Any:
         """Translate one of our actions into the environment's."""
@@ -37,6 +40,7 @@ class DiscreteAdapter:
     dimensions: int = field(default=0, init=False)
 
     def native(self, action: Any) -> int:
+        """Add ``first`` to a choice in [0, count)."""
         return self.first + int(action)
 
 
@@ -51,9 +55,11 @@ class CombinationAdapter:
 
     @property
     def count(self) -> int:
+        """The product of ``choices``."""
         return math.prod(self.choices.ravel().tolist())
 
     def native(self, action: Any) -> Int[np.ndarray, "*shape"]:
+        """Split a choice in [0, count) into one choice each, of the shape of ``choices``, counted from ``first``."""
         chosen = np.unravel_index(int(action), self.choices.ravel().tolist())
         return (np.array(chosen).reshape(self.choices.shape) + self.first).astype(self.dtype)
 
@@ -69,9 +75,11 @@ class VectorAdapter:
 
     @property
     def dimensions(self) -> int:
+        """How many components the environment's array has, whatever its shape."""
         return int(self.low.size)
 
     def native(self, action: Float32[np.ndarray, " dimension"]) -> Float[np.ndarray, "*shape"]:
+        """Scale a vector in [-1, 1] to [low, high], in the environment's own shape and dtype."""
         centre, half = (self.high + self.low) / 2, (self.high - self.low) / 2  # exact where the bounds are -1 and 1
         scaled = centre + half * np.asarray(action, dtype=np.float64).reshape(self.low.shape)
         return np.clip(scaled, self.low, self.high).astype(self.dtype)  # clip: rounding must not leave the space

@@ -66,6 +66,7 @@ class Dot:
         self._ground = self._texture() if ground == "textured" else np.full((SIZE, SIZE), GROUND_LIGHT)
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
+        """Place disc and goal of the copies ``which`` by their seeds, as row and column in pixels."""
         for copy, seed in zip(which, seeds, strict=True):
             rng = np.random.default_rng(int(seed))
             self.place[copy] = rng.uniform(*PLACES, 2)
@@ -74,6 +75,7 @@ class Dot:
         self.done[which] = False
 
     def step(self, actions: Float32[np.ndarray, "copy 2"]) -> StepOutcome:
+        """Move discs by the vector (row, column) in [-1, 1] times the speed; the reward is 1 where the goal is reached and else 0."""
         live = ~self.done
         moved = np.clip(self.place + SPEED * np.clip(np.asarray(actions, np.float64), -1.0, 1.0), *RANGE)
         self.place = np.where(live[:, None], moved, self.place)
@@ -88,12 +90,15 @@ class Dot:
         return np.linalg.norm(self.place - self.goal, axis=1)
 
     def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """The discs where they are, uint8 ``[copy, 32, 32, 3]``; the goal is not in them."""
         return self.picture_of(self.place if which is None else self.place[which])
 
     def goals(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """Frames that show the discs at their goals, uint8 ``[copy, 32, 32, 3]``; None: of all copies."""
         return self.picture_of(self.goal if which is None else self.goal[which])
 
     def pictures(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """The frames themselves, since they are RGB pictures already."""
         return self.frames(which)
 
     def picture_of(self, places: Float[np.ndarray, "copy 2"]) -> UInt8[np.ndarray, "copy 32 32 3"]:
@@ -104,13 +109,15 @@ class Dot:
         return np.repeat(light.astype(np.uint8)[..., None], 3, axis=3)
 
     def state(self) -> NDArray[np.float32]:
+        """Disc column and row, goal column and row, in pixels."""
         return np.concatenate([self.place[:, ::-1], self.goal[:, ::-1]], axis=1).astype(np.float32)
 
     def expert(self) -> NDArray[np.float32]:
+        """Go straight for the goal, with full speed on each axis until less than a step is left."""
         return np.clip((self.goal - self.place) / SPEED, -1.0, 1.0).astype(np.float32)
 
     def close(self) -> None:
-        pass  # holds nothing
+        """The world holds neither files nor processes, so nothing is released."""
 
     def _texture(self) -> Float[np.ndarray, "32 32"]:
         waves = np.random.default_rng(TEXTURE_SEED).uniform((-0.9, -0.9, 0.0), (0.9, 0.9, 2 * np.pi), (WAVES, 3))

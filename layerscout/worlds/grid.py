@@ -73,6 +73,7 @@ class Grid:
         self.done = np.ones(copies, dtype=bool)
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
+        """Draw two different cells for agent and goal of the copies ``which``, each pair by its seed."""
         for copy, seed in zip(which, seeds, strict=True):
             cells = np.random.default_rng(int(seed)).choice(CELLS * CELLS, size=2, replace=False)
             self.agent[copy], self.goal[copy] = (divmod(int(cell), CELLS) for cell in cells)
@@ -80,6 +81,7 @@ class Grid:
         self.done[which] = False
 
     def step(self, actions: NDArray[np.int64]) -> StepOutcome:
+        """Move agents by one of five choices; copies that are done get reward 0. Too many steps truncate the episode."""
         live = ~self.done
         moved = np.clip(self.agent + MOVES[np.asarray(actions)], 0, CELLS - 1)
         self.agent = np.where(live[:, None], moved, self.agent)
@@ -91,9 +93,11 @@ class Grid:
         return StepOutcome(reward, reached, truncated)
 
     def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """Two planes of 0 and 255 a cell (agent, goal), or RGB pictures, as ``observation`` says; None: of all copies."""
         return self._planes(which) if self.observation == "planes" else self.pictures(which)
 
     def pictures(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """RGB pictures of coloured cells, whatever ``observation`` says."""
         planes = self._planes(which)
         picture = np.broadcast_to(np.array(FLOOR, dtype=np.uint8), (*planes.shape[:3], 3)).copy()
         picture[planes[..., 1] > 0] = GOAL
@@ -101,15 +105,17 @@ class Grid:
         return picture.repeat(PIXELS_PER_CELL, axis=1).repeat(PIXELS_PER_CELL, axis=2)
 
     def state(self) -> NDArray[np.float32]:
+        """Agent column and row, goal column and row, in [-1, 1]."""
         cells = np.concatenate([self.agent[:, ::-1], self.goal[:, ::-1]], axis=1)
         return (2.0 * cells / (CELLS - 1) - 1.0).astype(np.float32)
 
     def expert(self) -> NDArray[np.int64]:
+        """Walk the shortest way, rows before columns, and stay at the goal."""
         rows, columns = (self.goal - self.agent).T
         return np.where(rows < 0, 1, np.where(rows > 0, 2, np.where(columns < 0, 3, np.where(columns > 0, 4, 0))))
 
     def close(self) -> None:
-        pass  # holds nothing
+        """The world holds neither files nor processes, so nothing is released."""
 
     def _planes(self, which: NDArray[np.intp] | None) -> NDArray[np.uint8]:
         agent, goal = (self.agent, self.goal) if which is None else (self.agent[which], self.goal[which])

@@ -81,6 +81,7 @@ class Intercept:
         self._rows, self._columns = np.mgrid[:SIZE, :SIZE].astype(np.float64)
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
+        """Draw ball, speed, paddle and background waves of the copies ``which``, each by its own seed."""
         for copy, seed in zip(which, seeds, strict=True):
             rng = np.random.default_rng(int(seed))
             self.ball[copy] = rng.uniform(3.0, 7.0), rng.uniform(4.0, SIZE - 5.0)
@@ -92,6 +93,7 @@ class Intercept:
         self.done[which] = False
 
     def step(self, actions: NDArray[np.int64]) -> StepOutcome:
+        """Move paddles by one choice of left, stay, right; the reward is ±1 where a ball lands, or the dense one that was asked for."""
         live = ~self.done
         moved = np.clip(self.paddle + (np.asarray(actions) - 1) * PADDLE_SPEED, *PADDLE_RANGE)
         self.paddle = np.where(live, moved, self.paddle)
@@ -110,6 +112,7 @@ class Intercept:
         return StepOutcome(reward, landed, np.zeros(self.copies, dtype=bool))
 
     def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """Background waves, the paddle, and over them the ball, uint8 ``[copy, 32, 32, 3]``; None: of all copies."""
         chosen = np.arange(self.copies) if which is None else np.asarray(which, dtype=np.intp)
         scenes, shown = self._scenes(chosen)
         background, ball = self._background(scenes), self._ball(scenes)
@@ -146,12 +149,15 @@ class Intercept:
         return np.clip(PADDLE_HALF + 0.5 - np.abs(self._columns[0] - self.paddle[chosen, None]), 0.0, 1.0)
 
     def pictures(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """The frames themselves, since they are RGB pictures already."""
         return self.frames(which)
 
     def state(self) -> NDArray[np.float32]:
+        """Ball column and row, column and row speed, paddle column; pixels and pixels a step."""
         return np.stack([self.ball[:, 1], self.ball[:, 0], self.speed[:, 1], self.speed[:, 0], self.paddle], axis=1).astype(np.float32)
 
     def expert(self) -> NDArray[np.int64]:
+        """Go to the column in which the ball will land: 0 left, 1 stay, 2 right."""
         gap = self._landing_place() - self.paddle
         return np.where(np.abs(gap) < PADDLE_SPEED, 1, np.where(gap > 0, 2, 0)).astype(np.int64)
 
@@ -168,7 +174,7 @@ class Intercept:
         return np.ceil(way / np.maximum(speed, 1e-9))
 
     def close(self) -> None:
-        pass  # holds nothing
+        """The world holds neither files nor processes, so nothing is released."""
 
 
 def _reflect(column: NDArray[np.float64]) -> NDArray[np.float64]:

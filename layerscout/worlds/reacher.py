@@ -58,6 +58,7 @@ class ReacherTwin:
         self.clock = np.full(copies, LENGTH)
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
+        """Draw goals evenly on a disc, angles within 0.1 rad and speeds within 0.005 rad/s of 0, each copy by its seed."""
         for copy, seed in zip(which, seeds, strict=True):
             radius, direction, *rest = np.random.default_rng(int(seed)).random(6)
             place = REACH * math.sqrt(radius)
@@ -67,6 +68,7 @@ class ReacherTwin:
         self.clock[which] = 0
 
     def step(self, actions: NDArray[np.float32]) -> StepOutcome:
+        """Apply torques in [-1, 1], times the gear, for one step of the exact solution of the damped joints."""
         live = self.clock < LENGTH
         torque = GEAR * np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
         angle = self.angle + self.speed * (1.0 - DECAY) + torque * (FRAME - (1.0 - DECAY))
@@ -85,14 +87,15 @@ class ReacherTwin:
         return scaled if which is None else scaled[which]
 
     def state(self) -> NDArray[np.float32]:
+        """Cosines and sines of both joints, goal, joint speeds, fingertip − goal: ten numbers; rad, m and rad/s."""
         parts = (np.cos(self.angle), np.sin(self.angle), self.goal, self.speed, self._fingertip() - self.goal)
         return np.concatenate(parts, axis=1).astype(np.float32)
 
     def expert(self) -> None:
-        return None
+        """Answers None: no script plays this world."""
 
     def close(self) -> None:
-        return None
+        """The world holds neither files nor processes, so nothing is released."""
 
     def _fingertip(self) -> NDArray[np.float64]:
         first, both = self.angle[:, 0], self.angle.sum(axis=1)

@@ -42,12 +42,15 @@ class Resized:
         self.optimal_expert = bool(getattr(world, "optimal_expert", False))
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
+        """Begin new episodes in the inner world; sizes do not enter."""
         self._world.reset(which, seeds)
 
     def step(self, actions: WorldActions) -> StepOutcome:
+        """Take the inner world's step, whose reward and ends are passed on."""
         return self._world.step(actions)
 
     def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """The inner world's frames averaged over boxes, uint8 ``[copy, size, size, channel]``."""
         return resize(self._world.frames(which), self._size)
 
     def __getattr__(self, name: str) -> Any:
@@ -59,10 +62,13 @@ class Resized:
         return resize(self._world.goals(which), self._size)  # type: ignore[attr-defined]
 
     def state(self) -> NDArray[np.float32] | None:
+        """The inner world's state, or None."""
         return self._world.state()
 
     def expert(self) -> WorldActions | None:
+        """The inner world's expert, or None."""
         return self._world.expert()
 
     def close(self) -> None:
+        """Close the inner world."""
         self._world.close()

@@ -50,12 +50,14 @@ class ArcadeGame:
         raise AssertionError("every game says how it looks")
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
+        """Begin new episodes in the copies ``which``, each by a generator of its own seed."""
         for copy, seed in zip(which, seeds, strict=True):
             self.begin(int(copy), np.random.default_rng(int(seed)))
         self.clock[which] = 0
         self.done[which] = False
 
     def step(self, actions: Int64[np.ndarray, " copy"]) -> StepOutcome:
+        """Advance the copies that live, one choice of ``action_count`` each; copies that are done get reward 0."""
         live = ~self.done
         reward, ended = self.advance(np.asarray(actions), live)
         self.clock[live] += 1
@@ -65,19 +67,23 @@ class ArcadeGame:
         return StepOutcome(np.where(live, reward, 0.0).astype(np.float32), terminated, truncated)
 
     def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """What the agent sees, uint8 ``[copy, 32, 32, 3]``; None: of all copies."""
         return self.draw(np.arange(self.copies) if which is None else np.asarray(which, dtype=np.intp))
 
     def pictures(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """The frames themselves, since they are RGB pictures already."""
         return self.frames(which)
 
     def state(self) -> Float32[np.ndarray, "copy feature"]:
+        """What decides the rest of each episode, in the order that the game's class gives."""
         raise AssertionError("every game tells its state")
 
     def expert(self) -> Int64[np.ndarray, " copy"]:
+        """The choice of a scripted player with access to the state, for every copy."""
         raise AssertionError("every game has an expert")
 
     def close(self) -> None:
-        pass  # holds nothing
+        """Games hold neither files nor processes, so nothing is released."""
 
 
 def blank(copies: int, colour: tuple[float, float, float]) -> Float[np.ndarray, "copy 32 32 3"]:

@@ -34,6 +34,7 @@ class Catch(ArcadeGame):
         self.basket = np.full(copies, SIZE / 2)
 
     def begin(self, copy: int, generator: np.random.Generator) -> None:
+        """Drop a leaf at 0.8 to 1.1 pixels a step in wind of ±0.02 to ±0.08 pixels a step², until the basket can reach it."""
         while True:
             leaf = generator.uniform((2.0, 5.0), (5.0, SIZE - 6.0))
             falling = generator.uniform(0.8, 1.1)
@@ -47,6 +48,7 @@ class Catch(ArcadeGame):
     def advance(
         self, actions: Int64[np.ndarray, " copy"], live: Bool[np.ndarray, " copy"]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Move baskets by one choice of left, stay, right; the reward is ±1 in the step that a leaf lands and else 0."""
         moved = np.clip(self.basket + (actions - 1) * BASKET_SPEED, *EDGES)
         self.basket = np.where(live, moved, self.basket)
         self.speed[live, 1] += self.wind[live]
@@ -57,6 +59,7 @@ class Catch(ArcadeGame):
         return np.where(landed, np.where(caught, 1.0, -1.0), 0.0), landed
 
     def draw(self, chosen: NDArray[np.intp]) -> UInt8[np.ndarray, "copy 32 32 3"]:
+        """Sky with slanted streaks that the wind drives, the basket, and over both the leaf."""
         pictures = blank(len(chosen), SKY)
         blown = STREAK_SPEED * self.wind[chosen] * self.clock[chosen]
         streaks = np.sin(0.55 * (COLUMNS - blown[:, None, None]) + 1.9 * ROWS)  # slanted, so that no row looks like the next
@@ -66,10 +69,12 @@ class Catch(ArcadeGame):
         return pictures.astype(np.uint8)
 
     def state(self) -> Float32[np.ndarray, "copy 6"]:
+        """Leaf column and row, column and row speed, wind, basket column; pixels and steps."""
         columns = (self.leaf[:, 1], self.leaf[:, 0], self.speed[:, 1], self.speed[:, 0], self.wind, self.basket)
         return np.stack(columns, axis=1).astype(np.float32)
 
     def expert(self) -> Int64[np.ndarray, " copy"]:
+        """Go to the column in which the leaf will land: 0 left, 1 stay, 2 right."""
         _, column = self._landing(np.arange(self.copies))
         return towards(column - self.basket, BASKET_SPEED)
 

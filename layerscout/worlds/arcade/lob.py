@@ -31,6 +31,7 @@ class Lob(ArcadeGame):
         self.paddle = np.full(copies, SIZE / 2)
 
     def begin(self, copy: int, generator: np.random.Generator) -> None:
+        """Throw a ball up at 1.1 to 1.6 pixels a step from below the middle, until the paddle can reach where it lands."""
         while True:
             self.ball[copy] = generator.uniform(22.0, 26.0), generator.uniform(4.0, SIZE - 5.0)
             self.speed[copy] = -generator.uniform(1.1, 1.6), generator.uniform(0.3, 1.3) * generator.choice((-1.0, 1.0))
@@ -42,6 +43,7 @@ class Lob(ArcadeGame):
     def advance(
         self, actions: Int64[np.ndarray, " copy"], live: Bool[np.ndarray, " copy"]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Move paddles by one choice of left, stay, right; the reward is ±1 in the step that a ball comes down and else 0."""
         moved = np.clip(self.paddle + (actions - 1) * PADDLE_SPEED, *WALLS)
         self.paddle = np.where(live, moved, self.paddle)
         self.speed[live, 0] += GRAVITY
@@ -54,6 +56,7 @@ class Lob(ArcadeGame):
         return np.where(landed, np.where(caught, 1.0, -1.0), 0.0), landed
 
     def draw(self, chosen: NDArray[np.intp]) -> UInt8[np.ndarray, "copy 32 32 3"]:
+        """Night with faint posts every eight pixels, the paddle, and over both the ball."""
         pictures = blank(len(chosen), NIGHT)
         pictures[:, :, ::8] += 12.0  # faint posts, so that a place can be told
         paint_bar(pictures, slice(SIZE - 3, SIZE), self.paddle[chosen], PADDLE_HALF, PADDLE)
@@ -61,10 +64,12 @@ class Lob(ArcadeGame):
         return pictures.astype(np.uint8)
 
     def state(self) -> Float32[np.ndarray, "copy 5"]:
+        """Ball column and row, column and row speed, paddle column; pixels and pixels a step, downwards positive."""
         columns = (self.ball[:, 1], self.ball[:, 0], self.speed[:, 1], self.speed[:, 0], self.paddle)
         return np.stack(columns, axis=1).astype(np.float32)
 
     def expert(self) -> Int64[np.ndarray, " copy"]:
+        """Go to the column in which the ball will come down: 0 left, 1 stay, 2 right."""
         _, column = self._landing(np.arange(self.copies))
         return towards(column - self.paddle, PADDLE_SPEED)
 

@@ -42,6 +42,7 @@ class Maze(ArcadeGame):
         self.goal = np.ones((copies, 2), dtype=np.int64)
 
     def begin(self, copy: int, generator: np.random.Generator) -> None:
+        """Draw walls (unless they are fixed), agent and goal until a way leads from one to the other."""
         while True:
             if self.layout is None:
                 places = generator.choice(CELLS * CELLS, WALLS + 2, replace=False)
@@ -60,11 +61,13 @@ class Maze(ArcadeGame):
     def advance(
         self, actions: Int64[np.ndarray, " copy"], live: Bool[np.ndarray, " copy"]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Move agents by one of five choices; a wall or the edge stops them. The reward is 1 at the goal and else −0.01."""
         self.agent = np.where(live[:, None], moved(self.agent, actions, self.walls), self.agent)
         reached = (self.agent == self.goal).all(axis=1)
         return np.where(reached, 1.0, STEP_REWARD), reached
 
     def draw(self, chosen: NDArray[np.intp]) -> UInt8[np.ndarray, "copy 32 32 3"]:
+        """One colour a cell: floor, wall, goal, and over them the agent."""
         pictures = np.broadcast_to(np.array(FLOOR, dtype=np.uint8), (len(chosen), CELLS, CELLS, 3)).copy()
         pictures[self.walls[chosen]] = WALL
         copies = np.arange(len(chosen))
@@ -73,9 +76,11 @@ class Maze(ArcadeGame):
         return pictures.repeat(PIXELS, axis=1).repeat(PIXELS, axis=2)
 
     def state(self) -> Float32[np.ndarray, "copy 4"]:
+        """Agent column and row, goal column and row, in [-1, 1]; the walls are seen in the frame alone."""
         return scaled(self.agent, self.goal)
 
     def expert(self) -> Int64[np.ndarray, " copy"]:
+        """Step to a neighbouring cell that is one step nearer to the goal."""
         return downhill(self.steps, self.agent)
 
 

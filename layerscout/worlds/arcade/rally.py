@@ -35,6 +35,7 @@ class Rally(ArcadeGame):
         self.paddle = np.full(copies, SIZE / 2)
 
     def begin(self, copy: int, generator: np.random.Generator) -> None:
+        """Serve a ball at 0.8 to 1.1 pixels a step downwards, with the sideways speeds of all returns, until the paddle can reach it."""
         self.hits[copy] = 0
         while True:
             self.sideways[copy] = generator.uniform(0.3, 1.1, HITS + 1) * generator.choice((-1.0, 1.0), HITS + 1)
@@ -48,6 +49,7 @@ class Rally(ArcadeGame):
     def advance(
         self, actions: Int64[np.ndarray, " copy"], live: Bool[np.ndarray, " copy"]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Move paddles by one choice of left, stay, right; the reward is 0.2 for a return, −1 for a miss and else 0."""
         moved = np.clip(self.paddle + (actions - 1) * PADDLE_SPEED, *WALLS)
         self.paddle = np.where(live, moved, self.paddle)
         self.ball[live] += self.speed[live]
@@ -67,6 +69,7 @@ class Rally(ArcadeGame):
         return np.where(missed, -1.0, np.where(returned, 1.0 / HITS, 0.0)), missed | (self.hits >= HITS)
 
     def draw(self, chosen: NDArray[np.intp]) -> UInt8[np.ndarray, "copy 32 32 3"]:
+        """The court with a lighter wall above, the paddle, and over both the ball."""
         pictures = blank(len(chosen), COURT)
         pictures[:, :2] += 60.0  # the wall above
         paint_bar(pictures, slice(SIZE - 4, SIZE - 1), self.paddle[chosen], PADDLE_HALF, PADDLE)
@@ -74,10 +77,12 @@ class Rally(ArcadeGame):
         return pictures.astype(np.uint8)
 
     def state(self) -> Float32[np.ndarray, "copy 5"]:
+        """Ball column and row, column and row speed, paddle column; pixels and pixels a step, downwards positive."""
         columns = (self.ball[:, 1], self.ball[:, 0], self.speed[:, 1], self.speed[:, 0], self.paddle)
         return np.stack(columns, axis=1).astype(np.float32)
 
     def expert(self) -> Int64[np.ndarray, " copy"]:
+        """Go to the column in which the ball will next come down: 0 left, 1 stay, 2 right."""
         return towards(self._landing(np.arange(self.copies))[1] - self.paddle, PADDLE_SPEED)
 
     def _landing(self, chosen: NDArray[np.intp]) -> tuple[NDArray[np.int64], Float[np.ndarray, " copy"]]:

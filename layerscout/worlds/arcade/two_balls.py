@@ -33,6 +33,7 @@ class TwoBalls(ArcadeGame):
         self.paddle = np.full(copies, SIZE / 2)
 
     def begin(self, copy: int, generator: np.random.Generator) -> None:
+        """Drop a quick ball (0.9 to 1.2 pixels a step) and a slow one (0.45 to 0.6), until the paddle can be under both in turn."""
         self.down[copy] = False
         while True:
             self.ball[copy] = generator.uniform((2.0, 4.0), (5.0, SIZE - 5.0), (2, 2))
@@ -49,6 +50,7 @@ class TwoBalls(ArcadeGame):
     def advance(
         self, actions: Int64[np.ndarray, " copy"], live: Bool[np.ndarray, " copy"]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Move paddles by one choice of left, stay, right; each ball that lands gives ±0.5, and the second ends the episode."""
         moved = np.clip(self.paddle + (actions - 1) * PADDLE_SPEED, *WALLS)
         self.paddle = np.where(live, moved, self.paddle)
         flying = live[:, None] & ~self.down
@@ -62,6 +64,7 @@ class TwoBalls(ArcadeGame):
         return np.where(landed, np.where(caught, 0.5, -0.5), 0.0).sum(axis=1), self.down[:, 0] & self.down[:, 1]
 
     def draw(self, chosen: NDArray[np.intp]) -> UInt8[np.ndarray, "copy 32 32 3"]:
+        """Ground with lines, the paddle, and the balls that have not landed, each in its colour."""
         pictures = blank(len(chosen), GROUND)
         pictures[:, ::6] += 10.0
         paint_bar(pictures, slice(SIZE - 3, SIZE), self.paddle[chosen], PADDLE_HALF, PADDLE)
@@ -70,10 +73,12 @@ class TwoBalls(ArcadeGame):
         return pictures.astype(np.uint8)
 
     def state(self) -> Float32[np.ndarray, "copy 9"]:
+        """Column, row, column speed and row speed of each ball, then the paddle's column; pixels and pixels a step."""
         balls = np.stack([self.ball[..., 1], self.ball[..., 0], self.speed[..., 1], self.speed[..., 0]], axis=2).reshape(self.copies, 8)
         return np.concatenate([balls, self.paddle[:, None]], axis=1).astype(np.float32)
 
     def expert(self) -> Int64[np.ndarray, " copy"]:
+        """Go under the quick ball until it has landed, then under the slow one: 0 left, 1 stay, 2 right."""
         _, column = self._landings(np.arange(self.copies))
         aim = np.where(self.down[:, 0], column[:, 1], column[:, 0])
         return towards(aim - self.paddle, PADDLE_SPEED)

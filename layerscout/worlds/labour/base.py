@@ -84,6 +84,7 @@ class LabourWorld:
         raise AssertionError("every trade says how it looks")
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
+        """Begin new hours in the copies ``which``; the luck of all sixty minutes is drawn from the seed at once."""
         for copy, seed in zip(which, seeds, strict=True):
             generator = np.random.default_rng(int(seed))
             self.draws[copy] = generator.random((STEPS_PER_HOUR, 2))
@@ -93,6 +94,7 @@ class LabourWorld:
         self.done[which] = False
 
     def step(self, actions: Float32[np.ndarray, "copy 2"]) -> StepOutcome:
+        """Work one minute at speed and care, each in [-1, 1] for [0, 1]; the reward is what the hour's profit gained, in dollars."""
         live = ~self.done
         action = np.clip(0.5 * (np.asarray(actions, np.float64) + 1.0), 0.0, 1.0)
         luck = self.draws[np.arange(self.copies), np.minimum(self.clock, STEPS_PER_HOUR - 1)]
@@ -125,14 +127,17 @@ class LabourWorld:
         return np.stack([self.attempts - self.errors, self.attempts, self.errors], axis=1)
 
     def state(self) -> Float32[np.ndarray, "copy 4"]:
+        """Seconds, completed units, attempts and errors of the hour until now; scaled to about [0, 1] unless ``raw``."""
         seconds = 60.0 * self.clock
         raw = np.concatenate([seconds[:, None], self.counts()], axis=1)
         return (raw if self.raw else raw / STATE_SCALES).astype(np.float32)
 
     def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """The scene at the end of the minute, uint8 ``[copy, 64, 64, 3]``; None: of all copies."""
         return self.draw(self._moment(which, 1.0))
 
     def pictures(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """The frames themselves, since they are RGB pictures already."""
         return self.frames(which)
 
     def film(self, which: NDArray[np.intp] | None = None) -> UInt8[np.ndarray, "copy 24 64 64 3"]:
@@ -141,10 +146,11 @@ class LabourWorld:
         return np.stack([self.draw(self._moment(which, float(share))) for share in shares], axis=1)
 
     def expert(self) -> Float32[np.ndarray, "copy 2"]:
+        """The one speed and care that earn most on average at these prices, in [-1, 1]; it does not look at the state."""
         return np.tile(self._best, (self.copies, 1))
 
     def close(self) -> None:
-        pass  # holds nothing
+        """The world holds neither files nor processes, so nothing is released."""
 
     def _moment(self, which: NDArray[np.intp] | None, share: float) -> Moment:
         chosen = np.arange(self.copies) if which is None else np.asarray(which, dtype=np.intp)

@@ -37,6 +37,7 @@ class Bricklaying(LabourWorld):
     )
 
     def draw(self, moment: Moment) -> UInt8[np.ndarray, "copy 64 64 3"]:
+        """The wall's upper courses with this minute's crooked bricks, the mason's string (care), the trowel's trail (speed), the rubble."""
         copies = len(moment.phase)
         canvas = backdrop(copies, SKY, GROUND, 56)
         paint_clock(canvas, moment.clock)

@@ -38,6 +38,7 @@ class Dishwashing(LabourWorld):
     )
 
     def draw(self, moment: Moment) -> UInt8[np.ndarray, "copy 64 64 3"]:
+        """The sink with foam (care) and the sponge's trail (speed), the stacks of washed plates, the shards of this minute and before."""
         canvas = backdrop(len(moment.phase), WALL, TABLE, 28)
         paint_clock(canvas, moment.clock)
         paint_ellipse(canvas, SINK_ROW, SINK_COLUMN, 13.0, 20.0, SINK)

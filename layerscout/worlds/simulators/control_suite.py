@@ -80,6 +80,7 @@ class ControlSuite:
         self.settings: Mapping[str, Any] = MappingProxyType({"quality": quality, "camera": camera})
 
     def reset(self, seed: int) -> None:
+        """Seed the task's own random numbers and begin; where goals are shown, draw one and its picture."""
         self._environment.task.random.seed(seed)
         self._environment.reset()
         self._clock = 0
@@ -92,6 +93,7 @@ class ControlSuite:
         return self._goal_picture
 
     def step(self, action: NDArray[np.float64]) -> tuple[float, bool, bool]:
+        """Repeat the action ``action_repeat`` times and add the rewards up; a discount of 0 terminates, the time limit truncates."""
         total, terminated, truncated = 0.0, False, False
         for _ in range(self._repeat):
             now = self._environment.step(action)
@@ -106,16 +108,19 @@ class ControlSuite:
         return total, terminated, truncated or (self._clock == self._limit and not terminated)
 
     def frame(self) -> NDArray[np.uint8]:
+        """What the camera sees now, uint8 ``[size, size, 3]``."""
         physics = self._environment.physics
         return self._painter.draw(physics.model.ptr, physics.data.ptr)
 
     def state(self) -> NDArray[np.float32]:
+        """Positions, velocities and activations of MuJoCo, float32."""
         return self._environment.physics.get_state().astype(np.float32)
 
     def expert(self) -> None:
-        return None
+        """Answers None: the suite has no scripted players."""
 
     def trial_command(self, seed: int, steps: int) -> str:
+        """A Python command that plays random actions in the suite alone, to tell whose failure it is."""
         play = f"[e.step(numpy.random.uniform(a.minimum, a.maximum)) for _ in range({steps * self._repeat})]"
         return python_command(
             [
@@ -130,11 +135,13 @@ class ControlSuite:
         )
 
     def another(self) -> ControlSuite:
+        """A twin with a simulator of its own; the renderer is shared."""
         twin = copy.copy(self)
         twin._load()
         return twin
 
     def close(self) -> None:
+        """Free the renderer, then the simulator; twins that share the renderer cannot draw afterwards."""
         self._painter.close()
         self._environment.close()
 

@@ -83,6 +83,7 @@ class Copies:
         self._drawn: list[NDArray[np.uint8] | None] = [np.zeros(self.frame_shape, dtype=np.uint8)] * copies  # before the first episode
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
+        """Begin new episodes in the copies ``which``, one after the other."""
         for copy, seed in zip(which.tolist(), seeds.tolist(), strict=True):
             self._seeds[copy], self._steps[copy] = seed, 0
             self._guard("reset", copy, self._singles[copy].reset, seed)
@@ -90,6 +91,14 @@ class Copies:
         self._ended[which] = False
 
     def step(self, actions: WorldActions) -> StepOutcome:
+        """Step the copies that have not ended; the others get reward 0.
+
+        Raises
+        ------
+        DataError
+            Vectors have another shape than ``[copy, dimension]`` or leave [-1, 1], or an environment fails or gives a reward that
+            is not finite.
+        """
         if self.action_dimensions:
             actions = check_vectors(self._singles[0].name, actions, self.copies, self.action_dimensions, ~self._ended)
         reward = np.zeros(self.copies, dtype=np.float32)
@@ -106,6 +115,7 @@ class Copies:
         return StepOutcome(reward, terminated, truncated)
 
     def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """Frames of the copies ``which`` (None: of all), uint8 ``[copy, *frame_shape]``; each is drawn once a step at most."""
         chosen = range(self.copies) if which is None else [int(copy) for copy in which]
         return np.stack([self._frame(copy) for copy in chosen]) if len(chosen) else np.zeros((0, *self.frame_shape), np.uint8)
 
@@ -114,9 +124,11 @@ class Copies:
         return np.stack([self._singles[copy].goal() for copy in chosen])  # type: ignore[attr-defined]
 
     def state(self) -> NDArray[np.float32] | None:
+        """The states after the last step, float32 ``[copy, feature]``; None where the environment tells none."""
         return None if self._state is None else self._state.copy()
 
     def expert(self) -> WorldActions | None:
+        """The expert's vectors for copies that have not ended, and zeros for those that have; None where there is no expert."""
         if not self._has_expert:
             return None
         advice = np.zeros((self.copies, self.action_dimensions), dtype=np.float32)
@@ -125,6 +137,7 @@ class Copies:
         return advice
 
     def close(self) -> None:
+        """Close every environment in turn."""
         for single in self._singles:
             single.close()
 

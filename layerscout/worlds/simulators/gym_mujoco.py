@@ -59,31 +59,38 @@ class GymMujoco:
         self._observation: NDArray[np.float64] = np.zeros(0)
 
     def reset(self, seed: int) -> None:
+        """Begin the episode of this seed and keep its first observation as the state."""
         self._observation, _ = self._environment.reset(seed=seed)
 
     def step(self, action: NDArray[np.float32]) -> tuple[float, bool, bool]:
+        """Take one action in the environment's own bounds; return its reward, and whether it terminated or was truncated."""
         self._observation, reward, terminated, truncated, _ = self._environment.step(action)
         return one_number(self.name, reward), bool(terminated), bool(truncated)
 
     def frame(self) -> NDArray[np.uint8]:
+        """What the camera sees now, uint8 ``[size, size, 3]``."""
         inner = self._inner()
         return self._painter.draw(inner.model, inner.data)
 
     def state(self) -> NDArray[np.float32]:
+        """The last observation vector, float32."""
         return np.asarray(self._observation, dtype=np.float32)
 
     def expert(self) -> None:
-        return None
+        """Answers None: Gymnasium has no scripted players."""
 
     def trial_command(self, seed: int, steps: int) -> str:
+        """A Python command that plays random actions in Gymnasium alone, to tell whose failure it is."""
         return trial_command(self.name, self._options | {"render_mode": "rgb_array"}, seed, steps)
 
     def another(self) -> GymMujoco:
+        """A twin with an environment of its own; the renderer is shared."""
         twin = copy.copy(self)
         twin._environment = make_environment(self.name, self._options)
         return twin
 
     def close(self) -> None:
+        """Free the renderer, then the environment; twins that share the renderer cannot draw afterwards."""
         self._painter.close()
         self._environment.close()
 

@@ -73,9 +73,17 @@ class GymSingle:
         self._moved = 0  # steps in which all channels but one were those of the step before; below 0, no longer looked at
 
     def reset(self, seed: int) -> None:
+        """Begin the episode of this seed and keep its first observation."""
         self._observation, self._info = self._environment.reset(seed=seed)
 
     def step(self, action: Any) -> tuple[float, bool, bool]:
+        """Take one of the environment's own actions; return reward, terminated, truncated.
+
+        Raises
+        ------
+        DataError
+            The reward is not one number, or three stacked frames stand in the place of three colours.
+        """
         before = self._observation
         self._observation, reward, terminated, truncated, self._info = self._environment.step(action)
         if not self._renders and self._moved >= 0:
@@ -96,9 +104,11 @@ class GymSingle:
             raise DataError(message, hint="make the environment without stacking frames: a video model gets the earlier ones anyway")
 
     def frame(self) -> NDArray[np.uint8]:
+        """The observation itself where it is a picture, else what ``render()`` gives; uint8 ``[height, width, channel]``."""
         return self._environment.render() if self._renders else self._observation
 
     def state(self) -> NDArray[np.float32] | None:
+        """``info["state"]``, else the memory of an Atari machine (128 bytes), else the observation vector, else None."""
         if "state" in self._info:
             return vector(self.name, "info['state']", self._info["state"])
         if self._machine is not None:
@@ -106,17 +116,20 @@ class GymSingle:
         return np.asarray(self._observation, dtype=np.float32) if self._tells else None
 
     def expert(self) -> None:
-        return None
+        """Answers None: Gymnasium has no scripted players."""
 
     def trial_command(self, seed: int, steps: int) -> str:
+        """A Python command that plays random actions in Gymnasium alone, to tell whose failure it is."""
         return trial_command(self.name, self._options, seed, steps)
 
     def another(self) -> GymSingle:
+        """A twin with an environment of its own, made with the same options."""
         twin = copy.copy(self)
         twin._take(make_environment(self.name, self._options))
         return twin
 
     def close(self) -> None:
+        """Close the environment and whatever window it opened."""
         self._environment.close()
 
 

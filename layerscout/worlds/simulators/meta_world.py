@@ -99,6 +99,7 @@ class MetaWorld:
         self._observation: NDArray[np.float64] = np.zeros(0)
 
     def reset(self, seed: int) -> None:
+        """Begin the episode of this seed; where goals are shown, the expert first solves it once for the goal's picture."""
         self._begin(seed)
         if self._shows_goal:
             solved = False
@@ -117,6 +118,7 @@ class MetaWorld:
         self._solved = False
 
     def step(self, action: NDArray[np.float32]) -> tuple[float, bool, bool]:
+        """Repeat the action ``action_repeat`` times, fewer where the time is up or, with the reward "success", the task is solved."""
         total, solved, truncated = 0.0, False, False
         for _ in range(self._repeat):
             self._observation, reward, _, truncated, info = self._environment.step(action)
@@ -128,25 +130,30 @@ class MetaWorld:
         return total, solved, truncated and not solved
 
     def frame(self) -> NDArray[np.uint8]:
+        """What the camera sees now, with the goal's marker at its place, uint8 ``[size, size, 3]``."""
         data = self._environment.data
         for site, place in self._environment._target_site_config:  # a reset moves the goal without showing it
             data.site(site).xpos = place
         return self._painter.draw(self._environment.model, data)
 
     def state(self) -> NDArray[np.float32]:
+        """The 39 numbers of the last observation, float32."""
         return self._observation.astype(np.float32)
 
     def expert(self) -> NDArray[np.float32]:
+        """Meta-World's own scripted policy for this task, clipped to [-1, 1]."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the experts warn that the environment clips what they say; it is clipped here
             return np.clip(self._expert.get_action(self._observation), -1.0, 1.0).astype(np.float32)
 
     def trial_command(self, seed: int, steps: int) -> str:
+        """A Python command that plays random actions in Meta-World alone, to tell whose failure it is."""
         made = f"gymnasium.make('Meta-World/MT1', env_name={self._task!r}, seed={seed}, render_mode='rgb_array')"
         play = f"[e.step(e.action_space.sample()) for _ in range({steps * self._repeat})]"
         return python_command(["import gymnasium, metaworld", f"e = {made}", "e.reset()", *([play] if steps else []), "e.render()"])
 
     def another(self) -> MetaWorld:
+        """A twin with an expert and a simulator of its own; the compiled model is copied rather than read again."""
         import mujoco
 
         def compiled(environment: Any) -> tuple[Any, Any]:
@@ -159,6 +166,7 @@ class MetaWorld:
         return twin
 
     def close(self) -> None:
+        """Free the renderer, then the environment; twins that share the renderer cannot draw afterwards."""
         self._painter.close()
         self._environment.close()
 

@@ -50,6 +50,7 @@ class Aloha(Importer):
 
     @staticmethod
     def recognises(path: Path) -> bool:
+        """True where the first HDF5 file at ``path`` has the array ``action`` and the group ``observations/images``."""
         names = _files(path)
         if not names:
             return False
@@ -57,12 +58,23 @@ class Aloha(Importer):
             return "action" in file and isinstance(find_member(file, IMAGES.rstrip("/"), str(path)), h5py.Group)
 
     def files(self) -> Sequence[str]:
+        """Every HDF5 file of the source, sorted by the number in its name; a file is an episode."""
         return self._names
 
     def files_of(self, item: ForeignEpisode) -> Sequence[str]:
+        """The episode's one file, whose name is the episode's."""
         return [item.name]
 
     def episode(self, item: ForeignEpisode) -> Episode:
+        """Read one file: pictures of the chosen camera, resized to ``frame_size``, with the fields that were not left out.
+
+        Raises
+        ------
+        DataError
+            An array is missing, damaged, or has too few rows.
+        BudgetError
+            It would not fit into memory.
+        """
         where = str(self.root / item.name)
         with open_hdf5(safety.path_inside(self.root, item.name)) as file:
             frames = self._pictures(read_rows(file, IMAGES + self._camera, where, INCOMPLETE), where)
@@ -77,6 +89,7 @@ class Aloha(Importer):
         return assemble_episode(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
 
     def largest(self, name: str) -> float | None:
+        """The largest magnitude over the array's values in all files; None where one of them does not hold whole numbers."""
         found: list[float | None] = []
         for item in self.episodes:
             with open_hdf5(safety.path_inside(self.root, item.name)) as file:

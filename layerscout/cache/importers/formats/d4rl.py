@@ -68,6 +68,7 @@ class D4rl(Importer):
 
     @staticmethod
     def recognises(path: Path) -> bool:
+        """True where the first HDF5 file at ``path`` has ``observations`` and ``actions``, or all arrays of V-D4RL."""
         files = _files(path)
         if not files:
             return False
@@ -76,12 +77,23 @@ class D4rl(Importer):
             return flat or all(name in file for name in V_D4RL)
 
     def files(self) -> Sequence[str]:
+        """Every HDF5 file of the source; one file may hold many episodes."""
         return self._names
 
     def files_of(self, item: ForeignEpisode) -> Sequence[str]:
+        """The one file that the episode's rows are cut from; an episode never goes on in the next shard."""
         return [self._pieces[item.name].file]
 
     def episode(self, item: ForeignEpisode) -> Episode:
+        """Read the rows of one episode; in D4RL's layout the frame after the last action comes from ``next_observations``.
+
+        Raises
+        ------
+        DataError
+            An array is missing, damaged, or has fewer rows than the flags say.
+        BudgetError
+            It would not fit into memory.
+        """
         piece = self._pieces[item.name]
         where = f"{self.root / piece.file}, rows {piece.start} to {piece.stop}"
         with open_hdf5(safety.path_inside(self.root, piece.file)) as file:
@@ -95,6 +107,7 @@ class D4rl(Importer):
         return assemble_episode(frames, fields, where, self.config, self.exact)
 
     def largest(self, name: str) -> float | None:
+        """The largest magnitude over the array's values in all shards; None where one of them does not hold whole numbers."""
         found: list[float | None] = []
         for file_name in self._names:
             with open_hdf5(safety.path_inside(self.root, file_name)) as file:

@@ -45,15 +45,25 @@ class Images(Importer):
 
     @staticmethod
     def recognises(path: Path) -> bool:
+        """True where a PNG or JPEG picture lies in ``path`` or in a folder below it."""
         return bool(_folders(path))
 
     def files(self) -> Sequence[str]:
+        """Names of the pictures that are read, episode by episode; those that ``--stride`` passes over are not among them."""
         return [name for item in self.episodes for name in self.files_of(item)]
 
     def files_of(self, item: ForeignEpisode) -> Sequence[str]:
+        """Names of the episode's pictures in the order of their frames, relative to ``root``."""
         return [name if item.name == "." else f"{item.name}/{name}" for name in self._pictures[item.name]]
 
     def episode(self, item: ForeignEpisode) -> Episode:
+        """Decode one folder's pictures into frames resized to ``frame_size``; the steps between them have no action and no reward.
+
+        Raises
+        ------
+        SkippedEpisode
+            Fewer than two pictures are left, one of them cannot be decoded, or they differ in size.
+        """
         names = self.files_of(item)
         if len(names) < 2:
             raise SkippedEpisode(f"{item.name} gives {len(names)} frames, expected at least 2", hint="a smaller --stride")

@@ -68,17 +68,27 @@ class LeRobot(Importer):
 
     @staticmethod
     def recognises(path: Path) -> bool:
+        """True where ``path`` has ``meta/info.json``, which every version of the format writes."""
         return (path / INFO).is_file()
 
     def files(self) -> Sequence[str]:
+        """Files of the metadata, then the data and video files of the first ``--episodes`` episodes, each named once."""
         read = [name for item in self.episodes[: self.config.episodes] for name in self.files_of(item)]
         return [*self._layout.metadata_files, *dict.fromkeys(read)]
 
     def files_of(self, item: ForeignEpisode) -> Sequence[str]:
+        """The parquet file with the episode's rows and, unless pictures lie in that file too, the video of its chosen camera."""
         row = self._layout.rows[item.name]
         return [self._layout.data_name(row), *([] if self._is_image() else [self._layout.video_name(row, self._camera)])]
 
     def episode(self, item: ForeignEpisode) -> Episode:
+        """Read one episode's rows and the frames of its part of the video, resized to ``frame_size``.
+
+        Raises
+        ------
+        DataError
+            The table has another number of rows than the metadata say, times do not fit the rate, or the video ends too early.
+        """
         where, row = f"{self.path}, {item.name}", self._layout.rows[item.name]
         length = row["length"]
         data = safety.path_inside(self.path, self._layout.data_name(row))
@@ -106,6 +116,7 @@ class LeRobot(Importer):
         return assemble_episode(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
 
     def largest(self, name: str) -> float | None:
+        """The largest magnitude over a column of whole numbers in all data files; None for a column of another type."""
         if not str(self._layout.features[name].get("dtype")).startswith(("int", "uint")):
             return None
         reach = 0.0

@@ -45,19 +45,31 @@ class ManiSkill(Importer):
 
     @staticmethod
     def recognises(path: Path) -> bool:
+        """True where ``path`` is an HDF5 file with a group ``traj_<i>``."""
         if not path.is_file() or not h5py.is_hdf5(path):
             return False
         with open_hdf5(path) as file:
             return any(TRAJECTORY.fullmatch(name) for name in file)
 
     def files(self) -> Sequence[str]:
+        """The HDF5 file and, where there is one, the JSON file of the same name beside it, which tells the task."""
         beside = self.path.with_suffix(".json")
         return [self.path.name, *([beside.name] if beside.is_file() else [])]
 
     def files_of(self, item: ForeignEpisode) -> Sequence[str]:
+        """The HDF5 file, which holds all trajectories."""
         return [self.path.name]
 
     def episode(self, item: ForeignEpisode) -> Episode:
+        """Read one trajectory of T actions and T + 1 frames, resized to ``frame_size``.
+
+        Raises
+        ------
+        DataError
+            An array is missing, damaged, or has too few rows.
+        BudgetError
+            It would not fit into memory.
+        """
         where = f"{self.path}, {item.name}"
         with open_hdf5(self.path) as file:
             group = find_member(file, item.name, where)
@@ -77,6 +89,7 @@ class ManiSkill(Importer):
         return assemble_episode(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
 
     def largest(self, name: str) -> float | None:
+        """The largest magnitude over the array's values in all trajectories; None where one does not hold whole numbers."""
         with open_hdf5(self.path) as file:
             return largest_whole(file, (f"{item.name}/{self._places[name]}" for item in self.episodes), str(self.path))
 

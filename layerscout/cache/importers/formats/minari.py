@@ -60,25 +60,36 @@ class Minari(Importer):
 
     @staticmethod
     def recognises(path: Path) -> bool:
+        """True where ``metadata.json`` in ``path``, or in its folder ``data``, states a ``data_format``."""
         metadata = _folder(path) / "metadata.json"
         return metadata.is_file() and "data_format" in safety.read_json(metadata)
 
     @property
     def root(self) -> Path:
+        """The folder ``data`` of the dataset, whichever of the two folders was given."""
         return self._folder
 
     def files(self) -> Sequence[str]:
+        """The metadata and all files of data: one HDF5 file, or each episode's own metadata and its Arrow or Parquet parts."""
         if self._form == "hdf5":
             return ["metadata.json", MAIN]
         parts = [name for item in self.episodes for name in self.files_of(item)]
         return ["metadata.json", *(f"{name}/metadata.json" for name in self._names), *parts]
 
     def files_of(self, item: ForeignEpisode) -> Sequence[str]:
+        """The shared HDF5 file, or the sorted Arrow or Parquet parts in the episode's folder."""
         if self._form == "hdf5":
             return [MAIN]
         return [f"{item.name}/{path.name}" for path in sorted((self._folder / item.name).glob(f"*.{self._form}"))]
 
     def episode(self, item: ForeignEpisode) -> Episode:
+        """Read one episode of T steps and T + 1 observations; its pictures are resized to ``frame_size``.
+
+        Raises
+        ------
+        DataError
+            A leaf of the spaces is missing, or the file has another number of rows than the metadata say.
+        """
         where = f"{self.path}, {item.name}"
         with self._open(item, where) as read:
             numbers = {name: read(name, self._leaves[name]) for name in self.fields if self.wants(name)}
@@ -91,6 +102,7 @@ class Minari(Importer):
         return assemble_episode(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
 
     def largest(self, name: str) -> float | None:
+        """The bound that the field's space states, else the largest magnitude in the HDF5 file; None where neither can be had."""
         leaf = self._leaves[name]
         bound = leaf.bound
         if bound is not None or self._form != "hdf5" or leaf.dtype not in NUMBERS or np.dtype(leaf.dtype).kind not in "iu":

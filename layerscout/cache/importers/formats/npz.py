@@ -51,6 +51,7 @@ class Npz(Importer):
 
     @staticmethod
     def recognises(path: Path) -> bool:
+        """True where the first NPZ file at ``path`` has ``action`` and one of ``image`` and ``observation``."""
         names = _files(path)
         try:
             kinds = _kinds(path / names[0] if path.is_dir() else path) if names else {}
@@ -59,12 +60,25 @@ class Npz(Importer):
         return "action" in kinds and ("image" in kinds or "observation" in kinds)
 
     def files(self) -> Sequence[str]:
+        """Every NPZ file of the source, broken ones too, sorted by the numbers in their names."""
         return self._names
 
     def files_of(self, item: ForeignEpisode) -> Sequence[str]:
+        """The episode's one file, whose name is the episode's."""
         return [item.name]
 
     def episode(self, item: ForeignEpisode) -> Episode:
+        """Read one file of T + 1 rows: row t has frame t and the action and the reward that led to it, so row 0's are left out.
+
+        Raises
+        ------
+        SkippedEpisode
+            The file cannot be read, or its ``is_first`` says that another episode begins in it.
+        DataError
+            Its arrays have shapes or types that no episode can be made of.
+        BudgetError
+            It would not fit into memory.
+        """
         if item.name in self._broken:
             raise SkippedEpisode(str(self._broken[item.name]), hint=AGAIN)
         ends = [name for name in self.roles["ends"] if self.wants(name)][:1]
@@ -92,6 +106,7 @@ class Npz(Importer):
         return assemble_episode(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
 
     def largest(self, name: str) -> float | None:
+        """The largest magnitude over the array's values in all readable files; None where one does not hold whole numbers."""
         reach = 0.0
         for item in self.episodes:
             if item.name not in self._broken:

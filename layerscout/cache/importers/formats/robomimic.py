@@ -54,6 +54,7 @@ class Robomimic(Importer):
 
     @staticmethod
     def recognises(path: Path) -> bool:
+        """True where ``path`` is an HDF5 file with a group ``data`` that has a ``demo_<i>``."""
         if not path.is_file() or not h5py.is_hdf5(path):
             return False
         with open_hdf5(path) as file:
@@ -61,6 +62,15 @@ class Robomimic(Importer):
             return isinstance(data, h5py.Group) and any(DEMO.fullmatch(name) for name in data)
 
     def episode(self, item: ForeignEpisode) -> Episode:
+        """Read one demonstration; where the frame after the last action is known it has T + 1 frames for T actions.
+
+        Raises
+        ------
+        DataError
+            An array is missing, damaged, or has too few rows.
+        BudgetError
+            It would not fit into memory.
+        """
         where = f"{self.path}, {item.name}"
         with open_hdf5(self.path) as file:
             demo = find_member(file, f"data/{item.name}", where)
@@ -77,6 +87,7 @@ class Robomimic(Importer):
         return assemble_episode(resize(frames, self.config.frame_size), fields, where, self.config, self.exact)
 
     def largest(self, name: str) -> float | None:
+        """The largest magnitude over ``obs/<name>`` of all demonstrations; None where one does not hold whole numbers."""
         with open_hdf5(self.path) as file:
             return largest_whole(file, (f"data/{item.name}/obs/{name}" for item in self.episodes), str(self.path))
 

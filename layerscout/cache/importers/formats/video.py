@@ -55,15 +55,27 @@ class Video(Importer):
 
     @staticmethod
     def recognises(path: Path) -> bool:
+        """True where ``path`` is a video file or a video file lies anywhere below it."""
         return bool(_files(path))
 
     def files(self) -> Sequence[str]:
+        """Every video file of the source, those that do not open too, relative to ``root``."""
         return self._names
 
     def files_of(self, item: ForeignEpisode) -> Sequence[str]:
+        """The episode's one video, whose name is the episode's."""
         return [item.name]
 
     def episode(self, item: ForeignEpisode) -> Episode:
+        """Decode one video into frames resized to ``frame_size``; the steps between them have no action and no reward.
+
+        Raises
+        ------
+        SkippedEpisode
+            The video does not open, does not decode to its end, gives fewer than two frames.
+        BudgetError
+            It would not fit into memory.
+        """
         found = self._headers[item.name]
         if isinstance(found, DataError):
             raise SkippedEpisode(str(found), hint=found.hint)
@@ -125,6 +137,7 @@ class Video(Importer):
             self._uneven[path.relative_to(self.root).as_posix()] = f"{max(gaps[0], 0.0):.3g} to {gaps[1]:.3g} s"
 
     def user_notes(self) -> list[str]:
+        """The usual notes, and which videos have pictures at uneven times, of which at most three are named."""
         if not self._uneven:
             return super().user_notes()
         shown = ", ".join(f"{name} ({gaps})" for name, gaps in list(self._uneven.items())[:3]) + (" ..." if len(self._uneven) > 3 else "")
