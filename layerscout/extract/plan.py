@@ -68,10 +68,12 @@ class ExtractPlan(ShownPlan):
 
     @property
     def bytes(self) -> int:
+        """Bytes that the store will need at most: arrays and index columns uncompressed, and the JSON beside them."""
         return planned_bytes(self.layout)
 
     @property
     def layout(self) -> StoreLayout:
+        """How many rows, chunks and shards each array of the store will have."""
         return StoreLayout.plan(self.specs, self.rows, self.rows_per_chunk, self.columns, self.config.codec)
 
     @property

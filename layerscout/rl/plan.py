@@ -80,6 +80,7 @@ class TrainPlan(ShownPlan):
 
     @property
     def algorithm(self) -> Algorithm:
+        """The learner that trains, with ``auto`` resolved by what actions the environment takes."""
         return algorithm_of(self.settled, self.actions)
 
     @property

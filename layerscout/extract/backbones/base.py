@@ -70,6 +70,7 @@ class TokenGrid:
 
     @property
     def tokens(self) -> int:
+        """time · height · width."""
         return self.time * self.height * self.width
 
 

@@ -72,9 +72,11 @@ class HostTransfer:
     compute: Callable[[Inputs], Tensor]
 
     def ready(self, inputs: Inputs) -> Inputs:
+        """Return the inputs as they are."""
         return inputs
 
     def start(self, inputs: Inputs) -> PendingFeatures:
+        """Compute at once; waiting for the result costs nothing."""
         return _Ready(self.compute(inputs))
 
 
@@ -98,9 +100,11 @@ class CudaTransfer:
         self._there, self._back = torch.cuda.Stream(device), torch.cuda.Stream(device)
 
     def ready(self, inputs: Inputs) -> Inputs:
+        """Copy the inputs into pinned host memory, from which the device fetches them by itself."""
         return tuple(part.pin_memory() for part in inputs)
 
     def start(self, inputs: Inputs) -> PendingFeatures:
+        """Queue copy, computation and copy back on their three streams, and return before any of them has happened."""
         main = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._there):
             sent = tuple(part.to(self._device, non_blocking=True) for part in inputs)

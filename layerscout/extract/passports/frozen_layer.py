@@ -45,6 +45,7 @@ class FrozenLayer(nn.Module):
         return super().train(False)
 
     def forward(self, tokens: Float[Tensor, "clip token feature"]) -> Float[Tensor, "clip token feature"]:
+        """Call the block in its own context and layout; the answer has the tokens' shape and type."""
         tensors = {name: self.get_buffer(buffer) for name, buffer in self._names.items()}
         context = block_arguments(self._layout, tensors, len(tokens))
         raw = laid_out(self._port.enter(tokens.to(self._dtype), self._shape, self.class_token), self._axes)

@@ -21,9 +21,11 @@ class Reader(Protocol):
     """What is needed of a stored layer. If it has ``chunk_rows``, reading any row costs as much as reading so many."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """(rows, features) of the layer."""
 
-    def read(self, start: int, stop: int) -> Shaped[np.ndarray, "row feature"]: ...
+    def read(self, start: int, stop: int) -> Shaped[np.ndarray, "row feature"]:
+        """Rows ``[start, stop)`` in the type in which they are stored."""
 
 
 def pilot_rows(reader: Reader) -> int:

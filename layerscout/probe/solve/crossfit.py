@@ -188,6 +188,10 @@ def _squares_about(mean: Float[np.ndarray, " target"], sums: MomentSums) -> Floa
 
 
 def still_falling(losses: Float[np.ndarray, "fold penalty"]) -> Bool[np.ndarray, " fold"]:
+    """True for folds whose least loss lies at an end of the grid of penalties and still falls there.
+
+    Falling is losing more than 1 % and more than ``MATTERS`` against the neighbour; a grid of one penalty never falls.
+    """
     if losses.shape[1] < 2:
         return np.zeros(len(losses), dtype=bool)
     best = losses.argmin(axis=1)

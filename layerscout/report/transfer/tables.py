@@ -181,10 +181,12 @@ def facts_of(record: TransferRecord) -> dict[str, str]:
 
 
 def percent(share: float | None) -> str:
+    """A share in [0, 1] as whole per cent; undefined for None."""
     return UNDEFINED if share is None else f"{100 * share:.0f} %"
 
 
 def count(value: int | None) -> str:
+    """A whole number with commas between thousands; undefined for None."""
     return UNDEFINED if value is None else f"{value:,}"
 
 

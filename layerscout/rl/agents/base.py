@@ -19,16 +19,20 @@ class AgentConfig(Protocol):
     """What the loops around a learner read from its settings; steps and transitions are those of one run."""
 
     @property
-    def batch(self) -> int: ...
+    def batch(self) -> int:
+        """Transitions of each run in one update."""
 
     @property
-    def warm_up(self) -> int: ...
+    def warm_up(self) -> int:
+        """Environment steps before the first update."""
 
     @property
-    def train_interval(self) -> int: ...
+    def train_interval(self) -> int:
+        """Environment steps between two rounds of updates."""
 
     @property
-    def capacity(self) -> int: ...
+    def capacity(self) -> int:
+        """Transitions that are kept; what comes later takes the place of the oldest."""
 
 
 class Agent(Protocol):

@@ -110,10 +110,12 @@ class PPOConfig(Config):
 
     @property
     def warm_up(self) -> int:
+        """Steps before the first round of updates: one whole rollout."""
         return self.capacity
 
     @property
     def train_interval(self) -> int:
+        """Steps between two rounds of updates: one whole rollout, each learned from ``epochs`` times."""
         return self.capacity
 
 

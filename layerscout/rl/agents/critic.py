@@ -79,6 +79,7 @@ class Critic(RunNetwork):
     def forward(
         self, z: Shaped[Tensor, "run batch *feature"], action: Shaped[Tensor, "run batch *dimension"]
     ) -> Float[Tensor, "run batch 2"]:
+        """Return Q₁ and Q₂ of the actions that are given, side by side in the last axis."""
         joined = self._joined(z if self.trunk is None else self.trunk(z), action)
         return self._of_taken([self.first(joined), self.second(joined)], action)
 
@@ -118,6 +119,7 @@ class Critic(RunNetwork):
         return self.first.input_slope(tape.heads[0], one, columns).add_(self.second.input_slope(tape.heads[1], two, columns))
 
     def frozen_multiply_adds(self) -> int:
+        """Those of the trunk's frozen layer; the two heads are all trained."""
         return 0 if self.trunk is None else self.trunk.frozen_multiply_adds()
 
     def _joined(self, z: Float[Tensor, "run batch width"], action: Shaped[Tensor, "run batch *dimension"]) -> Float[Tensor, "run batch _"]:

@@ -53,27 +53,35 @@ class DividedLearner:
 
     @property
     def config(self) -> AgentConfig:
+        """The first part's settings, which all parts share."""
         return self._parts[0][1].config
 
     @property
     def updates(self) -> int:
+        """Gradient steps of the first part; all parts take as many."""
         return self._parts[0][1].updates
 
     @property
     def failed(self) -> Bool[np.ndarray, " run"]:
+        """True for each run, in the order of all runs, that stopped learning in its part."""
         return np.concatenate([part.failed for _, part in self._parts])
 
     @property
     def reasons(self) -> dict[int, str]:
+        """Run, counted over all parts → why it stopped learning."""
         return {place.start + run: reason for place, part in self._parts for run, reason in part.reasons.items()}
 
     def act(self, z: Shaped[np.ndarray, "run batch *feature"]) -> ActionArray:
+        """Ask one part after the other: choosing is too short to be worth a thread."""
         return np.concatenate([part.act(z[place]) for place, part in self._parts])
 
     def explore(self, z: Shaped[np.ndarray, "run batch *feature"], step: int, generators: Sequence[np.random.Generator]) -> ActionArray:
+        """Ask one part after the other, each with its own runs' generators, so that division changes no draw."""
         return np.concatenate([part.explore(z[place], step, generators[place]) for place, part in self._parts])
 
     def update(self, batch: Batch) -> Float32[np.ndarray, " run"]:
+        """Update all parts at once and join their losses, NaN for a run that has failed."""
+
         def update(place: slice, part: Agent) -> Float32[np.ndarray, " run"]:
             columns: Any = (None if column is None else column[place] for column in batch)
             return part.update(Batch(*columns))
@@ -81,18 +89,23 @@ class DividedLearner:
         return np.concatenate(self._at_once(update))
 
     def update_from(self, draw: Callable[[slice], Batch], updates: int) -> Float32[np.ndarray, "update run"]:
+        """Update all parts at once; each draws its batches by the places of its runs among all."""
+
         def update(place: slice, part: Agent) -> Float32[np.ndarray, "update run"]:
             return part.update_from(lambda own: draw(slice(place.start + own.start, place.start + own.stop)), updates)
 
         return np.concatenate(self._at_once(update), axis=1)
 
     def trainable_parameters(self) -> Int64[np.ndarray, " run"]:
+        """Trainable numbers of every run, in the order of all runs."""
         return np.concatenate([part.trainable_parameters() for _, part in self._parts])
 
     def update_flops(self) -> Int64[np.ndarray, " run"]:
+        """Floating-point operations of one update of every run, in the order of all runs."""
         return np.concatenate([part.update_flops() for _, part in self._parts])
 
     def state_dict(self) -> dict[str, Any]:
+        """The parts' states joined along the run axis, with reasons counted over all runs."""
         joined: dict[str, Any] = _joined([part.state_dict() | {"reasons": {}} for _, part in self._parts])
         return joined | {"reasons": {str(run): reason for run, reason in self.reasons.items()}}
 

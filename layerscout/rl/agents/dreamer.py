@@ -35,18 +35,22 @@ class Dreamer:
 
     @property
     def config(self) -> DreamerConfig:
+        """The settings, equal for all runs."""
         return self._config
 
     @property
     def updates(self) -> int:
+        """Gradient steps that were taken, a failed run's included."""
         return self._taken
 
     @property
     def reasons(self) -> dict[int, str]:
+        """Run → the sentence that says which loss or gradient was not finite."""
         return self._reasons
 
     @property
     def failed(self) -> Bool[np.ndarray, " run"]:
+        """True where a run has a reason."""
         return np.array([run in self._reasons for run in range(len(self.seeds))])
 
     @torch.no_grad()
@@ -109,6 +113,7 @@ class Dreamer:
             sums.clear()
 
     def trainable_parameters(self) -> Int64[np.ndarray, " run"]:
+        """Numbers in world model, actor and critic of every run."""
         return np.array([learner.parameters() for learner in self.learners])
 
     def update_flops(self) -> Int64[np.ndarray, " run"]:

@@ -33,9 +33,11 @@ class WeightedPolicy(RunNetwork):
         self.trunk = trunk
 
     def forward(self, z: Shaped[Tensor, "run batch *feature"]) -> Float[Tensor, "run batch out"]:
+        """Means of a continuous action, or one logit a discrete action."""
         return self.trunk(z)
 
     def deviation(self) -> Float[Tensor, "run 1 dimension"]:
+        """The Gaussian's standard deviation, the exponential of its learned logarithm within [LOWEST, HIGHEST]."""
         return self.logarithm.clamp(LOWEST, HIGHEST).exp()
 
     def learn(

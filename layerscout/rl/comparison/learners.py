@@ -39,6 +39,7 @@ class ActionSpace:
 
     @property
     def continuous(self) -> bool:
+        """True where actions are vectors rather than one of ``count``."""
         return self.dimensions > 0
 
 

@@ -63,6 +63,7 @@ class GradientLine(_Line):
         self.first_step, self.power = above_zero("first_step", first_step), above_zero("power", power)
 
     def learn(self, x: Float[np.ndarray, " 2"], gain: float) -> None:
+        """w ← w + η_t (ΔMP − w · x) x, with x = [1, novelty] and the gain ΔMP in good units an hour."""
         self.weights += self.first_step / (self.seen + 1) ** self.power * (gain - self.weights @ x) * x
 
 
@@ -87,6 +88,7 @@ class RecursiveLine(_Line):
         self.forgetting = forgetting
 
     def learn(self, x: Float[np.ndarray, " 2"], gain: float) -> None:
+        """Weigh one observation x = [1, novelty] by the inverse of what was seen before; costs the same at every step."""
         reach = self.inverse @ x
         step = reach / (self.forgetting + x @ reach)
         self.weights = self.weights + step * (gain - x @ self.weights)

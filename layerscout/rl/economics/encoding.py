@@ -32,15 +32,18 @@ Frames = UInt8[np.ndarray, "copy height width channel"]
 class Sight(Protocol):
     """Looks at a world's copies: at their beginning, and after every minute. ``frames`` are there for who sees pictures."""
 
-    def begin(self, world: LabourWorld, frames: Frames | None) -> Observed: ...
+    def begin(self, world: LabourWorld, frames: Frames | None) -> Observed:
+        """What is seen of every copy in the first moment of an hour."""
 
-    def after(self, world: LabourWorld, frames: Frames | None) -> Observed: ...
+    def after(self, world: LabourWorld, frames: Frames | None) -> Observed:
+        """What is seen of every copy after a minute of work."""
 
 
 class StateSight:
     """The four numbers of the state: seconds, completed, attempts, errors."""
 
     def begin(self, world: LabourWorld, frames: Frames | None) -> Float32[np.ndarray, "copy 4"]:
+        """The world's state, at the beginning and after every minute alike; ``frames`` are not looked at."""
         return world.state()
 
     after = begin
@@ -54,11 +57,13 @@ class FrameSight:
         self._live: Bool[np.ndarray, " copy"] = np.ones(copies, dtype=bool)
 
     def begin(self, world: LabourWorld, frames: Frames | None) -> Observed:
+        """Fill every copy's clip with its first frame, as stores do, and return what the observer makes of it."""
         assert frames is not None, "a sight of pictures is given them"
         self._observer.start(self._everyone, frames)
         return self._observer.observe(self._live)
 
     def after(self, world: LabourWorld, frames: Frames | None) -> Observed:
+        """Add the newest frame to every copy's clip and return what the observer makes of it."""
         assert frames is not None, "a sight of pictures is given them"
         self._observer.push(self._everyone, frames)
         return self._observer.observe(self._live)

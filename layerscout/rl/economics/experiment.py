@@ -81,6 +81,7 @@ class WorkPlan(ShownPlan):
 
     @property
     def seeds(self) -> tuple[int, ...]:
+        """One number a run, from 0 on; every arm works with the same ones."""
         return tuple(range(self.config.seeds))
 
     @property

@@ -119,6 +119,7 @@ class EnsembleNovelty(Novelty):
 
     @torch.no_grad()
     def learn(self, batch: Batch) -> None:
+        """Take one step of Adam on every member's squared error in the next latent, with all transitions of the batch."""
         inputs, size = self._inputs(batch.z, batch.action), batch.action.shape[1]
         wanted = torch.from_numpy(batch.next_z).repeat_interleave(MEMBERS, 0)
         told, tape = self._network.record(inputs, learned=size)
@@ -142,6 +143,7 @@ class DenoisingNovelty(Novelty):
         self._fresh = True
 
     def begin(self, frames: Frames | None) -> None:
+        """Fill every run's clip with its first picture."""
         assert frames is not None, "it asked for pictures"
         self._window.start(self._everyone, frames)
         self._fresh = True

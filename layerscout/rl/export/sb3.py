@@ -68,4 +68,5 @@ class FrozenLayerExtractor(BaseFeaturesExtractor):
         self._layer: tuple[Any, ...] = (module,)  # in a tuple: shared, and no part of the policy's state
 
     def forward(self, observations: Shaped[Tensor, "batch time height width channel"]) -> Float[Tensor, "batch feature"]:
+        """Features of the frozen layer; pixels come as floats in [0, 255] and are made uint8 again."""
         return self._layer[0](observations.to(torch.uint8))  # Stable-Baselines3 has made floats of them, unscaled

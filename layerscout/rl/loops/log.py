@@ -105,10 +105,12 @@ class TensorBoard:
         self._writers = [SummaryWriter(str(folder / "tensorboard" / f"{arm} {seed}".replace("/", "-"))) for arm, seed in names]
 
     def add(self, run: int, at: int, figures: dict[str, float]) -> None:
+        """Write every figure of one run as a scalar at environment step ``at``."""
         for name, value in figures.items():
             self._writers[run].add_scalar(name, value, at)
 
     def close(self) -> None:
+        """Flush and close every run's file of events."""
         for writer in self._writers:
             writer.close()
 
@@ -127,9 +129,11 @@ class Trackio:
         ]
 
     def add(self, run: int, at: int, figures: dict[str, float]) -> None:
+        """Log the figures of one run together, at environment step ``at``."""
         self._runs[run].log(figures, step=at)
 
     def close(self) -> None:
+        """Finish every run, so that its last figures are written."""
         for one in self._runs:
             one.finish()
 
@@ -157,8 +161,10 @@ class WeightsAndBiases:
         ]
 
     def add(self, run: int, at: int, figures: dict[str, float]) -> None:
+        """Log the figures of one run together, at environment step ``at``."""
         self._runs[run].log(figures, step=at)
 
     def close(self) -> None:
+        """Finish every run, which waits until its figures are on their server."""
         for one in self._runs:
             one.finish()

@@ -34,10 +34,12 @@ class Batch(NamedTuple):
 
     @property
     def z(self) -> Shaped[np.ndarray, "run batch *feature"]:
+        """The first half of ``states``, a view: what was seen before the action."""
         return self.states[:, : self.action.shape[1]]
 
     @property
     def next_z(self) -> Shaped[np.ndarray, "run batch *feature"]:
+        """The second half of ``states``, a view: what was seen after it."""
         return self.states[:, self.action.shape[1] :]
 
 

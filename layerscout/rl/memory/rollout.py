@@ -65,6 +65,7 @@ class RolloutBuffer:
 
     @property
     def full(self) -> bool:
+        """True when every environment has played ``length`` steps since the last round of updates."""
         return self.filled == self.length
 
     def add(

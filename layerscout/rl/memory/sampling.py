@@ -44,6 +44,7 @@ def take(
 
 
 def gather(column: Shaped[np.ndarray, " row *feature"], rows: Int64[np.ndarray, "run batch"]) -> Shaped[np.ndarray, "run batch *feature"]:
+    """Copy the rows at these places into fresh aligned memory; places must lie in range, an index beyond it is clipped."""
     out = aligned((*rows.shape, *column.shape[1:]), column.dtype)
     return np.take(column, rows, axis=0, out=out, mode="clip")  # "raise" would buffer the output; the rows are in range
 

@@ -91,6 +91,7 @@ class InputAdapter(RunNetwork):
         self.register_buffer("deviation", deviation.clone())
 
     def forward(self, frames: Shaped[Tensor, "run batch time height width channel"]) -> Float[Tensor, "run batch token width"]:
+        """Tokens of the frames that are shown, uint8 brought to [-1, 1], with the mean and deviation that the layer expects."""
         frames = frames if self.shown == tuple(range(frames.shape[2])) else frames[:, :, list(self.shown)]
         pixels = frames.float() / 127.5 - 1.0
         tokens = {"patch": self._patches, "linear": self._whole, "conv": self._convolved}[self.kind](pixels)
@@ -114,6 +115,7 @@ class InputAdapter(RunNetwork):
         return maps.flatten(3).transpose(2, 3).reshape(self.runs, batch, -1, self.width)
 
     def multiply_adds(self) -> Int64[np.ndarray, " run"]:
+        """Those of the maps from pixels to tokens, times how often each is applied to one clip."""
         time, rows, columns = self.token_grid
         if self.kind == "patch":
             return self.embed.multiply_adds() * (time * rows * columns)
@@ -165,6 +167,7 @@ class OutputAdapter(RunNetwork):
         self.head = Head(time * grid * grid * width if grid else width, actions, seeds, kind, hidden, dueling=dueling)
 
     def forward(self, tokens: Float[Tensor, "run batch token width"]) -> Float[Tensor, "run batch action"]:
+        """Reduce tokens to one vector a clip and return the head's output, one number an action."""
         if self.reduce == "attention":
             agreement = torch.einsum("rqw,rbtw->rbqt", self.queries, torch.nn.functional.layer_norm(tokens, tokens.shape[-1:]))
             return self.head((agreement.softmax(-1) @ tokens).flatten(2))
@@ -175,5 +178,6 @@ class OutputAdapter(RunNetwork):
         return self.head(cells.mean((4, 6)).flatten(2))
 
     def multiply_adds(self) -> Int64[np.ndarray, " run"]:
+        """Those of the head and, with attention, of agreeing with and weighing every token; means count as nothing."""
         attention = 2 * self.queries[0].numel() * math.prod(self.token_grid) if self.reduce == "attention" else 0
         return self.head.multiply_adds() + attention

@@ -49,6 +49,7 @@ class RunConv2d(RunNetwork):
                 self.bias[run].uniform_(-bound, bound, generator=generator)
 
     def forward(self, pictures: Float[Tensor, "run batch channel height width"]) -> Float[Tensor, "run batch feature row column"]:
+        """Convolve every run's pictures with its own kernels, in one grouped call."""
         runs, batch = pictures.shape[:2]
         side_by_side = pictures.transpose(0, 1).flatten(1, 2)  # every run's channels are a group of their own
         maps = torch.nn.functional.conv2d(
@@ -57,6 +58,7 @@ class RunConv2d(RunNetwork):
         return maps.reshape(batch, runs, self.channels_out, *maps.shape[2:]).transpose(0, 1)
 
     def multiply_adds(self) -> Int64[np.ndarray, " run"]:
+        """Numbers in one run's kernels times the places of ``size_out``."""
         return np.full(self.runs, self.weight[0].numel() * math.prod(self.size_out), dtype=np.int64)
 
 
@@ -107,6 +109,7 @@ class ConvNetwork(RunNetwork):
         self.head = Head(before * math.prod(size), actions, seeds, "mlp", hidden, dueling=dueling)
 
     def forward(self, clips: Shaped[Tensor, "run batch *pixel"]) -> Float[Tensor, "run batch action"]:
+        """One number an action from clips of uint8 pixels, flat or in their own shape."""
         maps = as_pictures(clips.unflatten(2, self.frame_shape) if clips.ndim == 3 else clips)
         for layer in self.layers:
             maps = torch.relu(layer(maps))

@@ -29,6 +29,7 @@ class OwnBlocks(RunNetwork):
         )
 
     def forward(self, tokens: Float[Tensor, "run batch token width"]) -> Float[Tensor, "run batch token width"]:
+        """Call every run's copy on its own tokens, one after the other."""
         weights = zip(*(stack.unbind(0) for stack in self.stacks), strict=True)
         outputs = [
             torch.func.functional_call(self._template[0], dict(zip(self._names, own, strict=True)), (tokens[run],))
@@ -37,6 +38,7 @@ class OwnBlocks(RunNetwork):
         return torch.stack(outputs)
 
     def trainable_parameters(self) -> Int64[np.ndarray, " run"]:
+        """Numbers of one copy, the same for every run."""
         return np.full(self.runs, sum(stack[0].numel() for stack in self.stacks), dtype=np.int64)
 
 
@@ -75,6 +77,7 @@ class InLoopNetwork(RunNetwork):
             raise UsageError("the frozen layer has trainable parameters", hint="call frozen.requires_grad_(False) first")
 
     def forward(self, frames: Shaped[Tensor, "run batch time height width channel"]) -> Float[Tensor, "run batch action"]:
+        """One number an action from uint8 frames; all runs go through the frozen layer in one batch."""
         tokens = self.g(frames)
         if self.own is not None:
             return self.h(self.own(tokens))
@@ -83,9 +86,11 @@ class InLoopNetwork(RunNetwork):
         return self.h(shared(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2]))
 
     def multiply_adds(self) -> Int64[np.ndarray, " run"]:
+        """Those of both adapters and of the layer between them, frozen or not."""
         return self.g.multiply_adds() + self.h.multiply_adds() + self._frozen_multiply_adds
 
     def frozen_multiply_adds(self) -> int:
+        """Those of the shared layer; 0 where every run trains its own block."""
         return 0 if self.own is not None else self._frozen_multiply_adds
 
 

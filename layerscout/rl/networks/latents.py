@@ -32,6 +32,7 @@ class RunNorm(RunNetwork):
         self.shift = nn.Parameter(torch.zeros(runs, 1, width))
 
     def forward(self, x: Float[Tensor, "run batch feature"]) -> Float[Tensor, "run batch feature"]:
+        """Bring every row to mean 0 and variance 1 over its features, then scale and shift it by the run's own numbers."""
         return nn.functional.layer_norm(x, x.shape[-1:]) * self.scale + self.shift
 
 
@@ -57,6 +58,7 @@ class LatentNetwork(RunNetwork):
         self.norm = RunNorm(len(seeds), LATENT)
 
     def forward(self, x: Float[Tensor, "run batch feature"]) -> Float[Tensor, "run batch 128"]:
+        """128 numbers a sample, normalised over the features."""
         *inner, last = self.layers
         for layer in inner:
             x = torch.relu(layer(x))
@@ -122,6 +124,7 @@ class TunedBackbone(RunNetwork):
         )
 
     def forward(self, clips: Shaped[Tensor, "run batch time height width channel"]) -> Float[Tensor, "run batch width"]:
+        """Call every run's copy on its own clips, one after the other; gradients reach the copy's weights."""
         own: Any = zip(*(stack.unbind(0) for stack in self.stacks), strict=True)
         copies = [dict(zip(self._names, weights, strict=True)) for weights in own]
         return torch.stack([torch.func.functional_call(self._template[0], weights, (clips[run],)) for run, weights in enumerate(copies)])
@@ -131,4 +134,5 @@ class TunedBackbone(RunNetwork):
         return self._template[0](clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
 
     def trainable_parameters(self) -> Int64[np.ndarray, " run"]:
+        """Numbers of one copy of the model, the same for every run."""
         return np.full(self.runs, sum(stack[0].numel() for stack in self.stacks), dtype=np.int64)

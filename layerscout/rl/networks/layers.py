@@ -126,12 +126,15 @@ class RunLinear(RunNetwork):
                 self.bias[run].uniform_(-bound, bound, generator=generator)
 
     def forward(self, x: Float[Tensor, "run batch feature"]) -> Float[Tensor, "run batch out"]:
+        """y[r] = x[r] W[r] + b[r] for all runs in one call."""
         return affine(x, self.weight, self.bias)
 
     def trainable_parameters(self) -> Int64[np.ndarray, " run"]:
+        """(live features + 1) · outputs; weights of padded features do not count."""
         return (self.live_widths + 1) * self.width_out
 
     def multiply_adds(self) -> Int64[np.ndarray, " run"]:
+        """Live features · outputs of each run."""
         return self.live_widths * self.width_out
 
 
@@ -188,6 +191,7 @@ class Head(RunNetwork):
         self._pairs = tuple((layer.weight, layer.bias) for layer in layers)  # what every forward pass reads
 
     def forward(self, x: Float[Tensor, "run batch feature"]) -> Float[Tensor, "run batch action"]:
+        """One number an action; with duelling, advantages about their mean plus the value."""
         *inner, last = self._pairs
         for weight, bias in inner:
             x = self._activate(affine(x, weight, bias))
@@ -195,6 +199,7 @@ class Head(RunNetwork):
 
     @torch.no_grad()
     def record(self, x: Float[Tensor, "run batch feature"], learned: int) -> tuple[Float[Tensor, "run batch action"], list[Tensor]]:
+        """Return the output for all samples, and as tape the inputs of every layer for the first ``learned`` of them."""
         inputs = [x]
         for weight, bias in self._pairs[:-1]:
             inputs.append(self._activate(affine(inputs[-1], weight, bias)))

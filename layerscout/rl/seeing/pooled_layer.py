@@ -61,6 +61,7 @@ class PooledLayer(nn.Module):
         self.register_buffer("inverse", torch.from_numpy(scaler.inverse))
 
     def forward(self, clips: UInt8[Tensor, "clip time height width channel"]) -> Float[Tensor, "clip width"]:
+        """Run the model up to the layer, pool its tokens as the store did, and standardise them; gradients reach the weights."""
         self._loaded.forward(clips)
         tokens = self._loaded.tokens(self._output, self._info)
         self._output = None

@@ -66,9 +66,11 @@ class StateWorld:
         self._both = np.dtype([("picture", np.uint8, world.frame_shape), ("state", np.float32, scale.mean.shape)]) if pictures else None
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:
+        """Begin new episodes in the inner world."""
         self._world.reset(which, seeds)
 
     def step(self, actions: Any) -> StepOutcome:
+        """Take the inner world's step, whose reward and ends are passed on."""
         return self._world.step(actions)
 
     def frames(self, which: NDArray[np.intp] | None = None) -> NDArray[Any]:
@@ -81,12 +83,21 @@ class StateWorld:
         return pairs
 
     def state(self) -> NDArray[np.float32]:
+        """The inner world's state as it is, unscaled.
+
+        Raises
+        ------
+        UsageError
+            The world does not tell its state.
+        """
         return state_of(self._world)
 
     def expert(self) -> Any:
+        """The inner world's expert, or None."""
         return self._world.expert()
 
     def close(self) -> None:
+        """Close the inner world."""
         self._world.close()
 
 

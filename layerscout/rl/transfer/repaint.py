@@ -30,6 +30,7 @@ class Taught(NamedTuple):
 
     @property
     def kept_share(self) -> Float[np.ndarray, " run"]:
+        """The share of the teacher's steps whose advantage passed the threshold, in [0, 1]."""
         return self.kept.mean(axis=1)
 
 

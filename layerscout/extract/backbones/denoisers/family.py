@@ -38,14 +38,17 @@ class Configurations:
 
     @property
     def vae(self) -> dict[str, Any]:
+        """The VAE's configuration, as its file states it."""
         return self.parts["vae"]
 
     @property
     def scheduler(self) -> dict[str, Any]:
+        """The noise schedule's configuration, as its file states it."""
         return self.parts[SCHEDULER]
 
     @property
     def index(self) -> dict[str, Any]:
+        """``model_index.json``: which class each part of the pipeline is of."""
         return self.parts["model_index.json"]
 
     @property

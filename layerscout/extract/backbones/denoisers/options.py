@@ -72,6 +72,7 @@ class Reading:
 
     @property
     def slots(self) -> int:
+        """Latent frames that the model sees in a pass: those of the clip, then ``future`` ones of noise."""
         return self.past + self.future
 
     @property

@@ -51,6 +51,7 @@ class Geometry:
 
     @property
     def grid(self) -> TokenGrid:
+        """frames / tubelet slots of height / patch × width / patch tokens; all slots hold the clip."""
         slots = self.frames // self.tubelet
         return TokenGrid(slots, self.size[0] // self.patch[0], self.size[1] // self.patch[1], past=slots)
 

@@ -47,6 +47,7 @@ class CogVideoX(LatentBackbone):
         self._rope = self._rotary((latent[0] // config.patch_size, latent[1] // config.patch_size), slots // self._group)
 
     def encode(self, clip: UInt8[Tensor, "clip time height width channel"]) -> Float[Tensor, "clip slot channel row column"]:
+        """Scaled latents, the first repeated until they fill whole patches in time; beside them, or alone, those of the image."""
         frames = video(clip)
         if self._reading.regime == "condition":
             return self._image_latents(frames)
@@ -57,6 +58,7 @@ class CogVideoX(LatentBackbone):
         return torch.cat([latents, self._beside(self._image_latents(frames[:, :, :1]))], dim=2) if self._image else latents
 
     def denoise(self, latents: Float[Tensor, "clip slot channel row column"]) -> None:
+        """Mix noise in at the schedule's step, or start from pure noise beside the image, and run the transformer once."""
         if self._reading.regime == "condition":
             noised = torch.cat([self._noise.expand(len(latents), -1, -1, -1, -1), self._beside(latents)], dim=2)
         else:

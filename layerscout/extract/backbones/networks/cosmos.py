@@ -69,9 +69,11 @@ class Cosmos(LatentBackbone):
         return table.view(1, self._latent_channels, -1, 1, 1)[:, :, : self._reading.past].to(self.device)
 
     def encode(self, clip: UInt8[Tensor, "clip time height width channel"]) -> Latents:
+        """Latents less their mean, over their deviation, both as the checkpoint states them."""
         return (self.latent_mode(video(clip)) - self._mean) / self._spread
 
     def denoise(self, latents: Latents) -> None:
+        """Show the clip's slots at the noise of the past and the future's at its own, with a mask that tells them apart; run once."""
         count, past, mix = len(latents), self._reading.past, self._mix
         shown = mix.keep * latents + mix.past * self._noise[:, :, :past]
         noisy = torch.cat([shown, (mix.future * self._noise[:, :, past:]).expand(count, -1, -1, -1, -1)], dim=2)

@@ -53,6 +53,13 @@ class LoadedEncoder(LoadedBackbone):
         self._blocks: Any = getattr(self._parent, self._list)
 
     def forward(self, clip: UInt8[Tensor, "clip time height width channel"]) -> None:
+        """Scale pixels as the checkpoint's processor does, and run all blocks once.
+
+        Raises
+        ------
+        DataError
+            The clip has another shape than the encoder was described for.
+        """
         expected = (self._geometry.frames, *self._geometry.size, 3)
         if tuple(clip.shape[1:]) != expected:  # some of these models take any shape and answer wrongly
             raise DataError(
@@ -63,13 +70,16 @@ class LoadedEncoder(LoadedBackbone):
         self.module(**{self._family.pixels: pixels}, **self._family.call)
 
     def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:
+        """Tokens without the class token, in the order time, height, width."""
         hidden = _hidden(output)
         return self._family.order(hidden[:, 1:] if self._family.class_token else hidden, self._geometry.grid)
 
     def class_token(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip feature"]:
+        """The first token of a layer's output; an error for encoders that have none."""
         return _hidden(output)[:, 0] if self._family.class_token else super().class_token(output, layer)
 
     def truncate(self, last: LayerInfo) -> None:
+        """Keep the blocks up to ``last`` in the model's list; all of them stay in memory."""
         setattr(self._parent, self._list, self._blocks[: last.depth + 1])
 
 

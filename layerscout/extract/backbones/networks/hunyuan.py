@@ -31,6 +31,7 @@ class ImageLatents(LatentBackbone):
         self._noise = self.noise((config.latent_channels, reading.slots, *side))
 
     def encode(self, clip: UInt8[Tensor, "clip time height width channel"]) -> Latents:
+        """Scaled latents of the clip; of image-to-video models followed by those of its first frame."""
         frames = video(clip)
         latents = self.latent_mode(frames) * self._scale
         if self._reading.future or not self._image:
@@ -69,6 +70,7 @@ class Hunyuan(ImageLatents):
         self._text, self._mask = found.embedding.to(device, dtype), found.mask.to(device, dtype)
 
     def denoise(self, latents: Latents) -> None:
+        """Put the image where this kind of checkpoint wants it, and run the transformer once; the second text is zeros."""
         noisy, image = self.noisy_and_image(latents)
         kind, count = self._config.image_condition_type, len(latents)
         if kind == "token_replace":

@@ -32,6 +32,7 @@ class Hunyuan15(ImageLatents):
         self._text, self._mask = found.embedding.to(device, dtype), found.mask.to(device)
 
     def denoise(self, latents: Latents) -> None:
+        """Run the transformer once on noisy latents with image and mask beside them; absent texts and images are zeros."""
         noisy, image = self.noisy_and_image(latents)
         count = len(latents)
 

@@ -69,9 +69,11 @@ class LatentBackbone(LoadedBackbone):
         """Add the noise, and run the model."""
 
     def forward(self, clip: UInt8[Tensor, "clip time height width channel"]) -> None:
+        """Encode and denoise; stored latents go through ``denoise`` alone."""
         self.denoise(self.encode(clip))
 
     def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:
+        """The video tokens; of blocks that answer with video and text, the first of the two."""
         return output[0] if isinstance(output, tuple) else output
 
     def latent_mode(self, frames: Float[Tensor, "clip channel time height width"]) -> Float[Tensor, "clip channel slot row column"]:
@@ -85,6 +87,7 @@ class LatentBackbone(LoadedBackbone):
         return fixed_noise((1, *shape), NOISE_SEED).to(self.device)
 
     def truncate(self, last: LayerInfo) -> None:
+        """Shorten the list that ``last`` is in, and empty the lists after it; all blocks stay in memory."""
         wanted, _, index = last.module.rpartition(".")
         stop = None
         for name, blocks in self._whole.items():

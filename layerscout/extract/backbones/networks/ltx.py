@@ -59,9 +59,11 @@ class Ltx(LatentBackbone):
         self._places = causal_places(reading.slots, rows, columns, step, pixels, frame_rate).to(device) if causal else None
 
     def encode(self, clip: UInt8[Tensor, "clip time height width channel"]) -> Float[Tensor, "clip channel slot row column"]:
+        """Latents less their mean, over their deviation, times the VAE's scale."""
         return (self.latent_mode(video(clip)) - self._mean) * self._scale / self._std
 
     def denoise(self, latents: Float[Tensor, "clip channel slot row column"]) -> None:
+        """Pack noisy latents into tokens, one a cell, each with its own time and place, and run the transformer once."""
         many, reading = len(latents), self._reading
         noise = self._noise.expand(many, -1, -1, -1, -1)
         if reading.regime == "denoise":

@@ -28,6 +28,7 @@ class Fixed(nn.Module):
         self._answer = answer
 
     def forward(self, *asked: Any, **named: Any) -> Any:
+        """Return the answer of the constructor."""
         return self._answer
 
 
@@ -67,9 +68,11 @@ class Mochi(LatentBackbone):
             module.rope = Fixed(module.rope(module.pos_frequencies, self._reading.slots, *cells, device=self.device, dtype=torch.float32))
 
     def encode(self, clip: UInt8[Tensor, "clip time height width channel"]) -> Latents:
+        """Latents less their mean, over their deviation, times the VAE's scale."""
         return (self.latent_mode(video(clip)) - self._mean) * self._scale / self._spread
 
     def denoise(self, latents: Latents) -> None:
+        """Mix noise in along the flow's straight line, and run the transformer once at the time 1,000 · (1 − sigma)."""
         count, sigma = len(latents), self._reading.sigma
         self.module(
             hidden_states=flow_noise(latents, self._noise, sigma).to(self.dtype),

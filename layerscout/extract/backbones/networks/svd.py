@@ -27,6 +27,7 @@ class SkippedMiddle(nn.Module):
     """Stands for the middle of a U-Net when the pass ends before it."""
 
     def forward(self, hidden_states: Tensor, **arguments: Any) -> Tensor:
+        """Return the hidden states as they came."""
         return hidden_states
 
 
@@ -59,11 +60,13 @@ class Svd(LatentBackbone):
         self._told = torch.tensor([[FRAMES_A_SECOND - 1.0, MOTION, AUGMENTATION]], device=device, dtype=dtype)
 
     def encode(self, clip: UInt8[Tensor, "clip time height width channel"]) -> Latents:
+        """Latents of the image under its fixed noise, preceded by the scaled ones of the frames unless only the future is denoised."""
         frames = scale_pixels(clip)
         image = self._mode(frames[:, :1] + self._image_noise[:, None])
         return image if self._reading.future else torch.cat([self._mode(frames) * self._scale, image], dim=1)
 
     def denoise(self, latents: Latents) -> None:
+        """Bring frames to the schedule's noise level, put the image beside each, and run the U-Net once."""
         frames, image = latents[:, :-1], latents[:, -1:]
         noisy = self._noise.expand(len(latents), -1, -1, -1, -1)
         if not self._reading.future:
@@ -77,10 +80,12 @@ class Svd(LatentBackbone):
         )
 
     def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:
+        """Feature maps of all frames as tokens in the order time, height, width."""
         frames = output[0] if isinstance(output, tuple) else output  # [clip · time, feature, height, width]
         return frames.unflatten(0, (-1, self._reading.slots)).permute(0, 1, 3, 4, 2).flatten(1, 3)
 
     def truncate(self, last: LayerInfo) -> None:
+        """As of every denoiser; a pass that ends on the way down skips the middle too."""
         module: Any = self.module
         if last.module == "mid_block":
             module.down_blocks, module.up_blocks = self._whole["down_blocks"], self._whole["up_blocks"][:0]

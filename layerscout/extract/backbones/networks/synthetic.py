@@ -22,6 +22,7 @@ class RandomTanh(nn.Module):
         self.weight = nn.Parameter(weight, requires_grad=False)
 
     def forward(self, planes: Float[Tensor, "clip time height width plane"]) -> Float[Tensor, "clip feature"]:
+        """Flatten the planes of all frames in the order time, plane, row, column, and squash their random projection."""
         observation = planes.permute(0, 1, 4, 2, 3).flatten(1)
         return torch.tanh(observation @ self.weight.T)
 
@@ -30,6 +31,7 @@ class Structured(nn.Module):
     """[ax, ay, gx, gy, dx, dy, dx², dy²] of the last frame, coordinates in [-1, 1]."""
 
     def forward(self, planes: Float[Tensor, "clip time height width plane"]) -> Float[Tensor, "clip feature"]:
+        """Read places off the last frame's planes and return them with their gap and its squares, eight numbers."""
         axis = torch.linspace(-1.0, 1.0, CELLS, device=planes.device).to(planes.dtype)
         last = planes[:, -1]
         columns, rows = torch.einsum("nhwp,w->np", last, axis), torch.einsum("nhwp,h->np", last, axis)
@@ -46,11 +48,13 @@ class Synthetic(LoadedBackbone):
         self.module = new_modules().to(device, self._dtype).eval()
 
     def forward(self, clip: UInt8[Tensor, "clip time height width channel"]) -> None:
+        """Bring the planes to [0, 1] and run every layer on them, none on another's output."""
         planes = clip.to(self._dtype) / 255.0
         for module in self.module.children():
             module(planes)
 
     def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:
+        """Each layer gives one token a clip."""
         return output[:, None]
 
     def truncate(self, last: LayerInfo) -> None:

@@ -40,6 +40,7 @@ class Stages(nn.Module):
         )
 
     def forward(self, frames: Float[Tensor, "clip channel time height width"]) -> Float[Tensor, "clip feature time row column"]:
+        """Run the stages in turn; frames are floats of the size that the package wants."""
         for stage in self.SDDCNN:
             frames = stage(frames)
         return frames

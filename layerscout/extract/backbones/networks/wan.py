@@ -56,9 +56,11 @@ class Wan(LatentBackbone):
         self._tokens_a_slot = rows // model.patch_size[1] * (columns // model.patch_size[2])
 
     def forward(self, clip: UInt8[Tensor, "clip time height width channel"]) -> None:
+        """Encode and denoise; where an image encoder stands beside, the clip's first frame goes through it."""
         self._run(self.encode(clip), self._image(clip[:, 0]) if self._image else None)
 
     def encode(self, clip: UInt8[Tensor, "clip time height width channel"]) -> Float[Tensor, "clip channel slot row column"]:
+        """Normalised latents of the clip, of its first frame with grey ones behind it, or of both, as the checkpoint and regime want."""
         frames, reading = video(clip), self._reading
         clean = [self._normalised(frames)] if reading.regime == "denoise" or self._kind == "both" else []
         if self._kind == "image":  # the first frame, then grey ones
@@ -67,6 +69,7 @@ class Wan(LatentBackbone):
         return torch.cat(clean, dim=1)
 
     def denoise(self, latents: Float[Tensor, "clip channel slot row column"]) -> None:
+        """Mix noise in and run the transformer once, without an image encoder: latents can be kept only where there is none."""
         self._run(latents, None)
 
     def _run(self, latents: Float[Tensor, "clip channel slot row column"], image: Float[Tensor, "clip token feature"] | None) -> None:

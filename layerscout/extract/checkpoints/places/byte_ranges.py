@@ -54,13 +54,16 @@ class FolderSource:
 
     @property
     def address(self) -> str:
+        """The folder's path."""
         return str(self.folder)
 
     def size(self, path: str) -> int | None:
+        """Bytes on disk; None for what is not a file."""
         file = self.folder / path
         return file.stat().st_size if file.is_file() else None
 
     def names(self, folder: str) -> list[str] | None:
+        """Names of the files in a folder, sorted; none for a folder that does not exist."""
         place = self.folder / folder
         return sorted(item.name for item in place.iterdir() if item.is_file()) if place.is_dir() else []
 
@@ -70,11 +73,19 @@ class FolderSource:
         return sorted(item.name for item in place.iterdir() if item.is_symlink() and not item.exists()) if place.is_dir() else []
 
     def read(self, path: str, start: int, stop: int) -> bytes:
+        """Read into a buffer of its own; see ``read_into`` for its errors."""
         data = bytearray(stop - start)
         self.read_into(path, start, memoryview(data))
         return bytes(data)
 
     def read_into(self, path: str, start: int, target: memoryview) -> None:
+        """Read until the buffer is full.
+
+        Raises
+        ------
+        DataError
+            The file ends too early, or is not the one that was hashed.
+        """
         with (self.folder / path).open("rb", buffering=0) as file:
             file.seek(start)
             done = 0
@@ -112,9 +123,11 @@ class BucketSource:
 
     @property
     def address(self) -> str:
+        """The bucket's URL with the prefix, without credentials."""
         return self.place.url
 
     def size(self, path: str) -> int | None:
+        """Bytes of an object, asked for without its content; None where the store has none of that name."""
         import obstore
 
         try:
@@ -124,6 +137,7 @@ class BucketSource:
             return None
 
     def names(self, folder: str) -> list[str] | None:
+        """Names of the objects directly under a folder, sorted."""
         import obstore
 
         with explained_failures(self.place.url):
@@ -131,6 +145,13 @@ class BucketSource:
         return sorted(str(item["path"]).rpartition("/")[2] for item in listed)
 
     def read(self, path: str, start: int, stop: int) -> bytes:
+        """Fetch one range; an empty one costs no request.
+
+        Raises
+        ------
+        DataError
+            The store answers with fewer bytes, or fails.
+        """
         import obstore
 
         if start == stop:
@@ -140,6 +161,7 @@ class BucketSource:
         return checked(data, f"{self.address}/{path}", start, stop)
 
     def read_into(self, path: str, start: int, target: memoryview) -> None:
+        """Fetch the range and copy it into the buffer."""
         target[:] = self.read(path, start, start + len(target))
 
 
@@ -151,15 +173,24 @@ class WebSource:
     secret: dict[str, str] = field(default_factory=dict, repr=False)
 
     def size(self, path: str) -> int | None:
+        """Bytes of a file, from the answer to a request for its first one; None where the server has none of that name."""
         answer = self._ask(path, 0, 1)
         if answer is None:
             return None
         return int(answer[0].rpartition("/")[2])
 
     def names(self, folder: str) -> list[str] | None:
+        """None: a web server has no list of files."""
         return None
 
     def read(self, path: str, start: int, stop: int) -> bytes:
+        """Fetch one range; an empty one costs no request.
+
+        Raises
+        ------
+        DataError
+            The file is missing, or the server answers with other bytes than those.
+        """
         if start == stop:
             return b""
         answer = self._ask(path, start, stop)
@@ -168,6 +199,7 @@ class WebSource:
         return checked(answer[1], f"{self.address}/{path}", start, stop)
 
     def read_into(self, path: str, start: int, target: memoryview) -> None:
+        """Fetch the range and copy it into the buffer."""
         target[:] = self.read(path, start, start + len(target))
 
     def _ask(self, path: str, start: int, stop: int) -> tuple[str, bytes] | None:

@@ -33,6 +33,7 @@ class HubSource:
 
     @property
     def address(self) -> str:
+        """ "owner/name@revision of the hub", as errors name it."""
         at = f"@{self.revision}" if self.revision else ""
         return f"{self.repository}{at} of the hub"
 
@@ -61,6 +62,7 @@ class HubSource:
         return None if self._listing else self._not_here()
 
     def size(self, path: str) -> int | None:
+        """Bytes of a downloaded file, else what the hub states; None where there is no such file or the hub cannot be asked."""
         here = self._local.size(path)
         if here is not None:
             return here
@@ -68,14 +70,17 @@ class HubSource:
         return listing.files[path].size if listing and path in listing.files else None
 
     def names(self, folder: str) -> list[str] | None:
+        """Names of downloaded files and of those that the hub lists, sorted, each once."""
         here = set(self._local.names(folder) or ())
         listed = self._listing.files if self._listing else ()
         return sorted(here | {path.rpartition("/")[2] for path in listed if path.rpartition("/")[0] == folder})
 
     def read(self, path: str, start: int, stop: int) -> bytes:
+        """Read from the download where the file is there, else from the hub."""
         return self._holder(path).read(path, start, stop)
 
     def read_into(self, path: str, start: int, target: memoryview) -> None:
+        """Fill the buffer from the download where the file is there, else from the hub."""
         self._holder(path).read_into(path, start, target)
 
     def digest(self, path: str) -> bytes | None:

@@ -55,10 +55,12 @@ class Described(Protocol):
     """What is known of a tensor: its type as safetensors names it, and its shape."""
 
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """The type's name in a safetensors header, for example "BF16"."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of its axes; none for a single number."""
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class ZReader(nn.Module):
         self.last = nn.Linear(SQUEEZED * frames * shape.places, 2 * shape.z)
 
     def forward(self, tokens: Int64[Tensor, "clip time row column"]) -> Normal:
+        """Mean and bounded logarithm of the deviation of z, from the tokens of all frames."""
         mean, logarithm = self.last(self.squeeze(self.trunk(tokens)).flatten(1)).chunk(2, -1)
         return Normal(mean, logarithm.clamp(*LOGARITHM))
 

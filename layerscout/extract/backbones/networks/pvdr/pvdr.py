@@ -65,6 +65,7 @@ class LoadedPvdr(LoadedBackbone):
         return {"encoder": self.module.encoder.trunk, "prior": self.module.prior.trunk, "decoder": self.module.decoder}
 
     def forward(self, clip: UInt8[Tensor, "clip time height width channel"]) -> None:
+        """Tokenise frames at [-0.5, 0.5], then run encoder, prior and decoder up to the part that the pass ends in."""
         frames = clip.permute(0, 1, 4, 2, 3).to(torch.float32) / 255.0 - 0.5
         tokens = self.tokenizer.encode(frames.flatten(0, 1)).unflatten(0, clip.shape[:2])
         self.module.encoder(tokens)
@@ -76,11 +77,13 @@ class LoadedPvdr(LoadedBackbone):
             self.module.imagine(expected.mean, past)
 
     def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:
+        """Places of all times in one row; of z its mean, as one token."""
         if layer.grid is not None and layer.grid.tokens == 1:
             return output[:, None, : self.shape.z]  # the mean; what follows it is the logarithm of the deviation
         return output.flatten(1, 2)
 
     def truncate(self, last: LayerInfo) -> None:
+        """End in the part, and in the block of its transformer, that ``last`` names; all blocks stay in memory."""
         part, *_ = last.module.split(".")
         self._last = part
         for name, trunk in self._trunks().items():

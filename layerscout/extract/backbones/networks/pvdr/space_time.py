@@ -35,6 +35,7 @@ class SpaceTimeBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "clip time place width"], z: Float[Tensor, "clip z"] | None = None
     ) -> Float[Tensor, "clip time place width"]:
+        """Add both attentions and the two layers to the features; z moves only what the two layers see."""
         x = x + self.space_out(self._attend(self.space(self.norm_space(x)), causal=False))
         over_time = self.time(self.norm_time(x)).transpose(1, 2)
         x = x + self.time_out(self._attend(over_time, causal=True)).transpose(1, 2)
@@ -88,6 +89,7 @@ class SpaceTime(nn.Module):
     def forward(
         self, tokens: Int64[Tensor, "clip time row column"], z: Float[Tensor, "clip z"] | None = None
     ) -> Float[Tensor, "clip time place width"]:
+        """Features of every place, normalised; tokens lie in [0, codes], z may be left out only where none is taken."""
         x = self.embedding(patches(tokens, self.shape.patch) + self.offsets).sum(3)
         x = x + self.places + self.times[: tokens.shape[1]]
         if self.lift is not None and z is not None:

@@ -47,6 +47,7 @@ class Tiny(LoadedBackbone):
         self._noise = fixed_noise((1, FUTURE, 3, SIZE, SIZE), NOISE_SEED).to(device, dtype)
 
     def forward(self, clip: UInt8[Tensor, "clip time height width channel"]) -> None:
+        """Join frames in [-1, 1] with fixed noise for the future, and run the blocks at the time of pure noise, without text."""
         past = scale_pixels(clip).to(self._noise.dtype)
         frames = torch.cat([past, self._noise.expand(len(past), -1, -1, -1, -1)], dim=1)
         text, times = frames.new_zeros(len(past), 1, TEXT_WIDTH), torch.full((len(past),), PURE_NOISE, device=self.device)
@@ -56,7 +57,9 @@ class Tiny(LoadedBackbone):
             self.module.run_blocks(frames, text, times)  # nobody reads the predicted frames
 
     def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:
+        """The video tokens of a block's answer, whose second part is the text."""
         return output[0]
 
     def truncate(self, last: LayerInfo) -> None:
+        """Keep the blocks up to ``last`` in the model's list; all of them stay in memory."""
         self.module.transformer_blocks = self._blocks[: last.depth + 1]

@@ -69,6 +69,7 @@ class TinyTransformer(nn.Module):
     def forward(
         self, hidden_states: Float[Tensor, "clip time channel height width"], encoder_hidden_states: Tensor, timestep: Tensor
     ) -> Float[Tensor, "clip time channel height width"]:
+        """Predict clean frames of the shape of ``hidden_states``; the text is [clip, token, feature], timesteps one a clip."""
         patch, (count, time, _, height, width) = self.architecture["patch_size"], hidden_states.shape
         tokens, embedded = self.run_blocks(hidden_states, encoder_hidden_states, timestep)
         patches = self.proj_out(self.norm_out(self.norm_final(tokens), embedded))
@@ -110,6 +111,7 @@ class PatchEmbedding(nn.Module):
         self.register_buffer("pos_embedding", torch.cat([positions.new_zeros(self.text, width), positions])[None], persistent=False)
 
     def forward(self, text: Tensor, frames: Tensor) -> Joint:
+        """Text tokens, then the patches of all frames in the order time, row, column, with positions added to both."""
         tokens = self.proj(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).flatten(3).transpose(2, 3).flatten(1, 2)
         return torch.cat([self.text_proj(text), tokens], dim=1) + self.pos_embedding.to(tokens.dtype)
 
@@ -146,6 +148,7 @@ class TimeEmbedding(nn.Module):
         self.linear_2 = nn.Linear(outputs, outputs)
 
     def forward(self, timestep: Float[Tensor, " clip"], dtype: torch.dtype) -> Float[Tensor, "clip feature"]:
+        """Sines and cosines of the time at rates from 1 to 1/10,000, through two linear maps."""
         half = self.width // 2
         rates = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=timestep.device) / half)
         angles = timestep[:, None].float() * rates[None]
@@ -177,6 +180,7 @@ class LastNorm(nn.Module):
         self.norm = nn.LayerNorm(width, eps)
 
     def forward(self, tokens: Tensor, time: Tensor) -> Tensor:
+        """Normalise every token, then scale and shift it by what the time says."""
         shift, scale = self.linear(F.silu(time))[:, None].chunk(2, dim=2)
         return self.norm(tokens) * (1 + scale) + shift
 
@@ -192,6 +196,7 @@ class JointAttention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(heads * head, width), nn.Dropout(0.0)])
 
     def forward(self, joint: Joint) -> Joint:
+        """Mix the values of all tokens, text before video, by how well queries and keys agree."""
         query, key, value = (project(joint).unflatten(2, (self.heads, -1)).transpose(1, 2) for project in (self.to_q, self.to_k, self.to_v))
         mixed = F.scaled_dot_product_attention(self.norm_q(query), self.norm_k(key), value)
         return self.to_out[0](mixed.transpose(1, 2).flatten(2))
@@ -207,6 +212,7 @@ class FeedForward(nn.Module):
         self.net = nn.ModuleList([inside, nn.Dropout(0.0), nn.Linear(4 * width, width), nn.Dropout(0.0)])
 
     def forward(self, joint: Joint) -> Joint:
+        """Widen, apply GELU and narrow every token by itself."""
         inside: Any = self.net[0]
         return self.net[2](F.gelu(inside.proj(joint), approximate="tanh"))
 
@@ -233,6 +239,7 @@ class CogVideoXBlock(nn.Module):
         image_rotary_emb: Any = None,
         attention_kwargs: dict[str, Any] | None = None,
     ) -> tuple[Tensor, Tensor]:
+        """Video and text tokens after attention and feed-forward; ``attention_kwargs`` and rotary positions are not used."""
         text = encoder_hidden_states.shape[1]
         if (memory := scratch.of_this_pass(hidden_states)) is not None:
             joint = self._in_place(scratch.joined(encoder_hidden_states, hidden_states), text, temb, memory)
