@@ -71,7 +71,7 @@ class Reporter:
         self._bar_ids: dict[int, Any] = {}
 
     def say(self, text: str) -> None:
-        """Tell the user one line."""
+        """Print one line above the bar, if there is a bar, and record it for whoever follows; quiet ones only record it."""
         self._record("say", text=text)
         if self.quiet:
             return

@@ -55,7 +55,7 @@ class ShownPlan(Shown):
         raise NotImplementedError
 
     def frame_rows(self) -> list[dict[str, Any]]:
-        """Return one row a fact of the plan."""
+        """The facts of ``describe()`` as rows with the columns ``fact`` and ``value``, for a data frame."""
         return [{"fact": key, "value": value} for key, value in self.describe().items()]
 
     def summary(self) -> tuple[str, Sequence[str], list[Sequence[object]]]:
@@ -87,7 +87,7 @@ def flat_record(record: Any, prefix: str = "", leave_out: Sequence[str] = ()) ->
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """Return the mean, or None of nothing."""
+    """The arithmetic mean; None for no values."""
     return sum(values) / len(values) if values else None
 
 

@@ -101,7 +101,7 @@ class ArrayLayout:
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """Return the shape of the whole array."""
+        """(rows, width), or (rows,) for a column of single numbers."""
         return (self.rows,) if self.width is None else (self.rows, self.width)
 
     @property
@@ -121,7 +121,7 @@ class ArrayLayout:
 
     @property
     def row_bytes(self) -> int:
-        """Return how many bytes a row has."""
+        """Bytes of one row uncompressed, in the type in which it is stored."""
         return self.stored.itemsize * (self.width or 1)
 
     @property
@@ -137,7 +137,7 @@ class ArrayLayout:
 
     @property
     def chunks(self) -> int:
-        """Return how many chunk files the array has."""
+        """Files that the array is cut into; the last one may hold fewer rows."""
         return -(-self.rows // self.chunk_rows)
 
     @property

@@ -138,7 +138,7 @@ def is_abandoned(path: Path) -> bool:
 
 
 def process_runs(process: int) -> bool:
-    """Tell whether a process of this machine (POSIX) is there."""
+    """Tell whether this machine has a process of that number, be it another user's; POSIX alone."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

@@ -106,11 +106,11 @@ class StoreLayout:
         return ArrayLayout(folder, dtype, self.rows, self.chunk_rows, width, finite, self.codec, attributes)
 
     def arrays(self) -> list[ArrayLayout]:
-        """Return every array, layers first."""
+        """The arrays of all layers, then those of all index columns."""
         return [*self.layers().values(), *self.index().values()]
 
     def metadata_paths(self) -> list[str]:
-        """Return the path of every Zarr metadata file."""
+        """Paths of the ``zarr.json`` of the store, of its two groups and of every array, relative to the store."""
         return [f"{folder}zarr.json" for folder in ("", "layers/", "index/", *(f"{array.folder}/" for array in self.arrays()))]
 
     def metadata_files(self) -> dict[str, bytes]:

@@ -199,7 +199,7 @@ def object_paths(layout: StoreLayout) -> list[str]:
 
 
 def manifest_text(fields: dict[str, Any]) -> bytes:
-    """Return the text of a manifest."""
+    """Indented JSON in UTF-8 with a last line break; NaN is refused."""
     return json.dumps(fields, indent=1, allow_nan=False).encode() + b"\n"
 
 

@@ -62,7 +62,7 @@ class LayerReader:
 
     @property
     def chunk_rows(self) -> int:
-        """Return the rows of a chunk. Reading one of them reads them all."""
+        """Rows that lie in one file: reading any of them reads all."""
         return self.layout.chunk_rows
 
     def all(self) -> LayerRows:

@@ -60,7 +60,7 @@ class Call:
     _result: dict[str, Any] | None = field(default=None, repr=False)
 
     def reporter(self, events: Path | None = None) -> Reporter:
-        """Return where a stage tells how it is going."""
+        """Make what shows a stage's progress, silent with ``-q``; ``events`` is the file that another process follows."""
         return Reporter(self.quiet, events=events)
 
     def emit(self, data: dict[str, Any], text: str | None = None) -> None:

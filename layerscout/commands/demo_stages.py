@@ -45,7 +45,7 @@ def describe(chosen: DemoSettings) -> dict[str, Any]:
 
 
 def agents_in_words(record: RunRecord, chosen: DemoSettings) -> str:
-    """Return what was trained and how it was looked at."""
+    """Say which learner trained for how long, with how many seeds and episodes of evaluation, as a fragment of a sentence."""
     learner, train = LEARNERS.get(record.algorithm or "", record.algorithm or ""), chosen.train
     return f"{record.mode} {learner}, {train.updates:,} updates, {train.seeds} seeds an arm, each evaluated on {train.final_episodes} episodes of its own"
 

@@ -81,5 +81,5 @@ def after_agents(out: Path, selection: Path) -> str:
 
 
 def results_folder(out: Path) -> Path:
-    """Return the folder of all results that a ranking in ``out`` belongs to."""
+    """The folder above ``out`` where that is named "probe…", as every command names it, else ``out`` itself."""
     return out.parent if out.name.startswith("probe") else out

@@ -74,7 +74,7 @@ class Command:
         app.command(words.split()[-1], cls=PlainCommand, help=self.help, epilog=self._epilog(words))(self.run)
 
     def begin(self, group: typer.Typer, words: str) -> None:
-        """Make the command what a group of commands does when none of them is named."""
+        """Let ``group`` without a command's name run this one, with its options and help."""
 
         def run(ctx: typer.Context, **said: Any) -> None:
             if ctx.invoked_subcommand is None:

@@ -94,5 +94,5 @@ class ClipWindow:
         self._past[which, -1] = fit(frames, self._spec)
 
     def clips(self, which: Int[np.ndarray, " copy"]) -> UInt8[np.ndarray, "copy time height width channel"]:
-        """Return the present clips of the copies ``which``."""
+        """The frames at the clip's offsets behind the newest one, for the copies ``which``; oldest first."""
         return self._past[np.asarray(which)[:, None], [self._span - 1 + offset for offset in self._spec.offsets]]

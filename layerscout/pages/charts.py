@@ -42,7 +42,7 @@ class Series:
 
     @property
     def known(self) -> tuple[tuple[Point, float], ...]:
-        """The points that have a value, with it."""
+        """Points with their values, without those that have none."""
         return tuple((point, point.value) for point in self.points if point.value is not None)
 
 

@@ -143,7 +143,7 @@ CORNERS = {
 
 
 def corners(mark: Mark) -> tuple[Position, ...]:
-    """Return the corners of a mark that is no circle and no ring."""
+    """Positions of the corners of a square, triangle, diamond or cross around the mark's centre; circles and rings are a KeyError."""
     return tuple((mark.x + mark.size * across, mark.y + mark.size * down) for across, down in CORNERS[mark.shape])
 
 

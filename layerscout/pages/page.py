@@ -173,7 +173,7 @@ def picture(draw: Draw | None, caption: str) -> str:
 
 
 def versions_table() -> Table:
-    """Return the versions on the machine that writes the page."""
+    """Versions of layerscout, Python, the system and the packages that change numbers, on this machine, now."""
     rows = [("layerscout", __version__), ("Python", platform.python_version()), ("system", platform.platform())]
     for package in PACKAGES:
         try:

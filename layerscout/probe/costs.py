@@ -85,7 +85,7 @@ class ProbeCost:
 
 
 def row_bytes(job: Job) -> int:
-    """Bytes of a stored row of a layer."""
+    """width · 4 for a layer in float32, width · 2 for one in half precision."""
     return job.spec.width * (4 if job.spec.dtype == "float32" else 2)
 
 

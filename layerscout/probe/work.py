@@ -20,7 +20,7 @@ from layerscout.probe.wide.wide import measure_wide
 
 
 def write_span_partials(plan: ProbePlan, job: Job, start: int, stop: int, precision: str) -> None:
-    """Write those partials of one span of a layer that are not there."""
+    """Read one span of a layer once and write those of its two files of sums that are missing; nothing to do where both are there."""
     chosen, reader = plan.work.transitions_of_span(start, stop), job.store.layer(job.spec.name)
     paths = plan.work.partials_folder(job).paths(reader, chosen, precision)
     if paths is None or all(path.is_file() for path in paths):

@@ -22,7 +22,7 @@ def metric_name(mode: str, metric: str = "final") -> str:
 
 
 def returns_column(mode: str) -> str:
-    """Return the heading of a column of mean returns."""
+    """Heading that says over which episodes a mean return is taken: the last evaluation offline, the last 50 online."""
     return "Mean return (last evaluation)" if mode == "offline" else "Mean return (last 50)"
 
 
@@ -51,7 +51,7 @@ def episodes_words(record: RunRecord) -> str:
 
 
 def final_words(record: RunRecord) -> str:
-    """Return what one seed's final return is."""
+    """Define one seed's final return, for a caption: which episodes it is the mean of."""
     if record.mode == "offline":
         return f"the mean of its last greedy evaluation ({episodes_words(record)})"
     return f"the mean of its last {LAST_EPISODES} training episodes, or of all if there were fewer"

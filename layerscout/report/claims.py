@@ -28,7 +28,7 @@ class Claim:
 
     @property
     def word(self) -> str:
-        """What became of it, in a word or two."""
+        """ "supported", "not supported" or, without the runs for a test, "not tested"."""
         return "supported" if self.supported else "not supported" if self.tested else "not tested"
 
 

@@ -47,7 +47,7 @@ def ranking_table(ranking: Ranking) -> Table:
 
 
 def ranking_row(ranking: Ranking, layer: LayerScore, place: str) -> tuple[str, ...]:
-    """Return the cells of one layer in the table of a ranking."""
+    """One layer's cells, in the columns of `ranking_table`: scores and measures with intervals, width, flags."""
     ordered = ordering(ranking, layer)
     scores = (ordered, layer.bits_action, layer.score) if short_kind(ranking) == "S-ctrl" else (ordered,)
     estimates = (*scores, layer.reward_r2, layer.reward_r2_shuffled, layer.transition_r2, layer.persistence_r2, layer.transition_gain)
@@ -112,7 +112,7 @@ def comparison_table(verdict: Verdict, record: RunRecord) -> Table:
 
 
 def failed_runs_table(record: RunRecord) -> Table:
-    """Return the runs that failed and why."""
+    """Arm, seed and reason of every run that failed; such runs are in no mean."""
     rows = tuple((run.arm, str(run.seed), run.reason or "no reason given") for run in record.runs if run.status == "failed")
     return Table(("Arm", "Seed", "Reason"), rows, words=True)
 
@@ -124,7 +124,7 @@ def settings_table(values: Mapping[str, Any]) -> Table:
 
 
 def provenance_table(experiment: Experiment) -> Table:
-    """Return what was measured on what, by identity."""
+    """Backbone, stores, dataset, settings of probing and of every comparison: what someone needs to repeat it."""
     ranking = experiment.ranking
     weights = " + ".join(f"{weight:g} {part}" for weight, part in zip(ranking.weights, ("reward R²", "transition R²", "rank"), strict=True))
     rows = [

@@ -138,7 +138,7 @@ def chapter_section(part: Chapter) -> str:
 
 
 def claims_table(claims: Sequence[Claim]) -> Table:
-    """Return claims with what became of them and why."""
+    """One row a claim: its statement, supported or not at 5 %, and the figures that decided."""
     return Table(("Claim", "At 5 %", "Evidence"), tuple((claim.statement, claim.word, claim.sentence) for claim in claims), words=True)
 
 

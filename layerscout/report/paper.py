@@ -68,7 +68,7 @@ def paper(experiment: Experiment, parts: Sequence[Chapter], association: str = "
 
 
 def describe_setup(experiment: Experiment) -> str:
-    """Return what was run on what, as a list."""
+    """Markdown list of the video model, the candidate layers, the probing data and every environment."""
     ranking = experiment.ranking
     lines = [
         f"- Video model: {markdown_text(ranking.backbone)}",
@@ -82,7 +82,7 @@ def describe_setup(experiment: Experiment) -> str:
 
 
 def describe_record(record: RunRecord) -> str:
-    """Return what one comparison was, in a line."""
+    """Environment, mode, arms × seeds, steps and updates a run, and the longest group's wall time in seconds."""
     seeds = len({run.seed for run in record.runs})
     steps = sorted({arm.budget.environment_steps for arm in record.arms})
     updates = sorted({arm.budget.updates for arm in record.arms})

@@ -47,7 +47,7 @@ class ControlComparison:
 
     @property
     def difference_name(self) -> str:
-        """What ``difference`` is the difference of, in words."""
+        """ "paired difference" where both arms share seeds, else "difference of means (no seed is shared)"."""
         return "paired difference" if self.paired else "difference of means (no seed is shared)"
 
     @property
@@ -75,7 +75,7 @@ class Verdict:
 
 
 def final_by_seed(record: RunRecord, arm: str) -> dict[int, float]:
-    """Return the final return of every finished run of an arm by seed."""
+    """Seed → final return of the arm's runs that finished; runs that failed are left out."""
     return {run.seed: run.final for run in record.runs if run.arm == arm and run.final is not None}
 
 
@@ -168,7 +168,7 @@ def no_verdict(sentence: str, best: str | None = None) -> Verdict:
 
 
 def judge_comparisons(best: Arm, returned: Estimate, comparisons: tuple[ControlComparison, ...]) -> Verdict:
-    """Return the verdict that the comparisons allow, with its sentence."""
+    """Weigh the ranked-best layer against every control: outcome, one p for all (None if any is missing), and the sentence."""
     known = [one.p for one in comparisons if one.p is not None]
     p = p_of_all(known) if len(known) == len(comparisons) else None
     fewest = min((one.seeds for one in comparisons if one.paired), default=0)

@@ -30,7 +30,7 @@ PUBLISHED = (
 
 
 def world_models_section(experiment: Experiment) -> str:
-    """Return the section, or nothing where no agent has a world model."""
+    """HTML with losses, what was pretrained, and imagined beside real frames; "" where no agent has a world model."""
     found = [(path, load(WorldModelRecord, path)) for path in _files(experiment)]
     if not found:
         return ""

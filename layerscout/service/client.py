@@ -94,7 +94,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the HTTP connection; a ``with`` block does it by itself."""
         self._http.close()
 
     def health(self) -> Health:
@@ -106,7 +106,7 @@ class Client:
         return self._get(StoreList, "/stores", params={"q": text, "filter": list(filters), "sort": sort, "page": page})
 
     def store(self, name: str) -> StoreDetails:
-        """Return what is known of a store, by id or name."""
+        """Layers, files and results of one store, by its id or a name that people gave it."""
         return self._get(StoreDetails, f"/stores/{_segment(name)}")
 
     def plan(self, question: dict[str, Any]) -> PlanCost:
@@ -118,11 +118,11 @@ class Client:
         return self._post(JobView, "/jobs", question)
 
     def jobs(self, state: str | None = None) -> JobList:
-        """Return the newest jobs."""
+        """The newest 200 jobs, or those in this state, newest first."""
         return self._get(JobList, "/jobs", params={"state": state} if state else {})
 
     def job(self, job_id: str) -> JobView:
-        """Return how a job stands."""
+        """State of one job, what it said last, and for a running one the seconds that are left."""
         return self._get(JobView, f"/jobs/{_segment(job_id)}")
 
     def cancel(self, job_id: str) -> JobView:
@@ -163,7 +163,7 @@ class Client:
         return job
 
     def rankings(self, dataset: str | None = None, store: str | None = None) -> RankingList:
-        """Return all rankings, or those of a dataset or a store."""
+        """All rankings, or only those of the dataset with this digest and of the store with this id."""
         given = {name: value for name, value in (("dataset", dataset), ("store", store)) if value}
         return self._get(RankingList, "/rankings", params=given)
 
@@ -172,7 +172,7 @@ class Client:
         return self._get(Ranking, f"/rankings/{_segment(ranking_id)}")
 
     def selection(self, ranking_id: str) -> Selection:
-        """Return what a ranking hands to training."""
+        """The ranked layers of a ranking as ``layerscout train --selection`` reads them."""
         return self._get(Selection, f"/rankings/{_segment(ranking_id)}/selection")
 
     def what_if(self, ranking_id: str, weights: tuple[float, float, float]) -> WhatIfOrder:
@@ -184,11 +184,11 @@ class Client:
         return self._get(PairList, f"/rankings/{_segment(ranking_id)}/pairs")
 
     def notes(self, ranking_id: str) -> NoteList:
-        """Return the notes on a ranking."""
+        """What people wrote about a ranking, in the order of writing."""
         return self._get(NoteList, f"/rankings/{_segment(ranking_id)}/notes")
 
     def add_note(self, ranking_id: str, text: str) -> NoteOut:
-        """Write a note on a ranking."""
+        """Add a note to a ranking under the name of whoever is logged in; it cannot be changed later."""
         return self._post(NoteOut, f"/rankings/{_segment(ranking_id)}/notes", {"text": text})
 
     def compare(self, ranking_ids: Sequence[str]) -> ComparisonView:

@@ -58,7 +58,7 @@ def as_problem(error: Exception) -> HttpProblem:
 
 
 def problem_details(problem: HttpProblem, instance: str) -> dict[str, Any]:
-    """Return the members of the problem document."""
+    """The JSON of an error as RFC 9457 has it, with our ``kind``, ``hint`` and ``exit_code`` beside its members."""
     return {
         "type": f"https://github.com/layerscout/layerscout/blob/main/docs/reference/service.md#{problem.kind}",
         "title": TITLES.get(problem.status, "Error"),

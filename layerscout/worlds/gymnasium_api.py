@@ -53,7 +53,7 @@ class WorldEnv(gymnasium.Env):
         return _first(_observe(self._world)), self._info()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Advance by one step."""
+        """Take one action in Gymnasium's terms; observation, reward, terminated, truncated and info come back as of one copy."""
         outcome = self._world.step(_to_world(self._world, np.array([action])))
         return (
             _first(_observe(self._world)),
@@ -68,7 +68,7 @@ class WorldEnv(gymnasium.Env):
         return self._world.pictures()[0] if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
-        """Release what the world holds."""
+        """Close the world; its windows, processes or files go with it."""
         self._world.close()
 
     def _info(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class WorldVectorEnv(VectorEnv):
         return tuple(self._world.pictures()) if self.render_mode == "rgb_array" else None
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Release what the world holds."""
+        """Close the world with all its copies; Gymnasium calls this from ``close``."""
         self._world.close()
 
     def _start(self, mask: NDArray[np.bool_]) -> None:

@@ -34,7 +34,7 @@ def all_attempt_folders(root: Path) -> Iterator[Path]:
 
 
 def attempt_folders(folder: Path) -> Iterator[Path]:
-    """Yield the folders of the attempts at one store."""
+    """Yield what unfinished extractions of one store left, or are writing now, in the order of their names."""
     if folder.is_dir():
         yield from (path for path in sorted(folder.iterdir()) if ATTEMPT_NAME.fullmatch(path.name))
 

@@ -42,7 +42,7 @@ class Deletion:
 
     @property
     def bytes(self) -> int:
-        """Return how many bytes the deletion frees."""
+        """Bytes on disk of all that would be deleted."""
         return sum(victim.bytes for victim in self.victims)
 
     def describe(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class DeletionOutcome:
 
     @property
     def bytes(self) -> int:
-        """Return how many bytes were freed."""
+        """Bytes on disk of what could be deleted."""
         return sum(victim.bytes for victim in self.deleted)
 
 

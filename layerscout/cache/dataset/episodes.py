@@ -61,7 +61,7 @@ class Episode:
 
     @property
     def steps(self) -> int:
-        """Return T, the number of steps."""
+        """T, one less than the episode's frames."""
         return len(self.terminated)
 
     def arrays(self) -> Iterator[tuple[str, Shaped[np.ndarray, "*axes"]]]:

@@ -22,7 +22,7 @@ NO_ROOM_CAN_BE_ASKED_FOR = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.
 
 
 def write_through_memory(target: Path, fill: Callable[[h5py.File], None]) -> None:
-    """Make an HDF5 file in memory, then write it whole."""
+    """Let ``fill`` write into an HDF5 file in memory, seal it with its digest, and write it at once: half a file never appears."""
     image = io.BytesIO()
     with h5py.File(image, "w", userblock_size=SEAL_BYTES) as file:
         fill(file)
@@ -93,7 +93,7 @@ class Unfailing(io.RawIOBase):
         return self._position
 
     def tell(self) -> int:
-        """Return the present place."""
+        """Bytes from the file's beginning to where the next ones go."""
         return self._position
 
     def readinto(self, buffer: Any) -> int:

@@ -48,7 +48,7 @@ def check_attributes(file: h5py.File, where: str) -> None:
 
 
 def episode_name(index: int) -> str:
-    """Return the name of an episode's group."""
+    """The group's name of six digits or more, so that names sort as numbers do up to a million episodes."""
     return f"{index:06d}"
 
 

@@ -90,7 +90,7 @@ class Trajectories:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Let go of the HDF5 file; nothing can be read from it afterwards."""
         self._file.close()
 
     def __len__(self) -> int:

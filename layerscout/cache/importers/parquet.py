@@ -61,7 +61,7 @@ class EpisodeRows:
             raise DataError(f"{where} cannot be read: {error}", hint=tables.AGAIN) from None
 
     def close(self) -> None:
-        """Forget what was decoded."""
+        """Forget the file and its decoded row groups, so that their memory is free."""
         self._path, self._file, self._groups, self._numbers = None, None, {}, []
 
     def _open(self, path: Path, where: str) -> None:

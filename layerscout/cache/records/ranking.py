@@ -69,7 +69,7 @@ class LayerScore(Record):
 
 
 class RankedStore(Record):
-    """A store that a ranking draws layers from."""
+    """One of the stores whose layers stand in a ranking: its id, its video model, and the label before its layers' names."""
 
     store_id: str
     backbone: str

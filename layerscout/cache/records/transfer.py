@@ -87,11 +87,11 @@ class TransferRecord(Record, Shown):
     arms: tuple[TransferArm, ...]
 
     def arm(self, kind: ArmKind, teacher: str | None) -> TransferArm | None:
-        """Return the arm of this kind with this teacher and the settings of all; None where there is none."""
+        """The arm of this kind that learned from this teacher at the settings of all; None where only swept ones are there, or none."""
         return next((arm for arm in self.arms if (arm.kind, arm.teacher, arm.swept) == (kind, teacher, None)), None)
 
     def teacher(self, name: str | None) -> TransferTeacher | None:
-        """Return the teacher of this name."""
+        """The teacher that arms name; None for a name that no teacher has."""
         return next((one for one in self.teachers if one.name == name), None)
 
     def frame_rows(self) -> list[dict[str, Any]]:

@@ -88,11 +88,11 @@ class WorkArm(Record):
 
     @property
     def last(self) -> WorkJudgement:
-        """The policy in the end."""
+        """Judgement of the policy after its last hour."""
         return self.judgements[-1]
 
     def curve(self, column: str) -> WorkCurve:
-        """Return the curve of one column."""
+        """What the column was hour by hour; a column that the arm lacks is a StopIteration."""
         return next(one for one in self.curves if one.column == column)
 
 

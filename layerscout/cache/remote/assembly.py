@@ -73,7 +73,7 @@ def staged_objects(root: Path, manifest: manifests.Manifest, objects: Sequence[S
 
 
 def has_file(folder: Path, item: StoredObject) -> bool:
-    """Tell whether a file is there with its size."""
+    """Tell whether a file is there with the size that the manifest states; its content is not read."""
     return first_misfit(folder, (item,)) is None
 
 

@@ -45,7 +45,13 @@ class ObjectPlace:
             return None
 
     def stream(self, path: str) -> Iterator[Any]:
-        """Yield an object piece by piece."""
+        """Yield an object's bytes in pieces of at least ``BLOCK_BYTES``.
+
+        Raises
+        ------
+        DataError
+            There is no such object, or the store of objects fails.
+        """
         import obstore
 
         try:
@@ -55,7 +61,7 @@ class ObjectPlace:
             raise missing_file_error(self.url, path) from None
 
     def holds(self, path: str) -> bool:
-        """Tell whether there is such an object."""
+        """Tell whether the bucket has an object of this name; asks for its head alone."""
         return self.digest(path) is not None
 
     def digest(self, path: str) -> str | None:
@@ -69,7 +75,7 @@ class ObjectPlace:
             return None
 
     def names(self, path: str) -> list[str]:
-        """Return the names of the folders in a folder."""
+        """Return the last parts of the prefixes under ``path``, sorted: what would be folders on a disk."""
         import obstore
 
         with explained_failures(self.url):
@@ -154,7 +160,7 @@ def _told(error: Exception, url: str) -> LayerscoutError | None:
 
 
 def missing_file_error(url: str, path: str) -> DataError:
-    """Return the error that a file is not where the manifest says."""
+    """Make the error for an object that a manifest lists and the bucket lacks; pushing again is the way out."""
     return DataError(f"{url}/{path} is missing", hint="push the store again from where it is whole; that restores what is missing")
 
 

@@ -54,11 +54,11 @@ class HubPlace:
             raise missing_file_error(self.url, path) from None
 
     def holds(self, path: str) -> bool:
-        """Tell whether there is such a file."""
+        """Tell whether the repository lists a file of this name at its revision."""
         return path in self.listed(path.rpartition("/")[0])
 
     def names(self, path: str) -> list[str]:
-        """Return the names of the folders in a folder."""
+        """Return the names of the folders directly under ``path`` in the repository, sorted."""
         found = {one.path for one in self._tree(path, deep=False) if type(one).__name__.endswith("Folder")}
         return sorted(name.rstrip("/").rpartition("/")[2] for name in found)
 

@@ -125,7 +125,7 @@ class Mirror(Store):
 
 
 def mirror_folder(root: Path, store_id: str) -> Path:
-    """Return where a store's mirror lies."""
+    """The folder under a root into which a remote store's files are fetched, whether or not it exists."""
     return root / MIRRORS / store_id
 
 

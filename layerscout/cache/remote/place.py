@@ -48,11 +48,17 @@ class FolderPlace:
             raise missing_file_error(self.url, path) from None
 
     def holds(self, path: str) -> bool:
-        """Tell whether there is such a file."""
+        """Tell whether ``path`` is a regular file."""
         return (self.folder / path).is_file()
 
     def names(self, path: str) -> list[str]:
-        """Return the names of the folders in a folder."""
+        """Return the names of the folders directly under ``path``, sorted; none where ``path`` is missing.
+
+        Raises
+        ------
+        DataError
+            The place itself is no folder.
+        """
         if not self.folder.is_dir():
             raise DataError(f"no folder {self.folder}", hint="check the address")
         folder = self.folder / path

@@ -110,13 +110,13 @@ def find_published(place: Place, store_id: str | None) -> Published:
 
 
 def folder_of(place: Place, manifest: manifests.Manifest) -> str:
-    """Return where the files of a published manifest lie."""
+    """The folder named by the manifest's digest, where new stores lie, or that of the store's id, where older ones do."""
     parent, _, own = content_folder(manifest).rpartition("/")
     return f"{parent}/{own}" if own in place.names(parent) else f"stores/{manifest.store_id}"
 
 
 def manifest_path(store_id: str) -> str:
-    """Return the path of a store's manifest at a place."""
+    """Where a place keeps the manifest that says which store of this id counts."""
     return f"stores/{store_id}/{manifests.NAME}"
 
 

@@ -34,7 +34,7 @@ class SmallStore:
         return store_id(self.identity)
 
     def write(self, root: Path) -> Store:
-        """Write and commit it under a root."""
+        """Write every unit in order under a root and commit; return the opened store."""
         writer = self.open(root)
         for unit in writer.pending():
             writer.write_unit(unit, *self.of_span(*writer.span(unit)))

@@ -94,7 +94,7 @@ class Attempt:
         (self.folder / LEASE).unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Delete the attempt with all its files."""
+        """Delete the attempt's folder, and the one above it if no other attempt at the same store is there."""
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # another attempt at the same store is still there
             self.folder.parent.rmdir()
@@ -133,7 +133,7 @@ def sweep_dead_attempts(found: Iterable[Path]) -> None:
 
 
 def owner_is_alive(attempt: Path) -> bool:
-    """Tell whether the owner of an attempt still works on it."""
+    """Tell whether the lease's process runs, or on another machine whether the lease is fresh; False where it cannot be read."""
     return _alive(_read_json(attempt / LEASE))
 
 

@@ -145,7 +145,7 @@ class StoreWriter:
 
     @property
     def units(self) -> int:
-        """Return how many units the store is made of."""
+        """How many units there are: spans of rows that are written, and resumed, one at a time."""
         return self.layout.units
 
     def pending(self) -> list[int]:

@@ -169,7 +169,7 @@ def _update(config: TrainConfig, actions: Any, head: str, hidden: tuple[int, ...
 
 
 def told_costs(costs: dict[str, Any]) -> str:
-    """Return the costs as a table for people."""
+    """Lay the costs out as a table, a line a task and one for all; seconds are shown only where they were measured."""
     columns = ["task", "learner", "episode", "rows", "cells", "clips", "runs", "updates", "eval. episodes", "eval. clips", "stores"]
     rows = [
         [

@@ -6,7 +6,7 @@ GATED = ("geglu", "swiglu")  # activations whose first matrix is twice as wide: 
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> int:
-    """Parameters of a matrix [outputs, inputs] and its bias."""
+    """outputs · inputs parameters, and ``outputs`` more with a bias."""
     return inputs * outputs + (outputs if bias else 0)
 
 

@@ -56,7 +56,7 @@ class PvdrShape(Config):
 
     @property
     def tokens(self) -> int:
-        """Tokens of a frame."""
+        """Tokens of one frame, the square of ``grid``."""
         return self.grid**2
 
     @property

@@ -41,7 +41,7 @@ class TransNetOptions(Config):
 
 
 def pretrained(source: str | None, options: dict[str, Any]) -> Backbone:
-    """The trained network."""
+    """Describe TransNetV2 with the weights that come in its package; a source is a UsageError."""
     return _describe("transnet", source, options)
 
 

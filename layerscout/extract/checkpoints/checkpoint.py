@@ -47,7 +47,7 @@ class CheckpointFolder:
 
     @property
     def parent(self) -> CheckpointFolder | Path:
-        """The folder that this one lies in."""
+        """The folder above: of a subfolder one in the same checkpoint, of the checkpoint's own folder one on this machine."""
         return CheckpointFolder(self.source, self.path.rpartition("/")[0], self._known) if self.path else self.local.parent
 
     @property

@@ -58,7 +58,7 @@ class CheckpointWeights:
 
     @property
     def bytes(self) -> int:
-        """Bytes of all weight files."""
+        """Bytes of all weight files together, as their place states them; one that is not there counts as 0."""
         return sum(self.checkpoint.source.size(path) or 0 for path in self.files)
 
     def digest(self) -> str | None:

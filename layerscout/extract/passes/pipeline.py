@@ -62,7 +62,7 @@ class PendingFeatures(Protocol):
     """The features of one batch on their way from the device to the host."""
 
     def wait(self) -> Float[np.ndarray, "clip packed"]:
-        """Return the features when they are on the host."""
+        """Block until the features are on the host, and return them."""
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,12 @@ class Context:
 
     @property
     def bytes(self) -> int:
-        """Bytes of all tensors."""
+        """Bytes that the recorded tensors take in memory, in their own types."""
         return sum(value.numel() * value.element_size() for value in self.tensors.values())
 
 
 def block_arguments(layout: dict[str, Node], tensors: dict[str, Tensor], clips: int) -> dict[str, Any]:
-    """Return the named arguments of a block for a batch of ``clips`` clips."""
+    """Fill the recorded layout with tensors and repeat what is one a clip for ``clips`` clips; keys are the block's parameters."""
     return {name: _value(node, tensors, clips) for name, node in layout.items()}
 
 

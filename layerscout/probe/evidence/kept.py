@@ -31,7 +31,7 @@ class EvidenceKey(Record):
 
 
 class KeptEvidence(Record):
-    """The content of a file in ``evidence/``."""
+    """One layer's evidence as a file of ``evidence/``, with the key that says what it was computed from."""
 
     format: Literal["layerscout-evidence/2"] = "layerscout-evidence/2"
     job: EvidenceKey

@@ -224,7 +224,10 @@ def _turned_advantage(fixed: FixedFit, folds: Sequence[MomentSums], actions: int
 
 
 def measures_of_rows(sample: SampledRows, fixed: FixedFit | None, transitions: Transitions, split: Split) -> dict[str, Measure | None]:
-    """Return the measures for which single rows were read."""
+    """The measures that need single rows: bits of the action now and later, and the lift in the outcome.
+
+    Empty where a fold has no sampled row; None stands for a measure that these rows cannot give.
+    """
     found: dict[str, Measure | None] = {}
     if not len(sample.chosen) or len(np.unique(sample.fold)) < split.folds:
         return found

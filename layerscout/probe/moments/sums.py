@@ -13,7 +13,7 @@ class SumParts:
     """A set of arrays that belong together and add up over spans of rows."""
 
     def arrays(self) -> list[Any]:
-        """Return the arrays, in a fixed order."""
+        """The sums themselves, not copies, in the order of the class's fields: what is added, saved and loaded."""
         return [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
 
     def clear(self) -> None:

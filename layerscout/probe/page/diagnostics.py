@@ -133,7 +133,7 @@ LIMITS = {
 
 
 def raised_by(flag: str, ranking: Ranking, layer: LayerScore, evidence: LayerEvidence | None) -> str:
-    """Return the figure of a layer that raised a flag."""
+    """The figure that was compared with the flag's bound, in words; "n/a" where a layer has none."""
     if flag == "NO_ACTION":
         return f"{_shown(layer.bits_action)} bits, by chance up to {_shown(layer.bits_action_by_chance)}"
     if flag == "DEAD_DIMS" and layer.live_features is not None:

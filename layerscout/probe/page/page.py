@@ -96,7 +96,7 @@ def answer(ranking: Ranking) -> str:
 
 
 def depth_section(ranking: Ranking) -> str:
-    """Return the picture of score by depth."""
+    """Score over depth for every layer with its interval; a sentence instead where no layer has a score."""
     caption = (
         "The score of every layer with its 95 % interval. Compare with the same blocks without training and with the controls: a "
         "layer is worth what it gives above them. The scale does not begin at 0."

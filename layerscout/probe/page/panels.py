@@ -38,7 +38,7 @@ class SmallPicture(NamedTuple):
     drawing: Drawing
 
     def html(self) -> str:
-        """Return it for a page."""
+        """The drawing as an HTML figure, with its name and note above it."""
         above = f"{html_text(self.name)} <small>{html_text(self.note)}</small>"
         return f"<figure><figcaption>{above}</figcaption>{element(self.drawing)}</figure>"
 

@@ -23,7 +23,7 @@ class RewardCopies(Protocol):
 
     @property
     def count(self) -> int:
-        """Number of copies."""
+        """Copies of the reward that are made, one null score each."""
         ...
 
     def values(self, place: Int[np.ndarray, " row"]) -> Float[np.ndarray, "row copy"]:
@@ -52,7 +52,7 @@ class ShiftedRewards:
 
     @property
     def count(self) -> int:
-        """Number of copies."""
+        """One for each shift in ``by``."""
         return len(self.by)
 
     def values(self, place: Int[np.ndarray, " row"]) -> Float[np.ndarray, "row copy"]:
@@ -87,7 +87,7 @@ class ExchangedRewards:
 
     @property
     def count(self) -> int:
-        """Number of copies."""
+        """One for each exchange in ``by``."""
         return len(self.by)
 
     def values(self, place: Int[np.ndarray, " row"]) -> Float[np.ndarray, "row copy"]:

@@ -111,11 +111,11 @@ def _require_same_rows(store: Store, other: Store, what: str, hint: str) -> None
 
 
 def dataset_digest(store: Store) -> str:
-    """Content digest of the dataset that a store was computed from."""
+    """ "sha256:…" over the dataset's content, as the store's identity states it."""
     return str(store.identity["dataset"]["digest"])
 
 
 def backbone_name(store: Store) -> str:
-    """Name of the backbone that a store was computed with."""
+    """The video model's name in the store's identity; the digest of its weights where that has no name."""
     facts: Any = store.identity["backbone"]
     return str(facts.get("name", facts["weights_digest"]))

@@ -43,7 +43,7 @@ class Split:
 
     @property
     def confirmation(self) -> Int[np.ndarray, " confirmation_group"]:
-        """Groups of the confirmation set, if there is one."""
+        """Numbers of the groups that take no part in ranking; none where nothing was held back."""
         return np.flatnonzero(self.fold_of_group == CONFIRMATION)
 
     @property

@@ -67,7 +67,7 @@ class Transitions:
 
     @property
     def lengths(self) -> Int[np.ndarray, " episode"]:
-        """Number of transitions of each episode."""
+        """Transitions of each episode, which may be 0."""
         return np.bincount(self.episode)
 
 

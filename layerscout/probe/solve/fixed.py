@@ -35,7 +35,7 @@ class FixedColumns:
 
     @classmethod
     def none(cls, scalars: int) -> FixedColumns:
-        """Return the choice of no scalar at all."""
+        """No column at a fixed penalty: the penalty of every one of the ``scalars`` is searched."""
         return cls(1.0, scalars, np.zeros(0, dtype=np.int64))
 
     @property
@@ -73,7 +73,7 @@ class FixedFit:
             _put(self.folds, fold, prediction_sums(pooled, tested, self.width + self.asked.columns[kept:]))
 
     def add_group(self, group: int, forecast: PredictionSums, first: int) -> None:
-        """Add what is predicted of a group, in the columns from ``first`` on."""
+        """Add the sums of one group's predictions to ``groups``, without the columns before ``first``."""
         _put(self.groups, group, PredictionSums(*(getattr(forecast, name)[first:] for name in PredictionSums.__dataclass_fields__)))
 
 

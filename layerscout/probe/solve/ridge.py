@@ -35,7 +35,7 @@ class LinearMap:
     intercept: Float[np.ndarray, " target"]
 
     def select(self, targets: Int[np.ndarray, " chosen"]) -> LinearMap:
-        """Return the map to some of the targets."""
+        """The weights and intercepts of the targets with these numbers, copied."""
         return LinearMap(self.weights[:, targets], self.intercept[targets])
 
 
@@ -132,7 +132,7 @@ def _in_own_units(weights: Float[np.ndarray, "feature target"], by: FeatureScali
 
 
 def squared_errors(fit: LinearMap, sums: MomentSums, targets: Targets) -> Float[np.ndarray, " target"]:
-    """Sum over rows of the squared error of each target."""
+    """Σ over rows of (prediction − target)², for each target, from sums alone; rounding may leave a small negative number."""
     return _level_errors(fit, sums, targets) + np.einsum("ij,ij->j", fit.weights, sums.xx @ fit.weights)
 
 

@@ -88,7 +88,7 @@ def gram(
     mean: Float[np.ndarray, " feature"],
     by: Float[np.ndarray, " feature"],
 ) -> RowKernel:
-    """Products of rows with rows, of ``(stored - mean) * by``."""
+    """K = X Xᵀ with X = (stored[rows] − mean) · by in float64, added up over panels of features."""
     total = np.zeros((len(rows), len(rows)))
     for panel in panels(stored.shape[1]):
         values = (stored[rows, panel].astype(np.float64) - mean[panel]) * by[panel]

@@ -65,7 +65,7 @@ class WideFit:
 
 
 def measure_by_rows(name: str, reader: Reader, transitions: Transitions, split: Split, config: ProbeConfig) -> WideFit:
-    """Measure exactly, by products of rows with rows."""
+    """Fit a layer with more features than rows exactly, in the dual: by products of rows with rows, not of features."""
     rows, bad = load_rows(name, reader, transitions, split, np.ones(len(transitions), dtype=bool), config.max_nonfinite)
     ranks, first, width = rows.fold >= 0, len(split.ranking), reader.shape[1]
     shift = rows.stored[rows.now].mean(axis=0, dtype=np.float64)
@@ -197,7 +197,7 @@ def best_penalties(fitted: OutOfFold, grid: Sequence[float], transitions: Transi
 
 
 def select_groups(features: Diagonals, groups: slice) -> Diagonals:
-    """Pick some groups."""
+    """The diagonals of the groups in this slice, as views."""
     return Diagonals(*(getattr(features, name)[groups] for name in features.__dataclass_fields__))
 
 
@@ -209,12 +209,12 @@ def squares_only(features: Diagonals, scalars: Float[np.ndarray, "group scalar"]
 
 
 def select_sums(sums: MomentSums, groups: slice) -> MomentSums:
-    """Pick some groups."""
+    """The sums of the groups in this slice, as views."""
     return MomentSums(*(getattr(sums, name)[groups] for name in sums.__dataclass_fields__))
 
 
 def total_squares(sums: MomentSums, groups: slice) -> Float[np.ndarray, " target"]:
-    """Total sum of squares of each target over some groups."""
+    """Σ (target − mean)² over all rows of the groups in this slice, about their common mean."""
     return squares_of(select_sums(sums, groups).pool(np.arange(len(sums.count[groups]))))
 
 

@@ -104,7 +104,7 @@ def figures_of(record: WorkRecord) -> dict[str, Draw]:
 
 
 def render(record: WorkRecord, drawn: dict[str, Draw], title: str, folder: Path) -> str:
-    """Return the page's text."""
+    """The whole page as HTML: what the first arm earns against the best possible and a person's wage, pictures, tables."""
     first = record.arms[0]
     best, profit = first.best, float(np.mean(first.last.profit))
     under = (

@@ -68,11 +68,11 @@ class TaskCells:
 
     @property
     def known(self) -> Bool[np.ndarray, " measure"]:
-        """Which measures are known for every cell of this task."""
+        """True for a measure that is finite in every cell of this task: only such ones can be correlated."""
         return np.isfinite(self.measures).all(axis=1)
 
     def part(self, chosen: Bool[np.ndarray, " cell"]) -> TaskCells:
-        """Return some of the cells as a task of their own."""
+        """The cells that are chosen as a task of their own, in the same order; measures keep their rows."""
         kept = {name: getattr(self, name)[chosen] for name in ("returns", "series", "groups", "pretrained")}
         return replace(self, measures=self.measures[:, chosen], **kept)
 

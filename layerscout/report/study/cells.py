@@ -53,5 +53,5 @@ def cell_of(layer: LayerScore, ranking: Ranking, record: RunRecord, arm: Arm) ->
 
 
 def store_of_layer(layer: LayerScore, ranking: Ranking) -> str:
-    """Return the store that a layer of a ranking lies in."""
+    """Id of the layer's store, of the twin's for a twin's layer; "" for a twin's where the ranking names none."""
     return layer.store_id or ((ranking.twin_store_id or "") if layer.role == "twin" else ranking.store_id)

@@ -126,7 +126,7 @@ def _reference_cell(reference: ReferenceReturn | None) -> str:
 
 
 def hypotheses_table(study: StudyRecord) -> Table:
-    """Return what became of every hypothesis at every budget."""
+    """One row a hypothesis and number of updates: outcome, and the sentence with the figures that decided."""
     rows = [
         (one.name, one.statement, f"{one.updates:,}" if one.updates else "the end", one.outcome, one.sentence)
         for analysis in study.analyses
@@ -148,7 +148,7 @@ def data_table(analysis: StudyAnalysis) -> Table:
 
 
 def tasks_table(analysis: StudyAnalysis) -> Table:
-    """Return each task on its own, in its own units of return."""
+    """One row a task: how many cells, layers and seeds it has, and how well the score foretells its returns."""
     columns = (
         "Task",
         "Backbone",
@@ -198,7 +198,7 @@ def savings_table(analysis: StudyAnalysis) -> Table:
 
 
 def format_saving(seconds: float | None, whole: float) -> str:
-    """Return seconds saved with their share of the whole."""
+    """Seconds saved and, in brackets, their share of the whole; "n/a" where either cannot be had."""
     return UNDEFINED if seconds is None or whole <= 0 else f"{seconds:,.1f} ({percent(seconds / whole)})"
 
 

@@ -43,7 +43,7 @@ class TrainedTask:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Every seed that some arm was trained with."""
+        """The union of the seeds of all arms, sorted; an arm may lack some."""
         return tuple(sorted({run.seed for record in self.records for run in record.runs}))
 
     @property

@@ -76,7 +76,7 @@ def told_advice(gates: Sequence[Gate]) -> str:
 
 
 def cost_of_choosing(main: StudyMeasure) -> str:
-    """Return what trusting the score costs, in words."""
+    """Sentence on the regret of taking the best-scored cell, as a share of best minus worst; "" where it is not known."""
     if main.regret_1 is None:
         return ""
     return f"Taking the best-scored cell gave up {percent(main.regret_1.value)} of the way from the best cell to the worst."

@@ -165,7 +165,7 @@ def swept_arms(record: TransferRecord, teacher: str, setting: str) -> list[tuple
 
 
 def facts_of(record: TransferRecord) -> dict[str, str]:
-    """Return what was compared, in words."""
+    """Heading → words: environment, what students see, seeds, iterations, targets, and what untrained students earn."""
     targets = targets_of(record)
     of = "fixed" if record.target is not None else "the baseline's best"
     return {

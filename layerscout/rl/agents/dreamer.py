@@ -55,7 +55,7 @@ class Dreamer:
 
     @torch.no_grad()
     def act(self, z: Float32[np.ndarray, "run batch feature"]) -> ActionArray:
-        """Return the likeliest actions."""
+        """The mode of each run's policy, as an environment takes it; ``z`` are the recurrent model's features."""
         return np.stack([self.choose(run, rows) for run, rows in enumerate(z)])
 
     @torch.no_grad()
@@ -153,5 +153,5 @@ class Dreamer:
 
 
 def on_device(windows: StepWindows, device: torch.device) -> PlayedWindows:
-    """Return windows as tensors on a device."""
+    """Copy every column of the windows to the device, as tensors of the same types."""
     return PlayedWindows(*(torch.from_numpy(column).to(device) for column in windows))

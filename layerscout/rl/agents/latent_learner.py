@@ -67,7 +67,7 @@ class LatentLearner:
 
     @torch.no_grad()
     def encode(self, observed: Shaped[np.ndarray, "run batch *feature"]) -> Float32[np.ndarray, "run batch 128"]:
-        """Return latents; nothing is learned from them."""
+        """128 numbers of each observation by every run's own network, without gradients."""
         return self._latents(torch.from_numpy(observed)).numpy()
 
     @torch.no_grad()

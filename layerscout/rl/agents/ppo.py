@@ -64,7 +64,7 @@ class Steps(NamedTuple):
     goal: Float[Tensor, "run step"]  # what the value should have been
 
     def at(self, places: Int64[Tensor, "run batch"]) -> Steps:
-        """Return these steps of every run."""
+        """Gather the steps at ``places``, each run's from its own rollout."""
         runs = torch.arange(len(places), device=places.device)[:, None]
         return Steps(*(column[runs, places] for column in self))
 

@@ -74,7 +74,7 @@ def pretrained_of(config: TrainConfig) -> PretrainedModel | None:
 
 
 def dreamer_groups(arms: Sequence[ArmSpec], setting: ComparisonSetting) -> list[RunGroup]:
-    """Return one group an arm."""
+    """One group an arm: world models of one arm learn in one process, and resume by themselves."""
     return [RunGroup(arm.folder, (arm,), partial(_learn, arm, setting)) for arm in arms]
 
 
@@ -122,6 +122,6 @@ def _keep(
 
 
 def replay_bytes(config: TrainConfig) -> int:
-    """Memory of all seeds' replays, in bytes."""
+    """Bytes of uint8 pictures in the replays of all seeds, the largest part of their memory."""
     sizes = sizes_of(config)
     return config.seeds * min(config.dreamer.capacity, 2 * config.steps + 2) * int(np.prod((sizes.size, sizes.size, sizes.channels)))

@@ -41,7 +41,7 @@ WIDE, NARROWER = 1024, 4  # features from which on padding costs, and how many t
 
 @dataclass(frozen=True)
 class ComparisonSetting:
-    """What all groups of a comparison share."""
+    """What every group of arms needs to train: settings, worlds, actions and seeds, the same for all."""
 
     config: TrainConfig
     make_world: Callable[[int], World]

@@ -21,7 +21,7 @@ def best_hour(trade: Trade, prices: Prices, limit: float | None) -> WageHour:
 
 
 def wage_hour(trade: Trade, prices: Prices, speed: float, care: float, multiplier: float | None = None) -> WageHour:
-    """Return what an hour at this action is expected to give."""
+    """Expected product, error rate, profit and wage ($/h) of an hour at this speed and care, each in [0, 1]."""
     hour = expected_hour(trade, speed, care, prices)
     wage = float(hour.profit) + prices.energy
     return WageHour(

@@ -100,7 +100,7 @@ class Encoding:
 
     @property
     def sees(self) -> bool:
-        """Whether it looks at pictures."""
+        """True where pictures have to be drawn for it: a layer or the pixels, not the bare state."""
         return self.shape != (4,) or self.arm is not None
 
     @property

@@ -44,7 +44,7 @@ class Novelty:
         return np.ones(len(z))
 
     def learn(self, batch: Batch) -> None:
-        """Learn from transitions of every run."""
+        """Let a way that learns see the batch that the agent learns from; the others do nothing."""
 
 
 class RandomNovelty(Novelty):

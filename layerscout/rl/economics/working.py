@@ -58,7 +58,7 @@ class Work:
     rows: list[list[Row]] = field(default_factory=list)  # [episode][run]
 
     def take(self, hour: WorkedHour) -> None:
-        """Add an hour."""
+        """Append the hour's rows, and its judgement where the policy was judged after it."""
         self.rows.append(hour.rows)
         if hour.judgement is not None:
             self.judgements.append(hour.judgement)
@@ -121,7 +121,7 @@ class Workplace:
             fill_with_recorded(self.ledger, self.encoding, self.world, config.reward)
 
     def hours(self) -> Iterator[WorkedHour]:
-        """Work all hours, one after the other."""
+        """Work hour after hour, and judge the policy after every ``evaluate_every`` of them and after the last."""
         config = self.config
         for episode in range(config.episodes):
             rows, asked = self.hour(episode), (episode + 1) % config.evaluate_every == 0 or episode + 1 == config.episodes

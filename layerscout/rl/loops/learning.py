@@ -100,7 +100,7 @@ class GroupCheckpoint:
         return at % config.checkpoint_updates == 0 and at < total and waited >= SPARING * self.clock.save_seconds
 
     def save(self, state: dict[str, Any]) -> None:
-        """Save the state with the seconds spent on it."""
+        """Write the state with the clock's seconds, replacing the last one at once; remember how long that took."""
         began = time.monotonic()
         checkpoint.save_checkpoint(self.path, self.key, state | {"seconds": list(self.clock.read())})
         self.clock.saved_at = time.monotonic()

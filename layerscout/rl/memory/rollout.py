@@ -26,7 +26,7 @@ class Rollout(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Steps of one run."""
+        """Steps of one run: length · environments."""
         return self.reward.shape[1] * self.reward.shape[2]
 
     def flat(self, name: str) -> np.ndarray:

@@ -27,11 +27,11 @@ class SumTree:
         self._first = (np.arange(runs) * 2 * self.leaves)[:, None]
 
     def total(self) -> Float[np.ndarray, " run"]:
-        """Return the sum of all priorities of every run."""
+        """The root of every run's tree, copied: the sum of its priorities."""
         return self.sums[:, 1].copy()
 
     def at(self, places: Int64[np.ndarray, "run batch"]) -> Float[np.ndarray, "run batch"]:
-        """Return the priorities at some places of every run."""
+        """Priorities of the leaves at these places, each run's own, copied."""
         return self.sums.reshape(-1).take(self._first + self.leaves + places)
 
     def change(self, places: Int64[np.ndarray, "run batch"], priorities: Float[np.ndarray, "run batch"]) -> None:

@@ -49,7 +49,7 @@ def contact_sheet(real: np.ndarray, imagined: np.ndarray) -> UInt8[np.ndarray, "
 
 
 def png_of(sheet: UInt8[np.ndarray, "height width channel"]) -> bytes:
-    """Return a picture as a PNG file."""
+    """Compress the picture, RGB of uint8, without loss."""
     from PIL import Image
 
     file = io.BytesIO()

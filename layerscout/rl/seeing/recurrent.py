@@ -59,7 +59,7 @@ class RecurrentObserver:
         self.arrived[which] = self.frames[which]
 
     def observe(self, live: Bool[np.ndarray, " copy"]) -> Float32[np.ndarray, "copy feature"]:
-        """Return the features of every copy."""
+        """The recurrent model's features after every game's last frame, copied; ``live`` changes nothing."""
         return self._top.copy()
 
     def state_dict(self) -> dict[str, Any]:

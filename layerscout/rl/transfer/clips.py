@@ -107,12 +107,12 @@ class FrameStream:
         return self.windows(np.linspace(0, len(self.frames) - length, count).astype(np.int64), length)
 
     def episodes(self, chosen: Int64[np.ndarray, " chosen"]) -> FrameStream:
-        """Return the stream of some of the episodes."""
+        """The same stream with the chosen episodes alone, in the order in which they are chosen; frames are copied."""
         rows = np.concatenate([np.arange(self.starts[one], self.starts[one] + self.lengths[one]) for one in chosen])
         return replace(self, frames=self.frames[rows], lengths=self.lengths[chosen], state=None if self.state is None else self.state[rows])
 
     def episode_of(self, rows: Int64[np.ndarray, "*any"]) -> Int64[np.ndarray, "*any"]:
-        """Return which episode every row belongs to."""
+        """Number of the episode, from 0, in which each row of ``frames`` lies."""
         return np.searchsorted(self.starts, rows, side="right") - 1
 
     def held_out(self, share: float) -> tuple[FrameStream, FrameStream | None]:

@@ -143,11 +143,11 @@ class TransferConfig(ArmSettings):
 
     @property
     def trains_a_teacher(self) -> bool:
-        """Whether a teacher is trained before the students."""
+        """True where the teacher's environment or options are given; else teachers come from elsewhere."""
         return self.teacher_options is not None or self.teacher_environment is not None
 
     def arm(self, kind: ArmName, **changes: Any) -> RepaintConfig:
-        """Return the settings of one arm."""
+        """The settings that all arms share, for this kind of arm, with ``changes`` made to them."""
         return RepaintConfig(arm=kind, **{name: getattr(self, name) for name in ArmSettings.model_fields} | changes)
 
     @property

@@ -68,7 +68,7 @@ class ArmCurves:
     seconds: float = field(default=0.0, compare=False)
 
     def record(self, arm: RepaintConfig, name: str, teacher: str | None = None, swept: str | None = None) -> TransferArm:
-        """Return the curves as they are kept."""
+        """The arm's record: settings without those of the whole comparison, curves, and CPU seconds to two decimals."""
         settings = arm.model_dump(mode="json", exclude={"arm", "seeds", "iterations"})
         return TransferArm.model_validate(
             {"name": name, "kind": arm.arm, "teacher": teacher, "swept": swept, "settings": settings, "cpu_seconds": round(self.seconds, 2)}

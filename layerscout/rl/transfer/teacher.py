@@ -84,7 +84,7 @@ class Teacher:
 
     @property
     def continuous(self) -> bool:
-        """Whether actions are vectors."""
+        """True where it gives means and a spread rather than one logit an action."""
         return self.logarithm is not None or self.spread is not None
 
     def __call__(self, z: Shaped[Tensor, "run batch feature"]) -> Float[Tensor, "run batch out"]:

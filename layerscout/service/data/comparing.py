@@ -28,7 +28,7 @@ class RankingBeside:
         return f"{', '.join(self.found.labels)}, {self.ranking.score_kind} {self.found.id[:6]}"
 
     def score(self, name: str) -> Estimate | None:
-        """Return a layer's score in this ranking."""
+        """The estimate that orders this ranking; None for a layer that is not in it or has none."""
         return ordering(self.ranking, self.layers[name]) if name in self.layers else None
 
 

@@ -41,7 +41,7 @@ class Datasets:
         self._looked = -FRESH_SECONDS
 
     def path(self, digest: str) -> Path | None:
-        """Return where a dataset lies, or None."""
+        """File of the dataset with this digest; None where no root has it. Folders are looked through anew after ``FRESH_SECONDS``."""
         with self._lock:
             if time.monotonic() - self._looked >= FRESH_SECONDS:
                 self._look()

@@ -177,7 +177,7 @@ class Judge:
         return list(digests)
 
     def task(self, dataset: str) -> TaskDecision:
-        """Return what decides about a dataset."""
+        """Everything on one dataset: stores, undamaged rankings, the best of them, and the comparisons that were run on it."""
         rankings = [found for found in self.state.results.all().values() if found.dataset == dataset and not found.damage]
         chosen: FoundResult | None = None
         for found in rankings:

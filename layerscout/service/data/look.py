@@ -194,5 +194,5 @@ def r2_of(true: Float[np.ndarray, " row"], predicted: Float[np.ndarray, " row"])
 
 
 def none_where_undefined(values: Float[np.ndarray, " row"]) -> list[float | None]:
-    """Return values with None for what is not finite."""
+    """Python floats for JSON, which has neither NaN nor infinity: None in their place."""
     return [float(value) if np.isfinite(value) else None for value in values]

@@ -43,7 +43,7 @@ def _served(word: str) -> ServedRoot:
 
 
 def writable(folder: Path) -> bool:
-    """Tell whether files can be made in a folder."""
+    """Tell whether this process may make files in a folder: permissions, and a file system that is not read-only."""
     return os.access(folder, os.W_OK | os.X_OK) and not os.statvfs(folder).f_flag & os.ST_RDONLY
 
 

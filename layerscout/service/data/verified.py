@@ -26,7 +26,7 @@ class KeptVerification(Record):
 
 
 def keep_verification(service: Path, found: Verification) -> None:
-    """Keep what a verification found."""
+    """Write down when a store was verified and what was wrong, at most ``MOST`` problems, replacing what was known."""
     problems = tuple((one.path, one.kind, one.detail) for one in found.problems[:MOST])
     kept = KeptVerification(store_id=found.store_id, when=round(time.time(), 3), files=found.files, bytes=found.bytes, problems=problems)
     records.save(kept, service / FOLDER / f"{found.store_id}.json")

@@ -82,7 +82,7 @@ class Database:
                 raise
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close SQLite's connection; the next query opens another."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()

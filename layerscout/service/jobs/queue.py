@@ -76,7 +76,7 @@ class Queue:
         return bool(self.database.rows("SELECT 1 FROM jobs WHERE id = ?", (job_id,)))
 
     def newest(self, limit: int = 200, state: str | None = None, store: str | None = None) -> list[ServiceJob]:
-        """Return jobs, newest first."""
+        """At most ``limit`` jobs, newest first; those in one state, about one store, or both."""
         conditions, values = ["1 = 1"], []
         for name, value in (("state", state), ("store", store)):
             if value is not None:
@@ -121,7 +121,7 @@ class Queue:
         self.database.rows(words, (outcome.state, outcome.ended, error, job_id, self.owner))
 
     def put_back(self, job_id: str, counted: bool = True) -> None:
-        """Give a job back to the queue; ``counted`` is whether the attempt counts."""
+        """Let another worker take a job of ours; the attempt is forgotten unless it is ``counted``."""
         words = "UPDATE jobs SET state = 'queued', owner = NULL, lease = NULL, attempts = attempts - ? WHERE id = ? AND owner = ?"
         self.database.rows(words, (0 if counted else 1, job_id, self.owner))
 

@@ -60,7 +60,7 @@ class ServiceJob:
 
 
 def job_of(row: sqlite3.Row) -> ServiceJob:
-    """Make a job of a row of the database."""
+    """Read a row of the table ``jobs``; columns that hold JSON are parsed."""
     return ServiceJob(
         id=row["id"],
         kind=row["kind"],

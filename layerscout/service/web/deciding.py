@@ -43,7 +43,7 @@ async def decisions(request: Request) -> Response:
 
 @ROUTES.get("/decisions/{digest}")
 async def decision(request: Request, digest: str) -> Response:
-    """What to train on for one dataset."""
+    """Page of one dataset: which layer to train on, and what that rests on."""
     state, judge = service_of(request), judge_of(request)
     return await respond(request, lambda: task_view(state, judge, address_of(request), digest), state.version)
 

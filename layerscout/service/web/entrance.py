@@ -44,7 +44,7 @@ async def enter(request: Request) -> Response:
 
 @ROUTES.post("/logout")
 async def leave(request: Request) -> Response:
-    """End a session."""
+    """Forget the session's cookie and go to the log-in page."""
     return RedirectResponse(
         "/login", 303, headers={"Set-Cookie": cookie_header("", request.headers.get("x-forwarded-proto") == "https", 0)}
     )

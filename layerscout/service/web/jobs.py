@@ -61,7 +61,7 @@ async def events(request: Request, job_id: str) -> Response:
 
 
 def submit_verification(state: ServiceState, store_id: str, who: str) -> ServiceJob:
-    """Queue the verification of a store."""
+    """Put a job that reads every file of the store into the queue; it counts against ``who``'s allowance."""
     queue = state.taking_jobs()
     request = state.verification(state.catalogue.find(store_id), who)
     state.allowance.spend(who)
@@ -141,7 +141,7 @@ def standing(state: ServiceState, job_id: str) -> dict[str, Any]:
 
 
 def list_view(state: ServiceState, address: Address) -> PageView:
-    """Return the newest jobs."""
+    """The newest 200 jobs as a table, or those in the state that the address names."""
     chosen = address.get("state")
     found = state.queue.newest(state=chosen if chosen in STATES else None) if state.queue else []
     columns = (Column("Job"), Column("What"), Column("Video model"), Column("Asked by"), Column("Asked"), Column("State"), Column("Took"))

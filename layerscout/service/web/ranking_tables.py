@@ -72,7 +72,7 @@ def _depth(layer: LayerScore) -> str:
 
 
 def flags_cell(flags: Sequence[str]) -> Cell:
-    """Return flags, each with its sentence."""
+    """One cell with all flags of a layer, each explained by a sentence that shows on hovering."""
     if not flags:
         return Cell("–")
     tips = tuple((flag, f"{explain_flag(flag)[0].upper()}{explain_flag(flag)[1:]}.") for flag in flags)

@@ -71,7 +71,7 @@ async def add_note(request: Request, ranking_id: str) -> Response:
 
 
 def keep_note(state: ServiceState, ranking_id: str, who: str, text: str) -> Any:
-    """Keep a note on a ranking that is here."""
+    """Add a note to a ranking that is here, against ``who``'s allowance."""
     state.results.find(ranking_id)
     state.allowance.spend(who)
     return state.notes.add(ranking_id, who, text)
@@ -119,7 +119,7 @@ def _row(one: FoundResult) -> tuple[Cell, ...]:
 
 
 def ranking_view(state: ServiceState, address: Address, ranking_id: str) -> PageView:
-    """Return the page of a ranking."""
+    """Tables and figures of one ranking; the address may carry other weights and orders."""
     found = state.results.find(ranking_id)
     shown = state.results.ranking(found)
     if not shown.candidates:
@@ -207,5 +207,5 @@ def exports_below(view: FigureView) -> str:
 
 
 def train_command(state: ServiceState, shown: Ranking) -> str:
-    """Return the command that trains agents on what was chosen."""
+    """The ``layerscout train`` command for this ranking's selection, with ENVIRONMENT where the dataset names none."""
     return shell("train", state.environment(shown.store_id) or "ENVIRONMENT", "--selection", "selection.json")

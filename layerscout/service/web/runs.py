@@ -127,7 +127,7 @@ def ranking_beside(state: ServiceState, found: FoundRuns) -> FoundResult | None:
 
 
 def study_view(found: FoundRuns, address: Address) -> PageView:
-    """Return a study: does a score foretell the return?"""
+    """Tables of every analysis of a study: what each measure is worth, and each task on its own."""
     from layerscout.report.study import tables as study_tables
 
     study = load(StudyRecord, found.path, warn=False)

@@ -36,7 +36,7 @@ class Address:
         return next((value for key, value in self.parameters if key == name), otherwise)
 
     def all(self, name: str) -> tuple[str, ...]:
-        """Return every value of a parameter."""
+        """Values of a parameter that may stand several times in the address, in its order."""
         return tuple(value for key, value in self.parameters if key == name)
 
     def changed(self, **values: str | None) -> str:
@@ -72,7 +72,7 @@ class TableView:
 
     @property
     def rows(self) -> tuple[tuple[Cell, ...], ...]:
-        """All cells, each whole."""
+        """The table's rows with every text made a cell, in which an interval in brackets stands small."""
         return tuple(tuple(whole_cell(cell) for cell in row) for row in self.table.rows)
 
     @property

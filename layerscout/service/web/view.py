@@ -37,7 +37,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"  # of a figure
 
 @dataclass(frozen=True)
 class FigureView:
-    """A figure of any width, with its caption."""
+    """A picture that is drawn for any width, its caption, and the addresses of its files."""
 
     name: str
     draw: Draw
@@ -46,7 +46,7 @@ class FigureView:
 
     @property
     def html(self) -> Markup:
-        """The figure for a desk and for a telephone."""
+        """The drawing twice, for wide and for narrow screens, of which CSS shows one."""
         return Markup(picture(self.draw, self.caption))
 
 
@@ -63,7 +63,7 @@ class PageView:
 
 
 def figure_view(name: str, draw: Draw, caption: str, address: Address) -> FigureView:
-    """Return a figure with the addresses of its files."""
+    """Make a figure whose files, one a format, can be fetched with the page's own parameters."""
     return FigureView(name, draw, caption, exports_of(name, address, tuple(FIGURES)))
 
 

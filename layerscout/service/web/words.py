@@ -76,7 +76,7 @@ def short(name: str) -> str:
 
 
 def cost_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what a question costs, a line a fact."""
+    """(figure, words) for every known cost of a question, in the order of the page."""
     return [(readable(key, facts[key]), words) for key, words in COST.items() if facts.get(key) is not None]
 
 

@@ -46,7 +46,7 @@ class ArcadeGame:
         raise AssertionError("every game says what a step does")
 
     def draw(self, chosen: NDArray[np.intp]) -> UInt8[np.ndarray, "copy 32 32 3"]:
-        """Draw the chosen copies as they are now."""
+        """Paint the chosen copies in their present state; drawing changes nothing."""
         raise AssertionError("every game says how it looks")
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:

@@ -45,7 +45,7 @@ def draw_goal(physics: Any, seed: int) -> Place:
 
 
 def picture_at(physics: Any, goal: Place, draw: Any) -> NDArray[np.uint8]:
-    """Draw the mass at the goal, and leave it where it was."""
+    """Put the mass at the goal for one picture, and restore the simulator's whole state after it."""
     before = physics.get_state().copy()
     with physics.reset_context():
         physics.data.qpos[:2] = goal

@@ -116,7 +116,7 @@ def generation_of(found: Configurations) -> str:
 
 
 def latent_channels(found: Configurations) -> int:
-    """Return the channels of the VAE's latents."""
+    """Channels of a latent as the VAE's configuration states them, which generations name differently; 16 where it does not."""
     return found.vae.get("latent_channels" if generation_of(found) == "1.0" else "z_dim", 16)
 
 

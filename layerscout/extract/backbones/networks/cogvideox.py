@@ -19,7 +19,7 @@ OFFSET = 2.0  # the constant that 1.5 image-to-video was trained with
 
 
 class CogVideoX(LatentBackbone):
-    """A CogVideoX checkpoint in memory."""
+    """CogVideoX 1.0 or 1.5, text-to-video or image-to-video, on one device; the prompt's embedding is computed once."""
 
     def __init__(
         self, folder: CheckpointFolder | Path, reading: Reading, text: str, device: torch.device, dtype: torch.dtype, *, image: bool

@@ -28,12 +28,12 @@ class Fixed(nn.Module):
         self._answer = answer
 
     def forward(self, *asked: Any, **named: Any) -> Any:
-        """Return the answer of the constructor."""
+        """Return what the constructor was given, whatever is asked."""
         return self._answer
 
 
 class Mochi(LatentBackbone):
-    """Mochi 1 in memory."""
+    """Mochi 1 on one device; its VAE and rotary frequencies stay in float32."""
 
     def __init__(self, folder: CheckpointFolder | Path, reading: Reading, text: str, device: torch.device, dtype: torch.dtype) -> None:
         from diffusers import AutoencoderKLMochi, MochiTransformer3DModel

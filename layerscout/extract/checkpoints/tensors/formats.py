@@ -80,7 +80,7 @@ class NumberLayout:
         return f"times {' and '.join(kinds)}" if kinds else None
 
     def values(self, names: Iterable[str]) -> list[str]:
-        """Return the names that are values of the model."""
+        """Keep the names that are values of the model: neither a scale of others nor one that carries nothing."""
         beside = {*self.scales.values(), *self.passing}
         return [name for name in names if name not in beside]
 

@@ -36,7 +36,7 @@ class StoredTensors:
 
     @property
     def values(self) -> list[str]:
-        """Names of the tensors that are values of the model."""
+        """Names of the tensors that belong to the model, without the scales beside them."""
         return self.layout.values(self.files)
 
     def range(self, name: str) -> TensorRange:

@@ -43,7 +43,7 @@ def read_networks(folder: Path, shape: PvdrShape) -> tuple[FrameTokenizer, Visua
 
 
 def weights_digest(folder: Path) -> str:
-    """Return the digest of a folder's weights."""
+    """Return "sha256:…" over the tensors of the folder's weight file, whatever the file's layout."""
     return digest_tensors(read_state(folder / WEIGHTS))
 
 

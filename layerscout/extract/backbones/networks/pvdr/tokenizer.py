@@ -18,7 +18,7 @@ CANDIDATES = 4  # vectors from among which each revived code is drawn: the worst
 
 
 class Coded(NamedTuple):
-    """What the tokenizer made of frames."""
+    """One pass of the tokenizer in training: the loss to descend, the pictures' error, and each place's code."""
 
     loss: Float[Tensor, ""]
     error: Float[Tensor, ""]  # mean squared error of the pictures
@@ -67,11 +67,11 @@ class FrameTokenizer(nn.Module):
         return torch.addmm(self.book.square().sum(1), flat, self.book.T, alpha=-2.0).argmin(1).view(vectors.shape[:3])
 
     def encode(self, frames: Float[Tensor, "frame 3 height width"]) -> Int64[Tensor, "frame row column"]:
-        """Return the tokens of frames."""
+        """Number of the nearest code in the book at every place, of frames in [-0.5, 0.5]."""
         return self.nearest(self.vectors(frames))
 
     def decode(self, tokens: Int64[Tensor, "frame row column"]) -> Float[Tensor, "frame 3 height width"]:
-        """Return the frames that tokens stand for."""
+        """Look the codes up in the book and paint frames of them, about [-0.5, 0.5]."""
         return self.decoder(self.book[tokens].permute(0, 3, 1, 2))
 
     def forward(self, frames: Float[Tensor, "frame 3 height width"], generator: torch.Generator | None = None) -> Coded:

@@ -172,7 +172,7 @@ class ModulatedNorm(nn.Module):
 
 
 class LastNorm(nn.Module):
-    """The norm before the last projection."""
+    """Layer normalisation before the last projection, scaled and shifted by the time."""
 
     def __init__(self, time_width: int, width: int, eps: float) -> None:
         super().__init__()
