@@ -71,7 +71,7 @@ def layerscout(problem: Problem, runs: int) -> tuple[Any, Replay, list[np.random
         memory = transitions(problem, run)
         replay.states[run, :, 0], replay.states[run, :, 1] = memory["z"], memory["next_z"]
         replay.action[run], replay.reward[run], replay.terminated[run] = memory["action"], memory["reward"], memory["ended"]
-    replay.size[:] = CAPACITY
+    replay.added[:] = CAPACITY
     return agent, replay, run_generators(range(runs), 1)
 
 

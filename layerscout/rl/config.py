@@ -20,7 +20,9 @@ from layerscout.settings import Config, Flag, Positional
 
 KEY_NAME = "settings.key"  # in a group's folder: the key that its results belong to
 # where and how fast, never what comes out
-RUN_ONLY = frozenset({"out", "root", "selection", "threads", "checkpoint_updates", "tensorboard", "trackio", "wandb", "videos", "trust"})
+RUN_ONLY = frozenset(
+    {"out", "root", "selection", "threads", "checkpoint_updates", "most_kept", "tensorboard", "trackio", "wandb", "videos", "trust"}
+)
 
 
 class TrainConfig(Config):
@@ -77,6 +79,11 @@ class TrainConfig(Config):
         description="Evaluate after so many updates (steps, where agents play) and at the end, final_episodes each time: returns at several budgets.",
     )
     checkpoint_updates: int = Field(default=500, ge=1, description="Updates (offline) or steps between two checkpoints.")
+    most_kept: int = Field(
+        default=256,
+        ge=0,
+        description="Megabytes of what a group of runs knows at the end, with its replay where it played: more updates or steps go on from it. Larger ones are not kept.",
+    )
     adapter_in: Literal["patch", "linear", "conv"] = Field(
         default="patch", description="The adapter before the frozen block: frames to the block's tokens (in-loop)."
     )
@@ -114,12 +121,25 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _fits_together(self) -> TrainConfig:
-        total = self.updates if self.mode == "offline" else self.steps
         if self.whiten and not self.standardise:
             raise ValueError("whiten decorrelates standardised features: leave standardise on")
-        if any(at > total for at in self.evaluate_at):
-            raise ValueError(f"evaluate_at {max(self.evaluate_at)} lies beyond the end of a run, {total}")
+        if any(at > self.length for at in self.evaluate_at):
+            raise ValueError(f"evaluate_at {max(self.evaluate_at)} lies beyond the end of a run, {self.length}")
         return self
+
+    @property
+    def unit(self) -> Literal["updates", "steps"]:
+        """What a run's length is counted in, and the setting that says it: updates offline, environment steps where agents play."""
+        return "updates" if self.mode == "offline" else "steps"
+
+    @property
+    def length(self) -> int:
+        """How many updates or steps one run takes."""
+        return self.updates if self.mode == "offline" else self.steps
+
+    def lasting(self, length: int) -> TrainConfig:
+        """Return the same settings with runs of another length."""
+        return self.model_copy(update={self.unit: length})
 
 
 def comparison_key(config: TrainConfig, selection: Selection) -> str:

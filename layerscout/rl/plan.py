@@ -76,7 +76,7 @@ class TrainPlan(ShownPlan):
     settled: TrainConfig
     algorithm_reason: str
     untrusted_options: dict[str, Any] = field(default_factory=dict)
-    goes_on_from: int = 0  # updates of the runs that are there and learn on
+    goes_on_from: int = 0  # updates or steps of the runs that are there and learn on
 
     @property
     def algorithm(self) -> Algorithm:
@@ -167,7 +167,9 @@ class TrainPlan(ShownPlan):
         arms = [arm for arm in self.arms if arm.layer != CLIPS and not in_closed_form(arm)]
         if not arms:
             return seconds
-        updates = updates_within(config, self.algorithm) - self.goes_on_from
+        updates = updates_within(config, self.algorithm)
+        if self.goes_on_from:
+            updates -= updates_within(config.lasting(self.goes_on_from), self.algorithm)
         for head, hidden in dict.fromkeys((arm.head, arm.hidden) for arm in arms):
             widths = [arm.width for arm in arms if (arm.head, arm.hidden) == (head, hidden)]
             with torch_threads(1):

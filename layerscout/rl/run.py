@@ -64,7 +64,7 @@ def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     save_command("train", plan.config, config.out)
     reporter.say(f"learner: {plan.algorithm} ({plan.algorithm_reason})")
     if plan.goes_on_from:
-        reporter.say(f"the runs that are there go on from {plan.goes_on_from:,} to {config.updates:,} updates")
+        reporter.say(f"the runs that are there go on from {plan.goes_on_from:,} to {config.length:,} {config.unit}")
     arms: list[Arm] = []
     runs: list[Run] = []
     with torch_threads(cores(config.threads)):
@@ -128,12 +128,10 @@ def _all_there(group: RunGroup, plan: TrainPlan) -> bool:
 
 
 def _behind(group: RunGroup, plan: TrainPlan) -> list[KeptLearners]:
-    """Return the finished learners of a group that have fewer updates than are asked for now."""
+    """Return the finished learners of a group that went less far than is asked for now."""
     config = plan.settled
-    if config.mode != "offline":
-        return []
     kept = kept_learners(config.out / group.name, course_of(config, plan.selection))
-    return [one for one in kept if one.updates < config.updates]
+    return [one for one in kept if one.at < config.length]
 
 
 def _complete(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporter: Reporter) -> RunRecord:
@@ -195,10 +193,15 @@ def _train(
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / KEY_NAME, plan.key.encode())
     about = {"course": course_of(config, plan.selection), "arms": [arm.name for arm in group.arms], "seeds": setting.seeds}
-    saved = GroupCheckpoint(folder / f"checkpoint{added}.npz", plan.key, learner=folder / f"{LEARNER}{added}.npz", about=about)
+    saved = GroupCheckpoint(
+        folder / f"checkpoint{added}.npz",
+        plan.key,
+        learner=folder / f"{LEARNER}{added}.npz",
+        about=about,
+        most=config.most_kept * 10**6,
+        say=reporter.say,
+    )
     runs = len(group.arms) * seeds
-    total = (config.updates if config.mode == "offline" else config.steps) * runs
-    unit = "updates" if config.mode == "offline" else "steps"
     names = [(arm.name, seed) for arm in group.arms for seed in setting.seeds]
     facts = {"environment": config.environment, "mode": config.mode, "algorithm": plan.algorithm}
     log = Log(
@@ -209,7 +212,7 @@ def _train(
         trackio=config.trackio,
         facts=facts,
     )
-    with closing(log), reporter.task(f"train {group.name} ({runs} runs, {config.mode})", total, unit) as task:
+    with closing(log), reporter.task(f"train {group.name} ({runs} runs, {config.mode})", config.length * runs, config.unit) as task:
         agent, history, stage = group.learn(saved, log, task)
     _film(group, setting, agent, stage, reporter)
     wall, cpu = saved.clock.read()

@@ -171,3 +171,97 @@ def test_where_updates_cannot_go_on_it_says_why_and_what_can_be_asked_for(grid, 
     with pytest.raises(UsageError, match="had learned was not kept") as raised:
         plan(asked(grid, out, updates=12, random_layers=1))
     assert f"--out {out}-2" in raised.value.hint
+
+
+# --- more steps of agents that play
+
+PLAYING = {
+    "dqn": {"algorithm": "dqn", "dqn": {**SMALL_DQN, "n_step": 3}},
+    "dqn whose oldest transitions have made room": {"algorithm": "dqn", "dqn": {**SMALL_DQN, "capacity": 30}},
+    "ppo": {"algorithm": "ppo", "ppo": {"length": 8, "environments": 2, "batch": 8, "epochs": 1, "hidden": [8]}},
+}
+
+
+@pytest.mark.parametrize("learner", PLAYING)
+def test_more_steps_go_on_as_if_all_had_been_asked_for_at_once(grid, tmp_path, learner):
+    """Of runs that were themselves added to others, and of a network on the frames; games in the middle of an episode are played on."""
+    more = PLAYING[learner] | {"mode": "online", "steps": 48, "cnn": True, "final_episodes": 3}
+    out = tmp_path / "grown"
+    run(plan(asked(grid, out, **more | {"seeds": 1})))
+    run(plan(asked(grid, out, **more)))
+    planned = plan(asked(grid, out, **more | {"steps": 96}))
+    assert (planned.goes_on_from, planned.describe()["goes_on_from"], planned.describe()["exists"]) == (48, 48, False)
+    whole_seconds = plan(asked(grid, tmp_path / "none", **more | {"steps": 96})).describe(measure=True)["seconds_of_updates"]
+    assert whole_seconds >= 0
+    said: list[str] = []
+
+    class Heard(Reporter):
+        def say(self, message: str) -> None:
+            said.append(message)
+
+    grown, once = run(planned, Heard(quiet=True)), run(plan(asked(grid, tmp_path / "once", **more | {"steps": 96})))
+    assert any("go on from 48 to 96 steps" in line for line in said)
+    assert outcome(grown) == outcome(once)
+    assert [one.budget.model_copy(update={"wall_seconds": 0, "cpu_seconds": 0}) for one in grown.arms] == [
+        one.budget.model_copy(update={"wall_seconds": 0, "cpu_seconds": 0}) for one in once.arms
+    ]
+    assert plan(asked(grid, out, **more | {"steps": 96})).goes_on_from == 0
+
+
+def test_a_kill_while_more_steps_are_played_changes_nothing(grid, tmp_path, monkeypatch):
+    more = PLAYING["dqn"] | {"mode": "online", "steps": 48, "checkpoint_updates": 10, "final_episodes": 3}
+    monkeypatch.setattr("layerscout.rl.loops.learning.SPARING", 0)
+    out = tmp_path / "out"
+    run(plan(asked(grid, out, **more)))
+    from layerscout.rl.loops import learning
+
+    save = learning.checkpoint.save_checkpoint
+
+    def die(path, *given):
+        save(path, *given)
+        if path.name.startswith("checkpoint"):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learning.checkpoint, "save_checkpoint", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(plan(asked(grid, out, **more | {"steps": 96})))
+    wanted = outcome(run(plan(asked(grid, tmp_path / "once", **more | {"steps": 96}))))
+    assert outcome(run(plan(asked(grid, out, **more | {"steps": 96})))) == wanted
+
+
+def test_steps_that_cannot_go_on_are_refused_by_the_setting_that_forbids_it(grid, tmp_path):
+    more = PLAYING["ppo"] | {"mode": "online", "steps": 40, "final_episodes": 1}
+    out = tmp_path / "ppo"
+    run(plan(asked(grid, out, **more)))
+    with pytest.raises(UsageError, match=r"within a rollout, which takes 16 steps \(ppo\.length 8 times ppo\.environments 2\)") as raised:
+        plan(asked(grid, out, **more | {"steps": 80}))
+    assert f"--out {out}-2" in raised.value.hint
+    with pytest.raises(UsageError, match="steps is 40 there and 20 here"):
+        plan(asked(grid, out, **more | {"steps": 20}))
+    said: list[str] = []
+
+    class Heard(Reporter):
+        def say(self, message: str) -> None:
+            said.append(message)
+
+    more, out = PLAYING["dqn"] | {"mode": "online", "steps": 48, "most_kept": 0, "final_episodes": 1}, tmp_path / "dqn"
+    run(plan(asked(grid, out, **more)), Heard(quiet=True))
+    assert any("1 MB and is not kept" in line and "train.most_kept=1 " in line for line in said)
+    with pytest.raises(UsageError, match=r"48 steps, and 96 cannot go on from them: what .* had learned was not kept") as raised:
+        plan(asked(grid, out, **more | {"steps": 96}))
+    assert f"--out {out}-2" in raised.value.hint
+    with pytest.raises(UsageError, match="a run of 72 steps is evaluated after 36, where this one was not") as raised:
+        plan(asked(grid, out, **more | {"steps": 72}))
+    assert "--steps 96" in raised.value.hint
+
+
+@pytest.mark.slow
+def test_more_steps_in_the_loop_go_on_too(chosen, tmp_path):
+    from training_by_hand import small_settings
+
+    def at(steps, out):
+        return run(plan(small_settings(chosen, out, "in-loop", steps=steps, seeds=1, scratch=False)))
+
+    at(12, tmp_path / "grown")
+    assert outcome(at(24, tmp_path / "grown")) == outcome(at(24, tmp_path / "once"))

@@ -65,7 +65,7 @@ def test_mask_adds_to_some_runs_only() -> None:
 
 def test_empty_run_is_an_error_that_names_it() -> None:
     replay = numbered(2, 4, 1)
-    replay.size[1] = 0
+    replay.added[1] = 0
     with pytest.raises(UsageError, match="run 1 is empty"):
         replay.sample(1, run_generators([0, 0], 0))
 
@@ -84,7 +84,20 @@ def test_state_round_trip_continues_exactly() -> None:
 
 def test_state_of_another_shape_is_refused() -> None:
     with pytest.raises(DataError, match="expected"):
-        Replay(2, 9, (2,)).load_state_dict(numbered(2, 8, 5).state_dict())
+        Replay(2, 8, (3,)).load_state_dict(numbered(2, 8, 5).state_dict())
+
+
+def test_a_memory_may_grow_until_transitions_make_room() -> None:
+    """As if it had been so large from the beginning, also where the smaller one was just full."""
+    grown, whole = Replay(2, 12, (2,)), numbered(2, 12, 8)
+    grown.load_state_dict(numbered(2, 8, 8).state_dict())
+    for one in (grown, whole):
+        for _ in range(6):
+            one.add(np.ones((2, 2)), np.ones(2, int), np.ones(2), np.ones((2, 2)), np.ones(2, bool))
+    assert_equal(*(one.sample(64, run_generators([3, 4], 1)) for one in (grown, whole)))
+    for capacity, steps in ((8, 9), (12, 10)):  # one has lost a transition; nine places do not hold the other's ten
+        with pytest.raises(DataError, match="expected"):
+            Replay(2, 9, (2,)).load_state_dict(numbered(2, capacity, steps).state_dict())
 
 
 def test_purposes_are_independent_streams() -> None:

@@ -1,6 +1,6 @@
 """What a folder of agents holds and what is asked for in; what is missing, or which settings really differ, out.
 
-A run depends on its arm, its seed and the settings, and on no other run. So more seeds and more arms are trained beside what is there, and more updates
+A run depends on its arm, its seed and the settings, and on no other run. So more seeds and more arms are trained beside what is there, and longer runs
 go on from what was learned; anything else would mix results of different settings, and is refused by name.
 """
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from layerscout.cache.records import Arm, Run, RunRecord, Selection, load_object
 from layerscout.errors import DataError, UsageError
-from layerscout.rl.comparison.going_on import SCHEDULE, course_of, fitting_updates, left_behind, missed_evaluations, why_not
+from layerscout.rl.comparison.going_on import SCHEDULE, course_of, fitting_length, left_behind, missed_evaluations, why_not
 from layerscout.rl.config import KEY_NAME, RUN_ONLY, TrainConfig, comparison_key
 from layerscout.settings import command_of
 
@@ -23,7 +23,7 @@ ADDS = frozenset({"scratch", "cnn", "random_layers", "all_layers"})  # they deci
 
 
 def require_same_or_more(config: TrainConfig, selection: Selection, key: str, arms: Sequence[str]) -> int:
-    """Refuse a folder whose results were made under other settings, naming what differs; more seeds, arms or updates are no difference.
+    """Refuse a folder whose results were made under other settings, naming what differs; more seeds, arms, updates or steps are no difference.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def require_same_or_more(config: TrainConfig, selection: Selection, key: str, ar
 
     Returns
     -------
-    The updates from which learning goes on: 0 where there is nothing to go on from.
+    The updates or steps from which learning goes on: 0 where there is nothing to go on from.
 
     Raises
     ------
@@ -47,16 +47,16 @@ def require_same_or_more(config: TrainConfig, selection: Selection, key: str, ar
     real = [
         name for name in differing if name not in GROWS | ADDS or (name == "seeds" and before is not None and config.seeds < before.seeds)
     ]
-    longer = before is not None and before.mode == config.mode == "offline" and config.updates > before.updates
+    longer = before is not None and before.mode == config.mode and config.length > before.length
     obstacle = ""
-    if before is not None and longer and set(real) <= SCHEDULE:
+    if before is not None and longer and set(real) <= SCHEDULE | {config.unit}:
         obstacle = why_not(before, config, foreign, course_of(config, selection), arms, RESULT_NAME)
         real = real if obstacle else []
     if before is not None and obstacle:
-        further = fitting_updates(before, config) if missed_evaluations(before, config) else None
-        other = config.model_copy(update={"updates": further}) if further else None
-        hint = f"so many updates can be gone on to: {command_of('train', other)}" if other else f"train anew: {_elsewhere(config)}"
-        message = f"{config.out} holds runs of {before.updates:,} updates, and {config.updates:,} cannot go on from them: {obstacle}"
+        further = fitting_length(before, config) if missed_evaluations(before, config) else None
+        other = config.lasting(further) if further else None
+        hint = f"so many {config.unit} can be gone on to: {command_of('train', other)}" if other else f"train anew: {_elsewhere(config)}"
+        message = f"{config.out} holds runs of {before.length:,} {config.unit}, and {config.length:,} cannot go on from them: {obstacle}"
         raise UsageError(message, hint=hint)
     if before is not None and real:
         told = ", ".join(part for name in real for part in _told(name, getattr(before, name), getattr(config, name)))
@@ -68,12 +68,12 @@ def require_same_or_more(config: TrainConfig, selection: Selection, key: str, ar
         raise UsageError(
             f"{unfinished[0]} was begun with fewer runs and has not finished", hint=f"finish it first: {command_of('train', before)}"
         )
-    if before.mode == "offline" and (
-        waiting := [folder for folder in foreign if left_behind(before, folder, course_of(config, selection), arms)]
-    ):
-        message = f"{waiting[0]} was going on to {before.updates:,} updates, with arms that are not asked for now, and has not finished"
+    if waiting := [folder for folder in foreign if left_behind(before, folder, course_of(config, selection), arms)]:
+        message = (
+            f"{waiting[0]} was going on to {before.length:,} {before.unit}, with arms that are not asked for now, and has not finished"
+        )
         raise UsageError(message, hint=f"finish it first: {command_of('train', before)}")
-    return before.updates if longer else 0
+    return before.length if longer else 0
 
 
 def seeds_of(record: RunRecord, arm: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from layerscout.progress import Task
@@ -27,7 +29,8 @@ def learn_dreaming(
     everyone = np.arange(len(agent.seeds))
     observer = RecurrentObserver(agent, everyone, looking)
     games = Games(world, observer, agent.seeds)
-    evaluations, step, state = Evaluations(agent, stage, config, config.steps, log, task), 0, saved.load()  # type: ignore[arg-type]
+    evaluations, step = Evaluations(agent, stage, config, config.steps, log, task), 0  # type: ignore[arg-type]
+    state = saved.begun(config.steps)
     if state:
         agent.load_state_dict(state["agent"])
         replay.load_state_dict(state["replay"])
@@ -40,6 +43,21 @@ def learn_dreaming(
         replay.begin(everyone, observer.frames)
     evaluations.begin(state["evaluations"] if state else [])
     task.resume(step * len(agent.seeds))
+    if state:
+        evaluations.look(step)  # what was the end is now on the way, and evaluated as such
+    streams = {"sampling": sampling, "exploring": exploring, "looking": looking}
+
+    def known() -> dict[str, Any]:
+        return {
+            "agent": agent.state_dict(),
+            "replay": replay.state_dict(),
+            "games": games.state_dict(),
+            "observer": observer.state_dict(),
+            **{name: generator_states(generators) for name, generators in streams.items()},
+            "evaluations": evaluations.made,
+            "step": step,
+        }
+
     while step < config.steps:
         actions = agent.explore(games.seen[:, None], step, exploring)[:, 0]
         spelled = agent.spelled(actions)
@@ -53,14 +71,7 @@ def learn_dreaming(
             evaluations.count(agent.learn(replay, sampling))
         evaluations.look(step)
         if saved.due(step, config, config.steps):
-            state = {
-                "agent": agent.state_dict(),
-                "replay": replay.state_dict(),
-                "games": games.state_dict(),
-                "observer": observer.state_dict(),
-            }
-            streams = {"sampling": sampling, "exploring": exploring, "looking": looking}
-            state |= {name: generator_states(generators) for name, generators in streams.items()}
-            saved.save(state | {"evaluations": evaluations.made, "step": step})
+            saved.save(known())
         task.advance(len(agent.seeds))
+    saved.keep(known(), step)
     return LearningHistory(evaluations.made, games.returns, config.steps, 0)

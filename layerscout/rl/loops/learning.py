@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from layerscout.rl.seeing.rollouts import Stage
 SAMPLING, EXPLORING = 1, 2  # purposes of a run's random streams
 MOST_AT_ONCE = 50  # updates between two signs of progress
 LEARNER = "learner"  # begins the name of the file of what learners know at the end
-MOST_KEPT = 2**28  # bytes of it; more is not kept, and more updates then begin anew
 SPARING = 20  # a checkpoint waits until this many times its own cost has passed
 
 
@@ -60,21 +59,34 @@ class GroupCheckpoint:
     path: Path
     key: str
     clock: Clock = field(default_factory=Clock)
-    learner: Path | None = None  # where what was learned is kept at the end
+    learner: Path | None = None  # where what is known at the end is kept
     about: dict[str, Any] = field(default_factory=dict)  # whose it is, and of which course
+    most: int = 0  # bytes of it that are kept
+    say: Callable[[str], None] = lambda message: None
 
-    def kept(self, updates: int) -> dict[str, Any] | None:
-        """Return what the same runs knew after fewer updates, or None."""
+    def begun(self, length: int) -> dict[str, Any] | None:
+        """Return the state in which a killed call left the runs, or what they knew at the end of fewer updates or steps, or None."""
+        return self.load() or self._kept(length)
+
+    def _kept(self, length: int) -> dict[str, Any] | None:
         if self.learner is None or not self.learner.exists():
             return None
         state = checkpoint.load_checkpoint(self.learner, str(self.about["course"]))
         same = state is not None and all(state.get(name) == value for name, value in self.about.items())
-        return state if state is not None and same and state["updates"] <= updates else None
+        return state if state is not None and same and state["at"] <= length else None
 
-    def keep(self, state: dict[str, Any], updates: int) -> None:
-        """Keep what was learned beside the old state; `settle` puts it in its place, when the results are there too."""
-        if self.learner is not None and _bytes_of(state) <= MOST_KEPT:
-            checkpoint.save_checkpoint(self._fresh, str(self.about["course"]), state | self.about | {"updates": updates})
+    def keep(self, state: dict[str, Any], at: int) -> None:
+        """Keep what is known at the end beside the old state; `settle` puts it in its place, when the results are there too."""
+        if self.learner is None:
+            return
+        if (size := _bytes_of(state)) > self.most:
+            megabytes = -(-size // 10**6)
+            self.say(
+                f"what {self.path.parent.name} knows at the end takes {megabytes:,} MB and is not kept, so that a longer run would begin anew; "
+                f"--set train.most_kept={megabytes} keeps it"
+            )
+            return
+        checkpoint.save_checkpoint(self._fresh, str(self.about["course"]), state | self.about | {"at": at})
 
     def settle(self) -> None:
         """The results are written: what was learned takes its place, and the checkpoint goes."""
@@ -166,7 +178,7 @@ def learn_offline(
     """Learn from the dataset alone: draw, update, look in by greedy rollouts now and then."""
     generators = run_generators(agent.seeds, SAMPLING)
     evaluations = Evaluations(agent, stage, config, config.updates, log, task)
-    state = saved.load() or saved.kept(config.updates)
+    state = saved.begun(config.updates)
     if state:
         agent.load_state_dict(state["agent"])
         restore_generators(generators, state["generators"])
@@ -195,7 +207,7 @@ def learn_from_games(
     sampling, exploring = run_generators(agent.seeds, SAMPLING), run_generators(agent.seeds, EXPLORING)
     evaluations = Evaluations(agent, stage, config, config.steps, log, task)
     step = 0
-    state = saved.load()
+    state = saved.begun(config.steps)
     if state:
         agent.load_state_dict(state["agent"])
         replay.load_state_dict(state["replay"])
@@ -205,6 +217,20 @@ def learn_from_games(
         step = state["step"]
     evaluations.begin(state["evaluations"] if state else [])
     task.resume(step * len(agent.seeds))
+    if state:
+        evaluations.look(step)  # what was the end is now on the way, and evaluated as such
+
+    def known() -> dict[str, Any]:
+        return {
+            "agent": agent.state_dict(),
+            "replay": replay.state_dict(),
+            "games": games.state_dict(),
+            "sampling": generator_states(sampling),
+            "exploring": generator_states(exploring),
+            "evaluations": evaluations.made,
+            "step": step,
+        }
+
     while step < config.steps:
         before = games.seen
         actions = agent.explore(before[:, None], step, exploring)[:, 0]
@@ -215,18 +241,9 @@ def learn_from_games(
             evaluations.count(agent.update(replay.sample(agent.config.batch, sampling)))
         evaluations.look(step)
         if saved.due(step, config, config.steps):
-            saved.save(
-                {
-                    "agent": agent.state_dict(),
-                    "replay": replay.state_dict(),
-                    "games": games.state_dict(),
-                    "sampling": generator_states(sampling),
-                    "exploring": generator_states(exploring),
-                    "evaluations": evaluations.made,
-                    "step": step,
-                }
-            )
+            saved.save(known())
         task.advance(len(agent.seeds))
+    saved.keep(known(), step)
     return LearningHistory(evaluations.made, games.returns, config.steps, games.frames_seen // len(agent.seeds))
 
 

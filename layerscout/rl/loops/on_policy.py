@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -54,7 +55,7 @@ def learn_on_policy(
     exploring = run_generators(agent.seeds, EXPLORING)
     evaluations = Evaluations(agent, stage, config, config.steps, log, task)
     environments, step = agent.config.environments, 0
-    state = saved.load()
+    state = saved.begun(config.steps)
     if state:
         agent.load_state_dict(state["agent"])
         buffer.load_state_dict(state["rollout"])
@@ -63,6 +64,19 @@ def learn_on_policy(
         step = state["step"]
     evaluations.begin(state["evaluations"] if state else [])
     task.resume(step * len(agent.seeds))
+    if state:
+        evaluations.look(step)  # what was the end is now on the way, and evaluated as such
+
+    def known() -> dict[str, Any]:
+        return {
+            "agent": agent.state_dict(),
+            "rollout": buffer.state_dict(),
+            "games": games.state_dict(),
+            "exploring": generator_states(exploring),
+            "evaluations": evaluations.made,
+            "step": step,
+        }
+
     while step < config.steps:
         before = step
         play_step(agent, games, buffer, exploring)
@@ -74,17 +88,9 @@ def learn_on_policy(
             evaluations.look(due)
             before = due
         if saved.due(step // environments, config, -(-config.steps // environments)):
-            saved.save(
-                {
-                    "agent": agent.state_dict(),
-                    "rollout": buffer.state_dict(),
-                    "games": games.state_dict(),
-                    "exploring": generator_states(exploring),
-                    "evaluations": evaluations.made,
-                    "step": step,
-                }
-            )
+            saved.save(known())
         task.advance(environments * len(agent.seeds))
+    saved.keep(known(), config.steps)
     return LearningHistory(evaluations.made, returns_of_runs(games.returns, environments), step, games.frames_seen // len(agent.seeds))
 
 

@@ -91,8 +91,12 @@ class Replay:
         self.reward = np.zeros((runs, capacity), np.float32)
         self.terminated = np.zeros((runs, capacity), np.bool_)
         self.stopped = np.zeros((runs, capacity), np.bool_)  # terminated or truncated: the next slot is another episode
-        self.position = np.zeros(runs, np.int64)
-        self.size = np.zeros(runs, np.int64)
+        self.added = np.zeros(runs, np.int64)  # transitions of every run, those that made room among them
+
+    @property
+    def size(self) -> Int64[np.ndarray, " run"]:
+        """Transitions that every run holds."""
+        return np.minimum(self.added, self.capacity)
 
     def add(
         self,
@@ -109,12 +113,11 @@ class Replay:
         ``truncated`` (default: none) matters where several rewards are summed. A run's transitions come in the order in which it played.
         """
         runs = np.arange(self.runs) if mask is None else np.flatnonzero(mask)
-        slots = self.position[runs]
+        slots = self.added[runs] % self.capacity
         self.states[runs, slots, 0], self.states[runs, slots, 1] = z[runs], next_z[runs]
         self.action[runs, slots], self.reward[runs, slots], self.terminated[runs, slots] = action[runs], reward[runs], terminated[runs]
         self.stopped[runs, slots] = terminated[runs] if truncated is None else (terminated | truncated)[runs]
-        self.position[runs] = (slots + 1) % self.capacity
-        self.size[runs] = np.minimum(self.size[runs] + 1, self.capacity)
+        self.added[runs] += 1
 
     def sample(self, batch: int, generators: Sequence[np.random.Generator]) -> Batch:
         """Draw ``batch`` transitions of every run uniformly, with replacement.
@@ -124,15 +127,16 @@ class Replay:
         UsageError
             A run has no transition yet.
         """
-        if not self.size.all():
+        size = self.size
+        if not size.all():
             raise UsageError(
-                f"replay of run {int(np.argmin(self.size))} is empty", hint="collect transitions (warm_up >= 1) before the first update"
+                f"replay of run {int(np.argmin(size))} is empty", hint="collect transitions (warm_up >= 1) before the first update"
             )
         first = np.arange(self.runs)[:, None] * self.capacity
-        slots = draw_indices(self.size, batch, generators) + first
+        slots = draw_indices(size, batch, generators) + first
         last, reward, discount = slots, self.reward.take(slots), None
         if self.steps > 1:
-            newest = (self.position - 1)[:, None] % self.capacity + first
+            newest = (self.added - 1)[:, None] % self.capacity + first
             stopped = self.stopped.reshape(-1)
             last, reward, discount = look_ahead(
                 slots,
@@ -146,29 +150,30 @@ class Replay:
         return Batch(states, take(self.action, 2, slots), reward, self.terminated.take(last), discount)
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return the filled part as plain arrays."""
+        """Return the filled part as plain arrays, which share the replay's memory: it may be all that there is."""
         filled = int(self.size.max(initial=0))
-        arrays = {name: getattr(self, name)[:, :filled].copy() for name in COLUMNS}
-        return arrays | {"position": self.position.copy(), "size": self.size.copy(), "capacity": np.array(self.capacity)}
+        arrays = {name: getattr(self, name)[:, :filled] for name in COLUMNS}
+        return arrays | {"added": self.added.copy(), "capacity": np.array(self.capacity)}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Put a saved state back.
+        """Put a saved state back; one in which nothing has made room yet fits into any memory that holds it.
 
         Raises
         ------
         DataError
-            The state is of another capacity or shape.
+            The state is of another shape, or of another capacity at which transitions made room.
         """
         saved, filled = state["states"].shape, state["states"].shape[1]
         fits = (saved[0], *saved[2:]) == (self.runs, *self.states.shape[2:]) and state["action"].shape[2:] == self.action.shape[2:]
-        if int(state["capacity"]) != self.capacity or not fits:
+        all_there = int(state["added"].max(initial=0)) <= min(int(state["capacity"]), self.capacity)
+        if not fits or (int(state["capacity"]) != self.capacity and not all_there):
             raise DataError(
                 f"saved replay holds {saved} of capacity {int(state['capacity'])}, expected {self.states.shape}",
                 hint="continue with the same arms, seeds and replay capacity",
             )
         for name in COLUMNS:
             getattr(self, name)[:, :filled] = state[name]
-        self.position[:], self.size[:] = state["position"], state["size"]
+        self.added[:] = state["added"]
 
 
 class ReplayRows:
