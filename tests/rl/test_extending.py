@@ -256,6 +256,17 @@ def test_steps_that_cannot_go_on_are_refused_by_the_setting_that_forbids_it(grid
     assert "--steps 96" in raised.value.hint
 
 
+def test_what_is_not_kept_any_more_is_not_gone_on_from_again(grid, tmp_path, monkeypatch):
+    """A replay that has outgrown the limit goes, and so does the smaller one of before: the same command then finds all done."""
+    more, out = PLAYING["dqn"] | {"mode": "online", "steps": 24, "seeds": 1, "final_episodes": 1}, tmp_path / "out"
+    run(plan(asked(grid, out, **more)))
+    longer = more | {"steps": 48, "most_kept": 0}
+    grown = run(plan(asked(grid, out, **longer)))
+    assert not list(out.rglob("learner*"))
+    monkeypatch.setattr("layerscout.rl.run._train", None)
+    assert outcome(run(plan(asked(grid, out, **longer)))) == outcome(grown)
+
+
 @pytest.mark.slow
 def test_more_steps_in_the_loop_go_on_too(chosen, tmp_path):
     from training_by_hand import small_settings

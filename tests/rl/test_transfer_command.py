@@ -150,5 +150,5 @@ def test_bad_input_is_told_before_anything_is_trained(
     where = ("--store", synthetic_store.id, "--root", small.root, "--teacher", teacher, *out)
     refused(call("transfer", GRID, *where, "--layer", "structured_mdi"), 2, "did you mean 'structured_mid'?")
     refused(call("transfer", INTERCEPT, *where, "--layer", "structured_mid"), 2, "was made from 'layerscout/Grid-v0'")
-    refused(call("transfer", GRID, "--teacher", teacher, "--out", grid[0]), 2, "holds results of other settings or teachers")
+    refused(call("transfer", GRID, "--teacher", teacher, "--out", grid[0]), 2, "holds results of other settings: ")
     assert not (tmp_path / "none").exists()

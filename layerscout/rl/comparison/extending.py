@@ -6,18 +6,17 @@ go on from what was learned; anything else would mix results of different settin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
-
-from layerscout.cache.records import Arm, Run, RunRecord, Selection, load_object
-from layerscout.errors import DataError, UsageError
+from layerscout.cache.records import Arm, Run, RunRecord, Selection
+from layerscout.errors import UsageError
 from layerscout.rl.comparison.going_on import SCHEDULE, course_of, fitting_length, left_behind, missed_evaluations, why_not
 from layerscout.rl.config import KEY_NAME, RUN_ONLY, TrainConfig, comparison_key
+from layerscout.rl.differences import differing, elsewhere, kept_settings, told_differences
 from layerscout.settings import command_of
 
-SETTINGS_NAME, RESULT_NAME = "settings.json", "result.json"
+RESULT_NAME = "result.json"
 GROWS = frozenset({"seeds"})  # more of it is more runs
 ADDS = frozenset({"scratch", "cnn", "random_layers", "all_layers"})  # they decide which arms there are, and nothing about an arm
 
@@ -42,11 +41,9 @@ def require_same_or_more(config: TrainConfig, selection: Selection, key: str, ar
     foreign = [path.parent for path in sorted(config.out.glob(f"*/{KEY_NAME}")) if path.read_text(encoding="utf-8").strip() != key]
     if not foreign:
         return 0
-    before = _settings(config)
-    differing = [name for name in TrainConfig.model_fields if before is not None and name not in RUN_ONLY and _differ(before, config, name)]
-    real = [
-        name for name in differing if name not in GROWS | ADDS or (name == "seeds" and before is not None and config.seeds < before.seeds)
-    ]
+    before = kept_settings(config.out, TrainConfig)
+    differ = [] if before is None else differing(before, config, RUN_ONLY)
+    real = [name for name in differ if name not in GROWS | ADDS or (name == "seeds" and before is not None and config.seeds < before.seeds)]
     longer = before is not None and before.mode == config.mode and config.length > before.length
     obstacle = ""
     if before is not None and longer and set(real) <= SCHEDULE | {config.unit}:
@@ -55,15 +52,21 @@ def require_same_or_more(config: TrainConfig, selection: Selection, key: str, ar
     if before is not None and obstacle:
         further = fitting_length(before, config) if missed_evaluations(before, config) else None
         other = config.lasting(further) if further else None
-        hint = f"so many {config.unit} can be gone on to: {command_of('train', other)}" if other else f"train anew: {_elsewhere(config)}"
+        hint = (
+            f"so many {config.unit} can be gone on to: {command_of('train', other)}"
+            if other
+            else f"train anew: {elsewhere('train', config)}"
+        )
         message = f"{config.out} holds runs of {before.length:,} {config.unit}, and {config.length:,} cannot go on from them: {obstacle}"
         raise UsageError(message, hint=hint)
     if before is not None and real:
-        told = ", ".join(part for name in real for part in _told(name, getattr(before, name), getattr(config, name)))
-        raise UsageError(f"{config.out} holds results of other settings: {told}", hint=f"keep them, and train anew: {_elsewhere(config)}")
+        told = told_differences(before, config, real)
+        raise UsageError(
+            f"{config.out} holds results of other settings: {told}", hint=f"keep them, and train anew: {elsewhere('train', config)}"
+        )
     if before is None or any(_read(folder) != comparison_key(before, selection) for folder in foreign):
         what = "another selection, or another version of layerscout"
-        raise UsageError(f"{foreign[0]} holds results of {what}", hint=f"keep them, and train anew: {_elsewhere(config)}")
+        raise UsageError(f"{foreign[0]} holds results of {what}", hint=f"keep them, and train anew: {elsewhere('train', config)}")
     if unfinished := [folder for folder in foreign if not (folder / RESULT_NAME).is_file()]:
         raise UsageError(
             f"{unfinished[0]} was begun with fewer runs and has not finished", hint=f"finish it first: {command_of('train', before)}"
@@ -100,35 +103,5 @@ def _together(first: Arm, second: Arm) -> Arm:
     return second.model_copy(update={"budget": second.budget.model_copy(update=spent)})
 
 
-def _settings(config: TrainConfig) -> TrainConfig | None:
-    """Return the settings that a folder's results were made with, as the data settled them."""
-    try:
-        return TrainConfig.model_validate(load_object(config.out / SETTINGS_NAME))
-    except (DataError, ValidationError):
-        return None
-
-
-def _differ(before: TrainConfig, config: TrainConfig, name: str) -> bool:
-    one, other = (getattr(each, name) for each in (before, config))
-    return bool(one.model_dump() != other.model_dump()) if isinstance(one, BaseModel) else bool(one != other)
-
-
 def _read(folder: Path) -> str:
     return (folder / KEY_NAME).read_text(encoding="utf-8").strip()
-
-
-def _told(name: str, there: object, here: object) -> Iterator[str]:
-    """Yield what differs, setting by setting; of a table only what differs in it."""
-    if isinstance(there, BaseModel) and isinstance(here, BaseModel):
-        for part in type(there).model_fields:
-            if getattr(there, part) != getattr(here, part):
-                yield from _told(f"{name}.{part}", getattr(there, part), getattr(here, part))
-    else:
-        one, other = (", ".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in (there, here))
-        yield f"{name} is {one} there and {other} here"
-
-
-def _elsewhere(config: TrainConfig) -> str:
-    """Return the same command with a folder that is free."""
-    out = next(place for number in range(2, 1000) if not (place := config.out.with_name(f"{config.out.name}-{number}")).exists())
-    return command_of("train", config.model_copy(update={"out": out}))

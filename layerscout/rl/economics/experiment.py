@@ -24,6 +24,7 @@ from layerscout.extract.device import torch_threads
 from layerscout.memory import available_memory
 from layerscout.progress import SILENT, Reporter
 from layerscout.rl.config import KEY_NAME, TrainConfig
+from layerscout.rl.differences import SETTINGS_NAME, differing, elsewhere, kept_settings, told_differences
 from layerscout.rl.economics import closed_forms
 from layerscout.rl.economics.config import LabourConfig, WorkConfig
 from layerscout.rl.economics.encoding import encoding_of
@@ -37,6 +38,7 @@ from layerscout.worlds.labour.trade import STEPS_PER_HOUR, Prices, Trade
 
 TRADES: dict[str, Trade] = {"layerscout/Dishwashing-v0": Dishwashing.trade, "layerscout/Bricklaying-v0": Bricklaying.trade}
 ARM_NAME = "arm.json"
+DECIDES = ("environment", "seeds", "work")  # settings of a comparison that an arm's numbers depend on
 BLOCKS = 100  # points of a curve at most
 CURVES = (
     "profit",
@@ -118,9 +120,11 @@ class WorkPlan(ShownPlan):
         if not (folder / ARM_NAME).is_file() or not (folder / KEY_NAME).is_file():
             return None
         if (folder / KEY_NAME).read_text(encoding="utf-8").strip() != self.key(arm):
-            raise UsageError(
-                f"{folder} holds results of other settings", hint=f"use another --out, or delete {folder} to work these hours instead"
-            )
+            before = kept_settings(self.config.out, TrainConfig)
+            names = [] if before is None else [name for name in differing(before, self.config) if name in DECIDES]
+            told = told_differences(before, self.config, names) if before is not None and names else "another version of layerscout"
+            hint = f"keep them, and work these hours elsewhere: {elsewhere('train', self.config)}"
+            raise UsageError(f"{folder} holds results of other settings: {told}", hint=hint)
         try:
             return records.load(WorkArm, folder / ARM_NAME)
         except DataError as error:
@@ -178,7 +182,7 @@ def run(planned: WorkPlan, reporter: Reporter = SILENT) -> WorkRecord:
     config = planned.config
     assert config.work is not None, "planned with work"
     config.out.mkdir(parents=True, exist_ok=True)
-    records.save_settings(config, config.out / "settings.json")
+    records.save_settings(config, config.out / SETTINGS_NAME)
     save_command("train", config, config.out)
     done = []
     with torch_threads(1):

@@ -79,6 +79,7 @@ class GroupCheckpoint:
         """Keep what is known at the end beside the old state; `settle` puts it in its place, when the results are there too."""
         if self.learner is None:
             return
+        self._fresh.unlink(missing_ok=True)
         if (size := _bytes_of(state)) > self.most:
             megabytes = -(-size // 10**6)
             self.say(
@@ -89,9 +90,11 @@ class GroupCheckpoint:
         checkpoint.save_checkpoint(self._fresh, str(self.about["course"]), state | self.about | {"at": at})
 
     def settle(self) -> None:
-        """The results are written: what was learned takes its place, and the checkpoint goes."""
+        """The results are written: what is known takes its place, or what was known earlier goes where it is not kept; and the checkpoint goes."""
         if self.learner is not None and self._fresh.exists():
             self._fresh.replace(self.learner)
+        elif self.learner is not None:
+            self.learner.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
     @property

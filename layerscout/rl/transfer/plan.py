@@ -12,7 +12,8 @@ from layerscout.cache.opening import open_store
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.device import check_device
 from layerscout.paths import expand
-from layerscout.rl.transfer.config import ArmName, RepaintConfig, TransferConfig, transfer_key
+from layerscout.rl.differences import differing, elsewhere, kept_settings, told_differences
+from layerscout.rl.transfer.config import BESIDE, ArmName, RepaintConfig, TransferConfig, transfer_key
 from layerscout.rl.transfer.tasks import Eyes, TransferTask, layer_eyes, state_eyes, task_in
 from layerscout.rl.transfer.teacher import Teacher
 from layerscout.rl.transfer.teacher_files import load_teacher
@@ -113,7 +114,7 @@ def plan(config: TransferConfig) -> TransferPlan:
     trained = _teacher_task(config, task, eyes if teacher_eyes is None else teacher_eyes)
     arms = _arms(config, [*teachers, *([TRAINED] if trained else [])])
     key = transfer_key(config, (*(hashlib.sha256(expand(path).read_bytes()).hexdigest() for path in config.teachers), *store))
-    _require_same(config.out, key)
+    _require_same(config, key)
     return TransferPlan(config, task, trained, teachers, arms, key)
 
 
@@ -175,9 +176,15 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return long
 
 
-def _require_same(out: Path, key: str) -> None:
-    path = out / KEY_NAME
+def _require_same(config: TransferConfig, key: str) -> None:
+    path = config.out / KEY_NAME
     if path.is_file() and path.read_text(encoding="utf-8").strip() != key:
-        raise UsageError(f"{out} holds results of other settings or teachers", hint="give another --out, or delete that folder")
+        before = kept_settings(config.out, TransferConfig)
+        names = [] if before is None else differing(before, config, BESIDE)
+        told = (
+            told_differences(before, config, names) if before is not None and names else "other teachers, or another version of layerscout"
+        )
+        hint = f"keep them, and train elsewhere: {elsewhere('transfer', config)}"
+        raise UsageError(f"{config.out} holds results of other settings: {told}", hint=hint)
     if path.exists() and not path.is_file():
         raise DataError(f"{path} is no file", hint="give another --out")

@@ -53,8 +53,11 @@ def test_finished_arms_are_not_worked_again_and_other_settings_are_refused(done)
     assert (config.out / "uniform" / "episodes.csv").stat().st_mtime_ns == written
     assert plan(config).describe()["exists"]
     other = settings(config.out, arms={"uniform": {"reward": "cumulative"}})
-    with pytest.raises(UsageError, match="holds results of other settings"):
+    with pytest.raises(
+        UsageError, match=r"holds results of other settings: .*work\.arms\.uniform\.reward is .* there and cumulative here"
+    ) as raised:
         run(plan(other))
+    assert f"--out {config.out}-2" in raised.value.hint
 
 
 def test_the_page_says_what_the_record_holds(done):
