@@ -27,6 +27,7 @@ MARKED = re.compile(r"<!-- ci: run -->\n```sh\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"(?:^|: )((?:cd \S+ && )?layerscout [^\n]*)$")
 PLACE = re.compile(r"\b[A-Z][A-Z_]+\b")  # STORE, FOLDER, NAME: a word that the user chooses
 DEMO = "layerscout demo --preset quick --out first-look"
+LARGEST = {"report.html": 1_000_000, "probe.html": 400_000}  # bytes of a page that reads well
 MISTAKES = (
     "layerscout extract outputs/data.h5 tiny",
     "layerscout probe outputs/data.h5",
@@ -75,6 +76,12 @@ def collect(folder: Path, demo: bool) -> tuple[list[str], list[str]]:
             failures.append(f"{script.splitlines()[0]} …: exit code {done.returncode}: {done.stderr[-300:]}")
         found += printed(done.stdout + done.stderr)
     found += shown(folder)
+    failures += [
+        f"{page.relative_to(folder)} has {page.stat().st_size:,} bytes, more than {most:,}"
+        for name, most in LARGEST.items()
+        for page in folder.rglob(name)
+        if page.stat().st_size >= most
+    ]
     for mistake in MISTAKES:
         done = run(mistake, folder)
         if done.returncode in (0, 1):

@@ -77,6 +77,7 @@ def test_page_is_self_contained(finished: Path) -> None:
     assert "@import" not in text
     assert not re.search(r"url\((?!#)", text)
     assert links.open == []
+    assert len(text.encode()) < 1_000_000
 
 
 def test_every_arm_layer_and_flag_appears(finished: Path) -> None:

@@ -43,6 +43,8 @@ def test_the_page_stands_alone_and_names_every_task_and_measure(written: Path) -
     assert len(links.ids) == len(set(links.ids))
     for name in (*TASKS[:2], *MEASURES, "blocks.4", "Pretrained against untrained blocks"):
         assert name in text
+    foot = r"<footer><p>Written on \d{4}-\d\d-\d\d by \S+; dataset: \S+.*; layerscout \S+, Python \S+, numpy \S+.*<code>layerscout report "
+    assert re.search(foot, text)
     plain = re.sub(r"<svg.*?</svg>", "", text, flags=re.S).lower()
     assert not re.search(r"\bnan\b|\binf\b", plain)
 
