@@ -25,7 +25,7 @@ class Task:
         self.done = 0
         self.facts: dict[str, Any] = {}
         self._owner = owner
-        self._began = self._told = self._logged = time.monotonic()
+        self._began = self._printed = self._logged = time.monotonic()
         self._resumed_at = 0
 
     def resume(self, done: int) -> None:
@@ -120,8 +120,8 @@ class Reporter:
         if self._bar is not None and id(task) in self._bar_ids:
             facts = "  ".join(f"{key} {value}" for key, value in task.facts.items())
             self._bar.update(self._bar_ids[id(task)], completed=task.done, facts=visible(facts))
-        elif not self.quiet and now - task._told >= PLAIN_INTERVAL:
-            task._told = now
+        elif not self.quiet and now - task._printed >= PLAIN_INTERVAL:
+            task._printed = now
             print(task.line(), file=self.stream, flush=True)
         if now - task._logged >= EVENT_INTERVAL:
             task._logged = now

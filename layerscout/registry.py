@@ -78,7 +78,7 @@ def _plugins(kind: str) -> dict[str, str]:
     return {plugin.name: plugin.value for plugin in importlib.metadata.entry_points(group=f"layerscout.{kind}s")}
 
 
-def load(kind: str, name: str) -> Any:
+def load_entry(kind: str, name: str) -> Any:
     """Import and return the object registered under ``name``, or somebody's own as ``module:function``.
 
     Raises

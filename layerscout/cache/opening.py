@@ -90,8 +90,8 @@ def _in_root(root: Path, word: str) -> Path | None:
         )
     near = [path for store_id, path in here.items() if store_id.startswith(word) and len(word) >= LEAST_PREFIX]
     if len(near) > 1:
-        told = ", ".join(path.name for path in near[:4])
-        raise DataError(f"'{word}' is the beginning of {len(near)} stores' ids under {root}", hint=f"give more of it: {told}")
+        listed = ", ".join(path.name for path in near[:4])
+        raise DataError(f"'{word}' is the beginning of {len(near)} stores' ids under {root}", hint=f"give more of it: {listed}")
     return near[0] if near else None
 
 

@@ -79,7 +79,7 @@ class Call:
                 raise UsageError(
                     "--measure tries out how long the work would take, and the work itself was asked for", hint="--dry-run --measure"
                 )
-            with told_warnings():
+            with warnings_as_lines():
                 yield self
             self._print_json({})
         except KeyboardInterrupt as error:
@@ -105,7 +105,7 @@ class Call:
 
 
 @contextmanager
-def told_warnings() -> Iterator[None]:
+def warnings_as_lines() -> Iterator[None]:
     """Print layerscout's own warnings as one line each on stderr, without the place in the code that Python adds."""
     shown = warnings.showwarning
 
@@ -126,15 +126,15 @@ def explain(error: Exception) -> tuple[str, str, str, int]:
     """Return what to tell the user about an error: the message, the hint, the kind and the exit code."""
     if isinstance(error, LayerscoutError):
         return str(error), error.hint, error.kind, error.exit_code
-    told = str(error)
+    message = str(error)
     if isinstance(error, OSError):
-        told = f"{error.strerror or error}: {error.filename}" if error.filename else told
+        message = f"{error.strerror or error}: {error.filename}" if error.filename else message
     elif isinstance(error, MemoryError):
-        told = f"out of memory: {told}" if told else "out of memory"
+        message = f"out of memory: {message}" if message else "out of memory"
     if (advice := shortage(error)) is not None:
-        return told, advice, BudgetError.kind, BudgetError.exit_code
+        return message, advice, BudgetError.kind, BudgetError.exit_code
     if isinstance(error, OSError):
-        return told, "check the path and its permissions", DataError.kind, DataError.exit_code
+        return message, "check the path and its permissions", DataError.kind, DataError.exit_code
     hint = "run again with --debug and report it with the output of: layerscout doctor"
     return f"this is a bug: {type(error).__name__}: {error}", hint, "bug", 1
 

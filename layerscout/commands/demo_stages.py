@@ -66,10 +66,10 @@ def run(chosen: DemoSettings, reporter: Reporter) -> DemoResult:
     give_back()
     record = training.run(training.plan(chosen.train), reporter)
     page = write_report(chosen.out)
-    return told(chosen, ranking, record, page, time.monotonic() - began, peak_memory())
+    return demo_result(chosen, ranking, record, page, time.monotonic() - began, peak_memory())
 
 
-def told(chosen: DemoSettings, ranking: Ranking, record: RunRecord, page: Path, seconds: float, peak: int) -> DemoResult:
+def demo_result(chosen: DemoSettings, ranking: Ranking, record: RunRecord, page: Path, seconds: float, peak: int) -> DemoResult:
     """Return what the demo says: the ranking, what agents earned, whether the task was learned, the three questions, and what it took."""
     claims, returns, best = three_questions(record, ranking), mean_returns(record), best_arm(record, ranking)
     text = "\n\n".join(

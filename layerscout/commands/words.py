@@ -151,17 +151,17 @@ def setting_parameters(model: Any) -> Iterator[inspect.Parameter]:
         choices = [str(choice) for choice in get_args(kind)] if get_origin(kind) is Literal else []
         place = next((mark for mark in field.metadata if isinstance(mark, Positional)), None)
         flag = next((mark.word for mark in field.metadata if isinstance(mark, Flag)), f"--{name.replace('_', '-')}")
-        told: dict[str, Any] = {"help": _help(field, several and place is None), "show_default": False}
+        attributes: dict[str, Any] = {"help": _help(field, several and place is None), "show_default": False}
         if kind is bool:
-            yield _parameter(name, Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", **told)], None)
+            yield _parameter(name, Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", **attributes)], None)
             continue
         word = list[str] | None if several else str | None  # settings check their values themselves, from files and flags alike
         if place is not None:
-            yield _parameter(name, Annotated[word, typer.Argument(metavar=place.metavar, **told)], None)
+            yield _parameter(name, Annotated[word, typer.Argument(metavar=place.metavar, **attributes)], None)
             continue
-        told["metavar"] = "|".join(choices) or METAVARS.get(kind, "TEXT")
-        told["autocompletion"] = (lambda words: lambda: words)(choices) if choices else None
-        yield _parameter(name, Annotated[word, typer.Option(flag, **told)], None)
+        attributes["metavar"] = "|".join(choices) or METAVARS.get(kind, "TEXT")
+        attributes["autocompletion"] = (lambda words: lambda: words)(choices) if choices else None
+        yield _parameter(name, Annotated[word, typer.Option(flag, **attributes)], None)
 
 
 def _resolve(model: Any, section: str, sources: Sources, flags: dict[str, Any]) -> Any:
@@ -186,7 +186,7 @@ def _kind(annotation: Any) -> tuple[Any, bool]:
 
 
 def _help(field: FieldInfo, repeated: bool) -> str:
-    told = (field.description or "").rstrip(".")
+    description = (field.description or "").rstrip(".")
     default = field.get_default(call_default_factory=True)
     notes = ["repeat"] if repeated else []
     if not field.is_required() and default not in (None, ()):
@@ -200,7 +200,7 @@ def _help(field: FieldInfo, repeated: bool) -> str:
             else default
         )
         notes.append(f"default: {shown}")
-    return f"{told}. [{'; '.join(notes)}]" if notes else f"{told}."
+    return f"{description}. [{'; '.join(notes)}]" if notes else f"{description}."
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:

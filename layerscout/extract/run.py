@@ -68,19 +68,19 @@ def extract(planned: ExtractPlan, latents: Store | None, reporter: Reporter = SI
         else:
             with Trajectories(planned.config.data, planned.data) as data, closing(Extractor(planned, data, latents)) as extractor:
                 fill_units(extractor, writer, pending, task.advance)
-                told = extractor.meter.figures(rows, extractor.workers)
-                measured = {"batch": extractor.batch, "threads": extractor.workers, "measured": told}
+                figures = extractor.meter.figures(rows, extractor.workers)
+                measured = {"batch": extractor.batch, "threads": extractor.workers, "measured": figures}
                 loaded, batch = extractor.loaded, extractor.batch
     if planned.config.passport_clips and not planned.of_latents:
         measured["passports"] = keep_passports(writer, planned, loaded, batch)
     seconds = time.monotonic() - began
     try:
-        told = provenance(planned)
+        facts = provenance(planned)
     except DataError:  # the dataset is another one now; what workers elsewhere computed last may be of it
         writer.discard()
         raise
     return writer.commit(
-        told
+        facts
         | measured
         | {
             "seconds": round(seconds, 3),

@@ -27,9 +27,9 @@ def stage_commands(experiment: Experiment) -> tuple[str, ...]:
     earlier version, which kept no commands, get what their records tell.
     """
     ranking = experiment.ranking
-    told = [found for store in _stores(experiment) if (found := _provenance(experiment, store)) is not None]
-    extractions = [command for found in told if (command := safe_command("extract", found.command)) is not None]
-    data = [command for found in told[:1] if (command := _collection(found)) is not None]
+    provenances = [found for store in _stores(experiment) if (found := _provenance(experiment, store)) is not None]
+    extractions = [command for found in provenances if (command := safe_command("extract", found.command)) is not None]
+    data = [command for found in provenances[:1] if (command := _collection(found)) is not None]
     twin = ("--twin", ranking.twin_store_id) if ranking.twin_store_id else ()
     probe = load_command("probe", _probe_folder(experiment)) or shell("probe", ranking.store_id, *twin)
     agents = [_training(experiment, path, record) for path, record in experiment.records]

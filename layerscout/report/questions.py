@@ -54,11 +54,13 @@ def _against(statement: str, record: RunRecord, best: Arm, needed: dict[str, lis
     found = [compare_arms(record, best, arm) for arms in needed.values() for arm in arms]
     if missing := [name for name, arms in needed.items() if not arms]:
         return Claim(statement, False, f"n/a: no agent was trained on {' or '.join(missing)}.", tested=False)
-    told = "; ".join(f"{one.difference_name} to {one.control} {format_estimate(one.difference, sign='+')}, p = {_p(one)}" for one in found)
+    sentence = "; ".join(
+        f"{one.difference_name} to {one.control} {format_estimate(one.difference, sign='+')}, p = {_p(one)}" for one in found
+    )
     known = [one.p for one in found if one.p is not None]
     holds = len(known) == len(found) and max(known) <= SIGNIFICANCE and min(one.mean_difference for one in found) > 0
     short = min(one.seeds for one in found)
-    return _claim(statement, holds, f"{best.name}: {told}", short)
+    return _claim(statement, holds, f"{best.name}: {sentence}", short)
 
 
 def _ranking_helps(record: RunRecord, best: Arm, ranking: Ranking | None) -> Claim:
@@ -66,10 +68,10 @@ def _ranking_helps(record: RunRecord, best: Arm, ranking: Ranking | None) -> Cla
     layers = candidate_arms(record, best.head)
     ranked = len(layers) if ranking is None else len(ranking.candidates)
     if len(layers) < ranked:
-        told = (
+        sentence = (
             f"n/a: {len(layers)} of the {ranked} ranked layers have agents, and a blind pick could have been any; train with --all-layers."
         )
-        return Claim(RANKING, False, told, tested=False)
+        return Claim(RANKING, False, sentence, tested=False)
     returns = [final_by_seed(record, arm.name) for arm in layers]
     seeds = sorted(set.intersection(*map(set, returns)) if returns else set())
     if len(layers) < 3 or not seeds:
@@ -81,17 +83,17 @@ def _ranking_helps(record: RunRecord, best: Arm, ranking: Ranking | None) -> Cla
     p = sign_flip_p(gained)
     regrets = f"regret {means.max() - means[chosen]:.3f}, of a blind pick {means.max() - means.mean():.3f}"
     as_good = int((means >= means[chosen]).sum())
-    told = (
+    sentence = (
         f"{best.name} against one of the {len(layers)} ranked layers picked blind, of which {as_good} (itself counted) earned at least as much: {regrets}; "
         f"paired difference {format_estimate(mean_interval(gained), sign='+')}, p = {'n/a' if p is None else f'{p:.3f}'}"
     )
-    return _claim(RANKING, p is not None and p <= SIGNIFICANCE and gained.mean() > 0, told, len(seeds))
+    return _claim(RANKING, p is not None and p <= SIGNIFICANCE and gained.mean() > 0, sentence, len(seeds))
 
 
-def _claim(statement: str, holds: bool, told: str, seeds: int) -> Claim:
+def _claim(statement: str, holds: bool, sentence: str, seeds: int) -> Claim:
     if not seeds or smallest_p(seeds) > SIGNIFICANCE:
-        return Claim(statement, False, f"{told}. {seeds} seeds cannot tell this from luck; {seeds_needed()} could.", tested=False)
-    return Claim(statement, holds, f"{told}, {seeds} seeds.")
+        return Claim(statement, False, f"{sentence}. {seeds} seeds cannot tell this from luck; {seeds_needed()} could.", tested=False)
+    return Claim(statement, holds, f"{sentence}, {seeds} seeds.")
 
 
 def _p(one: ControlComparison) -> str:

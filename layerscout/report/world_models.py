@@ -52,11 +52,11 @@ def pretrained_sentences(records: list[WorldModelRecord]) -> str:
     found: dict[str, list[str]] = {}
     for record in records:
         if record.pretrained is not None:
-            found.setdefault(_told(record.pretrained), []).append(record.arm)
-    return bullets([f"{', '.join(arms)}: {told}" for told, arms in found.items()])
+            found.setdefault(_pretrained_sentence(record.pretrained), []).append(record.arm)
+    return bullets([f"{', '.join(arms)}: {sentence}" for sentence, arms in found.items()])
 
 
-def _told(facts: dict[str, Any]) -> str:
+def _pretrained_sentence(facts: dict[str, Any]) -> str:
     loss, mean, read = (facts.get(name) for name in ("video_loss", "mean_picture", "read_out_of_the_state"))
     parts = [f"{facts['updates']:,} updates" if isinstance(facts.get("updates"), int) else "an unknown number of updates"]
     if isinstance(loss, int | float) and isinstance(mean, int | float):

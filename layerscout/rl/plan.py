@@ -28,8 +28,8 @@ from layerscout.rl.comparison.extending import require_same_or_more
 from layerscout.rl.comparison.learners import ActionSpace, Algorithm, algorithm_of, head_learner, settings_of, updates_within
 from layerscout.rl.config import TrainConfig, comparison_key
 from layerscout.rl.coverage import coverage_of
+from layerscout.rl.learner_choice import choose_learner
 from layerscout.rl.memory.replay import Batch
-from layerscout.rl.settling import choose_learner
 from layerscout.showing import ShownPlan
 from layerscout.worlds.pixels import world_of
 
@@ -50,7 +50,7 @@ class TrainPlan(ShownPlan):
         What the environment takes.
     key
         Names everything that decides the numbers: a folder of results belongs to one key.
-    settled
+    resolved
         The settings with the learner that was chosen; what trains reads these.
     algorithm_reason
         Why this learner.
@@ -73,7 +73,7 @@ class TrainPlan(ShownPlan):
     arms: tuple[ArmSpec, ...]
     actions: ActionSpace
     key: str
-    settled: TrainConfig
+    resolved: TrainConfig
     algorithm_reason: str
     untrusted_options: dict[str, Any] = field(default_factory=dict)
     goes_on_from: int = 0  # updates or steps of the runs that are there and learn on
@@ -81,12 +81,12 @@ class TrainPlan(ShownPlan):
     @property
     def algorithm(self) -> Algorithm:
         """The learner that trains, with ``auto`` resolved by what actions the environment takes."""
-        return algorithm_of(self.settled, self.actions)
+        return algorithm_of(self.resolved, self.actions)
 
     @property
     def memory_bytes(self) -> int:
         """Feature tables (offline) or replay (online, in-loop), plus weights, target and optimiser."""
-        config = self.settled
+        config = self.resolved
         if self.algorithm == "dreamer":
             return replay_bytes(config)
         weights = 16 * config.seeds * sum(arm.width * sum(arm.hidden[:1] or (8,)) for arm in self.arms if arm.layer != CLIPS)
@@ -104,7 +104,7 @@ class TrainPlan(ShownPlan):
 
         With ``measure`` also the seconds of the updates, of which a few are tried out; in-loop updates are too costly for that.
         """
-        config, exists = self.settled, (self.config.out / "runs.json").exists() and not self.goes_on_from
+        config, exists = self.resolved, (self.config.out / "runs.json").exists() and not self.goes_on_from
         seconds = (
             0.0
             if exists or not measure
@@ -153,9 +153,9 @@ class TrainPlan(ShownPlan):
             It names environment options, or a checkpoint that is not on this machine.
         """
         if self.untrusted_options:
-            store, told = self.arms[0].store, json.dumps(self.untrusted_options, sort_keys=True)
+            store, wanted = self.arms[0].store, json.dumps(self.untrusted_options, sort_keys=True)
             raise UsageError(
-                f"store {store.id} was made elsewhere and wants {self.config.environment} with the options {told}",
+                f"store {store.id} was made elsewhere and wants {self.config.environment} with the options {wanted}",
                 hint="--trust plays with them; --dry-run shows all that a run would follow",
             )
         for arm in self.arms:
@@ -163,7 +163,7 @@ class TrainPlan(ShownPlan):
 
     def _seconds_of_updates(self) -> float:
         """Estimate the updates of the groups on features from a few on made-up batches; acting and evaluating come on top."""
-        config, seconds = self.settled, 0.0
+        config, seconds = self.resolved, 0.0
         arms = [arm for arm in self.arms if arm.layer != CLIPS and not in_closed_form(arm)]
         if not arms:
             return seconds
@@ -240,14 +240,14 @@ def plan(config: TrainConfig) -> TrainPlan:
     attributes = played_attributes(home)
     untrusted = {} if config.trust or not made_elsewhere(home) else attributes.get("options", {})
     actions = recorded_actions(attributes) if untrusted else _actions(attributes)
-    settled, reason = choose_learner(config, actions, lambda: coverage_of(home))
-    arms = _arms(selection, settled, algorithm_of(settled, actions))
+    resolved, reason = choose_learner(config, actions, lambda: coverage_of(home))
+    arms = _arms(selection, resolved, algorithm_of(resolved, actions))
     if config.mode == "offline":
         _check_recorded_actions(config, actions, home)
     if config.mode == "in-loop":
         arms = in_loop_arms(arms, config)
-    planned = TrainPlan(config, selection, tuple(arms), actions, comparison_key(settled, selection), settled, reason, untrusted)
-    planned = replace(planned, goes_on_from=require_same_or_more(settled, selection, planned.key, [arm.name for arm in arms]))
+    planned = TrainPlan(config, selection, tuple(arms), actions, comparison_key(resolved, selection), resolved, reason, untrusted)
+    planned = replace(planned, goes_on_from=require_same_or_more(resolved, selection, planned.key, [arm.name for arm in arms]))
     available = available_memory()
     if available is not None and planned.memory_bytes > available:
         raise BudgetError(
@@ -257,16 +257,17 @@ def plan(config: TrainConfig) -> TrainPlan:
     return planned
 
 
-def _arms(selection: Selection, settled: TrainConfig, algorithm: Algorithm) -> list[ArmSpec]:
+def _arms(selection: Selection, resolved: TrainConfig, algorithm: Algorithm) -> list[ArmSpec]:
     """Return the arms that are trained, then those that are solved in closed form."""
     if algorithm == "dreamer":
-        return dreamer_arms(selection, settled)
+        return dreamer_arms(selection, resolved)
     if algorithm == "ridge":
         return [
-            replace(arm, name=arm.name.removeprefix("closed form, ")) for arm in closed_form_arms(arms_of(selection, settled, ()), settled)
+            replace(arm, name=arm.name.removeprefix("closed form, "))
+            for arm in closed_form_arms(arms_of(selection, resolved, ()), resolved)
         ]
-    arms = arms_of(selection, settled, settings_of(settled, algorithm).hidden)
-    return arms + (closed_form_arms(arms, settled) if settled.closed_form else [])
+    arms = arms_of(selection, resolved, settings_of(resolved, algorithm).hidden)
+    return arms + (closed_form_arms(arms, resolved) if resolved.closed_form else [])
 
 
 def recorded_actions(attributes: Mapping[str, Any]) -> ActionSpace:

@@ -47,7 +47,7 @@ NAMES = {"random": "random play", "constant": "best constant action", "data": "t
 
 def run(plan: TrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     """Train every group that is not finished, then write runs.json and the tables; the same command continues after a kill."""
-    config = plan.settled
+    config = plan.resolved
     plan.require_trust()
     for store in {arm.store.id: arm.store for arm in plan.arms}.values():
         if config.mode != "in-loop" and foreign_source(store) is not None:
@@ -123,20 +123,20 @@ def references_of(plan: TrainPlan, make_world: Callable[[int], Any]) -> tuple[Re
 
 
 def _all_there(group: RunGroup, plan: TrainPlan) -> bool:
-    there = _finished(plan.settled.out / group.name)
-    return there is not None and not _behind(group, plan) and all(seeds_of(there, arm.name) >= plan.settled.seeds for arm in group.arms)
+    there = _finished(plan.resolved.out / group.name)
+    return there is not None and not _behind(group, plan) and all(seeds_of(there, arm.name) >= plan.resolved.seeds for arm in group.arms)
 
 
 def _behind(group: RunGroup, plan: TrainPlan) -> list[KeptLearners]:
     """Return the finished learners of a group that went less far than is asked for now."""
-    config = plan.settled
+    config = plan.resolved
     kept = kept_learners(config.out / group.name, course_of(config, plan.selection))
     return [one for one in kept if one.at < config.length]
 
 
 def _complete(group: RunGroup, setting: ComparisonSetting, plan: TrainPlan, reporter: Reporter) -> RunRecord:
     """Return the results of a group: those that are there, and beside them the seeds and the arms that are new."""
-    config = plan.settled
+    config = plan.resolved
     there, order = _finished(config.out / group.name), [arm.name for arm in group.arms]
     if there is not None and group.name == CLOSED_FORM_GROUP and any(run.evaluations[-1][0] != config.updates for run in there.runs):
         there = None  # a matter of seconds, and its evaluation stands where the others' last one does
@@ -188,7 +188,7 @@ def _train(
 
     ``added`` ends the names of their own files: checkpoint, log, and what they know at the end.
     """
-    config, seeds = plan.settled, len(setting.seeds)
+    config, seeds = plan.resolved, len(setting.seeds)
     folder = config.out / group.name
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / KEY_NAME, plan.key.encode())
@@ -228,7 +228,7 @@ def _train(
     )
     part = merged(before, part, order)
     records.save(part, folder / RESULT_NAME)
-    saved.settle()
+    saved.finish()
     return part
 
 

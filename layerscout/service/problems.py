@@ -52,8 +52,8 @@ def as_problem(error: Exception) -> HttpProblem:
     if isinstance(error, LayerscoutError):
         return HttpProblem(STATUSES.get(error.kind, 500), str(error), error.hint, error.kind)
     if (advice := shortage(error)) is not None:
-        told = f"{error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
-        return HttpProblem(507, told or "out of memory", advice, "budget")
+        message = f"{error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
+        return HttpProblem(507, message or "out of memory", advice, "budget")
     return HttpProblem(500, f"this is a bug: {type(error).__name__}", "the server's log has the rest", "bug")
 
 

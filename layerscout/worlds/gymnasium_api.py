@@ -42,7 +42,7 @@ class WorldEnv(gymnasium.Env):
     def __init__(self, world: str, render_mode: str | None = None, **options: Any) -> None:
         _check_render_mode(render_mode)
         self.render_mode = render_mode
-        self._world: PicturedWorld = registry.load("world", world)(1, **options)
+        self._world: PicturedWorld = registry.load_entry("world", world)(1, **options)
         self.metadata = self.metadata | _speed(self._world)  # type: ignore[misc]
         self.observation_space, self.action_space = _spaces(self._world)
 
@@ -92,7 +92,7 @@ class WorldVectorEnv(VectorEnv):
         _check_render_mode(render_mode)
         self.render_mode = render_mode
         self.num_envs = num_envs
-        self._world: PicturedWorld = registry.load("world", world)(num_envs, **options)
+        self._world: PicturedWorld = registry.load_entry("world", world)(num_envs, **options)
         self.metadata = self.metadata | _speed(self._world)  # type: ignore[misc]
         self.single_observation_space, self.single_action_space = _spaces(self._world)
         self.observation_space = batch_space(self.single_observation_space, num_envs)

@@ -49,11 +49,11 @@ def make_world(environment_id: str, copies: int, size: int | None = None, option
         raise UsageError(f"copies {copies} and size {size} must be at least 1", hint="give positive numbers")
     family, _, task = environment_id.partition("/")
     if environment_id in registry.names("world"):
-        kind = registry.load("world", environment_id)
+        kind = registry.load_entry("world", environment_id)
         _check_options(environment_id, kind, options, given=("copies",))
         world: World = kind(copies, **options)
     elif family in registry.names("simulator"):
-        kind = registry.load("simulator", family)
+        kind = registry.load_entry("simulator", family)
         _check_options(environment_id, kind, options, given=("task", "size"))
         world = Copies(kind(task, size or FOREIGN_SIZE, **options), copies)
     elif (own := _own_world(environment_id)) is not None:

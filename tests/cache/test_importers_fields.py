@@ -570,7 +570,7 @@ def test_a_camera_is_known_by_the_end_of_its_name(tmp_path):
 @pytest.mark.parametrize("kind", registry.names("importer"))
 def test_settings_that_mean_nothing_for_a_format_are_refused(kind):
     """Before the dataset is looked at: this one is not there."""
-    importer = registry.load("importer", kind)
+    importer = registry.load_entry("importer", kind)
     for name, value in {"end": "done", "fps": 5.0, "stride": 2, "stack": "last", "filter_key": "train", "episode_length": 5}.items():
         error, message = (
             (UsageError, f"--{name.replace('_', '-')} means nothing for") if name not in importer.takes else (Exception, "absent")

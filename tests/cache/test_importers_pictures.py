@@ -129,7 +129,7 @@ def test_other_numbers_become_the_brightness_that_they_mean(dtype):
         values = (bytes_ / factor).astype(dtype)
         scale = PictureScale()
         np.testing.assert_array_equal(as_frames(values, "here", CONFIG, scale), bytes_)
-        assert ("multiplied by 255" if factor == 255 else "rounded") in scale.told
+        assert ("multiplied by 255" if factor == 255 else "rounded") in scale.note
 
 
 @pytest.mark.parametrize(

@@ -332,7 +332,7 @@ def test_what_an_agent_knows_while_it_plays_is_what_its_model_sees_of_the_whole_
     observer.start(np.arange(2), frames[0])
     actions = [np.zeros((2, 3), np.float32)]
     for t in range(1, 4):
-        actions.append(agent.spelled(agent.act(observer.observe(np.ones(2, bool))[None])[0]))
+        actions.append(agent.action_vectors(agent.act(observer.observe(np.ones(2, bool))[None])[0]))
         observer.push(np.arange(2), frames[t])
     first = torch.zeros(2, 4, dtype=torch.bool)
     first[:, 0] = True

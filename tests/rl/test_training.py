@@ -78,7 +78,7 @@ def test_every_arm_and_seed_is_trained_and_reported(unbroken, mode):
     for name in ("runs.json", "settings.json", "experiment_returns.csv", "experiment_summary.csv", "experiment_summary_table.md"):
         assert (config.out / name).is_file()
     assert records.load(RunRecord, config.out / "runs.json") == record
-    assert type(config).model_validate(records.load_object(config.out / "settings.json")) == plan(config).settled
+    assert type(config).model_validate(records.load_object(config.out / "settings.json")) == plan(config).resolved
     assert not list(config.out.rglob("checkpoint.npz"))
     assert not list(config.out.rglob("*.partial"))
 

@@ -52,12 +52,12 @@ def is_worked_on(attempt: Path, now: float) -> bool:
         if lease.exists():
             claim = json.loads(lease.read_bytes())
             here = claim["host"] == socket.gethostname()
-            beaten = None if here or staging.claimed_age(claim) <= -FUTURE_SECONDS else lease.stat().st_mtime
+            heartbeat = None if here or staging.claimed_age(claim) <= -FUTURE_SECONDS else lease.stat().st_mtime
         else:  # given back; or just beginning, when it has no plan either
-            beaten = None if (attempt / staging.ATTEMPT).exists() else attempt.stat().st_mtime
+            heartbeat = None if (attempt / staging.ATTEMPT).exists() else attempt.stat().st_mtime
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # gone meanwhile, or not a lease
         return False
-    return beaten is not None and -FUTURE_SECONDS < now - beaten < staging.LEASE_SECONDS
+    return heartbeat is not None and -FUTURE_SECONDS < now - heartbeat < staging.LEASE_SECONDS
 
 
 def last_read(mirror: Path) -> float:

@@ -71,8 +71,8 @@ def verify_store(path: Path, full: bool = False, reporter: Reporter = SILENT) ->
         for item, found in zip(present, pool.map(lambda item: _check(path, item, full), present), strict=True):
             problems += [found] if found else []
             task.advance(item.size)
-    told = {problem.path for problem in problems}
-    problems += [problem for problem in _naming(path, manifest) if problem.path not in told]
+    reported = {problem.path for problem in problems}
+    problems += [problem for problem in _naming(path, manifest) if problem.path not in reported]
     listed = {item.path for item in manifest.objects} | {manifests.NAME} | ({ORIGIN_NAME} if mirror else set())
     problems += [Problem(stray, "stray", "not in the manifest") for stray in sorted(_files(path)) if stray not in listed]
     return Verification(manifest.store_id, path, len(present) + 1, total, tuple(problems))

@@ -28,8 +28,8 @@ ROOM_FOR_NAMES = 4096  # bytes of structure that one more episode may take in th
 
 def attributes_digest(file: h5py.File) -> str:
     """Return the sha256 over what a file says about itself: its format, its attributes, how the recording ended, how many episodes."""
-    told = {name: str(file.attrs[name]) for name in ("format", "attributes", "outcome", "episodes") if name in file.attrs}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    statements = {name: str(file.attrs[name]) for name in ("format", "attributes", "outcome", "episodes") if name in file.attrs}
+    return hashlib.sha256(json.dumps(statements, sort_keys=True).encode()).hexdigest()
 
 
 def check_attributes(file: h5py.File, where: str) -> None:
@@ -201,10 +201,10 @@ class TrajectoryWriter:
 
     def _require_same_recording(self) -> None:
         """Refuse a file that another process finished meanwhile, unless it holds as many episodes and steps with the same attributes."""
-        told = (self.episodes, self.steps, self.sources)
+        statements = (self.episodes, self.steps, self.sources)
         self._take_finished()
-        if told != (self.episodes, self.steps, self.sources):
-            message = f"another process finished {self.path} with {self.episodes} episodes and {self.steps} steps, this one had {told[0]} and {told[1]}"
+        if statements != (self.episodes, self.steps, self.sources):
+            message = f"another process finished {self.path} with {self.episodes} episodes and {self.steps} steps, this one had {statements[0]} and {statements[1]}"
             raise UsageError(message, hint="record to a path of its own, or use that file")
 
     def _existing(self) -> list[Path]:

@@ -227,11 +227,11 @@ def _open(path: Path) -> tuple[h5py.File, FileState]:
 def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:
     if file.attrs.get("format") != FORMAT:
         raise DataError(f"{path} has format {file.attrs.get('format')!r}, expected '{FORMAT}'", hint=AGAIN)
-    told = _json_attribute(file, path, "attributes") | (_json_attribute(file, path, "outcome") if "outcome" in file.attrs else {})
+    stated = _json_attribute(file, path, "attributes") | (_json_attribute(file, path, "outcome") if "outcome" in file.attrs else {})
     if file.userblock_size and not is_sealed(path):
         raise DataError(f"{path} is damaged: the line before its content is no checksum", hint=AGAIN)
     check_attributes(file, str(path))
-    return told
+    return stated
 
 
 def _json_attribute(file: h5py.File, path: Path, name: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def what_came_over(importer: Importer, sample: Episode) -> str:
         Any episode that the importer has given.
     """
     found = {role: _taken(importer, role, sample) for role in ROLES}
-    parts = ["frames", *(f"{role} ({told})" for role, told in found.items() if told)]
+    parts = ["frames", *(f"{role} ({description})" for role, description in found.items() if description)]
     if sample.extra:
         parts.append(f"{len(sample.extra)} other field{'s' * (len(sample.extra) > 1)} ({_listed(sorted(sample.extra))})")
     left = [role for role in ROLES if not found[role] and _left_out(importer, role)]

@@ -137,7 +137,7 @@ class Importer(ABC):
 
     def user_notes(self) -> list[str]:
         """Return what the user must know, after an episode was read."""
-        return [*self.notes, *([self.scale.told] if self.scale.told else [])]
+        return [*self.notes, *([self.scale.note] if self.scale.note else [])]
 
     def wants(self, name: str) -> bool:
         """Tell whether a field or role was not left out."""

@@ -104,7 +104,7 @@ def detect_format(path: Path) -> str:
         raise DataError(f"no dataset {path}", hint="give the file or folder that was downloaded")
     known = registry.names("importer")
     for name in (*ORDER, *sorted(known.keys() - set(ORDER))):
-        if registry.load("importer", name).recognises(path):
+        if registry.load_entry("importer", name).recognises(path):
             return name
     if path.is_dir() and not any(path.iterdir()):
         raise DataError(f"{path} is an empty folder", hint="give the folder that the dataset was downloaded to")
@@ -122,7 +122,7 @@ def plan(config: ImportConfig) -> ImportPlan:
         The dataset is damaged, has no images, or is no longer the one that ``out`` was made of.
     """
     form = config.format or detect_format(config.source)
-    importer: Importer = registry.load("importer", form)(config)
+    importer: Importer = registry.load_entry("importer", form)(config)
     importer.check_names()
     source = SourceFiles.find(importer.root, importer.files())
     episodes = tuple(importer.episodes)[: config.episodes]

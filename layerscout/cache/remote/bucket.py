@@ -129,10 +129,10 @@ def explained_failures(url: str) -> Iterator[None]:
     except (LayerscoutError, AlreadyExistsError):
         raise
     except Exception as error:
-        told = _told(error, url)
-        if told is None:
+        explanation = _explanation(error, url)
+        if explanation is None:
             raise
-        raise told from None
+        raise explanation from None
     except BaseException as error:
         if type(error).__name__ != PANIC:
             raise
@@ -142,7 +142,7 @@ def explained_failures(url: str) -> Iterator[None]:
         raise DataError(f"{url}: the library for object stores failed on what it was told: {cause}", hint=f"check {named}") from None
 
 
-def _told(error: Exception, url: str) -> LayerscoutError | None:
+def _explanation(error: Exception, url: str) -> LayerscoutError | None:
     from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
     scheme, text = url.partition(":")[0], str(error)

@@ -71,12 +71,12 @@ class HubPlace:
         """Return which files of a store are there already: of the same size, and of the same digest where the hub knows one."""
         there = self.listed(folder)
         return [
-            item for item in objects if (told := there.get(f"{folder}/{item.path}")) is not None and _same(told, item, source / item.path)
+            item for item in objects if (entry := there.get(f"{folder}/{item.path}")) is not None and _same(entry, item, source / item.path)
         ]
 
     def send(self, files: Sequence[tuple[str, Path | bytes]], message: str, parent: str | None = None) -> None:
         """Send files in one commit; with ``parent``, only if that is still the last commit."""
-        with told_failures(self.url), silent():
+        with explained_hub_failures(self.url), silent():
             if self.kind == "buckets":
                 self.api.batch_bucket_files(self.repository, add=[(data, self._whole(path)) for path, data in files])
                 return
@@ -104,7 +104,7 @@ class HubPlace:
     def _head(self) -> str | None:
         if self.kind == "buckets":
             return None
-        with told_failures(self.url):
+        with explained_hub_failures(self.url):
             return str(self.api.repo_info(self.repository, repo_type="dataset", revision="main").sha)
 
     def _whole(self, path: str) -> str:
@@ -115,7 +115,7 @@ class HubPlace:
 
         where = self._whole(path).rstrip("/")
         try:
-            with told_failures(self.url):
+            with explained_hub_failures(self.url):
                 if self.kind == "buckets":
                     inside = f"{where}/" if where else ""
                     yield from (
@@ -132,7 +132,7 @@ class HubPlace:
         from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
 
         try:
-            with told_failures(self.url):
+            with explained_hub_failures(self.url):
                 if self.kind == "buckets":
                     yield from self._from_bucket(path)
                     return
@@ -195,7 +195,7 @@ def silent() -> Iterator[None]:
 
 
 @contextmanager
-def told_failures(url: str) -> Iterator[None]:
+def explained_hub_failures(url: str) -> Iterator[None]:
     """Turn what the hub's library says into one line and a hint; "no such file" is for the caller to judge. No header is ever repeated."""
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
@@ -224,11 +224,11 @@ def told_failures(url: str) -> Iterator[None]:
         raise DataError(f"{url} cannot be reached: {cause}", hint="check the connection, then run the same command again") from None
 
 
-def _same(told: Any, item: StoredObject, source: Path) -> bool:
-    if told.size != item.size:
+def _same(entry: Any, item: StoredObject, source: Path) -> bool:
+    if entry.size != item.size:
         return False
-    if (large := getattr(told, "lfs", None)) is not None:
+    if (large := getattr(entry, "lfs", None)) is not None:
         return bool(large.sha256 == item.sha256)
-    if (blob := getattr(told, "blob_id", None)) is None:  # a bucket, which tells no digest of ours; a pull compares
+    if (blob := getattr(entry, "blob_id", None)) is None:  # a bucket, which tells no digest of ours; a pull compares
         return True
     return bool(blob == hashlib.sha1(f"blob {item.size}\0".encode() + source.read_bytes(), usedforsecurity=False).hexdigest())

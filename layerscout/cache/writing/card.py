@@ -40,13 +40,13 @@ def store_card(store_id: str, identity: Identity, layout: StoreLayout, provenanc
         "pooling": markdown_text(str(identity.get("pooling", "n/a"))),
         "index columns": ", ".join(markdown_code(one.name) for one in layout.columns),
     }
-    told = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     layers = "\n".join(rows)
     parts = [
         header(backbone, provenance, layout.rows, played),
         f"# Activations of {markdown_text(backbone)} on {markdown_text(played)}",
         about,
-        f"| what | which |\n|---|---|\n{told}",
+        f"| what | which |\n|---|---|\n{table}",
         f"## Layers\n\n| layer | role | width | type |\n|---|---|---:|---|\n{layers}",
         f"## How it was made\n\n{made}",
         f"## Three ways to read it\n\n{ways_to_read(first.name, first.width, first.dtype, layout)}",
@@ -86,8 +86,8 @@ def licence(provenance: Mapping[str, Any]) -> tuple[str, str, str]:
 def played_in(provenance: Mapping[str, Any]) -> str:
     """Return what the dataset was recorded in, as the store tells it."""
     attributes = provenance.get("dataset_attributes")
-    told = attributes if isinstance(attributes, Mapping) else {}
-    return str(told.get("environment") or (f"an imported dataset ({told['imported']})" if told.get("imported") else "a dataset"))
+    stated = attributes if isinstance(attributes, Mapping) else {}
+    return str(stated.get("environment") or (f"an imported dataset ({stated['imported']})" if stated.get("imported") else "a dataset"))
 
 
 def ways_to_read(layer: str, width: int, dtype: str, layout: StoreLayout) -> str:

@@ -61,7 +61,7 @@ def ranking_card(ranking: Ranking, provenance: Mapping[str, Any], command: str |
         "dataset": f"{markdown_text(played)}, {markdown_code(ranking.dataset_digest)}",
         "score": markdown_text(f"{ranking.score_kind}, weights {', '.join(f'{weight:g}' for weight in ranking.weights)}"),
     }
-    told = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     rows = "\n".join(_row(ranking, layer, place) for place, layer in enumerate(ranking.layers, 1))
     notes = "\n".join(f"- {markdown_text(note)}" for note in ranking.notes)
     parts = [
@@ -71,7 +71,7 @@ def ranking_card(ranking: Ranking, provenance: Mapping[str, Any], command: str |
         about,
         f"| # | layer | score | behind the best | reward R² | transition R² | doubts |\n|---|---|---:|---:|---:|---:|---|\n{rows}",
         notes,
-        f"| what | which |\n|---|---|\n{told}",
+        f"| what | which |\n|---|---|\n{table}",
         f"## How it was made\n\n```sh\n{command}\n```" if command else "",
         f"## Three ways to read it\n\n{READ}",
     ]

@@ -176,8 +176,8 @@ def _alive(claim: dict[str, Any]) -> bool:
 
 def claimed_age(claim: dict[str, Any]) -> float:
     """Return how many seconds ago a lease says that it was written; negative when its machine's clock is ahead."""
-    beaten = claim.get("time")
-    return time.time() - beaten if isinstance(beaten, int | float) else float("inf")
+    heartbeat = claim.get("time")
+    return time.time() - heartbeat if isinstance(heartbeat, int | float) else float("inf")
 
 
 def _names(folder: Path) -> list[str]:

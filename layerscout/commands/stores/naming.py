@@ -27,10 +27,10 @@ def pin(
     folder = writable_root(root, call.dry_run)
     ids = [catalog.held_store_id(folder, word) for word in stores]
     new = [store_id for store_id in ids if not call.dry_run and references.pin_store(folder, store_id, reason)]
-    told = [
+    lines = [
         f"{store_id}: {'would be pinned' if call.dry_run else 'pinned' if store_id in new else 'was pinned already'}" for store_id in ids
     ]
-    call.emit({"pinned": ids, "new": new, "dry_run": call.dry_run}, "\n".join(told))
+    call.emit({"pinned": ids, "new": new, "dry_run": call.dry_run}, "\n".join(lines))
 
 
 @command("layerscout store unpin STORE", dry_run=True)
@@ -47,11 +47,11 @@ def unpin(
     pinned = references.references(folder).pins
     ids = [word if word in pinned else catalog.held_store_id(folder, word) for word in stores]
     ended = [store_id for store_id in ids if store_id in pinned and (call.dry_run or references.unpin_store(folder, store_id))]
-    told = [
+    lines = [
         f"{store_id}: {'was not pinned' if store_id not in ended else 'would be unpinned' if call.dry_run else 'unpinned'}"
         for store_id in ids
     ]
-    call.emit({"unpinned": ended, "dry_run": call.dry_run}, "\n".join(told))
+    call.emit({"unpinned": ended, "dry_run": call.dry_run}, "\n".join(lines))
 
 
 @command("layerscout store name STORE intercept-tiny", dry_run=True)
@@ -75,17 +75,17 @@ def name(
     if remove is not None and store is None:
         known = {given: store_id for store_id, names in references.references(folder).names.items() for given in names}
         gone = remove in known and (call.dry_run or remove_name(folder, remove))
-        told = f"'{remove}' {'would name' if call.dry_run else 'names'} nothing any more" if gone else f"no store is named '{remove}'"
-        call.emit({"name": remove, "was": known.get(remove), "removed": gone}, told + ("" if gone else suggest(remove, known)))
+        sentence = f"'{remove}' {'would name' if call.dry_run else 'names'} nothing any more" if gone else f"no store is named '{remove}'"
+        call.emit({"name": remove, "was": known.get(remove), "removed": gone}, sentence + ("" if gone else suggest(remove, known)))
     elif remove is None and store is not None and name is not None:
         check_name(name)
         opened = open_store(folder, catalog.held_store_id(folder, store))
         before = named_store(folder, name)
         if not call.dry_run:
             name_store(folder, name, opened)
-        told = f"'{name}' {'would name' if call.dry_run else 'names'} {opened.id}" + (
+        sentence = f"'{name}' {'would name' if call.dry_run else 'names'} {opened.id}" + (
             f", no longer {before}" if before not in (None, opened.id) else ""
         )
-        call.emit({"name": name, "store": opened.id, "was": before, "dry_run": call.dry_run}, told)
+        call.emit({"name": name, "store": opened.id, "was": before, "dry_run": call.dry_run}, sentence)
     else:
         raise UsageError("what should have which name?", hint="layerscout store name STORE NAME, or layerscout store name --remove NAME")

@@ -56,11 +56,11 @@ def hints(facts: Mapping[str, Any]) -> Iterator[str]:
     if (remains := facts.get("remains")) and remains["count"]:
         yield f"left behind by killed processes: {counted(remains['count'], 'item')}, {size(remains['bytes'])}: {shell('store', 'prune', *places)}"
     if (mirrors := facts.get("mirrors")) and mirrors["count"]:
-        told = f"{counted(mirrors['count'], 'mirror')} of stores elsewhere, {size(mirrors['bytes'])}"
-        yield f"{told}; those not read for long are deleted by: {shell('store', 'prune', '--older-than', '30d', *places)}"
+        mirrored = f"{counted(mirrors['count'], 'mirror')} of stores elsewhere, {size(mirrors['bytes'])}"
+        yield f"{mirrored}; those not read for long are deleted by: {shell('store', 'prune', '--older-than', '30d', *places)}"
     for name in facts.get("dangling_names", ()):
-        told = visible(name)
-        yield f"the name '{told}' leads to no store: {visible(shell('store', 'name', '--remove', name, *places))}"
+        shown = visible(name)
+        yield f"the name '{shown}' leads to no store: {visible(shell('store', 'name', '--remove', name, *places))}"
     for path in facts.get("damaged_names", ()):
         yield f"{visible(path)} is damaged: delete it and name the store again"
 

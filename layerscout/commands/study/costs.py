@@ -43,7 +43,7 @@ def expected_cost(task: TaskSettings, measure: bool = False) -> dict[str, Any]:
     """Return what one task will cost, from its settings, or from what is there of it."""
     from layerscout.rl.comparison.learners import ActionSpace, algorithm_of, settings_of
     from layerscout.rl.coverage import RANDOM_PLAY, coverage_of_policy
-    from layerscout.rl.settling import choose_learner
+    from layerscout.rl.learner_choice import choose_learner
     from layerscout.worlds import collect as collecting
 
     planned = collecting.plan(task.collect)
@@ -168,7 +168,7 @@ def _update(config: TrainConfig, actions: Any, head: str, hidden: tuple[int, ...
         )
 
 
-def told_costs(costs: dict[str, Any]) -> str:
+def costs_table(costs: dict[str, Any]) -> str:
     """Lay the costs out as a table, a line a task and one for all; seconds are shown only where they were measured."""
     columns = ["task", "learner", "episode", "rows", "cells", "clips", "runs", "updates", "eval. episodes", "eval. clips", "stores"]
     rows = [

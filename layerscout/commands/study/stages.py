@@ -135,17 +135,17 @@ def _probe(config: Any, reporter: Reporter) -> str:
 def _train(config: Any, reporter: Reporter) -> str:
     from layerscout.rl import run as stage
 
-    return told_returns(stage.run(stage.plan(config), reporter))
+    return returns_in_words(stage.run(stage.plan(config), reporter))
 
 
-def told_returns(record: RunRecord) -> str:
+def returns_in_words(record: RunRecord) -> str:
     """Say in a few words what agents earned: the best arm beside what a random policy earns."""
     means = {arm.name: mean([run.final for run in record.runs if run.arm == arm.name and run.final is not None]) for arm in record.arms}
     known = {name: value for name, value in means.items() if value is not None}
     best = max(known, key=lambda name: known[name], default=None)
-    told = "every run failed" if best is None else f"best {best} {known[best]:+.2f}"
+    best_words = "every run failed" if best is None else f"best {best} {known[best]:+.2f}"
     chance = "" if record.random_policy_return is None else f", random play {record.random_policy_return:+.2f}"
-    return f"{len(record.arms)} arms, {len(record.runs)} runs, {told}{chance}"
+    return f"{len(record.arms)} arms, {len(record.runs)} runs, {best_words}{chance}"
 
 
 def _save_settings(task: TaskSettings) -> None:

@@ -115,13 +115,13 @@ class Study:
         except LayerscoutError as error:
             return Standing("probe", "stale", str(place), why=str(error))
         self.rankings[place] = ranking
-        told = f"{len(ranking.candidates)} layers, best {ranking.candidates[0].name}"
+        summary = f"{len(ranking.candidates)} layers, best {ranking.candidates[0].name}"
         if self.datasets and ranking.dataset_digest not in self.datasets:
-            return Standing("probe", "stale", str(place), told, "the dataset is another one now")
+            return Standing("probe", "stale", str(place), summary, "the dataset is another one now")
         if selection.store_id != ranking.store_id:
-            return Standing("probe", "stale", str(place), told, "selection.json belongs to another ranking")
+            return Standing("probe", "stale", str(place), summary, "selection.json belongs to another ranking")
         gone = [store.store_id for store in ranking.stores if store.store_id not in self.stores]
-        return Standing("probe", "done", str(place), told, f"its store {gone[0]} is not here" if gone else "")
+        return Standing("probe", "done", str(place), summary, f"its store {gone[0]} is not here" if gone else "")
 
     def _agents(self) -> list[Standing]:
         places = sorted({path.parent for pattern in ("train*", "train*/*") for path in self.folder.glob(f"{pattern}/settings.json")})
@@ -151,18 +151,18 @@ def _comparison(place: Path) -> Standing:
         return Standing("train", "stale", str(place), why=f"settings.json: {describe_misfit(error.errors()[0])}")
     except (LayerscoutError, ValueError) as error:
         return Standing("train", "stale", str(place), why=str(error))
-    told = f"{config.mode}: {len(finished)} groups finished"
+    summary = f"{config.mode}: {len(finished)} groups finished"
     if record is not None:
         failed = sum(run.status == "failed" for run in record.runs)
-        told = f"{config.mode}: {len(record.arms)} arms, {len(record.runs)} runs" + (f", {failed} failed" if failed else "")
+        summary = f"{config.mode}: {len(record.arms)} arms, {len(record.runs)} runs" + (f", {failed} failed" if failed else "")
     if selected is not None and groups:
         key = comparison_key(config, selected)
         if any((group / KEY_NAME).read_text(encoding="utf-8").strip() != key for group in groups):
-            return Standing("train", "stale", str(place), told, "the selection, or layerscout itself, is another one now")
+            return Standing("train", "stale", str(place), summary, "the selection, or layerscout itself, is another one now")
     if record is None:
         left = f"{len(groups) - len(finished)} begun, the same command continues"
-        return Standing("train", "begun", str(place), told, left)
-    return Standing("train", "done", str(place), told, "" if selected else f"its selection {config.selection} is not here")
+        return Standing("train", "begun", str(place), summary, left)
+    return Standing("train", "done", str(place), summary, "" if selected else f"its selection {config.selection} is not here")
 
 
 def _unfinished(root: Path) -> list[Standing]:

@@ -50,16 +50,16 @@ def study(sources: Sources, call: Call, file: File = None, only: Only = None, ou
     found = read_study(path, preset=sources.preset, assignments=sources.assignments, flags=flags)
     tasks = chosen_tasks(found, only or ())
     if call.dry_run:
-        from layerscout.commands.study.costs import expected_costs, told_costs
+        from layerscout.commands.study.costs import costs_table, expected_costs
 
         costs = expected_costs(found, tasks, measure=call.measure)
-        call.emit(costs, told_costs(costs))
+        call.emit(costs, costs_table(costs))
         return
     outcomes = _run(found, tasks, call.reporter(found.out / "events.jsonl"))
     failed = [one for one in outcomes if one.failed]
     page = _report(found) if found.config.report == "study" else None
-    told = _told(found, tasks, outcomes, page)
-    call.emit(told, _as_text(told))
+    facts = _facts(found, tasks, outcomes, page)
+    call.emit(facts, _as_text(facts))
     if failed:
         raise TasksFailed(failed, len(tasks))
 
@@ -93,7 +93,7 @@ def _report(found: StudyFile) -> Path | None:
     return stage.run(stage.plan(folders, found.out / "study")) if folders else None
 
 
-def _told(found: StudyFile, tasks: tuple[TaskSettings, ...], outcomes: list[TaskOutcome], page: Path | None) -> dict[str, Any]:
+def _facts(found: StudyFile, tasks: tuple[TaskSettings, ...], outcomes: list[TaskOutcome], page: Path | None) -> dict[str, Any]:
     from layerscout.commands.study.ledger import Ledger
 
     rows: list[dict[str, Any]] = []
@@ -116,7 +116,7 @@ def _told(found: StudyFile, tasks: tuple[TaskSettings, ...], outcomes: list[Task
     return {"out": str(found.out), "tasks": rows, **whole, "page": None if page is None else str(page)}
 
 
-def _as_text(told: dict[str, Any]) -> str:
+def _as_text(facts: dict[str, Any]) -> str:
     rows = [
         (
             row["task"],
@@ -125,7 +125,7 @@ def _as_text(told: dict[str, Any]) -> str:
             f"{row['cpu_seconds']:,.0f}",
             row.get("error") or row["stages"].get("train", {}).get("result", ""),
         )
-        for row in told["tasks"]
+        for row in facts["tasks"]
     ]
-    page = f"\npage: {told['page']}" if told["page"] else ""
+    page = f"\npage: {facts['page']}" if facts["page"] else ""
     return f"{table(('task', 'state', 'seconds', 'CPU seconds', 'agents'), rows)}{page}"

@@ -64,8 +64,8 @@ def ask_server(config: ProbeConfig, call: Call, server: str) -> RankedThere | No
         _follow(team, job, call.reporter())
         ranking = team.ranking(job.id)
         team.download(job.id, config.out)
-        told = team.store(ranking.store_id).provenance.get("dataset_attributes")
-    environment = told.get("environment") if isinstance(told, dict) else None
+        attributes = team.store(ranking.store_id).provenance.get("dataset_attributes")
+    environment = attributes.get("environment") if isinstance(attributes, dict) else None
     return RankedThere(ranking, environment if isinstance(environment, str) and environment else None)
 
 

@@ -33,7 +33,7 @@ def find_backbone(spec: str, options: dict[str, Any] | None = None) -> Backbone:
     check_address(source or "")  # before it is printed, or kept with a store
     own = dict(options or {})
     weights = own.pop("weights", "trained")
-    build = registry.load("backbone", name)
+    build = registry.load_entry("backbone", name)
     found = build(source, own)
     return with_weights(found if registry.names("backbone").get(name, name).startswith(BUILT_IN) else named_by_code(found, build), weights)
 

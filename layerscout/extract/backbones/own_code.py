@@ -23,11 +23,11 @@ def code_of(modules: Iterable[Any]) -> str:
     Each class outside of published libraries counts with its source text, its bases' too, and with its plain values; each instance with
     its public plain values. A text with a slash is taken for a place, and places do not count.
     """
-    told: list[Any] = []
+    described: list[Any] = []
     for module in modules:
         kinds = [kind for kind in type(module).__mro__ if kind.__module__.partition(".")[0] not in PUBLISHED]
-        told.append([[_class(kind) for kind in kinds], _values(vars(module)) if kinds else {}])
-    return _digest(told)
+        described.append([[_class(kind) for kind in kinds], _values(vars(module)) if kinds else {}])
+    return _digest(described)
 
 
 def text_around(function: Callable[..., Any]) -> str:
@@ -68,5 +68,5 @@ def _instructions(code: CodeType) -> list[Any]:
     return [code.co_name, code.co_code.hex(), list(code.co_names), list(code.co_varnames), constants]
 
 
-def _digest(told: Any) -> str:
-    return f"sha256:{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()}"
+def _digest(described: Any) -> str:
+    return f"sha256:{hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()}"

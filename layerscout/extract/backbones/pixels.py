@@ -50,14 +50,14 @@ def read_scaling(folder: CheckpointFolder | Path, mean: Sequence[float], std: Se
     """
     folder = as_checkpoint(folder)
     file = next((name for name in FILES if folder.document(name) is not None), None)
-    told = read_config(folder, name=file) if file else {}
-    normalise = told.get("do_normalize", True)
-    mean, std = (told.get(key) or default for key, default in (("image_mean", mean), ("image_std", std)))
+    stated = read_config(folder, name=file) if file else {}
+    normalise = stated.get("do_normalize", True)
+    mean, std = (stated.get(key) or default for key, default in (("image_mean", mean), ("image_std", std)))
     if len(mean) != 3 or len(std) != 3 or not all(std):
         raise DataError(f"{folder}/{file} has image_mean {mean} and image_std {std}, expected 3 numbers each", hint=AGAIN)
     return PixelScaling(
-        factor=float(told.get("rescale_factor") or 1 / 255) if told.get("do_rescale", True) else 1.0,
-        offset=1.0 if told.get("offset") else 0.0,
+        factor=float(stated.get("rescale_factor") or 1 / 255) if stated.get("do_rescale", True) else 1.0,
+        offset=1.0 if stated.get("offset") else 0.0,
         mean=tuple(map(float, mean)) if normalise else (0.0, 0.0, 0.0),
         std=tuple(map(float, std)) if normalise else (1.0, 1.0, 1.0),
     )

@@ -32,8 +32,8 @@ def check_weights(weights: CheckpointWeights) -> None:
         except LayerscoutError:
             raise
         except Exception as error:  # what the two libraries throw has no common class
-            told = " ".join(str(error).split())[:200]
-            raise DataError(f"{part} is of no model that can be built: {type(error).__name__}: {told}", hint=AGAIN) from error
+            message = " ".join(str(error).split())[:200]
+            raise DataError(f"{part} is of no model that can be built: {type(error).__name__}: {message}", hint=AGAIN) from error
         matched(model, stored, kind, whole=diffusers_part)
 
 

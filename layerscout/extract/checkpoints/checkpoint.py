@@ -129,8 +129,8 @@ def open_checkpoint(source: str, parts: Sequence[str] = ()) -> CheckpointFolder:
         raise DataError(f"{source} is a file, expected the folder that save_pretrained wrote", hint="single files are not read")
     hub = None if source.startswith((".", "/", "~")) else split_hub_id(source)
     if hub is None:
-        told = f" with {', '.join(parts)}" if parts else ""
-        raise DataError(f"no checkpoint folder {source}", hint=f"give a folder{told}, or a hub id such as zai-org/CogVideoX-2b")
+        suffix = f" with {', '.join(parts)}" if parts else ""
+        raise DataError(f"no checkpoint folder {source}", hint=f"give a folder{suffix}, or a hub id such as zai-org/CogVideoX-2b")
     return CheckpointFolder(hub)
 
 

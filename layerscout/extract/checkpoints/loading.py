@@ -63,6 +63,6 @@ def load_model(
     except LayerscoutError:
         raise
     except Exception as error:  # what diffusers throws at a configuration that is not its own has no common class
-        told = " ".join(str(error).split())
-        raise DataError(f"the weights in {part} cannot be loaded: {type(error).__name__}: {told}", hint=AGAIN) from error
+        message = " ".join(str(error).split())
+        raise DataError(f"the weights in {part} cannot be loaded: {type(error).__name__}: {message}", hint=AGAIN) from error
     return model.to(device).eval().requires_grad_(False)  # buffers that no file holds move here

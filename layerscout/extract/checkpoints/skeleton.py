@@ -40,6 +40,6 @@ def skeleton(config: dict[str, Any], where: str) -> nn.Module:
 
             built = without_memory(lambda: AutoModel.from_config(AutoConfig.for_model(**config)))
     except Exception as error:  # what the two libraries throw has no common class
-        told = " ".join(str(error).split())[:200]
-        raise DataError(f"{where} is of no model that can be built: {type(error).__name__}: {told}", hint=AGAIN) from error
+        message = " ".join(str(error).split())[:200]
+        raise DataError(f"{where} is of no model that can be built: {type(error).__name__}: {message}", hint=AGAIN) from error
     return built

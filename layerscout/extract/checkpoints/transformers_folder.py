@@ -45,8 +45,8 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
     try:
         return transformers.AutoConfig.for_model(**config).to_dict()
     except (TypeError, ValueError, StrictDataclassError) as error:
-        told = " ".join(str(error).split())
-        raise DataError(f"transformers refuses this {config['model_type']} configuration: {told}", hint=AGAIN) from None
+        message = " ".join(str(error).split())
+        raise DataError(f"transformers refuses this {config['model_type']} configuration: {message}", hint=AGAIN) from None
 
 
 def transformers_package() -> Any:
@@ -66,5 +66,5 @@ def transformers_package() -> Any:
 
 def library_config(config: dict[str, Any]) -> Any:
     """Return the library's own configuration, without the note of how weights are quantised: they are not when they arrive there."""
-    told = {key: value for key, value in config.items() if key != "quantization_config"}
-    return transformers_package().AutoConfig.for_model(**told)
+    plain = {key: value for key, value in config.items() if key != "quantization_config"}
+    return transformers_package().AutoConfig.for_model(**plain)

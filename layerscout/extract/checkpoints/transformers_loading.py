@@ -69,8 +69,8 @@ def load_transformers(
     except LayerscoutError:
         raise
     except Exception as error:  # what transformers throws at a model that it cannot build has no common class
-        told = " ".join(str(error).split())
-        raise DataError(f"the weights in {part} cannot be loaded: {type(error).__name__}: {told}", hint=AGAIN) from error
+        message = " ".join(str(error).split())
+        raise DataError(f"the weights in {part} cannot be loaded: {type(error).__name__}: {message}", hint=AGAIN) from error
     lacking = sorted(key for key in report["missing_keys"] if not key.startswith(tuple(idle)))
     lacking += sorted(str(key) for key in report["mismatched_keys"])
     if lacking:
@@ -91,8 +91,8 @@ class _Stored:
 
 def _dtype(config: Any, stored: StoredTensors) -> torch.dtype:
     """Return what the model was saved to compute in: as its configuration says, else as its first weight is stored."""
-    if isinstance(told := getattr(config, "dtype", None), torch.dtype) and told.itemsize > 1:  # nothing is computed in 8 bits
-        return told
+    if isinstance(stated := getattr(config, "dtype", None), torch.dtype) and stated.itemsize > 1:  # nothing is computed in 8 bits
+        return stated
     kept = (DTYPES[stored.range(name).dtype] for name in stored.values)
     return next((dtype for dtype in kept if dtype.is_floating_point and dtype.itemsize > 1), torch.float32)
 

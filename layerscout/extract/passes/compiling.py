@@ -24,5 +24,5 @@ def compiling() -> Iterator[None]:
     try:
         yield
     except errors as error:
-        told = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise MissingExtraError(f"torch.compile does not work here: {' '.join(told[:2])}", hint=HINT) from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise MissingExtraError(f"torch.compile does not work here: {' '.join(lines[:2])}", hint=HINT) from error

@@ -42,12 +42,12 @@ def fill_units(extractor: Extractor, writer: StoreWriter, units: Sequence[int], 
         The dataset was changed or replaced while it was read; no unit of it was written after that.
     """
 
-    def heard(rows: int) -> None:
+    def count_rows(rows: int) -> None:
         writer.keep_alive()
         advance(rows)
 
     offsets = extractor.plan.backbone.clip.offsets
-    with ThreadPoolExecutor(1) as background, closing(extractor.units([writer.span(unit) for unit in units], heard)) as computed:
+    with ThreadPoolExecutor(1) as background, closing(extractor.units([writer.span(unit) for unit in units], count_rows)) as computed:
         written = background.submit(lambda: None)
         for unit, arrays in zip(units, computed, strict=True):
             written.result()

@@ -228,8 +228,8 @@ def _inner_losses(
             # of the scalars, the first fit tells for all
             losses, scalar_found = validation_losses(train, folds[validated], grid, None if first else len(penalties))
             if checked:
-                told = scalar_found if first else scalar_found[:, :0]
-                amount = rounding_effect(losses, told, folds[validated], total.y / total.count)
+                checked_scalars = scalar_found if first else scalar_found[:, :0]
+                amount = rounding_effect(losses, checked_scalars, folds[validated], total.y / total.count)
                 if amount > largest_effect:
                     raise RoundingExceeded(amount)
             first = False

@@ -65,10 +65,10 @@ def answers(record: WorkRecord) -> tuple[str, ...]:
     rows = standings(record)
     for row in rows:
         if row.arm.settings.get("replay") == "novelty" and row.difference is not None:
-            way = row.arm.settings.get("novelty", "none")
-            found.append(_earned_its_keep(row, str(way), rows[0].arm.name, len(record.seeds)))
-    told = [row for row in rows if row.novel is not None]
-    for row in told:
+            novelty = row.arm.settings.get("novelty", "none")
+            found.append(_earned_its_keep(row, str(novelty), rows[0].arm.name, len(record.seeds)))
+    with_novelty = [row for row in rows if row.novel is not None]
+    for row in with_novelty:
         assert row.novel is not None, "chosen by that"
         clear = row.novel.low is not None and row.novel.high is not None and not row.novel.low <= 0.0 <= row.novel.high
         verb = "goes with" if clear else "does not tell"
@@ -76,13 +76,13 @@ def answers(record: WorkRecord) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _earned_its_keep(row: EarnedArm, way: str, other: str, seeds: int) -> str:
+def _earned_its_keep(row: EarnedArm, novelty: str, other: str, seeds: int) -> str:
     assert row.difference is not None, "chosen by that"
     sure = row.p is not None and row.p < 0.05
     said = "earns more" if row.difference.value > 0 else "earns less"
     verdict = f"{said} than {other}" if sure else f"is not told apart from {other}"
     p = "n/a" if row.p is None else f"{row.p:.3f}"
-    return f"{row.arm.name} (drawing by |error| · novelty, {way}) {verdict}: {words(row.difference, 2)} $/h, p = {p}, {seeds} seeds."
+    return f"{row.arm.name} (drawing by |error| · novelty, {novelty}) {verdict}: {words(row.difference, 2)} $/h, p = {p}, {seeds} seeds."
 
 
 def words(estimate: Estimate | None, digits: int, factor: float = 1.0) -> str:

@@ -115,30 +115,30 @@ def _choice_rule(correlations: Sequence[float], regrets: Mapping[str, OverTasks 
         return "cannot be tested", _too_few(whole)
     goes = whole.p < SIGNIFICANCE and whole.mean.value > 0
     worse = [rival for rival, one in regrets.items() if not _below(one)]
-    told = (
+    figures = (
         f"mean ρ = {format_estimate(whole.mean, 2)} over {whole.tasks} tasks, t test p = {whole.p:.3g}, sign flips p = {whole.p_flip:.3g}"
     )
-    given = "; ".join(f"regret@1 against {rival} {_told(one)}" for rival, one in regrets.items())
+    given = "; ".join(f"regret@1 against {rival} {_difference_in_words(one)}" for rival, one in regrets.items())
     if _refuted(whole.mean):
-        return "refuted", f"Refuted: the interval ends below +{REFUTED_BELOW:.1f} ({told}; {given})."
+        return "refuted", f"Refuted: the interval ends below +{REFUTED_BELOW:.1f} ({figures}; {given})."
     if goes and not worse:
-        return "supported", f"Supported: {told}; {given}."
+        return "supported", f"Supported: {figures}; {given}."
     if goes:
         return (
             "partly supported",
-            f"Partly supported: {told}, but its first choice was not shown to give up less than {', '.join(worse)} ({given}).",
+            f"Partly supported: {figures}, but its first choice was not shown to give up less than {', '.join(worse)} ({given}).",
         )
-    return "not supported", f"Not supported: {told}; {given}."
+    return "not supported", f"Not supported: {figures}; {given}."
 
 
 def _difference_rule(differences: Sequence[float]) -> tuple[HypothesisVerdict, str]:
     whole = over_tasks(differences)
     if whole is None or whole.p is None or whole.tasks < FEWEST_TASKS:
         return "cannot be tested", _too_few(whole)
-    told = f"difference {format_estimate(whole.mean, 2, '+')} over {whole.tasks} tasks, t test p = {whole.p:.3g}, sign flips p = {whole.p_flip:.3g}"
+    figures = f"difference {format_estimate(whole.mean, 2, '+')} over {whole.tasks} tasks, t test p = {whole.p:.3g}, sign flips p = {whole.p_flip:.3g}"
     if whole.p < SIGNIFICANCE and whole.mean.value > 0:
-        return "supported", f"Supported: {told}."
-    return "not supported", f"Not supported: {told}."
+        return "supported", f"Supported: {figures}."
+    return "not supported", f"Not supported: {figures}."
 
 
 def _below(one: OverTasks | None) -> bool:
@@ -149,7 +149,7 @@ def _refuted(mean: Estimate) -> bool:
     return mean.high is not None and mean.high < REFUTED_BELOW
 
 
-def _told(one: OverTasks | None) -> str:
+def _difference_in_words(one: OverTasks | None) -> str:
     if one is None:
         return "n/a"
     return f"{format_estimate(one.mean, 2, '+')}" + (f", p = {one.p_flip:.3g}" if one.p_flip is not None else "")

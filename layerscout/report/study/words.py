@@ -42,7 +42,7 @@ def study_outcome(main: StudyMeasure, gates: Sequence[Gate]) -> tuple[StudyVerdi
     if not learned and failed:
         return (
             "not learned",
-            f"Not learned: in none of {plural(len(gates), 'task')} did agents learn, so no return can be foretold. {told_advice(gates)}".strip(),
+            f"Not learned: in none of {plural(len(gates), 'task')} did agents learn, so no return can be foretold. {advice_of_gates(gates)}".strip(),
         )
     if not learned:
         found = "" if main.spearman is None else f" For the record: Spearman ρ = {format_estimate(main.spearman, 2)} within tasks."
@@ -70,7 +70,7 @@ def study_outcome(main: StudyMeasure, gates: Sequence[Gate]) -> tuple[StudyVerdi
     return "contradicted", f"Over {where}, {main.name} goes against return: {tests}. {cost}".strip()
 
 
-def told_advice(gates: Sequence[Gate]) -> str:
+def advice_of_gates(gates: Sequence[Gate]) -> str:
     """Return what to try for tasks that were not learned, each advice once."""
     return " ".join(dict.fromkeys(gate.advice for gate in gates if gate.learned == "not learned" and gate.advice))
 

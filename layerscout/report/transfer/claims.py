@@ -51,14 +51,14 @@ def _order(teacher: str, kind: str, arms: dict[str, TransferArm | None], savings
         return []
     names = [arms[kind_].name for kind_ in ("repaint", "ks", "it")] + [baseline]  # type: ignore[union-attr]
     iterations = [savings[name].iterations for name in names]
-    told = ", ".join(f"{name} {count(k)}" for name, k in zip(names, iterations, strict=True))
+    figures = ", ".join(f"{name} {count(k)}" for name, k in zip(names, iterations, strict=True))
     late = [10**9 if k is None else k for k in iterations]
     holds = late[0] <= late[1] < late[2] < late[3]
     return [
         Claim(
             f"With a {kind} teacher ({teacher}), both ways together are as soon as kickstarting, which is sooner than instances, and these than neither.",
             holds,
-            f"K: {told}.",
+            f"K: {figures}.",
         )
     ]
 

@@ -82,7 +82,7 @@ class Dreamer:
         """Return actions as an environment takes them."""
         return drawn if self.learners[0].actor.continuous else drawn.argmax(-1)
 
-    def spelled(self, actions: ActionArray) -> Float32[np.ndarray, "run action"]:
+    def action_vectors(self, actions: ActionArray) -> Float32[np.ndarray, "run action"]:
         """Return played actions as the model takes them: vectors, or one-hot."""
         if self.learners[0].actor.continuous:
             return np.asarray(actions, np.float32)

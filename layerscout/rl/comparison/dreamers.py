@@ -55,16 +55,16 @@ def dreamer_arms(selection: Selection, config: TrainConfig) -> list[ArmSpec]:
     """
     store = open_store(config.root, selection.store_id)
     pretrained_of(config)
-    return [ArmSpec(NAMES[way], f"dreamer {way}", CLIPS, store, "mlp", config.dreamer.hidden, None) for way in config.dreamer.transfer]
+    return [ArmSpec(NAMES[use], f"dreamer {use}", CLIPS, store, "mlp", config.dreamer.hidden, None) for use in config.dreamer.transfer]
 
 
 def pretrained_of(config: TrainConfig) -> PretrainedModel | None:
     """Open the folder of the pretrained model, if the arms need one."""
     dreamer = config.dreamer
-    if not any(way in NEED for way in dreamer.transfer):
+    if not any(use in NEED for use in dreamer.transfer):
         return None
     if dreamer.pretrained is None:
-        needs = next(way for way in dreamer.transfer if way in NEED)
+        needs = next(use for use in dreamer.transfer if use in NEED)
         hint = "--set dreamer.pretrained=outputs/apv, which layerscout pretrain apv DATA makes"
         raise UsageError(f"the arm '{needs}' starts from a pretrained model, and none was named", hint=hint)
     model = open_folder(expand(dreamer.pretrained))
@@ -87,10 +87,10 @@ def sizes_of(config: TrainConfig) -> APVModelConfig:
 def _learn(arm: ArmSpec, setting: ComparisonSetting, saved: GroupCheckpoint, log: Log, task: Task) -> TrainedGroup:
     config, actions = setting.config, setting.actions
     dreamer, model, sizes = config.dreamer, pretrained_of(config), sizes_of(config)
-    way = next(way for way, name in NAMES.items() if name == arm.name)
+    use = next(use for use, name in NAMES.items() if name == arm.name)
     pretrained = None if model is None else load_action_free(model)
     learners = [
-        DreamerLearner(dreamer, sizes, actions.count, actions.dimensions, way, seed, pretrained, config.device)  # type: ignore[arg-type]
+        DreamerLearner(dreamer, sizes, actions.count, actions.dimensions, use, seed, pretrained, config.device)  # type: ignore[arg-type]
         for seed in setting.seeds
     ]
     agent = Dreamer(dreamer, learners, setting.seeds)
@@ -102,7 +102,7 @@ def _learn(arm: ArmSpec, setting: ComparisonSetting, saved: GroupCheckpoint, log
             message = f"{config.environment} shows frames of {world.frame_shape[2]} channels, and the model takes {sizes.channels}"
             raise DataError(message, hint=f"--set dreamer.model.channels={world.frame_shape[2]}")
         history = learn_dreaming(agent, world, replay, stage, config, saved, log, task)
-    _keep(arm, agent, replay, config, saved.path.parent, model.facts if model is not None and way in NEED else None)
+    _keep(arm, agent, replay, config, saved.path.parent, model.facts if model is not None and use in NEED else None)
     return TrainedGroup(agent, history, stage)  # type: ignore[arg-type]
 
 

@@ -95,7 +95,7 @@ class RunGroup:
     --------
     Arms with heads of one shape are one group. ``planned`` is a `TrainPlan`, ``make_world`` makes so many games:
 
-    >>> setting = ComparisonSetting(planned.settled, make_world, planned.actions)
+    >>> setting = ComparisonSetting(planned.resolved, make_world, planned.actions)
     >>> [(group.name, [arm.name for arm in group.arms]) for group in feature_groups(planned.arms, setting)]
     [('mlp-64-64', ['structured_mid', 'pixels']), ('mlp-256-64', ['scratch'])]
     """

@@ -26,7 +26,7 @@ class DataValue(Protocol):
 
 
 class _Line:
-    """ΔMP ≈ w · [1, novelty], what both ways share: counting, refusing and cutting."""
+    """ΔMP ≈ w · [1, novelty], what both share: counting, refusing and cutting."""
 
     def __init__(self) -> None:
         self.weights: Float[np.ndarray, " 2"] = np.zeros(2)
@@ -44,7 +44,7 @@ class _Line:
         self.seen += 1
 
     def learn(self, x: Float[np.ndarray, " 2"], gain: float) -> None:
-        raise AssertionError("both ways say how they learn")
+        raise AssertionError("both kinds say how they learn")
 
 
 class GradientLine(_Line):
@@ -95,18 +95,18 @@ class RecursiveLine(_Line):
         self.inverse = (self.inverse - np.outer(step, reach)) / self.forgetting
 
 
-def data_value(way: Literal["gradient", "recursive"] = "recursive") -> DataValue:
-    """Return one of the two ways by its name.
+def data_value(kind: Literal["gradient", "recursive"] = "recursive") -> DataValue:
+    """Return one of the two kinds by its name.
 
     Raises
     ------
     UsageError
-        There is no such way.
+        There is no such kind.
     """
-    ways = {"gradient": GradientLine, "recursive": RecursiveLine}
-    if way not in ways:
-        raise UsageError(f"unknown way to value data '{way}'", hint=f"one of: {', '.join(ways)}")
-    return ways[way]()
+    kinds = {"gradient": GradientLine, "recursive": RecursiveLine}
+    if kind not in kinds:
+        raise UsageError(f"unknown way to value data '{kind}'", hint=f"one of: {', '.join(kinds)}")
+    return kinds[kind]()
 
 
 def _features(novelty: float) -> Float[np.ndarray, " 2"]:

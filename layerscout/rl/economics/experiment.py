@@ -109,7 +109,7 @@ class WorkPlan(ShownPlan):
             "hours": hours,
             "updates": max(0, hours * STEPS_PER_HOUR - sac.warm_up) // sac.train_interval,
             "memory_bytes": self.memory_bytes,
-            "best_hours": [f"{arm.name}: {_told(arm)}" for arm in self.arms],
+            "best_hours": [f"{arm.name}: {_best_hour_in_words(arm)}" for arm in self.arms],
             "exists": all(self._finished(arm) is not None for arm in self.arms),
             "out": str(self.config.out),
         }
@@ -239,7 +239,7 @@ def _planned(name: str, base: LabourConfig, said: dict[str, Any], swept: str | N
     return LabourArm(name, config, said, prices, limit, closed_forms.best_hour(trade, prices, limit), swept)
 
 
-def _told(arm: LabourArm) -> str:
+def _best_hour_in_words(arm: LabourArm) -> str:
     best = arm.best
     price = "" if best.multiplier is None else f"; one unit of error rate more is worth {best.multiplier:.1f} $/h"
     return (

@@ -22,14 +22,14 @@ REMEMBERED, NEIGHBOURS = 256, 5
 MEMBERS, MEMBER, MEMBER_LR = 5, 21, 1e-3
 LEAST, MOST = 0.05, 20.0
 
-Way = Literal["none", "random", "neighbours", "ensemble", "denoising"]
+NoveltyKind = Literal["none", "random", "neighbours", "ensemble", "denoising"]
 Frames = UInt8[np.ndarray, "run height width channel"]
 
 
 class Novelty:
     """Says how new a step is, positive and about 1 for a usual one. This one says 1 of everything.
 
-    A way that looks at pictures says so in ``sees``; one that learns does so from the batches that the agent learns from.
+    A kind that looks at pictures says so in ``sees``; one that learns does so from the batches that the agent learns from.
     """
 
     sees = False
@@ -44,11 +44,11 @@ class Novelty:
         return np.ones(len(z))
 
     def learn(self, batch: Batch) -> None:
-        """Let a way that learns see the batch that the agent learns from; the others do nothing."""
+        """Let a kind that learns see the batch that the agent learns from; the others do nothing."""
 
 
 class RandomNovelty(Novelty):
-    """A draw from [0.5, 1) that looks at nothing: the control of every other way."""
+    """A draw from [0.5, 1) that looks at nothing: the control of every other kind."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self._generators = run_generators(seeds, NOVELTY)
@@ -114,16 +114,16 @@ class EnsembleNovelty(Novelty):
     def __call__(
         self, z: Float32[np.ndarray, "run feature"], action: Float32[np.ndarray, "run dimension"], frames: Frames | None = None
     ) -> Float[np.ndarray, " run"]:
-        told = self._network(self._inputs(z[:, None], action[:, None])).unflatten(0, (-1, MEMBERS))[:, :, 0]
-        return self._usual(told.var(1).mean(-1).sqrt().numpy().astype(np.float64))
+        predicted = self._network(self._inputs(z[:, None], action[:, None])).unflatten(0, (-1, MEMBERS))[:, :, 0]
+        return self._usual(predicted.var(1).mean(-1).sqrt().numpy().astype(np.float64))
 
     @torch.no_grad()
     def learn(self, batch: Batch) -> None:
         """Take one step of Adam on every member's squared error in the next latent, with all transitions of the batch."""
         inputs, size = self._inputs(batch.z, batch.action), batch.action.shape[1]
         wanted = torch.from_numpy(batch.next_z).repeat_interleave(MEMBERS, 0)
-        told, tape = self._network.record(inputs, learned=size)
-        error = told - wanted
+        predicted, tape = self._network.record(inputs, learned=size)
+        error = predicted - wanted
         self._network.pull_back(tape, 2.0 * error / (size * error.shape[-1]), self._optimiser.gradient_views)
         self._optimiser.step(error.square().mean((1, 2)).numpy())
 
@@ -158,12 +158,12 @@ class DenoisingNovelty(Novelty):
         return self._usual(self._gap(self._window.clips(self._everyone)).astype(np.float64))
 
 
-def novelty_of(way: Way, seeds: Sequence[int], width: int = 4, dimensions: int = 2, denoiser: str = "tiny") -> Novelty:
-    """Return a way by its name.
+def novelty_of(kind: NoveltyKind, seeds: Sequence[int], width: int = 4, dimensions: int = 2, denoiser: str = "tiny") -> Novelty:
+    """Return the novelty of this kind.
 
     Parameters
     ----------
-    way
+    kind
         none, random, neighbours, ensemble or denoising.
     seeds
         One a run.
@@ -177,10 +177,10 @@ def novelty_of(way: Way, seeds: Sequence[int], width: int = 4, dimensions: int =
     UsageError
         The model is no denoiser.
     """
-    if way == "neighbours":
+    if kind == "neighbours":
         return NeighbourNovelty(seeds)
-    if way == "ensemble":
+    if kind == "ensemble":
         return EnsembleNovelty(seeds, width, dimensions)
-    if way == "denoising":
+    if kind == "denoising":
         return DenoisingNovelty(seeds, denoiser)
-    return RandomNovelty(seeds) if way == "random" else Novelty()
+    return RandomNovelty(seeds) if kind == "random" else Novelty()

@@ -95,7 +95,7 @@ class Workplace:
     ) -> None:
         self.config, self.seeds, runs = config, tuple(seeds), len(seeds)
         self._options = {name: getattr(config, name) for name in ("price", "damage", "energy", "human_wage")}
-        self._kind = registry.load("world", config.environment)
+        self._kind = registry.load_entry("world", config.environment)
         self.world: LabourWorld = self._kind(runs, **self._options)
         self.encoding = encoding or encoding_of(config.encoder, config.sac, config.environment, root, trust)
         self.agent = sac_on_features(config.sac, self.encoding.width, seeds, dimensions=2)

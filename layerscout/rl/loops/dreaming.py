@@ -60,10 +60,10 @@ def learn_dreaming(
 
     while step < config.steps:
         actions = agent.explore(games.seen[:, None], step, exploring)[:, 0]
-        spelled = agent.spelled(actions)
-        observer.acted(spelled)
+        vectors = agent.action_vectors(actions)
+        observer.acted(vectors)
         outcome, _ = games.step(actions)
-        replay.add(observer.arrived, spelled, outcome.reward, outcome.terminated)
+        replay.add(observer.arrived, vectors, outcome.reward, outcome.terminated)
         if len(ended := np.flatnonzero(outcome.terminated | outcome.truncated)):
             replay.begin(ended, observer.frames[ended])
         step += 1

@@ -76,7 +76,7 @@ class GroupCheckpoint:
         return state if state is not None and same and state["at"] <= length else None
 
     def keep(self, state: dict[str, Any], at: int) -> None:
-        """Keep what is known at the end beside the old state; `settle` puts it in its place, when the results are there too."""
+        """Keep what is known at the end beside the old state; `finish` puts it in its place, when the results are there too."""
         if self.learner is None:
             return
         self._fresh.unlink(missing_ok=True)
@@ -89,7 +89,7 @@ class GroupCheckpoint:
             return
         checkpoint.save_checkpoint(self._fresh, str(self.about["course"]), state | self.about | {"at": at})
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """The results are written: what is known takes its place, or what was known earlier goes where it is not kept; and the checkpoint goes."""
         if self.learner is not None and self._fresh.exists():
             self._fresh.replace(self.learner)

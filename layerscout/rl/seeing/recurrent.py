@@ -54,7 +54,7 @@ class RecurrentObserver:
         if self._generators is None:
             for run in np.unique(self._runs[which]).tolist():
                 mine = which[self._runs[which] == run]
-                self._actions[mine] = self._agent.spelled(self._agent.choose(run, self._top[mine]))
+                self._actions[mine] = self._agent.action_vectors(self._agent.choose(run, self._top[mine]))
         self._look(which, frames)
         self.arrived[which] = self.frames[which]
 

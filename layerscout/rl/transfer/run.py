@@ -40,7 +40,7 @@ def run(plan: TransferPlan, reporter: Reporter = SILENT) -> TransferRecord:
         if plan.teacher_task is not None:
             teachers[TRAINED] = _trained_teacher(plan, plan.teacher_task, reporter)
         arms = [_complete(arm, plan, teachers, reporter) for arm in plan.arms]
-        told = tuple(_told(name, teacher, plan) for name, teacher in teachers.items())
+        teacher_records = tuple(_teacher_record(name, teacher, plan) for name, teacher in teachers.items())
     record = TransferRecord(
         environment=config.environment,
         options=config.options,
@@ -52,7 +52,7 @@ def run(plan: TransferPlan, reporter: Reporter = SILENT) -> TransferRecord:
         stricter=config.stricter,
         unverified=unverified(config),
         notes=tuple(note for arm in arms for note in notes_of(arm)),
-        teachers=told,
+        teachers=teacher_records,
         arms=tuple(arms),
     )
     records.save(record, config.out / RECORD_NAME)
@@ -124,7 +124,7 @@ def _save_policies(agent: PPO, curves: ArmCurves, task: TransferTask, folder: Pa
             task.freed(Teacher.of(agent, run, steps)).save(folder / f"student-{seed}.npz")
 
 
-def _told(name: str, teacher: Teacher, plan: TransferPlan) -> TransferTeacher:
+def _teacher_record(name: str, teacher: Teacher, plan: TransferPlan) -> TransferTeacher:
     """Score a teacher on the students' task, by its likeliest actions and as it plays."""
     episodes, fitted, stage = plan.config.evaluation_episodes, plan.task.fitted(teacher), plan.task.stage(1)
     generators = run_generators([0], TEACHING)

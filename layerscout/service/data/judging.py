@@ -126,13 +126,13 @@ def _against(found: Estimate | None, what: str) -> str:
         return f"It was not measured against {what}."
     if found.low is None or found.high is None:
         return f"Its score is {found.value:+.3f} against {what}; without evidence files there is no interval."
-    told = f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] against {what}"
+    figure = f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] against {what}"
     return (
-        f"Yes: {told}."
+        f"Yes: {figure}."
         if found.low > 0
-        else f"No: {told}."
+        else f"No: {figure}."
         if found.high < 0
-        else f"That cannot be told: {told}, and the interval holds 0."
+        else f"That cannot be told: {figure}, and the interval holds 0."
     )
 
 
@@ -140,11 +140,11 @@ def _ahead(best: BestLayer) -> str:
     if best.over_next is None:
         return "There is no other layer."
     found = best.over_next
-    told = f"by {found.value:.3f}" + (f" [{found.low:.3f}, {found.high:.3f}]" if found.low is not None and found.high is not None else "")
+    figure = f"by {found.value:.3f}" + (f" [{found.low:.3f}, {found.high:.3f}]" if found.low is not None and found.high is not None else "")
     if not best.tied:
-        return f"Yes: {best.next} lies behind {told}."
+        return f"Yes: {best.next} lies behind {figure}."
     more = f" and {len(best.tied) - 1} more" if len(best.tied) > 1 else ""
-    return f"That cannot be told: {best.tied[0]}{more} lies behind {told}, and the interval holds 0. Train on both."
+    return f"That cannot be told: {best.tied[0]}{more} lies behind {figure}, and the interval holds 0. Train on both."
 
 
 class Judge:

@@ -65,9 +65,9 @@ def draw_episode(look: LayerLook, step: int, width: float) -> Drawing:
         width,
         200 if width > 560 else 170,
     )
-    told = "n/a" if look.r2 is None else f"{look.r2:.3f}"
+    score = "n/a" if look.r2 is None else f"{look.r2:.3f}"
     return as_drawing(
-        panel, f"{look.target} over episode {look.episode}, true and read from {look.layer}: R² {told} on this episode, at step {step}"
+        panel, f"{look.target} over episode {look.episode}, true and read from {look.layer}: R² {score} on this episode, at step {step}"
     )
 
 

@@ -104,13 +104,13 @@ async def stream(request: Request, job_id: str) -> Response:
 async def _events(request: Request, state: ServiceState, job_id: str) -> AsyncIterator[str]:
     request.app.state.streams += 1
     try:
-        told, quiet = "", 0
+        sent, quiet = "", 0
         while not await request.is_disconnected() and not request.app.state.ending.is_set():
             found = await run_in_threadpool(standing, state, job_id)
             text = json.dumps(found, allow_nan=False)
-            if text != told:
+            if text != sent:
                 yield f"event: progress\ndata: {text}\n\n"
-                told, quiet = text, 0
+                sent, quiet = text, 0
             elif (quiet := quiet + 1) % 30 == 0:
                 yield ": still here\n\n"  # so that a proxy keeps the line open, and a reader that left is noticed
             if found["state"] in ENDED:

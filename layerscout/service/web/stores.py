@@ -159,15 +159,15 @@ def _layers(one: Shelved, facts: dict[str, Any]) -> Table:
 
 
 def _identity(facts: dict[str, Any]) -> Table:
-    told = {key: value for key, value in facts["identity"].items() if key != "layers"}
+    stated = {key: value for key, value in facts["identity"].items() if key != "layers"}
     made = {f"provenance: {key}": value for key, value in flatten_settings(facts["provenance"])}
-    rows = tuple((key, "n/a" if value is None else str(value)) for key, value in [*flatten_settings(told), *made.items()])
+    rows = tuple((key, "n/a" if value is None else str(value)) for key, value in [*flatten_settings(stated), *made.items()])
     return Table(("What", "Which"), rows, words=True)
 
 
 def _command(facts: dict[str, Any]) -> str:
-    told = facts["provenance"]
-    backbone, data = told.get("backbone"), told.get("data")
+    provenance = facts["provenance"]
+    backbone, data = provenance.get("backbone"), provenance.get("data")
     return shell("extract", backbone, data) if isinstance(backbone, str) and isinstance(data, str) else ""
 
 

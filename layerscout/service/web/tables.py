@@ -172,9 +172,9 @@ def exports_of(name: str, address: Address, formats: Sequence[str] = tuple(FORMA
 
 def _head(column: Column, slug: str, address: Address, parameter: str, now: tuple[str, str]) -> Heading:
     current = slug == now[0]
-    turned = "asc" if current and now[1] == "desc" else "desc"
+    other_order = "asc" if current and now[1] == "desc" else "desc"
     order = {"asc": "ascending", "desc": "descending"}.get(now[1], "") if current else ""
-    return Heading(column, slug, address.changed(**{parameter: f"{slug}:{turned}", "page": None}), order)
+    return Heading(column, slug, address.changed(**{parameter: f"{slug}:{other_order}", "page": None}), order)
 
 
 def sort_order(cells: Sequence[str | Cell], falling: bool) -> list[int]:

@@ -104,8 +104,8 @@ class Aloha(Importer):
         views = {name.removeprefix(IMAGES): kind for name, kind in kinds.items() if name.startswith(IMAGES)}
         packed = [name for name, kind in views.items() if len(kind.shape) <= 1]  # a row of bytes is a compressed picture
         cameras = packed or find_cameras(views, self.config)
-        told = ", ".join(f"'{name}' {kind}" for name, kind in kinds.items())
-        self._camera = choose_camera(self.config.camera, cameras, self.path, f"its arrays are {told}")
+        seen = ", ".join(f"'{name}' {kind}" for name, kind in kinds.items())
+        self._camera = choose_camera(self.config.camera, cameras, self.path, f"its arrays are {seen}")
         length = len(found[IMAGES + self._camera])
         rows = [name for name, field in found.items() if len(field) in (length - 1, length) and field.dtype.kind in "fiub"]
         rows = [name for name in rows if not name.startswith(IMAGES)]

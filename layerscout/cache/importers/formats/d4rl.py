@@ -148,8 +148,8 @@ class D4rl(Importer):
         where = str(self.root / name)
         terminal = self.config.end or FLAGS[0]
         ends, notes = find_ends(file, terminal, count, where)
-        told = self.wants(terminal) and terminal in file
-        terminated = as_flags(rows_there(file, terminal, slice(0, count), where)) if told else np.zeros(count, bool)
+        flagged = self.wants(terminal) and terminal in file
+        terminated = as_flags(rows_there(file, terminal, slice(0, count), where)) if flagged else np.zeros(count, bool)
         complete = find_array(file, "next_observations", where) is not None
         if notes and self.config.episode_length is None:
             self.notes.append(f"{where}: {notes}; {self.config.again('--episode-length', 'N')} cuts after N rows")

@@ -103,10 +103,10 @@ class ManiSkill(Importer):
         seen = {name: FieldKind(field.dtype, field.shape[1:]) for name, field in found.items()}
         observed = {name.removeprefix(OBSERVATIONS): kind for name, kind in seen.items() if name.startswith(OBSERVATIONS)}
         cameras = [name for name in find_cameras(observed, self.config) if self.config.camera or name.endswith(("rgb", "Color"))]
-        told = ", ".join(f"'{name}' {kind}" for name, kind in observed.items()) or "none"
+        described = ", ".join(f"'{name}' {kind}" for name, kind in observed.items()) or "none"
         if not cameras:
-            raise DataError(f"{self.path} has no images, its observations are: {told}", hint=REPLAY)
-        self._camera = choose_camera(self.config.camera, cameras, self.path, f"its observations are: {told}")
+            raise DataError(f"{self.path} has no images, its observations are: {described}", hint=REPLAY)
+        self._camera = choose_camera(self.config.camera, cameras, self.path, f"its observations are: {described}")
         of_steps = [name for name, kind in seen.items() if kind.dtype.kind in "fiub" and not name.startswith((OBSERVATIONS, STATES))]
         self._states = sorted(name for name in found if name == STATES or name.startswith(f"{STATES}/"))
         self.roles = {

@@ -23,7 +23,7 @@ class PictureScale:
     """
 
     kind: Literal["unit", "byte"] | None = None
-    told: str = ""
+    note: str = ""
 
     def apply(self, frames: Shaped[np.ndarray, "frame *axes"], where: str) -> UInt8[np.ndarray, "frame *axes"]:
         """Return pictures as bytes.
@@ -41,7 +41,7 @@ class PictureScale:
             raise DataError(message, hint=OTHERWISE)
         if self.kind is None:
             self.kind = kind
-            self.told = f"pictures are {frames.dtype} and were {'multiplied by 255' if kind == 'unit' else 'rounded'} to bytes"
+            self.note = f"pictures are {frames.dtype} and were {'multiplied by 255' if kind == 'unit' else 'rounded'} to bytes"
         factor = 255.0 if self.kind == "unit" else 1.0
         out = np.empty(frames.shape, dtype=np.uint8)
         for start in range(0, len(frames), AT_ONCE):

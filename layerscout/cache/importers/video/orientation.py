@@ -28,11 +28,11 @@ def upright(values: Frame, matrix: Matrix | None) -> Frame:
     if matrix is None:
         return values
     across, down, back, along = matrix[0], matrix[1], matrix[3], matrix[4]  # x' = across x + back y, y' = down x + along y
-    turned = abs(down) > abs(across)
-    small = max(abs(across), abs(along)) if turned else max(abs(down), abs(back))
-    if small * 50 > max(abs(across), abs(down)) or 0 in ((down, back) if turned else (across, along)):
+    sideways = abs(down) > abs(across)
+    small = max(abs(across), abs(along)) if sideways else max(abs(down), abs(back))
+    if small * 50 > max(abs(across), abs(down)) or 0 in ((down, back) if sideways else (across, along)):
         raise DataError(f"its display matrix {matrix} turns pictures by no quarter of a circle", hint="encode the video upright")
-    if turned:
+    if sideways:
         values = values.transpose(1, 0, 2)
         return values[:: -1 if down < 0 else 1, :: -1 if back < 0 else 1]
     return values[:: -1 if along < 0 else 1, :: -1 if across < 0 else 1]

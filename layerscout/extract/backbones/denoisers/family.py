@@ -191,5 +191,7 @@ def block_layers(lists: dict[str, Sequence[int]], width: int) -> tuple[LayerInfo
 def check_channels(source: str, taken: int, allowed: Sequence[int]) -> None:
     """Refuse a model that takes other channels than its VAE gives and this family adds."""
     if taken not in allowed:
-        told = " or ".join(str(number) for number in dict.fromkeys(allowed))
-        raise DataError(f"{source} takes {taken} channels, expected {told}", hint="this backbone does not know that relative of the family")
+        numbers = " or ".join(str(number) for number in dict.fromkeys(allowed))
+        raise DataError(
+            f"{source} takes {taken} channels, expected {numbers}", hint="this backbone does not know that relative of the family"
+        )

@@ -124,10 +124,10 @@ def _each(value: Any, count: int) -> list[Any]:
 
 def _residual(inputs: int, outputs: int, time: int) -> int:
     """Parameters of a residual block in space, one in time, and the number that mixes them."""
-    told = 2 * linear(time, outputs)
+    embeddings = 2 * linear(time, outputs)
     space = 2 * inputs + convolution(inputs, outputs, 9) + 2 * outputs + convolution(outputs, outputs, 9)
     shortcut = convolution(inputs, outputs, 1) if inputs != outputs else 0
-    return told + space + shortcut + 2 * (2 * outputs + convolution(outputs, outputs, 3)) + 1
+    return embeddings + space + shortcut + 2 * (2 * outputs + convolution(outputs, outputs, 3)) + 1
 
 
 def _transformer(width: int, heads: int, layers: int, source: int) -> int:

@@ -57,7 +57,7 @@ class Svd(LatentBackbone):
         self._noise = self.noise((reading.slots, config.latent_channels, *(side // pixels for side in reading.size)))
         self._image_noise = AUGMENTATION * fixed_noise((1, 3, *reading.size), IMAGE_NOISE_SEED).to(device)
         self._level = loudest if reading.future else reading.sigma / (1.0 - reading.sigma**2) ** 0.5
-        self._told = torch.tensor([[FRAMES_A_SECOND - 1.0, MOTION, AUGMENTATION]], device=device, dtype=dtype)
+        self._time_ids = torch.tensor([[FRAMES_A_SECOND - 1.0, MOTION, AUGMENTATION]], device=device, dtype=dtype)
 
     def encode(self, clip: UInt8[Tensor, "clip time height width channel"]) -> Latents:
         """Latents of the image under its fixed noise, preceded by the scaled ones of the frames unless only the future is denoised."""
@@ -76,7 +76,7 @@ class Svd(LatentBackbone):
             sample=torch.cat([noisy, image.expand_as(noisy)], dim=2).to(self.dtype),
             timestep=torch.tensor(0.25 * math.log(self._level), device=self.device),
             encoder_hidden_states=latents.new_zeros(len(latents), 1, self._width, dtype=self.dtype),
-            added_time_ids=self._told.expand(len(latents), -1),
+            added_time_ids=self._time_ids.expand(len(latents), -1),
         )
 
     def tokens(self, output: Any, layer: LayerInfo) -> Float[Tensor, "clip token feature"]:

@@ -65,9 +65,9 @@ def ask_listing(repository: str, revision: str) -> Listing:
     url = f"{constants.ENDPOINT}/api/models/{repository}/revision/{quote(revision, safe='')}?blobs=true"
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=entry()), timeout=TIMEOUT) as answer:
-            told: dict[str, Any] = json.loads(answer.read(LARGEST))
-        files = [HubFile(item["rfilename"], int(item.get("size") or 0), _sha256(item.get("lfs"))) for item in told["siblings"]]
-        return Listing(str(told["sha"]), {file.path: file for file in files})
+            stated: dict[str, Any] = json.loads(answer.read(LARGEST))
+        files = [HubFile(item["rfilename"], int(item.get("size") or 0), _sha256(item.get("lfs"))) for item in stated["siblings"]]
+        return Listing(str(stated["sha"]), {file.path: file for file in files})
     except urllib.error.HTTPError as error:
         error.close()
         raise refusal(repository, revision, error.code, error.headers.get("X-Error-Code", "")) from None

@@ -93,15 +93,15 @@ def check_configuration(config: Mapping[str, Any], where: str) -> None:
     DataError
         It names another method.
     """
-    told = config.get("quantization_config")
-    if not told:
+    stated = config.get("quantization_config")
+    if not stated:
         return
     method = (
-        str(told.get("quant_method") or ("bitsandbytes" if any("bit" in key for key in told) else ""))
-        if isinstance(told, dict)
-        else str(told)
+        str(stated.get("quant_method") or ("bitsandbytes" if any("bit" in key for key in stated) else ""))
+        if isinstance(stated, dict)
+        else str(stated)
     )
-    if isinstance(told, dict) and told.get("format") in PLAIN_METHODS.get(method, ()) and _symmetric(told):
+    if isinstance(stated, dict) and stated.get("format") in PLAIN_METHODS.get(method, ()) and _symmetric(stated):
         return
     raise _refused(where, method or "a method that it does not name")
 
@@ -129,7 +129,7 @@ def read_layout(
         scale and others of the same type have none, or an adapter lies beside.
     """
     held = set(names)
-    if any(word in str(told) for told in (metadata or {}).values() for word in ("torchao", "Float8Tensor", "AffineQuantized")):
+    if any(word in str(stated) for stated in (metadata or {}).values() for word in ("torchao", "Float8Tensor", "AffineQuantized")):
         raise _refused(where, "torchao")
     if any("gguf" in str(key).lower() for key in metadata or ()) or any(GGUF_NAMES.match(name) for name in held):
         raise _refused(where, "GGUF")
@@ -213,9 +213,9 @@ def check_scale(name: str, item: Described, weight: Described | None, where: str
         raise _refused(where, f"a scale of shape {list(item.shape)} for numbers of shape {list(weight.shape)}", name)
 
 
-def _symmetric(told: Mapping[str, Any]) -> bool:
+def _symmetric(stated: Mapping[str, Any]) -> bool:
     """Tell whether all weights are 8-bit, without zero points, with one scale a tensor or a row."""
-    groups = told.get("config_groups") or {}
+    groups = stated.get("config_groups") or {}
     weights = [group.get("weights") or {} for group in groups.values()] if isinstance(groups, dict) else []
     return all(
         group.get("num_bits", 8) == 8 and group.get("symmetric", True) and group.get("strategy", "tensor") in ("tensor", "channel")

@@ -56,8 +56,8 @@ class StoredTensors:
             for name in (name for name, file in self.files.items() if file == path and name not in header.tensors):
                 raise DataError(f"{self.source.address}/{path} lacks {name}, which the index lists there", hint=AGAIN)
             for name in (name for name in header.tensors if self.files.get(name) != path):
-                told = f"and {self.files[name]} too" if name in self.files else "which the index does not list"
-                raise DataError(f"{self.source.address}/{path} holds {name}, {told}", hint=f"the index is of another save: {AGAIN}")
+                other_place = f"and {self.files[name]} too" if name in self.files else "which the index does not list"
+                raise DataError(f"{self.source.address}/{path} holds {name}, {other_place}", hint=f"the index is of another save: {AGAIN}")
         return self.headers[path]
 
     def knowing(self, names: Iterable[str]) -> StoredTensors:

@@ -1,4 +1,4 @@
-"""Settings and a dataset's coverage in, settled settings and the reason out: which learner takes part, and what it was not told."""
+"""Settings and a dataset's coverage in, resolved settings and the reason out: which learner takes part, and what it was not told."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CHOSEN: dict[str, dict[str, Any]] = {
 PARTS = ("dqn", "iql")  # learners that take a fixed dataset with discrete actions
 
 
-class Settled(NamedTuple):
+class ChosenLearner(NamedTuple):
     """Settings whose ``algorithm`` is a learner's name, and why it is this one."""
 
     config: TrainConfig
     reason: str
 
 
-def choose_learner(config: TrainConfig, actions: ActionSpace, coverage: Callable[[], Coverage]) -> Settled:
+def choose_learner(config: TrainConfig, actions: ActionSpace, coverage: Callable[[], Coverage]) -> ChosenLearner:
     """Choose the learner that ``algorithm = "auto"`` leaves open, and say why; nothing that the user said is changed.
 
     Learning offline with discrete actions, the data decide: from play with an expert in it IQL, which stays near what was done; from random
@@ -52,24 +52,24 @@ def choose_learner(config: TrainConfig, actions: ActionSpace, coverage: Callable
     if algorithm == "ridge" or config.closed_form:
         config = _with_form(config, actions, look)
     if algorithm == "ridge":
-        return Settled(config.model_copy(update={"scratch": False, "cnn": False, "closed_form": False}), "train.algorithm says so")
+        return ChosenLearner(config.model_copy(update={"scratch": False, "cnn": False, "closed_form": False}), "train.algorithm says so")
     if algorithm == "dreamer":
-        return Settled(config.model_copy(update={"scratch": False, "cnn": False}), "train.algorithm says so")
+        return ChosenLearner(config.model_copy(update={"scratch": False, "cnn": False}), "train.algorithm says so")
     kind = "continuous" if actions.continuous else "discrete"
     if config.algorithm != "auto":
-        return Settled(config, "train.algorithm says so")
+        return ChosenLearner(config, "train.algorithm says so")
     if config.mode != "offline":
-        return Settled(config.model_copy(update={"algorithm": algorithm}), f"{kind} actions, learned while playing")
+        return ChosenLearner(config.model_copy(update={"algorithm": algorithm}), f"{kind} actions, learned while playing")
     if actions.continuous:
-        return Settled(config.model_copy(update={"algorithm": algorithm}), "continuous actions, learned from a fixed dataset")
+        return ChosenLearner(config.model_copy(update={"algorithm": algorithm}), "continuous actions, learned from a fixed dataset")
     said = [part for part in PARTS if getattr(config, part).model_fields_set]
     if len(said) == 1:
-        return Settled(config.model_copy(update={"algorithm": said[0]}), f"train.{said[0]} has settings, and train.algorithm is auto")
+        return ChosenLearner(config.model_copy(update={"algorithm": said[0]}), f"train.{said[0]} has settings, and train.algorithm is auto")
     chosen = "iql" if look().kind == "expert-mixed" else "dqn"
     part = getattr(config, chosen)
     filled = {name: value for name, value in CHOSEN[chosen].items() if name not in part.model_fields_set}
-    settled = config.model_copy(update={"algorithm": chosen, chosen: part.model_copy(update=filled)})
-    return Settled(settled, f"{look().sentence}; {_why(chosen, settled)}")
+    filled_config = config.model_copy(update={"algorithm": chosen, chosen: part.model_copy(update=filled)})
+    return ChosenLearner(filled_config, f"{look().sentence}; {_why(chosen, filled_config)}")
 
 
 def _with_form(config: TrainConfig, actions: ActionSpace, look: Callable[[], Coverage]) -> TrainConfig:

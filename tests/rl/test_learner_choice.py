@@ -12,9 +12,9 @@ from by_hand import GRID, select, settings
 from layerscout.rl.comparison.learners import ActionSpace
 from layerscout.rl.config import TrainConfig, comparison_key
 from layerscout.rl.coverage import Coverage, coverage_of, coverage_of_policy, foreseen_by_looking
+from layerscout.rl.learner_choice import CHOSEN, choose_learner
 from layerscout.rl.plan import plan
 from layerscout.rl.run import run
-from layerscout.rl.settling import CHOSEN, choose_learner
 
 DISCRETE, CONTINUOUS = ActionSpace(3, 0), ActionSpace(0, 2)
 RANDOM, MIXED = Coverage("random play", "all at random"), Coverage("expert-mixed", "some expert")
@@ -24,13 +24,13 @@ def asked(**changes: Any) -> TrainConfig:
     return TrainConfig.model_validate({"environment": GRID, "selection": "s.json"} | changes)
 
 
-def settled(coverage: Coverage | None, actions: ActionSpace = DISCRETE, **changes: Any) -> Any:
+def choice(coverage: Coverage | None, actions: ActionSpace = DISCRETE, **changes: Any) -> Any:
     """Settle; a coverage of None must not be asked for."""
     return choose_learner(asked(**changes), actions, lambda: coverage or pytest.fail("the data were looked at and do not decide"))
 
 
 def test_where_nothing_is_said_the_data_decide():
-    mixed, random = settled(MIXED), settled(RANDOM)
+    mixed, random = choice(MIXED), choice(RANDOM)
     assert (mixed.config.algorithm, random.config.algorithm) == ("iql", "dqn")
     assert random.config.dqn.n_step == 8
     for one, part in ((mixed, "iql"), (random, "dqn")):
@@ -41,7 +41,7 @@ def test_where_nothing_is_said_the_data_decide():
 
 @pytest.mark.parametrize("algorithm", ["dqn", "iql"])
 def test_a_named_learner_stays_with_its_settings_as_they_are(algorithm):
-    one = settled(None, algorithm=algorithm)
+    one = choice(None, algorithm=algorithm)
     assert one.config == asked(algorithm=algorithm)
     assert one.config.dqn.n_step == 1
     assert one.reason == "train.algorithm says so"
@@ -49,37 +49,37 @@ def test_a_named_learner_stays_with_its_settings_as_they_are(algorithm):
 
 @pytest.mark.parametrize("part", ["dqn", "iql"])
 def test_settings_of_one_learner_name_it(part):
-    one = settled(None, **{part: {"batch": 32}})
+    one = choice(None, **{part: {"batch": 32}})
     assert (one.config.algorithm, getattr(one.config, part)) == (part, getattr(asked(**{part: {"batch": 32}}), part))
     assert part in one.reason
 
 
 def test_settings_of_both_leave_the_choice_to_the_data_and_only_what_was_not_said_is_filled():
     said = {"dqn": {"n_step": 3, "lr": 0.5}, "iql": {"batch": 7}}
-    random, mixed = settled(RANDOM, **said).config, settled(MIXED, **said).config
+    random, mixed = choice(RANDOM, **said).config, choice(MIXED, **said).config
     assert (random.dqn.n_step, random.dqn.lr, random.dqn.gamma) == (3, 0.5, CHOSEN["dqn"]["gamma"])
     assert (mixed.iql.batch, mixed.iql.hidden) == (7, CHOSEN["iql"]["hidden"])
     assert random.iql == asked(**said).iql
 
 
 def test_elsewhere_the_kind_of_actions_decides():
-    assert settled(None, CONTINUOUS).config.algorithm == "iql"
-    assert settled(None, CONTINUOUS, mode="online").config.algorithm == "sac"
-    assert settled(None, mode="online").config.algorithm == "dqn"
-    assert settled(None, mode="online").config.dqn == asked().dqn, "n_step as the settings have it"
+    assert choice(None, CONTINUOUS).config.algorithm == "iql"
+    assert choice(None, CONTINUOUS, mode="online").config.algorithm == "sac"
+    assert choice(None, mode="online").config.algorithm == "dqn"
+    assert choice(None, mode="online").config.dqn == asked().dqn, "n_step as the settings have it"
 
 
 def test_what_was_settled_is_kept_and_settles_to_itself(tmp_path):
     """Settings are kept with the chosen learner and what was filled in, so that they say the same wherever they are read again."""
     selection = SimpleNamespace(model_dump_json=lambda: "")
     for coverage in (MIXED, RANDOM):
-        once = settled(coverage, closed_form=True).config
+        once = choice(coverage, closed_form=True).config
         again = choose_learner(
             TrainConfig.model_validate(once.model_dump()), DISCRETE, lambda: pytest.fail("nothing is left to decide")
         ).config
         assert again == once
         assert comparison_key(again, selection) == comparison_key(once, selection)
-    said, unsaid = settled(None, dqn={"n_step": 1}).config, settled(RANDOM).config
+    said, unsaid = choice(None, dqn={"n_step": 1}).config, choice(RANDOM).config
     assert comparison_key(said, selection) != comparison_key(unsaid, selection), "1 is the default of n_step, and whoever says so gets no 8"
 
 
@@ -139,7 +139,7 @@ def test_the_reason_stands_in_the_plan_and_in_the_record(tmp_path, small, synthe
     config = settings(selection, tmp_path / "out", small.root, scratch=False, updates=3)
     planned = plan(TrainConfig.model_validate(config.model_dump(exclude={"dqn", "iql", "sac"})))
     assert planned.describe()["algorithm_reason"] == planned.algorithm_reason
-    assert (planned.algorithm, planned.settled.iql.batch, planned.config.iql.batch) == ("iql", 64, 256)
+    assert (planned.algorithm, planned.resolved.iql.batch, planned.config.iql.batch) == ("iql", 64, 256)
     record = run(planned)
     assert (record.algorithm, record.algorithm_reason) == ("iql", planned.algorithm_reason)
     assert {arm.head for arm in record.arms} == {"mlp-64-64"}
