@@ -23,7 +23,7 @@ class Fingerprint:
         self._sha256 = hashlib.sha256() if full else None
 
     def update(self, block: Any) -> None:
-        """Add the next piece."""
+        """Take in the block that follows those before: bytes, or anything that lies in memory without gaps."""
         view = np.frombuffer(block, dtype=np.uint8)
         self.size += len(view)
         self._crc = crc32c(view, self._crc)

@@ -77,7 +77,7 @@ class StoreLayout:
         return -(-self.rows // self.chunk_rows)
 
     def span(self, unit: int) -> tuple[int, int]:
-        """Return the rows ``[start, stop)`` of a unit."""
+        """Rows ``[start, stop)`` of a unit, the last of which may be shorter."""
         return unit * self.chunk_rows, min(self.rows, (unit + 1) * self.chunk_rows)
 
     def layers(self) -> dict[str, ArrayLayout]:
@@ -99,7 +99,7 @@ class StoreLayout:
         }
 
     def index(self) -> dict[str, ArrayLayout]:
-        """Return the index columns' arrays by name."""
+        """Name → array of every index column; its values may be NaN."""
         return {column.name: self._array(f"index/{column.name}", column.dtype, column.width, finite=False) for column in self.columns}
 
     def _array(self, folder: str, dtype: str, width: int | None, finite: bool, attributes: tuple[Any, ...] = ()) -> ArrayLayout:

@@ -56,7 +56,7 @@ class Manifest(Record):
 
     @property
     def layout(self) -> StoreLayout:
-        """Return where every array of the store lies."""
+        """Arrays, chunks and files as they follow from what the manifest states."""
         return StoreLayout.plan(self.layers, self.rows, self.rows_per_chunk, self.columns, self.codec)
 
 

@@ -49,6 +49,23 @@ class ExtractPlan(ShownPlan):
 
     ``latents`` is the plan of the store that must be filled first, when latents are kept; ``of_latents`` says that this is it.
     While the hub states no digest of weights that are still to be downloaded, ``identity`` lacks it and names no store.
+
+    Examples
+    --------
+    A plan loads no model and writes nothing. Here ``data`` is a dataset of two episodes of 4 and 2 steps, which have 5 and 3 frames:
+
+    >>> planned = plan(ExtractConfig(backbone="tiny", data=data, root=root, layers=("blocks.0", "blocks.5")))
+    >>> planned.rows, [(spec.name, spec.width) for spec in planned.specs]
+    (8, [('blocks.0', 1024), ('blocks.5', 1024), ('pixels', 576)])
+    >>> planned.existing, root.exists()
+    (None, False)
+
+    What changes numbers makes another store; how many clips are computed at once does not:
+
+    >>> def named(**changes):
+    ...     return store_id(plan(planned.config.model_copy(update=changes), planned.data).identity)
+    >>> named(batch=2) == store_id(planned.identity), named(pooling=("all/mean",)) == store_id(planned.identity)
+    (True, False)
     """
 
     config: ExtractConfig

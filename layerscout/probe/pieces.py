@@ -57,5 +57,5 @@ class WorkList:
 
     @cached_property
     def to_read(self) -> tuple[tuple[Job, int, int], ...]:
-        """Spans to read, of every layer in turn."""
+        """(layer, start, stop) of all spans whose sums are not there yet, layer by layer."""
         return tuple((job, start, stop) for job in self.pending for start, stop in self.absent(job))

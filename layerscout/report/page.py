@@ -152,7 +152,7 @@ def _unless_empty(table: Table, name: str, caption: str) -> str:
 
 
 def speed_caption(record: RunRecord) -> str:
-    """Return what the figures of the learning table are."""
+    """Say what the learning table measures: the threshold, and to which return the gap is."""
     level, best = learned_level(record), record.best_possible
     threshold = (
         "n/a, because the random policy's return is unknown or no arm is above it"

@@ -215,7 +215,7 @@ def describe_shortage(comparisons: Sequence[ControlComparison], shortest: Contro
 
 
 def name_controls(comparisons: Sequence[ControlComparison]) -> str:
-    """Return how a sentence names the controls together."""
+    """ "its control NAME" for one, "every one of its N controls" for more."""
     return f"its control {comparisons[0].control}" if len(comparisons) == 1 else f"every one of its {len(comparisons)} controls"
 
 

@@ -98,7 +98,7 @@ class Client:
         self._http.close()
 
     def health(self) -> Health:
-        """Return whether the server is there and takes jobs."""
+        """Version, whether jobs are taken and why not, how many stores there are, and how many jobs run."""
         return self._get(Health, "/health")
 
     def stores(self, text: str = "", filters: tuple[str, ...] = (), sort: str = "created:desc", page: int = 1) -> StoreList:
@@ -200,7 +200,7 @@ class Client:
         return self._get(BoardView, "/board")
 
     def decisions(self) -> DecisionList:
-        """Return every dataset with the layer to train on."""
+        """For every dataset the layer to train on, or what is missing to say so."""
         return self._get(DecisionList, "/decisions")
 
     def decision(self, dataset: str) -> DecisionView:

@@ -28,7 +28,7 @@ def why_kept(root: Path, store_id: str, standing: References) -> tuple[str, str]
 
 
 def all_attempt_folders(root: Path) -> Iterator[Path]:
-    """Yield the folder of every attempt in staging."""
+    """Yield the attempts' folders at all stores under a root, store by store."""
     for folder in store_folders(root / STAGING):
         yield from attempt_folders(folder)
 

@@ -88,7 +88,7 @@ class Unfailing(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place of the file."""
+        """Set where the next bytes go, as of any file; nothing is asked of the system."""
         self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.end}[whence]
         return self._position
 

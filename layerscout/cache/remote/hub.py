@@ -47,7 +47,13 @@ class HubPlace:
         return bytes(data)
 
     def stream(self, path: str) -> Iterator[bytes]:
-        """Yield a file piece by piece."""
+        """Yield a file's bytes in blocks.
+
+        Raises
+        ------
+        DataError
+            There is no such file, or the hub fails.
+        """
         try:
             yield from self._blocks(path)
         except FileNotFoundError:

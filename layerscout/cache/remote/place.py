@@ -39,7 +39,7 @@ class FolderPlace:
         return data
 
     def stream(self, path: str) -> Iterator[bytes]:
-        """Yield a file piece by piece."""
+        """Yield a file's bytes in blocks of ``BLOCK_BYTES``; a missing file is a DataError."""
         try:
             with (self.folder / path).open("rb", buffering=0) as file:
                 while block := file.read(BLOCK_BYTES):

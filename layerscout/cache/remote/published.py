@@ -35,11 +35,11 @@ class Published:
 
     @property
     def where(self) -> str:
-        """Return the address of the files, for messages."""
+        """URL of the folder that the files lie in, as messages name it."""
         return f"{self.place.url}/{self.folder}" if self.folder else self.place.url
 
     def stream(self, item: StoredObject) -> Iterator[Any]:
-        """Yield one file piece by piece."""
+        """Yield the bytes of one file of the manifest, block by block, as they lie at the place."""
         return self.place.stream(f"{self.folder}/{item.path}" if self.folder else item.path)
 
 

@@ -41,7 +41,7 @@ class SmallStore:
         return writer.commit({"command": "contract"})
 
     def open(self, root: Path) -> StoreWriter:
-        """Begin or continue it under a root."""
+        """Begin a writer of this store under a root, or go on where another one stopped."""
         rows = len(self.index["step"])
         return StoreWriter.open(root, self.identity, self.specs, rows, self.rows_per_chunk, self.columns, self.codec)
 

@@ -46,7 +46,7 @@ class Attempt:
 
     @property
     def tree(self) -> Path:
-        """Return the folder that becomes the store."""
+        """The folder that is renamed to the store's id when all is there."""
         return self.folder / TREE
 
     def keep_alive(self) -> None:

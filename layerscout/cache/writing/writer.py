@@ -153,7 +153,7 @@ class StoreWriter:
         return [unit for unit in range(self.units) if unit not in self._done]
 
     def span(self, unit: int) -> tuple[int, int]:
-        """Return the rows ``[start, stop)`` of a unit."""
+        """Rows ``[start, stop)`` of a unit, which `write_unit` takes."""
         return self.layout.span(unit)
 
     def keep_alive(self) -> None:

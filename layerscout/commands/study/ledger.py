@@ -65,7 +65,7 @@ class Ledger:
         return Ledger(folder, {one.stage: one for one in found})
 
     def finished(self, stage: str, key: str) -> bool:
-        """Say whether a stage was finished with these settings."""
+        """True where the stage's last entry has this key, so that its settings were the same."""
         return stage in self.stages and self.stages[stage].key == key
 
     @contextmanager

@@ -50,7 +50,7 @@ class TaskSettings:
 
     @property
     def needs_frames(self) -> bool:
-        """Whether training looks at the frames themselves."""
+        """True where agents learn from pictures: the network from scratch, or adapters around a frozen layer."""
         return self.train.cnn or self.train.mode == "in-loop"
 
 

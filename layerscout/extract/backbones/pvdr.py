@@ -61,7 +61,7 @@ class PvdrShape(Config):
 
     @property
     def places(self) -> int:
-        """Places of a frame that the transformers attend to."""
+        """Patches of a frame, (grid / patch)²: the transformers attend to so many."""
         return (self.grid // self.patch) ** 2
 
     @property

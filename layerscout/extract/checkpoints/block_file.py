@@ -51,7 +51,7 @@ class BlockPlan:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of the headers and of the block's tensors."""
+        """Bytes that are fetched: the headers of all files and the tensors of the block."""
         ranges = [self.stored.range(name) for names in self.by_file.values() for name in names]
         return sum(header.bytes for header in self.stored.headers.values()) + sum(item.stop - item.start for item in ranges)
 

@@ -92,7 +92,7 @@ class ContextNotes:
             self._check_probes()
 
     def add(self, named: dict[str, Any], clips: int) -> None:
-        """Note a call for a batch of clips."""
+        """Compare one more call's arguments with the first one's, and keep what differs from clip to clip."""
         layout, tensors = self._flatten(named)
         if layout != self._layouts[0]:
             raise self._refusal("is called with other arguments for other clips")

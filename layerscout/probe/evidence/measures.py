@@ -63,7 +63,7 @@ def bounds_of(name: str) -> tuple[float, float]:
 
 
 def empty_measures(transitions: Transitions) -> dict[str, Measure | None]:
-    """Every measure that may be expected, undefined."""
+    """Name → None for every measure that this dataset could give, an expert's actions where it has them."""
     expert = (EXPERT_R2, EXPERT_R2 + SHALLOW_WORDS, EXPERT_ACCURACY) if EXPERT in transitions.target_names else ()
     return dict.fromkeys((*ALWAYS, *expert))
 

@@ -89,7 +89,7 @@ def render(
 
 
 def answer(ranking: Ranking) -> str:
-    """Return the result, first thing on the page."""
+    """Banner with the best layer and why it is the best, and the ranking's notes below it."""
     lines = f"{reasons(ranking)}.".split("; ")
     shown = [f"{line};" for line in lines[:-1]] + lines[-1:]
     return banner(f"Best layer: {layer_title(ranking, ranking.candidates[0])}", shown) + bullets(ranking.notes)

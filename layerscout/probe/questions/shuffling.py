@@ -31,7 +31,7 @@ class RewardCopies(Protocol):
         ...
 
     def astype(self, dtype: DTypeLike) -> RewardCopies:
-        """Return the same copies in another precision."""
+        """The same copies with their numbers in another precision."""
         ...
 
 

@@ -131,7 +131,7 @@ def find_axes(reader: Reader, scale: SketchScale, transitions: Transitions, spli
 
 
 def narrow_rows(rows: FewRows, scale: SketchScale, axes: Axes, groups: int) -> Moments:
-    """Moments of the coordinates of rows in memory."""
+    """Moments of rows in memory after projection on the sketch's axes, group by group."""
     z, n = (((rows.stored[at].astype(np.float64) - scale.mean) * scale.by) @ axes.matrix for at in (rows.now, rows.next))
     x, y = np.hstack([z, rows.inputs]), np.hstack([n, rows.scalars])
     parts = []
@@ -143,7 +143,7 @@ def narrow_rows(rows: FewRows, scale: SketchScale, axes: Axes, groups: int) -> M
 
 
 def sketched_fit(moments: Moments, axes: Axes, split: Split, penalties: Sequence[float], inner: str) -> OutOfFold:
-    """Out-of-fold errors of the coordinates."""
+    """Cross-fit the projected latents; each coordinate counts by the features it stands for."""
     groups, _ = divide(moments.groups, split)
     ranking = replace(moments, groups=groups)
     dealt = Split(split.group_of_episode, split.fold_of_group[split.ranking])

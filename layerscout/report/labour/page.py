@@ -41,7 +41,7 @@ GAINS = "Correlations over a run's hours with the gain in marginal product from 
 
 @dataclass(frozen=True)
 class LabourReport(ShownPlan):
-    """Which page is written from which record."""
+    """Plan of the page on one ``work.json``: where it is read, and what is written beside it."""
 
     folder: Path
     record: WorkRecord
@@ -52,7 +52,7 @@ class LabourReport(ShownPlan):
         return self.folder / PAGE
 
     def describe(self, measure: bool = False) -> dict[str, Any]:
-        """Return what a dry run shows."""
+        """Kind, arms, and files that are read and written, for ``--dry-run``."""
         return {
             "stage": "report",
             "kind": "labour",
@@ -92,7 +92,7 @@ def write_labour(planned: LabourReport) -> Path:
 
 
 def figures_of(record: WorkRecord) -> dict[str, Draw]:
-    """Return every figure under its name."""
+    """File name without ending → what draws it; figures for which the record has no numbers are left out."""
     arms = ablated(record)
     drawn: dict[str, Draw] = {
         "judged": figures.draw_judged(arms),

@@ -45,7 +45,7 @@ STUDY_COLUMNS = (
 
 
 def format_share(estimate: Estimate | float | None) -> str:
-    """Return a share of the spread as per cent."""
+    """A share in per cent, with its interval where it has one: "12 % [8, 16]"."""
     if estimate is None:
         return UNDEFINED
     if isinstance(estimate, float):
@@ -249,7 +249,7 @@ def mean_of(returns: tuple[float | None, ...]) -> Estimate | None:
 
 
 def budget_cells(layer: StudyLayer) -> tuple[str, ...]:
-    """Return a layer's budget under ``SPENT``."""
+    """Steps, updates, parameters, GFLOP, wall and CPU seconds of a layer's arm, in the columns of ``SPENT``."""
     counts = (f"{layer.environment_steps:,}", f"{layer.updates:,}", f"{layer.trainable_parameters:,}")
     return (*counts, format_number(layer.flops / 1e9, 2), format_number(layer.wall_seconds, 1), format_number(layer.cpu_seconds, 1))
 

@@ -24,7 +24,7 @@ def plural(count: int, word: str) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as per cent: "12 %"."""
+    """Per cent without decimals, with a space before the sign: "12 %"."""
     return f"{100 * share:.0f} %"
 
 

@@ -79,7 +79,7 @@ class Dreamer:
         return np.stack(played)
 
     def playable(self, drawn: Float32[np.ndarray, "batch action"]) -> Any:
-        """Return actions as an environment takes them."""
+        """Vectors as they are, or of one-hot rows the number of the action."""
         return drawn if self.learners[0].actor.continuous else drawn.argmax(-1)
 
     def action_vectors(self, actions: ActionArray) -> Float32[np.ndarray, "run action"]:
@@ -143,7 +143,7 @@ class Dreamer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put a saved state back."""
+        """Put back learners, reasons, the count of updates, and the curve of the losses with its open sums."""
         for one, its in zip(self.learners, state["learners"], strict=True):
             one.load_state_dict(its)
         self._reasons = {int(run): reason for run, reason in state["reasons"].items()}

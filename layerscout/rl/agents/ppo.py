@@ -55,7 +55,7 @@ class ActorCritic(RunNetwork):
 
 
 class Steps(NamedTuple):
-    """What one update learns from, [run, step, ...]."""
+    """Played steps of every run with what they are judged by: old ln π, advantage and the value's goal."""
 
     z: Shaped[Tensor, "run step *feature"]
     action: Shaped[Tensor, "run step *dimension"]

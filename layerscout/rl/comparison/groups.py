@@ -106,7 +106,7 @@ class RunGroup:
 
 
 def feature_groups(arms: Sequence[ArmSpec], setting: ComparisonSetting) -> list[RunGroup]:
-    """RunGroup arms on frozen features by the shape of their heads, much narrower ones apart; a network on frames is a group of its own."""
+    """Group arms on frozen features by the shape of their heads, much narrower ones apart; a network on frames is a group of its own."""
     groups = []
     on_features = [arm for arm in arms if arm.layer != CLIPS]
     for head, hidden in dict.fromkeys((arm.head, arm.hidden) for arm in on_features):

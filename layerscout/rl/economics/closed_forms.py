@@ -49,7 +49,7 @@ def counts(trade: Trade, prices: Prices, limit: float) -> tuple[int, int]:
 
 
 def frontier(trade: Trade, prices: Prices, limit: float) -> tuple[FrontierPoint, ...]:
-    """Sweep 25 × 25 actions."""
+    """Expected product, error and profit at 25 × 25 speeds and cares, and which of them keep the limit at a sufficient product."""
     speed, care = (axis.ravel() for axis in _grid(COARSE))
     hour = expected_hour(trade, speed, care, prices)
     needed = needed_product(prices)

@@ -88,7 +88,7 @@ class WorkPlan(ShownPlan):
 
     @property
     def memory_bytes(self) -> int:
-        """The replay of the largest arm."""
+        """Bytes of the largest arm's replay; arms work one after the other."""
         return max(_replay_bytes(arm.config, self.config) for arm in self.arms)
 
     def key(self, arm: LabourArm) -> str:

@@ -111,7 +111,7 @@ class Curriculum:
             raise UsageError(f"a curriculum of {self.episodes} episodes", hint="give 0 or more")
 
     def target(self, episode: int) -> float:
-        """Return e* of an episode, counted from 0."""
+        """e* of an episode, counted from 0: on a line from the first to the last limit, and constant after it."""
         share = min(1.0, episode / self.episodes) if self.episodes else 1.0
         return self.first + share * (self.last - self.first)
 

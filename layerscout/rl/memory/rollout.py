@@ -30,7 +30,7 @@ class Rollout(NamedTuple):
         return self.reward.shape[1] * self.reward.shape[2]
 
     def flat(self, name: str) -> np.ndarray:
-        """Return a column as [run, step, ...]."""
+        """A column with its axes step and environment made one, ``[run, step, ...]``; nothing is copied."""
         column: np.ndarray = getattr(self, name)
         return column.reshape(len(column), self.steps, *column.shape[3:])
 

@@ -47,7 +47,7 @@ class SequenceReplay:
 
     @property
     def size(self) -> Int64[np.ndarray, " run"]:
-        """Frames that every run holds."""
+        """Frames that are held of every run, at most ``capacity``."""
         return np.minimum(self._added, self.capacity)
 
     def begin(self, which: Int64[np.ndarray, " started"], frames: UInt8[np.ndarray, "started height width channel"]) -> None:

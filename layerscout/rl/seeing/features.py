@@ -134,7 +134,7 @@ class ClipObserver:
         self._window.push(which, frames)
 
     def observe(self, live: Bool[np.ndarray, " copy"]) -> UInt8[np.ndarray, "copy time height width channel"]:
-        """Return every copy's present clip."""
+        """Every copy's clip of its latest frames, uint8; those of copies that are not live too."""
         return self._window.clips(self._everyone)
 
 

@@ -67,7 +67,7 @@ class RecurrentObserver:
         return {name: getattr(self, f"_{name}").copy() for name in ("below", "top", "actions")} | {"frames": self.frames.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put a saved state back."""
+        """Put back states, actions and frames of every game, in place."""
         self._below[:], self._top[:], self._actions[:], self.frames[:] = (state[name] for name in ("below", "top", "actions", "frames"))
 
     @torch.no_grad()

@@ -41,7 +41,7 @@ class Scaler:
 
     @staticmethod
     def unchanged(width: int) -> Scaler:
-        """Leave features as the layer gives them."""
+        """The scaler with mean 0 and deviation 1, for features that go as they are."""
         return Scaler(np.zeros(width, np.float32), np.ones(width, np.float32))
 
     def __call__(self, rows: np.ndarray) -> Float32[np.ndarray, "row feature"]:

@@ -32,7 +32,7 @@ class VectorObserver:
         self._seen[which] = frames
 
     def observe(self, live: Bool[np.ndarray, " copy"]) -> Float32[np.ndarray, "copy feature"]:
-        """Return what every copy shows now."""
+        """The last vector of every copy, copied; those of copies that are not live stay as they were."""
         return self._seen.copy()
 
 

@@ -68,7 +68,7 @@ class FrameStream:
 
     @cached_property
     def first(self) -> Bool[np.ndarray, " row"]:
-        """Whether an episode begins with a row."""
+        """True for rows that begin an episode."""
         found = np.zeros(len(self.frames), dtype=bool)
         found[self.starts] = True
         return found

@@ -64,7 +64,7 @@ class Notes:
         return note
 
     def version(self, subject: str) -> int:
-        """Return a number that changes with every note."""
+        """Length of the notes' text on a subject: a number that every new note makes larger."""
         return len(self._text(subject))
 
     def _path(self, subject: str) -> Path:

@@ -59,7 +59,7 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_log(folder: Path) -> str:
-    """Return the end of what a job printed."""
+    """The last part of a job's standard output and errors; "" before it printed any."""
     return _tail(folder / LOG)
 
 

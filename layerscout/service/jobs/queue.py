@@ -86,7 +86,7 @@ class Queue:
         return [job_of(row) for row in self.database.rows(words, (*values, limit))]
 
     def waiting_before(self, job: ServiceJob) -> int:
-        """Return how many jobs will begin before this one."""
+        """How many queued jobs were submitted earlier; 0 for a job that is not queued."""
         words = "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND submitted < ?"
         return int(self.database.rows(words, (job.submitted,))[0][0]) if job.state == "queued" else 0
 

@@ -58,7 +58,7 @@ class Runner:
         self._thread = threading.Thread(target=self._loop, name="jobs", daemon=True)
 
     def start(self) -> None:
-        """Begin to take jobs."""
+        """Start the thread that takes jobs; it returns at once."""
         self._thread.start()
 
     def wake(self) -> None:

@@ -37,7 +37,7 @@ def form_token(secret: bytes, cookie: str) -> str:
 
 
 def fits(secret: bytes, cookie: str, token: str) -> bool:
-    """Tell whether a form's token belongs to a session."""
+    """Compare a form's token with the one that the session's cookie gives, in constant time."""
     return hmac.compare_digest(form_token(secret, cookie).encode(), token.encode("utf-8", "replace"))
 
 

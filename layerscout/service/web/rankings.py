@@ -83,7 +83,7 @@ def notes_version(state: ServiceState, ranking_id: str) -> int:
 
 
 def list_view(state: ServiceState, address: Address) -> PageView:
-    """Return every ranking, newest first."""
+    """Rankings whose names hold every word of the search, newest first, as a table."""
     text = address.get("q").casefold().split()
     found = [one for one in state.results.all().values() if all(word in _words(one) for word in text)]
     columns = (

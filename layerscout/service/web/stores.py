@@ -40,7 +40,7 @@ async def store(request: Request, store_id: str) -> Response:
 
 @ROUTES.get("/datasets/{digest}/frames/{episode}/{step}.png")
 async def frame(request: Request, digest: str, episode: int, step: int) -> Response:
-    """Send one frame of a dataset as a picture."""
+    """One frame of a dataset as PNG, which a browser may keep for a day: content does not change under a digest."""
     picture = await run_in_threadpool(service_of(request).datasets.picture, f"sha256:{digest}", episode, step)
     return Response(picture, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
 

@@ -32,7 +32,7 @@ class Address:
     parameters: tuple[tuple[str, str], ...] = ()
 
     def get(self, name: str, otherwise: str = "") -> str:
-        """Return a parameter's value."""
+        """First value of a parameter, ``otherwise`` where the address has none."""
         return next((value for key, value in self.parameters if key == name), otherwise)
 
     def all(self, name: str) -> tuple[str, ...]:
@@ -161,7 +161,7 @@ def plain_view(name: str, table: Table, address: Address, about: str, caption: s
 
 
 def plain_heads(table: Table) -> tuple[Heading, ...]:
-    """Return headings that lead nowhere."""
+    """Headings that do not sort, for tables that are shown in one order."""
     return tuple(Heading(column, slug) for column, slug in zip(table.heads, slugs(table.heads), strict=True))
 
 

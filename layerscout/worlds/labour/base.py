@@ -80,7 +80,7 @@ class LabourWorld:
         self._best = (2.0 * np.array([best.speed, best.care]) - 1.0).astype(np.float32)
 
     def draw(self, moment: Moment) -> UInt8[np.ndarray, "copy 64 64 3"]:
-        """Draw the scene of chosen copies at one moment."""
+        """Paint the scene at one moment: 64 × 64 RGB pictures, one for each chosen copy."""
         raise AssertionError("every trade says how it looks")
 
     def reset(self, which: NDArray[np.intp], seeds: NDArray[np.int64]) -> None:

@@ -20,7 +20,7 @@ class MochiOptions(DenoiserOptions):
 
 
 def training(found: Configurations, chosen: MochiOptions) -> Training:
-    """Tell the ratios, which its VAE does not state."""
+    """The ratios of pixels to latents, which its VAE does not state, and 13 frames a clip as it comes."""
     check_channels(found.source, found.model["in_channels"], [found.vae["latent_channels"]])
     cell = PIXELS * found.model["patch_size"]
     return Training(title="Mochi", step=TIME_RATIO, pixels=PIXELS, cell=cell, regimes=("denoise",), frames={"denoise": 13})

@@ -36,7 +36,7 @@ class ClipImage:
         return self._model(self.prepare(frames).to(self._dtype), output_hidden_states=True).hidden_states[-2]
 
     def prepare(self, frames: UInt8[Tensor, "clip height width channel"]) -> Float[Tensor, "clip channel row column"]:
-        """Resize, crop and normalise."""
+        """Shorter side to the encoder's, bicubic with rounding to bytes, the middle cut out, mean and deviation taken off."""
         pixels = frames.permute(0, 3, 1, 2).to(torch.float32)
         scale = self._side / min(pixels.shape[2:])
         size = [int(side * scale) for side in pixels.shape[2:]]

@@ -23,7 +23,7 @@ Latents = Float[Tensor, "clip channel slot row column"]
 
 
 class Cosmos(LatentBackbone):
-    """A Cosmos world model in memory."""
+    """A Cosmos world model of any of the three generations on one device; where noise is, and how much, is told slot by slot."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ STATISTICS = ("latents_mean", "latents_std")  # buffers of the VAE, used in floa
 
 
 class Ltx(LatentBackbone):
-    """An LTX-Video checkpoint in memory."""
+    """LTX-Video on one device: latents are one row of tokens, each with a time and a place of its own."""
 
     def __init__(
         self,

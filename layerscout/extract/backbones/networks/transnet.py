@@ -82,7 +82,7 @@ def load_transnet(described: Backbone, device: torch.device, dtype: torch.dtype 
 
 
 def transnet_digest(described: Backbone) -> str:
-    """Return the digest of the network's weights."""
+    """Build the network with the description's weights and return "sha256:…" over them."""
     return network(described).weights_digest()
 
 

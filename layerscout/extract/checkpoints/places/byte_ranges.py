@@ -68,7 +68,7 @@ class FolderSource:
         return sorted(item.name for item in place.iterdir() if item.is_file()) if place.is_dir() else []
 
     def broken_links(self, folder: str) -> list[str]:
-        """Return the names of links that lead nowhere."""
+        """Sorted names of symbolic links in a folder whose target is gone, as half a download leaves them."""
         place = self.folder / folder
         return sorted(item.name for item in place.iterdir() if item.is_symlink() and not item.exists()) if place.is_dir() else []
 
@@ -117,7 +117,7 @@ class FolderSource:
 
 @dataclass(frozen=True)
 class BucketSource:
-    """Objects under a prefix of a bucket."""
+    """A checkpoint in S3, Google Cloud or Azure; ``path`` is taken under the place's prefix."""
 
     place: ObjectPlace
 

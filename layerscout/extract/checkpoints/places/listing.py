@@ -36,7 +36,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """All files of a repository at one commit."""
+    """What the hub says of a repository at one commit: path → size and, for large files, sha256."""
 
     commit: str
     files: dict[str, HubFile]

@@ -22,7 +22,7 @@ class Normal(NamedTuple):
     logarithm: Float[Tensor, "clip z"]  # of the standard deviation
 
     def sample(self, noise: Float[Tensor, "*more clip z"]) -> Float[Tensor, "*more clip z"]:
-        """Return mean + standard deviation · noise."""
+        """Move standard normal noise of the mean's shape: mean + exp(logarithm) · noise."""
         return self.mean + self.logarithm.exp() * noise
 
 

@@ -62,7 +62,7 @@ class FrameTokenizer(nn.Module):
         return self.encoder(frames).permute(0, 2, 3, 1)
 
     def nearest(self, vectors: Float[Tensor, "frame row column code"]) -> Int64[Tensor, "frame row column"]:
-        """Return the number of every vector's nearest code."""
+        """Number of the code in the book with the least Euclidean distance to each vector."""
         flat = vectors.reshape(-1, vectors.shape[-1])
         return torch.addmm(self.book.square().sum(1), flat, self.book.T, alpha=-2.0).argmin(1).view(vectors.shape[:3])
 
