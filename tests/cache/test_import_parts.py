@@ -15,7 +15,7 @@ from layerscout.cache.importers.safety import fill_template, natural_order, path
 from layerscout.cache.importers.video.orientation import upright
 from layerscout.cache.testing import made_up
 from layerscout.cache.writing import staging
-from layerscout.cache.writing.units import finished_unit_objects
+from layerscout.cache.writing.units import UnitMarker, finished_unit_objects
 from layerscout.errors import DataError
 
 
@@ -40,7 +40,7 @@ def test_a_state_is_that_of_one_file_of_one_size_since_one_change(tmp_path, name
 
 @pytest.fixture
 def dataset(tmp_path):
-    folder = tmp_path / "dataset"
+    folder = tmp_path / "plain" / "dataset"
     (folder / "in").mkdir(parents=True)
     (folder / "in" / "file").write_bytes(b"1")
     (tmp_path / "secret").write_bytes(b"2")
@@ -49,7 +49,7 @@ def dataset(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("name", ["../secret", "in/../../secret", "without", "missing", "in/\0", "n" * 300])
+@pytest.mark.parametrize("name", ["../../secret", "in/../../../secret", "without", "missing", "in/\0", "n" * 300])
 def test_a_strangers_path_never_leaves_its_folder(dataset, name):
     with pytest.raises(DataError):
         path_inside(dataset, name)
@@ -129,6 +129,9 @@ def test_a_unit_is_finished_only_by_its_own_marker_and_whole_files(tmp_path):
     whole = (markers / "0.json").read_bytes()
     (markers / "0.json").write_bytes((markers / "1.json").read_bytes())
     assert not finished(0), "the marker is another unit's"
+    objects = UnitMarker.model_validate_json(whole).objects
+    (markers / "0.json").write_text(UnitMarker.of(digest, 1, objects).model_dump_json())
+    assert not finished(0), "the marker tells of another unit, if of these files"
     (markers / "0.json").write_bytes(whole[:-9])
     assert not finished(0), "the marker is cut short"
     (markers / "0.json").write_bytes(whole)
