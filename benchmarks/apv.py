@@ -26,19 +26,22 @@ from layerscout.cache import records
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.records import RunRecord
 from layerscout.cache.records.world_models import WORLD_MODEL_NAME, WorldModelRecord
+from layerscout.extract.device import torch_threads
 from layerscout.probe.solve.read_out import read_out
-from layerscout.progress import Reporter
+from layerscout.progress import SILENT, Reporter
 from layerscout.report.numbers.statistics import mean_interval
 from layerscout.report.world_models import losses_table
 from layerscout.rl.agents.dreamer import on_device
 from layerscout.rl.comparison.dreamers import NAMES
-from layerscout.rl.memory.sequences import SequenceReplay
+from layerscout.rl.memory.sequences import SequenceReplay, StepWindows
 from layerscout.rl.transfer.apv import pretraining
-from layerscout.rl.transfer.apv.agent_config import DreamerConfig
+from layerscout.rl.transfer.apv.action_free import new_action_free
+from layerscout.rl.transfer.apv.agent_config import DreamerConfig, TransferWay
 from layerscout.rl.transfer.apv.config import APVModelConfig, PretrainAPVConfig
 from layerscout.rl.transfer.apv.folder import open_folder
 from layerscout.rl.transfer.apv.keeping import load_action_free
 from layerscout.rl.transfer.apv.learner import DreamerLearner
+from layerscout.rl.transfer.clips import FrameStream
 from layerscout.worlds import collect
 from layerscout.worlds.config import CollectConfig
 
@@ -145,15 +148,43 @@ def sheeprls_seconds(folder: Path, updates: int = 3) -> float:
     return (time.process_time() - began) / updates
 
 
+def seconds_an_update(config: PretrainAPVConfig, updates: int = 3) -> float:
+    """Return the CPU seconds of one update on blank frames."""
+    frames = np.zeros((4 * config.length, config.model.size, config.model.size, config.model.channels), np.uint8)
+    stream = FrameStream(frames, np.full(2, 2 * config.length), None, "blank")
+    with torch_threads(1):
+        trained = pretraining._Pretraining(config, stream, SILENT, None)
+        trained._update()
+        began = time.process_time()
+        for _ in range(updates):
+            trained._update()
+        return (time.process_time() - began) / updates
+
+
+def agents_seconds(transfer: TransferWay, updates: int = 3) -> float:
+    """CPU seconds of one update of a whole agent at the default sizes, imagination included, on blank steps."""
+    config, sizes = DreamerConfig(frozen_updates=0), APVModelConfig()
+    learner = DreamerLearner(config, sizes, 3, 0, transfer, 0, new_action_free(sizes, 0))
+    shape, frame = (config.batch, config.length), (sizes.size, sizes.size, sizes.channels)
+    columns = (np.zeros(shape, kind) for kind in (np.float32, np.bool_, np.bool_))
+    blank = on_device(StepWindows(np.zeros((*shape, *frame), np.uint8), np.zeros((*shape, 3), np.float32), *columns), learner.device)
+    learner.update(blank)
+    began = time.process_time()
+    for _ in range(updates):
+        learner.update(blank)
+    return (time.process_time() - began) / updates
+
+
 def quick(sheeprl: Path | None, as_json: bool) -> bool:
     """Measure the cost of updates and the first 60 of them; say whether the bars hold."""
     with tempfile.TemporaryDirectory() as folder:
         measured = pretrained(Path(folder), played(Path(folder), "videos", 2_400, "epsilon:0.5", 0), 60, 60)
     share = measured["video_loss"] / measured["mean_picture"]
     blank = PretrainAPVConfig(data=Path(), threads=1)
-    cost = pretraining.seconds_an_update(blank)
-    large = pretraining.seconds_an_update(PretrainAPVConfig(data=Path(), threads=1, model=SIXTY_FOUR))
+    cost = seconds_an_update(blank)
+    large = seconds_an_update(PretrainAPVConfig(data=Path(), threads=1, model=SIXTY_FOUR))
     figures = {"video loss / mean picture, 60 updates": share, "CPU s an update, 32 x 32": cost, "CPU s an update, 64 x 64": large}
+    figures |= {"CPU s an update of an agent": agents_seconds("apv-no-bonus"), "the same with the bonus": agents_seconds("apv")}
     bars = {"video loss / mean picture, 60 updates": SIXTY}
     if sheeprl is not None:
         other = sheeprls_seconds(sheeprl)

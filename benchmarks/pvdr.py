@@ -1,7 +1,7 @@
 """Visual dynamics on Dot, gate by gate: bounds of the world, tokenizer, dynamics, plans, alignment, planning, pretraining, reinforcement, horizon.
 
     python benchmarks/pvdr.py --quick                 bounds, tokenizer, cost of an update; fails outside its bars (under 60 CPU s)
-    python benchmarks/pvdr.py --out FOLDER [--ground flat] [--updates 3000] [--until planner] [--future 4] [--share 1] [--seeds 3]
+    python benchmarks/pvdr.py --out FOLDER [--ground flat] [--updates 3000] [--until planner] [--future 4] [--share 1] [--seeds 3] [--adapt-updates 50]
 
 Every gate is printed with its bar. What was learned is kept in FOLDER, and the same command goes on. One torch thread.
 """
@@ -20,14 +20,15 @@ from scipy import ndimage
 from layerscout.extract.backbones.pvdr import PvdrShape
 from layerscout.rl.loops.checkpoint import load_checkpoint, save_checkpoint
 from layerscout.rl.seeing.rollouts import evaluation_seeds
+from layerscout.rl.transfer.pvdr.action_fit import explained, linear_fit
 from layerscout.rl.transfer.pvdr.arms import GoalRun, evaluate, train_goal_run
 from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig, PvdrConfig
 from layerscout.rl.transfer.pvdr.judging import dynamics_figures, held_out_nats, tokenizer_figures
 from layerscout.rl.transfer.pvdr.learner import PvdrLearner
 from layerscout.rl.transfer.pvdr.planning import nearest, picture_distance
 from layerscout.rl.transfer.pvdr.pretraining import Films, PvdrPretraining
-from layerscout.rl.transfer.pvdr.rounds import Deed, HeldActions, pictures, play_round
-from layerscout.rl.transfer.pvdr.tokens import TokenStream, coded
+from layerscout.rl.transfer.pvdr.rounds import Deed, HeldActions, play_round
+from layerscout.rl.transfer.pvdr.tokens import TokenStream, coded, pictures
 from layerscout.worlds.dot import GROUND_LIGHT, RANGE, SPEED, Dot
 from layerscout.worlds.exploring import parse_policy
 from layerscout.worlds.playing import play
@@ -132,8 +133,9 @@ def judge_dynamics(learned: PvdrPretraining, held: TokenStream, ground: str) -> 
     )
     say("  divergence of z, nats", found.divergence, "")
     say("  baseline: entropy of each place's tokens, nats", found.marginal, "")
-    say("  baseline: tokens that differ from the last frame", found.copied, f"of {found.tokens}")
-    say("  of that, of tokens that do not change", found.unchanged, "near 0")
+    say("  baseline: the last frame copied, nats", found.copying, "")
+    say("  of the cross-entropy, of tokens that do not change", found.unchanged, "near 0")
+    say("  tokens that differ from the last frame", found.copied, f"of {found.tokens}")
     say("  cross-entropy of clips that stand still", found.still, "near 0")
     planner = PvdrLearner("pvdr", PvdrConfig(), learned.tokenizer, learned.dynamics, 2, 0).planner
     noise = torch.randn(64, 4, shape.z, generator=torch.Generator().manual_seed(0))
@@ -164,15 +166,9 @@ def aligned(learned: PvdrPretraining, ground: str, steps: int, config: PvdrConfi
         print(
             f"  R² of actions from z alone, by a linear map: {linear_fit(learner.dynamics.encoder(known.tokens).mean, known.actions, z, clips.actions):.3f}"
         )
-    return learner, 1.0 - float((said - clips.actions).square().sum() / (clips.actions - clips.actions.mean(0)).square().sum())
-
-
-def linear_fit(z: torch.Tensor, actions: torch.Tensor, others: torch.Tensor, done: torch.Tensor) -> float:
-    """Return R² of a least-squares map from z to actions, on other steps: what z holds of actions before anything is aligned."""
-    one = torch.ones(len(z), 1), torch.ones(len(others), 1)
-    weights = torch.linalg.lstsq(torch.cat([z, one[0]], 1), actions).solution
-    wrong = torch.cat([others, one[1]], 1) @ weights - done
-    return 1.0 - float(wrong.square().sum() / (done - done.mean(0)).square().sum())
+    fit = explained(said, clips.actions)
+    assert fit is not None, "random actions vary"
+    return learner, fit
 
 
 def judge_planner(learned: PvdrPretraining, ground: str, seeds: int, config: PvdrConfig) -> None:
@@ -282,6 +278,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the recordings that is pretrained on")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4_000, help="environment steps of the arms with and without reinforcement")
+    parser.add_argument("--adapt-updates", type=int, default=50, help="of the dynamics after every round of play")
     parser.add_argument("--until", choices=GATES, default=GATES[-1])
     parser.add_argument("--pretrain-seconds", type=float, help="of the processor, in this call")
     chosen = parser.parse_args()
@@ -301,7 +298,7 @@ def main() -> None:
         stream = judge_tokenizer(learned, held)[1]
     if last >= 2:
         judge_dynamics(learned, stream, chosen.ground)
-    agent = PvdrConfig(samples=SAMPLES)
+    agent = PvdrConfig(samples=SAMPLES, adapt_updates=chosen.adapt_updates)
     if last >= 4:
         judge_planner(learned, chosen.ground, chosen.seeds, agent)
     if last >= 5:

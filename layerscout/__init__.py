@@ -1,6 +1,6 @@
 """layerscout: find the one layer of a frozen video model that is worth handing to a reinforcement-learning agent.
 
-The stages are functions: ``collect``, ``extract``, ``probe``, ``train`` and ``report``; what they make can be opened again with
+The stages are functions: ``collect``, ``import_data``, ``extract``, ``probe``, ``pretrain``, ``train``, ``transfer`` and ``report``; what they make can be opened again with
 ``open_store``, ``load_ranking`` and ``load_runs``; ``plan`` says what a stage would do. Nothing is imported before it is asked for.
 """
 
@@ -19,7 +19,9 @@ _PUBLIC = {
     "import_data": "api:import_data",
     "extract": "api:extract",
     "probe": "api:probe",
+    "pretrain": "api:pretrain",
     "train": "api:train",
+    "transfer": "api:transfer",
     "report": "api:report",
     "plan": "api:plan",
     "open_store": "api:open_store",
@@ -44,9 +46,11 @@ if TYPE_CHECKING:
     from layerscout.api import load_runs as load_runs
     from layerscout.api import open_store as open_store
     from layerscout.api import plan as plan
+    from layerscout.api import pretrain as pretrain
     from layerscout.api import probe as probe
     from layerscout.api import report as report
     from layerscout.api import train as train
+    from layerscout.api import transfer as transfer
     from layerscout.errors import BudgetError as BudgetError
     from layerscout.errors import DataError as DataError
     from layerscout.errors import LayerscoutError as LayerscoutError

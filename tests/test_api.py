@@ -18,10 +18,16 @@ from layerscout.cache import records
 from layerscout.cache.importers.plan import ImportPlan
 from layerscout.cache.records import Estimate
 from layerscout.cache.records.study import StudyRecord
+from layerscout.cache.records.transfer import TransferRecord
 from layerscout.extract.plan import ExtractPlan
 from layerscout.probe.plan import ProbePlan
+from layerscout.report.goals.page import GoalReport
 from layerscout.report.plan import ReportPlan
 from layerscout.rl.plan import TrainPlan
+from layerscout.rl.transfer.apv.pretraining import PretrainAPVPlan
+from layerscout.rl.transfer.plan import TransferPlan
+from layerscout.rl.transfer.pvdr.pretrain import PretrainPvdrPlan
+from layerscout.rl.transfer.pvdr.stage import GoalTrainPlan
 from layerscout.showing import MOST_ROWS, Shown, ShownPlan, flat_record
 from layerscout.worlds.collect import CollectPlan
 
@@ -95,6 +101,32 @@ def test_what_was_written_is_read_back(results, small, synthetic_store):
     assert ls.plan.train(GRID, out / "probe" / "selection.json", root=small.root, seeds=3, out=out / "other").describe()["seeds"] == 3
     assert ls.report(out) == out / "report.html"
     assert (out / "train" / "events.jsonl").is_file()
+
+
+def test_models_of_videos_and_students_of_teachers_are_functions_too(small, tmp_path):
+    """Each continues what the same settings began, whether a command or a function was asked."""
+    model = {"size": 16, "stages": 2, "depth": 2, "latents": 3, "classes": 4, "deter": 8, "hidden": 8}
+    keys = {"out": tmp_path / "apv", "updates": 2, "batch": 2, "length": 5, "model": model, "threads": 1}
+    planned = ls.plan.pretrain("apv", str(small.intercept), **keys)
+    assert (planned.describe()["updates_done"], planned.describe()["exists"]) == (0, False)
+    found = ls.pretrain("apv", small.intercept, **keys)
+    assert found["model"] == str(tmp_path / "apv")
+    assert len(found["read_out"]) == 5, "the probe's read-out of the true state is handed to the stage, as the command does"
+    assert ls.pretrain("apv", small.intercept, **keys) == found
+    assert ls.plan.pretrain("apv", small.intercept, **keys).describe()["exists"]
+    assert (tmp_path / "apv" / "events.jsonl").is_file()
+    with pytest.raises(ls.UsageError, match=r"unknown setting 'pretrain\.apv\.updtes'; did you mean 'updates'"):
+        ls.plan.pretrain("apv", small.intercept, updtes=3)
+    with pytest.raises(ls.UsageError, match="no method of pretraining is called 'apw'") as error:
+        ls.pretrain("apw", small.intercept)
+    assert error.value.hint == "one of apv, pvdr"
+    few = {"iterations": 3, "seeds": 1, "evaluation_episodes": 2, "instances": 4, "threads": 1, "arms": ["baseline"]}
+    few |= {"ppo": {"length": 8, "environments": 2, "batch": 8, "epochs": 1, "hidden": [4]}, "out": tmp_path / "transfer"}
+    assert ls.plan.transfer(GRID, **few).describe()["stage"] == "transfer"
+    record = ls.transfer(GRID, **few)
+    assert [arm.name for arm in record.arms] == ["baseline"]
+    assert ls.transfer(GRID, **few) == record == records.load(TransferRecord, tmp_path / "transfer" / "transfer.json")
+    assert ls.report(tmp_path / "transfer") == tmp_path / "transfer" / "transfer.html"
 
 
 def test_mistakes_are_those_of_the_commands(small, tmp_path):
@@ -187,10 +219,11 @@ def test_a_study_is_a_table_of_what_foretold_the_return_and_a_frame_of_its_layer
 
 
 def test_every_stage_has_a_plan_that_a_notebook_shows():
-    plans = [CollectPlan, ImportPlan, ExtractPlan, ProbePlan, TrainPlan, ReportPlan]
+    plans = [CollectPlan, ImportPlan, ExtractPlan, ProbePlan, PretrainAPVPlan, PretrainPvdrPlan, TrainPlan, GoalTrainPlan, TransferPlan]
+    plans += [ReportPlan, GoalReport]
     assert all(issubclass(plan, ShownPlan) for plan in plans)
     named = {name for name, part in vars(Plans).items() if callable(part) and not name.startswith("_")}
-    assert named == {"collect", "import_data", "extract", "probe", "train", "report"}
+    assert named == {"collect", "import_data", "extract", "probe", "pretrain", "train", "transfer", "report"}
     for name in named:
         done, planned = (list(inspect.signature(getattr(where, name)).parameters) for where in (api, Plans()))
         assert planned == [word for word in done if word != "progress"], "a plan takes what the stage takes"

@@ -28,7 +28,7 @@ def report(call: Call, folder: Folders = None, out: Out = None, registration: Re
     """Write the pages of a run, or a study of several tasks.
 
     Of one folder: report.html, which needs nothing else, and paper.md; of one that transfer wrote: transfer.html. Of several: does the score foretell the
-    return?
+    return? Of agents that plan towards a picture, several stand side by side.
     """
     from layerscout.report import plan as stage
 
@@ -37,8 +37,8 @@ def report(call: Call, folder: Folders = None, out: Out = None, registration: Re
         call.emit(planned.describe())
         return
     page = stage.run(planned)
-    if isinstance(planned, stage.LabourReport):
-        call.emit({"page": str(page), "table": str(page.with_name("work.md"))})
+    if isinstance(planned, stage.LabourReport | stage.GoalReport):
+        call.emit({"page": str(page), "table": str(planned.table)})
         return
     if planned.transfer:
         call.emit({"page": str(page), "csv": str(page.with_name("transfer.csv"))})

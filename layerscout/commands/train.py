@@ -34,7 +34,7 @@ def train(config: TrainConfig, call: Call) -> None:
     record = stage.run(planned, call.reporter(events=config.out / "events.jsonl"))
     columns = tables.paper_columns(record.mode)
     text = table(columns, tables.summary_cells(record), last=(*reversed(tables.SPENT), columns[3], "Score", "Failed"))
-    after = after_agents(config.out, config.selection)
+    after = shell("report", config.out) if config.algorithm == "pvdr" else after_agents(config.out, config.selection)
     call.emit(record.model_dump() | {"next": after}, f"{text}\nnext: {after}")
 
 

@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.cache.records import COST_NAME, Cost, Ranking, RunRecord, Selection, load, load_object
+from layerscout.cache.records.goals import GOALS_NAME
+from layerscout.cache.records.transfer import TRANSFER_NAME
+from layerscout.cache.records.work import WORK_NAME
 from layerscout.errors import DataError, shell
 
 SETTINGS = ("*settings*.json", "*config*.json", "collect.json", "extract.json", "probe.json", "train.json", "demo.json")
+
+OWN_PAGES = (WORK_NAME, GOALS_NAME, TRANSFER_NAME)  # records of agents that were trained without a ranking, each with a page of its own
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,9 @@ def gather_experiment(folder: Path, every: bool = False) -> Experiment:
         raise DataError(f"no folder {folder}", hint="give the folder that layerscout probe and layerscout train wrote to")
     ranking = find_stage_file(folder, "ranking.json")
     if ranking is None:
-        raise DataError(f"no ranking.json in {folder} or {folder / 'probe'}", hint=shell("probe", "STORE", "--out", folder))
+        own = next((path.parent for name in OWN_PAGES for path in sorted(folder.glob(f"*/{name}"))), None)
+        hint = shell("probe", "STORE", "--out", folder) if own is None else shell("report", own)
+        raise DataError(f"no ranking.json in {folder} or {folder / 'probe'}", hint=hint)
     selection, cost = find_stage_file(folder, "selection.json"), ranking.parent / COST_NAME
     patterns = ("runs*.json", "train*/runs*.json", "train*/*/runs*.json")
     runs = sorted({path for pattern in patterns for path in folder.glob(pattern)})

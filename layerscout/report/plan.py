@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.cache.records import load
-from layerscout.cache.records.transfer import TransferRecord
+from layerscout.cache.records.goals import GOALS_NAME
+from layerscout.cache.records.transfer import TRANSFER_NAME, TransferRecord
 from layerscout.cache.records.work import WORK_NAME
 from layerscout.report.experiment import Experiment, gather_experiment
+from layerscout.report.goals.page import GoalReport, plan_goals, write_goals
 from layerscout.report.labour.page import LabourReport, plan_labour, write_labour
 from layerscout.report.report import owned_copies, tables_folder, write_report
 from layerscout.report.study.page import write_study
 from layerscout.report.study.registered import registration_of
 from layerscout.report.tables import TABLE_NAMES
 from layerscout.report.transfer.page import FILES as TRANSFER_FILES
-from layerscout.report.transfer.page import RECORD_NAME, write_transfer
+from layerscout.report.transfer.page import write_transfer
 from layerscout.showing import ShownPlan
 
 STUDY = Path("outputs/study")
@@ -68,13 +70,17 @@ class ReportPlan(ShownPlan):
         }
 
 
-def plan(folders: Sequence[Path], out: Path | None = None, registration: Path | None = None) -> ReportPlan | LabourReport:
+AnyReport = ReportPlan | LabourReport | GoalReport
+
+
+def plan(folders: Sequence[Path], out: Path | None = None, registration: Path | None = None) -> AnyReport:
     """Read what a report rests on; writes nothing and draws nothing.
 
     Parameters
     ----------
     folders
-        Folders of results; one is reported in place, several are the tasks of a study. One with ``work.json`` has a page on labour.
+        Folders of results; one is reported in place, several are the tasks of a study. One with ``work.json`` has a page on labour; of ones with
+        ``goals.json``, several stand side by side on the page of the first.
     out
         Where a study goes; given with one folder, a study of that one task.
     registration
@@ -86,17 +92,19 @@ def plan(folders: Sequence[Path], out: Path | None = None, registration: Path | 
         A folder is missing or holds no ranking, or a file in it cannot be read.
     """
     study = out is not None or len(folders) > 1
+    if all((folder / GOALS_NAME).is_file() for folder in folders):
+        return plan_goals(folders, (out or STUDY) if study else folders[0])
     if not study and (folders[0] / WORK_NAME).is_file():
         return plan_labour(folders[0])
-    if not study and (folders[0] / RECORD_NAME).is_file():
-        load(TransferRecord, folders[0] / RECORD_NAME)
+    if not study and (folders[0] / TRANSFER_NAME).is_file():
+        load(TransferRecord, folders[0] / TRANSFER_NAME)
         return ReportPlan((), folders[0], study=False, transfer=True)
     experiments = tuple(gather_experiment(folder, every=study) for folder in folders)
     promised = (registration or registration_of(folders)) if study else None
     return ReportPlan(experiments, (out or STUDY) if study else folders[0], study, promised)
 
 
-def run(planned: ReportPlan | LabourReport) -> Path:
+def run(planned: AnyReport) -> Path:
     """Write the pages, tables and figures, and return the HTML page.
 
     Raises
@@ -106,6 +114,8 @@ def run(planned: ReportPlan | LabourReport) -> Path:
     """
     if isinstance(planned, LabourReport):
         return write_labour(planned)
+    if isinstance(planned, GoalReport):
+        return write_goals(planned)
     if planned.transfer:
         return write_transfer(planned.out)
     folders = [experiment.folder for experiment in planned.experiments]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
 from layerscout.cache.records import load
-from layerscout.cache.records.world_models import SHEET_NAME, WORLD_MODEL_NAME, WorldModelRecord
-from layerscout.pages.page import bullets, paragraph, section, subsection
+from layerscout.cache.records.world_models import FILM_NAME, SHEET_NAME, WORLD_MODEL_NAME, WorldModelRecord
+from layerscout.pages.embedded import embedded
+from layerscout.pages.page import bullets, folded, paragraph, section, subsection
 from layerscout.pages.tables import Table
 from layerscout.report.experiment import Experiment
-from layerscout.text import html_text
 
 AT = (0.1, 0.25, 0.5, 1.0)  # shares of the updates at which losses are shown
 PARTS = ("picture", "reward", "divergence", "bonus", "bonus spread")
@@ -34,9 +33,7 @@ def world_models_section(experiment: Experiment) -> str:
     found = [(path, load(WorldModelRecord, path)) for path in _files(experiment)]
     if not found:
         return ""
-    sheets = [
-        _image(path.parent / SHEET_NAME, record.arm) for path, record in found if record.sheet and (path.parent / SHEET_NAME).is_file()
-    ]
+    sheets = [_imagined(path.parent, record.arm) for path, record in found if record.sheet and (path.parent / SHEET_NAME).is_file()]
     table = losses_table([record for _, record in found])
     return section(
         "The world models",
@@ -93,6 +90,8 @@ def _files(experiment: Experiment) -> list[Path]:
     return [path for folder in folders for path in sorted(folder.glob(f"*/{WORLD_MODEL_NAME}"))]
 
 
-def _image(path: Path, arm: str) -> str:
-    text, words = base64.b64encode(path.read_bytes()).decode(), html_text(f"{arm}: real, imagined and the difference, frame by frame")
-    return f'<figure><div class="scroll"><img alt="{words}" src="data:image/png;base64,{text}"></div><figcaption>{html_text(arm)}</figcaption></figure>'
+def _imagined(folder: Path, arm: str) -> str:
+    """Return the contact sheet of an arm, and folded behind it the film."""
+    words, film = f"{arm}: real, imagined and the difference, frame by frame", folder / FILM_NAME
+    moving = folded(f"{arm} as a film", embedded(film, f"{arm}: real, imagined and the difference, as a film")) if film.is_file() else ""
+    return embedded(folder / SHEET_NAME, words, arm) + moving

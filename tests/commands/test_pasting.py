@@ -67,6 +67,46 @@ def test_every_next_command_runs_to_the_page_and_to_where_all_stand(study):
     assert (folder / "outputs" / "report.html").is_file()
 
 
+SHAPE = {"size": 16, "codes": 8, "code_width": 4, "tokenizer_width": 8, "z": 2, "width": 8, "heads": 2, "blocks": 1, "future": 2}
+FEW = {"prefill": 40, "environments": 4, "samples": 2, "adapt_updates": 1, "align_updates": 1, "align_batch": 4, "hidden": 4, "epochs": 1}
+
+
+def next_of(*words: object) -> str | None:
+    done = call(*words, "-q")
+    assert done.exit_code == 0, f"{words}\n{done.output}"
+    after = [line.removeprefix("next: ") for line in done.stdout.splitlines() if line.startswith("next: layerscout")]
+    return after[0] if after else None
+
+
+def test_agents_that_plan_towards_a_picture_come_to_their_page_by_what_train_and_status_print(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAYERSCOUT_ROOT", str(tmp_path / "stores"))
+    dot = "layerscout/Dot-v0"
+    assert call("collect", dot, "--steps", 120, "--policy", "random:6", "--size", 16, "--out", "outputs/dot.h5", "-q").exit_code == 0
+    shape = [word for name, value in SHAPE.items() for word in ("--set", f"shape.{name}={value}")]
+    quick = ["--updates", 2, "--tokenizer-updates", 2, "--batch", 2, "--threads", 1]
+    assert call("pretrain", "pvdr", "outputs/dot.h5", *shape, *quick, "-q").exit_code == 0  # into outputs/pvdr, where train looks
+    few = [word for name, value in FEW.items() for word in ("--set", f"pvdr.{name}={value}")]
+    words = ["train", dot, "--algorithm", "pvdr", "--mode", "online", "--steps", 60, "--seeds", 1, "--evaluations", 1, "--threads", 1]
+    words += ["--final-episodes", 2, *few, "--set", 'pvdr.arms=["pvdr", "cloning"]']
+    told = next_of(*words)
+    assert told == "layerscout report outputs/train"
+    runs = Path("outputs/train/runs.json")
+    finished = runs.read_bytes()
+    runs.unlink()  # as if it had been killed before the end
+    begun = next_of("status", "outputs")
+    assert "--algorithm pvdr" in begun
+    exactly(begun)
+    assert json.loads(runs.read_bytes())["runs"] == json.loads(finished)["runs"], "nothing is played again"
+    assert next_of("status", "outputs") == next_of("status", "outputs/train") == told
+    exactly(told)
+    page = Path("outputs/train/report.html")
+    assert "Planning towards a picture" in page.read_text(encoding="utf-8")
+    assert next_of("status", "outputs") is None, "nothing is left to do"
+    dry = json.loads(call("report", "outputs/train", "--dry-run", "--json").stdout)
+    assert (dry["kind"], dry["exists"]) == ("goals", True)
+
+
 def by_hand(folder: Path) -> list[str]:
     page, paper = (folder / "outputs" / name for name in ("report.html", "paper.md"))
     (shown,) = re.findall(r"<pre[^>]*>(.*?)</pre>", page.read_text(encoding="utf-8"), re.DOTALL)

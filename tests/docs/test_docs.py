@@ -22,6 +22,7 @@ import layerscout
 from layerscout import registry
 from layerscout.cache import records
 from layerscout.cache.importers.config import ImportConfig
+from layerscout.cache.records import goals as goal_records
 from layerscout.cache.records import study as study_records
 from layerscout.cache.records import transfer as transfer_records
 from layerscout.cli import application
@@ -210,6 +211,7 @@ def section(page: Path, title: str) -> str:
     [
         *(tuple(kind.model_fields) for kind in (records.Ranking, records.LayerScore, records.Selection, records.Choice)),
         *(tuple(kind.model_fields) for kind in (records.RunRecord, records.Arm, records.Budget, records.Run, records.Cost)),
+        *(tuple(kind.model_fields) for kind in vars(goal_records).values() if inspect.isclass(kind) and kind.__name__.startswith("Goal")),
         *(tuple(kind.model_fields) for kind in vars(study_records).values() if inspect.isclass(kind) and kind.__name__.startswith("Study")),
         *(
             tuple(kind.model_fields)

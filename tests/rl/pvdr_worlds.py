@@ -8,7 +8,7 @@ import torch
 from layerscout.extract.backbones.pvdr import PvdrShape
 from layerscout.rl.transfer.pvdr.planning import nearest, picture_distance
 from layerscout.rl.transfer.pvdr.pretraining import Films
-from layerscout.rl.transfer.pvdr.rounds import pictures
+from layerscout.rl.transfer.pvdr.tokens import pictures
 from layerscout.worlds.dot import RANGE, SPEED, Dot
 from layerscout.worlds.exploring import parse_policy
 from layerscout.worlds.pixels import make_world

@@ -29,11 +29,12 @@ from layerscout.rl.transfer.apv.agent_config import DreamerConfig
 from layerscout.rl.transfer.apv.bonus import VideoBonus
 from layerscout.rl.transfer.apv.config import APVModelConfig
 from layerscout.rl.transfer.apv.folder import PretrainedModel, write_description
-from layerscout.rl.transfer.apv.heads import ActionLaw, Actor
+from layerscout.rl.transfer.apv.heads import ActionDistribution, Actor
 from layerscout.rl.transfer.apv.imagination import behaviour_losses, imagine, returns_of
-from layerscout.rl.transfer.apv.keeping import module_state, save_weights
+from layerscout.rl.transfer.apv.keeping import save_weights
 from layerscout.rl.transfer.apv.learner import DreamerLearner, Spoiled
 from layerscout.rl.transfer.apv.stacked import PlayedWindows, WorldModel
+from layerscout.rl.transfer.states import module_state
 
 SMALL = {"size": 16, "stages": 2, "depth": 2, "latents": 3, "classes": 4, "deter": 8, "hidden": 8}
 SIZES = APVModelConfig(**SMALL)
@@ -105,29 +106,29 @@ def test_windows_are_what_was_played_in_order_and_the_oldest_is_forgotten():
 # --- heads and returns
 
 
-def test_the_law_of_numbers_is_the_truncated_normal_with_the_authors_deviation():
+def test_the_distribution_of_numbers_is_the_truncated_normal_with_the_authors_deviation():
     actor = Actor(4, 0, 2, 1, 5)
     features = torch.randn(7, 4)
     raw = actor.network(features).detach().numpy()
-    law = actor(features)
-    np.testing.assert_allclose(law.mean.detach(), np.tanh(raw[:, :2]), atol=1e-6)
-    np.testing.assert_allclose(law.deviation.detach(), 2 / (1 + np.exp(-raw[:, 2:] / 2)) + 0.1, atol=1e-6)
-    mean, deviation = (value.detach().double().numpy() for value in (law.mean, law.deviation))
+    distribution = actor(features)
+    np.testing.assert_allclose(distribution.mean.detach(), np.tanh(raw[:, :2]), atol=1e-6)
+    np.testing.assert_allclose(distribution.deviation.detach(), 2 / (1 + np.exp(-raw[:, 2:] / 2)) + 0.1, atol=1e-6)
+    mean, deviation = (value.detach().double().numpy() for value in (distribution.mean, distribution.deviation))
     plain = scipy.stats.truncnorm((-1 - mean) / deviation, (1 - mean) / deviation, mean, deviation)
     chances = torch.rand(7, 2)
-    drawn = law.draw(chances).detach()
+    drawn = distribution.draw(chances).detach()
     np.testing.assert_allclose(drawn, plain.ppf(chances.numpy()), atol=1e-5)
-    np.testing.assert_allclose(law.log_probability(drawn).detach(), plain.logpdf(drawn.numpy()).sum(-1), atol=1e-5)
-    np.testing.assert_allclose(law.entropy.detach(), plain.entropy().sum(-1), atol=1e-5)
-    assert torch.equal(law.likeliest, law.mean)
+    np.testing.assert_allclose(distribution.log_probability(drawn).detach(), plain.logpdf(drawn.numpy()).sum(-1), atol=1e-5)
+    np.testing.assert_allclose(distribution.entropy.detach(), plain.entropy().sum(-1), atol=1e-5)
+    assert torch.equal(distribution.likeliest, distribution.mean)
 
 
 def test_discrete_actions_are_drawn_at_their_probabilities():
-    law = ActionLaw(torch.tensor([0.1, 0.6, 0.3]).log().expand(9_000, 3))
-    drawn = law.draw(torch.rand(9_000, 1, generator=torch.Generator().manual_seed(0)))
+    distribution = ActionDistribution(torch.tensor([0.1, 0.6, 0.3]).log().expand(9_000, 3))
+    drawn = distribution.draw(torch.rand(9_000, 1, generator=torch.Generator().manual_seed(0)))
     np.testing.assert_allclose(drawn.mean(0), [0.1, 0.6, 0.3], atol=0.02)
-    np.testing.assert_allclose(law.log_probability(law.likeliest)[0], np.log(0.6), rtol=1e-5)
-    np.testing.assert_allclose(law.entropy[0], -(0.1 * np.log(0.1) + 0.6 * np.log(0.6) + 0.3 * np.log(0.3)), rtol=1e-5)
+    np.testing.assert_allclose(distribution.log_probability(distribution.likeliest)[0], np.log(0.6), rtol=1e-5)
+    np.testing.assert_allclose(distribution.entropy[0], -(0.1 * np.log(0.1) + 0.6 * np.log(0.6) + 0.3 * np.log(0.3)), rtol=1e-5)
 
 
 def test_returns_are_the_weighted_mean_of_all_n_step_returns():
@@ -167,8 +168,8 @@ def test_discrete_actors_learn_by_reinforce_and_the_critic_without_moving_the_mo
         rewards, values = one.world.reward(future.features)[..., 0], one.slow(future.features)[..., 0]
     targets = returns_of(rewards[:-1], values[:-1], torch.full((4, 5), 0.99), values[-1], 0.95)
     weights = 0.99 ** torch.arange(5)[:, None]
-    law = one.actor(future.features[:3])
-    gain = law.log_probability(future.actions[:3]) * (targets[1:] - values[:3]) + 1e-3 * law.entropy
+    distribution = one.actor(future.features[:3])
+    gain = distribution.log_probability(future.actions[:3]) * (targets[1:] - values[:3]) + 1e-3 * distribution.entropy
     plain = -(weights[:3] * gain).mean()
     torch.testing.assert_close(found.actor, plain)
     critic = (0.5 * weights[:4] * (one.critic(future.features[:4])[..., 0] - targets).square()).mean()
@@ -385,6 +386,11 @@ def test_training_is_killed_and_continued_bit_by_bit_with_its_replay_and_counts_
     )
     with Image.open(tmp_path / "whole" / "APV" / "imagined.png") as sheet:
         assert sheet.size == (20 * 16 + 2, 3 * 3 * 16)
+        seen = np.asarray(sheet)[:16, : 5 * 16].reshape(16, 5, 16, 3)
+    with Image.open(tmp_path / "whole" / "APV" / "imagined.gif") as film:
+        assert (film.n_frames, film.size) == (20, (3 * 3 * 16, 3 * 3 * 16))
+        first = np.asarray(film.convert("RGB"))[: 3 * 16 : 3, : 3 * 16 : 3]
+    assert np.abs(first.astype(int) - seen[:, 0]).mean() < 16, "the first real frame, but for a palette of 256 colours"
     table = losses_table([learned, records.load(WorldModelRecord, tmp_path / "whole" / "DreamerV2-from-scratch" / "world_model.json")])
     first = next(row for row in table.rows if row[:2] == ("APV", "picture"))
     plain = np.mean([one.losses["picture"] for one in learned.losses])
@@ -403,7 +409,7 @@ def test_training_is_killed_and_continued_bit_by_bit_with_its_replay_and_counts_
             with pytest.raises(KeyboardInterrupt):
                 run(plan(asked(chosen, tmp_path / "broken")))
     assert without_times(run(plan(asked(chosen, tmp_path / "broken")))) == without_times(whole)
-    for name in ("world_model.json", "imagined.png"):
+    for name in ("world_model.json", "imagined.png", "imagined.gif"):
         assert (tmp_path / "broken" / "APV" / name).read_bytes() == (tmp_path / "whole" / "APV" / name).read_bytes()
 
 

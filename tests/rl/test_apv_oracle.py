@@ -1,4 +1,4 @@
-"""Our recurrent model, divergence, returns and law of actions against sheeprl's DreamerV2, whose figures ``golden/sheeprl_dreamer.py`` wrote."""
+"""Our recurrent model, divergence, returns and distribution of actions against sheeprl's DreamerV2, whose figures ``golden/sheeprl_dreamer.py`` wrote."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from layerscout.rl.transfer.apv.config import APVModelConfig
-from layerscout.rl.transfer.apv.heads import ActionLaw
+from layerscout.rl.transfer.apv.heads import ActionDistribution
 from layerscout.rl.transfer.apv.imagination import returns_of
 from layerscout.rl.transfer.apv.latents import balanced_divergence
 from layerscout.rl.transfer.apv.rssm import RSSM
@@ -57,6 +57,6 @@ def test_returns_are_sheeprls(golden):
 
 
 def test_density_and_entropy_of_numbers_are_sheeprls_for_the_same_output_of_the_network(golden):
-    law = ActionLaw(None, golden["given.mean"].tanh(), 2 * (golden["given.spread"] / 2).sigmoid() + 0.1)
-    torch.testing.assert_close(law.log_probability(golden["given.drawn"]), golden["density"], **CLOSE)
-    torch.testing.assert_close(law.entropy, golden["entropy"], **CLOSE)
+    distribution = ActionDistribution(None, golden["given.mean"].tanh(), 2 * (golden["given.spread"] / 2).sigmoid() + 0.1)
+    torch.testing.assert_close(distribution.log_probability(golden["given.drawn"]), golden["density"], **CLOSE)
+    torch.testing.assert_close(distribution.entropy, golden["entropy"], **CLOSE)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +13,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch._inductor.exc import InvalidCxxCompiler
 
-from layerscout.errors import DataError, UsageError
+from layerscout.errors import DataError, MissingExtraError, UsageError
 from layerscout.probe.solve.read_out import read_out
 from layerscout.rl.transfer import clips
 from layerscout.rl.transfer.apv import pretraining
 from layerscout.rl.transfer.apv.action_free import new_action_free
 from layerscout.rl.transfer.apv.config import APVModelConfig, PretrainAPVConfig
-from layerscout.rl.transfer.apv.folder import CARD, CHECKPOINT, DESCRIPTION, LOSSES, WEIGHTS, open_folder
+from layerscout.rl.transfer.apv.folder import DESCRIPTION, LOSSES, WEIGHTS, open_folder
 from layerscout.rl.transfer.apv.keeping import load_action_free
 from layerscout.rl.transfer.apv.latents import balanced_divergence, sample_latents
 from layerscout.rl.transfer.apv.rssm import RSSM, NormGRU
+from layerscout.rl.transfer.folders import CARD, CHECKPOINT
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "commands"))
 from calling import call, refused
@@ -304,6 +308,39 @@ def test_a_loss_that_is_not_finite_names_step_and_loss_and_keeps_the_checkpoint(
     assert pretraining.plan(config).done == 3
 
 
+def backend_of(name: str):
+    needs = shutil.which("g++") is None and shutil.which("clang++") is None
+    return pytest.param(name, marks=[pytest.mark.slow, pytest.mark.skipif(needs, reason="no C++ compiler")] if name == "inductor" else [])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of the compiler's own packages
+@pytest.mark.parametrize("backend", [backend_of("aot_eager"), backend_of("inductor")])
+def test_a_compiled_model_learns_the_same_up_to_rounding(backend, small, tmp_path, monkeypatch):
+    """Traced forwards and backwards; in the slow lane to machine code."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    torch._dynamo.reset()
+    found = {}
+    for compiled in (False, True):
+        config = settings(small.intercept, tmp_path / str(compiled), updates=2, look_every=2, length=3, compile=compiled)
+        found[compiled] = pretraining.run(pretraining.plan(config))
+    for name in ("video_loss", "kl", "mean_picture"):
+        assert found[True][name] == pytest.approx(found[False][name], rel=1e-4)
+    with pytest.raises(DataError, match="was made with compile = True, and False is asked for"):
+        pretraining.run(pretraining.plan(settings(small.intercept, tmp_path / "True", updates=4, length=3)))
+
+
+def test_without_a_compiler_the_next_step_is_told(small, tmp_path, monkeypatch):
+    def broken(graph, inputs):
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
+    torch._dynamo.reset()
+    with pytest.raises(MissingExtraError, match=r"torch\.compile does not work here: .*compiler") as failed:
+        pretraining.run(pretraining.plan(settings(small.intercept, tmp_path, updates=2, length=3, compile=True)))
+    assert failed.value.hint.startswith("leave --compile out")
+
+
 def test_other_colours_and_short_episodes_are_refused(small, tmp_path):
     with pytest.raises(UsageError, match="frames have 3 channels and the model takes 1") as error:
         pretraining.run(pretraining.plan(settings(small.intercept, tmp_path, model={**SMALL, "channels": 1})))
@@ -320,10 +357,10 @@ def test_a_folder_without_a_model_is_told(tmp_path, pretrained):
     with pytest.raises(DataError, match="its pretraining is not finished"):
         open_folder(tmp_path)
     (tmp_path / DESCRIPTION).write_text((pretrained[0] / DESCRIPTION).read_text())
-    with pytest.raises(DataError, match=r"no model\.safetensors"):
+    with pytest.raises(DataError, match=r"there is no file .*model\.safetensors"):
         load_action_free(open_folder(tmp_path))
     (tmp_path / WEIGHTS).write_bytes((pretrained[0] / WEIGHTS).read_bytes()[:-9])
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="states bytes"):
         load_action_free(open_folder(tmp_path))
 
 

@@ -18,8 +18,8 @@ from layerscout.rl.transfer.pvdr.learner import PvdrLearner
 from layerscout.rl.transfer.pvdr.planning import DynamicsPlanner, nearest, picture_distance
 from layerscout.rl.transfer.pvdr.pretraining import Films, PvdrPretraining
 from layerscout.rl.transfer.pvdr.reinforcing import advantages, plan_rewards
-from layerscout.rl.transfer.pvdr.rounds import Deed, HeldActions, Round, pictures, play_round
-from layerscout.rl.transfer.pvdr.tokens import clip_begins
+from layerscout.rl.transfer.pvdr.rounds import Deed, HeldActions, Round, play_round
+from layerscout.rl.transfer.pvdr.tokens import clip_begins, pictures
 from layerscout.worlds.dot import Dot
 
 PRETRAIN = PretrainPvdrConfig(data="films.h5", shape=SMALL, tokenizer_updates=6, tokenizer_batch=8, updates=6, batch=4)
@@ -177,7 +177,10 @@ def a_round(rewarded: bool = True) -> Round:
 
 def test_rewards_are_for_coming_nearer_for_keeping_to_the_plan_and_for_arriving():
     played = a_round()
-    rewards = plan_rewards(played, adherence=1.0, progress=1.0, distance="both")
+    config = PvdrConfig(distance="both")
+    rewards = plan_rewards(played, config)
+    without = plan_rewards(played, config.model_copy(update={"arrival": 0.0}))
+    torch.testing.assert_close(rewards - without, torch.tensor([[0.0, 1.0], [0.0, 0.0]]))  # where the goal was reached, once
     assert (rewards[:, 0] > 0).all()
     assert float(rewards[0, 1]) > 1.0, "it came the whole way and arrived"
     assert float(rewards[1, 1]) == 0.0, "it had ended"
@@ -185,7 +188,7 @@ def test_rewards_are_for_coming_nearer_for_keeping_to_the_plan_and_for_arriving(
     scale = away[0].mean()
     assert float(rewards[0, 0]) == pytest.approx(float((away[0, 0] - away[1, 0]) / scale), rel=1e-5)
     elsewhere = played.deeds[0]._replace(planned=pictures(played.goals))
-    strayed = plan_rewards(Round(played.frames, played.goals, (elsewhere, played.deeds[1]), played.live, played.reached), 1.0, 1.0, "both")
+    strayed = plan_rewards(Round(played.frames, played.goals, (elsewhere, played.deeds[1]), played.live, played.reached), config)
     assert float(strayed[0, 0]) < float(rewards[0, 0])
 
 
@@ -230,6 +233,16 @@ def test_of_the_encoder_only_the_last_layer_moves(networks):
     assert all(untouched)
 
 
+def test_a_round_of_one_step_is_learned_from_without_a_spread(networks):
+    learner = PvdrLearner("pvdr", QUICK, *networks, dimensions=2, seed=0)
+    world = small_dot(1)
+    played = play_round(world, learner, np.arange(1), 1)
+    live = np.zeros_like(played.live)
+    live[0] = True  # as if the first step had ended it
+    learner.reinforce(Round(played.frames, played.goals, played.deeds, live, played.reached))
+    assert all(torch.isfinite(parameter).all() for parameter in [*learner.alignment.parameters(), *learner.critic.parameters()])
+
+
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_killed_run_goes_on_bit_for_bit(arm, networks, tmp_path):
     run = GoalRun(arm, 1, small_dot, (60, 150), episodes=3, final_episodes=4)
@@ -241,13 +254,20 @@ def test_a_killed_run_goes_on_bit_for_bit(arm, networks, tmp_path):
         pass
 
     def kill(steps: int) -> None:
-        if steps > 60:
+        if steps > 100:  # in the second round; what was played and judged before is saved
             raise KilledError
 
     with pytest.raises(KilledError):
         train_goal_run(run, QUICK, networks, tmp_path / "run.npz", "key", kill)
+    before = load_checkpoint(tmp_path / "run.npz", "key")["curve"]["wall_seconds"]
     again, its = train_goal_run(run, QUICK, networks, tmp_path / "run.npz", "key")
-    assert vars(its) == vars(curve)
+    spent = {"cpu_seconds", "wall_seconds"}
+    assert {name: value for name, value in vars(its).items() if name not in spent} == {
+        name: value for name, value in vars(curve).items() if name not in spent
+    }
+    kept = load_checkpoint(tmp_path / "run.npz", "key")["curve"]
+    assert (its.cpu_seconds, its.wall_seconds) == (kept["cpu_seconds"], kept["wall_seconds"]), "what was spent before the kill counts too"
+    assert its.wall_seconds >= before > 0
     assert same(again.state_dict(), learner.state_dict())
 
 

@@ -12,9 +12,10 @@ from pvdr_worlds import SMALL
 from layerscout.errors import DataError
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.networks.pvdr.pvdr import read_networks
+from layerscout.rl.transfer.folders import facts_rows
 from layerscout.rl.transfer.pvdr import pretrain
 from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig
-from layerscout.rl.transfer.pvdr.judging import TokenizerFigures
+from layerscout.rl.transfer.pvdr.judging import TokenizerFigures, copying_nats
 from layerscout.worlds import collect
 from layerscout.worlds.config import CollectConfig
 
@@ -60,7 +61,7 @@ def test_a_killed_pretraining_writes_the_same_weights(data, tmp_path, monkeypatc
 
 def test_other_settings_in_the_same_folder_are_named(data, tmp_path):
     pretrain.run(pretrain.plan(settings(data, tmp_path)))
-    with pytest.raises(DataError, match="other settings: beta, updates differ"):
+    with pytest.raises(DataError, match=r"the checkpoint in .* was made with beta = 0\.1, and 0\.5 is asked for"):
         pretrain.run(pretrain.plan(settings(data, tmp_path, updates=9, beta=0.5)))
 
 
@@ -78,6 +79,23 @@ def test_a_share_of_the_episodes_is_the_first_ones(data, tmp_path):
         pretrain.run(pretrain.plan(settings(data, tmp_path / str(share), share=share)))
         facts.append(json.loads((tmp_path / str(share) / "pvdr.json").read_text())["episodes"])
     assert facts[1] == round(facts[0] / 2)
+
+
+def test_copying_the_last_frame_costs_what_its_best_share_of_changes_costs():
+    tokens, codes, changed = 64, 8, np.array([3.0, 9.0, 0.0, 20.0])
+
+    def cost(share: float) -> float:
+        return float(np.mean(-(tokens - changed) * np.log(1 - share) - changed * np.log(share / (codes - 1))))
+
+    found = copying_nats(float(changed.mean()), tokens, codes)
+    assert found == pytest.approx(min(cost(share) for share in np.linspace(0.01, 0.99, 981)), rel=1e-4)
+    assert copying_nats(0.0, tokens, codes) == 0.0
+    assert copying_nats(64.0, tokens, 2) == 0.0, "with two codes a change is known too"
+
+
+def test_what_a_dataset_says_of_itself_stays_text_on_the_card():
+    shown = facts_rows({"environment": "a|b <script>", "share": 0.123456, "read_out": None})
+    assert shown == "| environment | a\\|b &lt;script> |\n| share | 0.1235 |\n| read out | n/a |"
 
 
 def test_a_codebook_that_collapsed_is_warned_of():

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from pvdr_worlds import SMALL
 
 from layerscout.cache import records
 from layerscout.cache.records import RunRecord
+from layerscout.cache.records.goals import FILM_NAME, GOAL_ARMS, GOALS_NAME, GoalRecord
 from layerscout.errors import DataError, UsageError
+from layerscout.extract.backbones.networks.pvdr.pvdr import read_networks
 from layerscout.rl import run as learning
 from layerscout.rl.config import TrainConfig
+from layerscout.rl.seeing.planned import ENLARGED, contact_sheet, film
 from layerscout.rl.transfer.pvdr import arms, pretrain, stage
+from layerscout.rl.transfer.pvdr.action_fit import action_fit, explained, linear_fit
 from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig, PvdrConfig
-from layerscout.rl.transfer.pvdr.page import contact_sheet
-from layerscout.rl.transfer.pvdr.rounds import HeldActions, play_round
+from layerscout.rl.transfer.pvdr.learner import PvdrLearner
+from layerscout.rl.transfer.pvdr.rounds import HeldActions, Round, play_round
 from layerscout.worlds import collect
 from layerscout.worlds.config import CollectConfig
 from layerscout.worlds.dot import Dot
@@ -45,14 +53,19 @@ def test_arms_under_one_budget_a_record_and_a_page(model, tmp_path):
     assert planned.describe()["runs"] == 5
     record = stage.run(planned)
     assert record == records.load(RunRecord, tmp_path / "runs.json")
-    assert [arm.name for arm in record.arms] == list(stage.WORDS.values())
+    assert [arm.name for arm in record.arms] == list(GOAL_ARMS.values())
+    for run in record.runs:
+        assert run.final == pytest.approx(np.mean(run.returns[-50:])), "of what was played to learn from, as in every record"
     assert {len(run.evaluations[-1][1]) for run in record.runs} == {4}
     steps = [arm.budget.environment_steps for arm in record.arms]
     assert all(100 <= count <= 100 + 16 * AGENT["environments"] for count in steps)
     assert {one.name for one in record.references} == {"random", "constant", "optimal"}
-    page = (tmp_path / "pvdr.html").read_text()
-    assert "Does pretraining on videos help?" in page
-    assert "data:image/png;base64," in page
+    goals = records.load(GoalRecord, tmp_path / GOALS_NAME)
+    assert [one.arm for one in goals.alignment] == list(GOAL_ARMS.values())[:-1], "every arm that plans"
+    assert all(one.aligned is not None and one.aligned <= 1.0 for one in goals.alignment)
+    assert goals.model == json.loads((model / "pvdr.json").read_text())
+    with Image.open(tmp_path / FILM_NAME) as moving:
+        assert moving.n_frames > 2
     assert (tmp_path / "experiment_summary.csv").read_text().count("\n") > 5
     assert stage.plan(settings(model, tmp_path, seeds=1)).describe()["exists"]
     assert stage.run(planned) == record, "what is there is not played again"
@@ -127,9 +140,44 @@ def test_worlds_that_it_cannot_play_are_named(model, tmp_path):
         learning.plan(settings(model, tmp_path))
 
 
+def test_what_actions_can_be_told_is_measured_on_other_episodes_and_changes_nothing(model):
+    planned = stage.plan(settings(model, model.parent / "unused"))
+    learner = PvdrLearner("pvdr", PvdrConfig(**AGENT), *read_networks(model, SMALL), 2, 0)
+    assert action_fit(learner, planned.make_world, 0).linear is None, "nothing was lived through"
+    learner.experience.add(play_round(planned.make_world(4), HeldActions(2, 4.0, np.random.default_rng(0)), np.arange(4), 1))
+    before = learner.state_dict()
+    first, again = (action_fit(learner, planned.make_world, 0) for _ in range(2))
+    assert first == again
+    assert first.aligned != action_fit(learner, planned.make_world, 1).aligned, "another seed has other episodes"
+    assert repr(learner.state_dict()) == repr(before)
+    z = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    done = z @ torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.5, 0.0]]) + 1.0
+    known, others = torch.cat([z, torch.ones(60, 1)], 1)[:40], torch.cat([z, torch.ones(60, 1)], 1)[40:]
+    assert linear_fit(known, done[:40], others, done[40:]) == pytest.approx(1.0), "a number of z that never varies does no harm"
+    noise = torch.randn(20, 2, generator=torch.Generator().manual_seed(1))
+    plain = 1 - float((noise**2).sum() / ((done[40:] - done[40:].mean(0)) ** 2).sum())
+    assert explained(done[40:] + noise, done[40:]) == pytest.approx(plain, rel=1e-5)
+    assert explained(noise, torch.ones(20, 2)) is None
+
+
+def test_a_film_shows_what_is_seen_where_the_plan_ends_and_the_goal_and_stands_still_after_the_end():
+    played = play_round(Dot(2), HeldActions(2, 4.0, np.random.default_rng(0)), np.arange(2), 1)
+    ending = torch.full((2, 3, 32, 32), -0.5)
+    deeds = tuple(deed._replace(ending=ending + 0.05 * at) for at, deed in enumerate(played.deeds))
+    live = played.live.copy()
+    live[2:, 1] = False  # as if the second one had ended after two steps
+    moving = film(Round(played.frames, played.goals, deeds, live, played.reached))[:, ::ENLARGED, ::ENLARGED]
+    assert moving.shape == (len(played.deeds) + 1, 65, 98, 3)
+    np.testing.assert_array_equal(moving[:, :32, :32], played.frames[:, 0])
+    np.testing.assert_array_equal(moving[2:, 33:, :32], np.broadcast_to(played.frames[2, 1], (len(moving) - 2, 32, 32, 3)))
+    assert (moving[1, :32, 33:65] == round(0.05 * 255)).all()
+    assert (moving[5, 33:, 33:65] == round(0.05 * 255)).all(), "the last plan of an episode that ended"
+    np.testing.assert_array_equal(moving[3, 33:, -32:], played.goals[1])
+
+
 def test_a_contact_sheet_has_a_pair_of_lines_for_every_copy():
     played = play_round(Dot(2), HeldActions(2, 4.0, np.random.default_rng(0)), np.arange(2), 1)
-    sheet = contact_sheet(played)
+    sheet = contact_sheet(played)[::ENLARGED, ::ENLARGED]
     assert sheet.shape == (2 * 67, 33 * (len(played.deeds) + 1), 3)
     np.testing.assert_array_equal(sheet[:32, :32], played.frames[0, 0])
     np.testing.assert_array_equal(sheet[67:99, -33:-1], played.goals[1])

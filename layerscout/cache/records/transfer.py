@@ -12,6 +12,8 @@ from pydantic import Field
 from layerscout.cache.records.base import Record, as_table_value
 from layerscout.showing import Shown
 
+TRANSFER_NAME = "transfer.json"
+
 ArmKind = Literal["baseline", "ks", "it", "repaint"]
 SeedValues = tuple[float | None, ...]  # one a seed
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from layerscout.cache.records.base import Record
 
-WORLD_MODEL_NAME, SHEET_NAME = "world_model.json", "imagined.png"  # in the folder of an arm
+WORLD_MODEL_NAME, SHEET_NAME, FILM_NAME = "world_model.json", "imagined.png", "imagined.gif"  # in the folder of an arm
 
 
 class LossesAt(Record):
@@ -20,7 +20,7 @@ class LossesAt(Record):
 class WorldModelRecord(Record):
     """An arm's world models, update by update.
 
-    ``sheet`` says whether a picture of real and imagined frames lies beside it; ``pretrained`` what the model that the arm started from says about
+    ``sheet`` says whether a picture and a film of real and imagined frames lie beside it; ``pretrained`` what the model that the arm started from says about
     itself: updates, video loss, mean picture, read-outs. None: it started from nothing.
     """
 

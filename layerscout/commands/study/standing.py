@@ -11,12 +11,15 @@ from pydantic import ValidationError
 from layerscout.cache.catalog.entries import Entry, list_entries, list_mirrors
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.records import Ranking, RunRecord, Selection, load, load_object
+from layerscout.cache.records.goals import GOALS_NAME
+from layerscout.cache.records.making import load_command
 from layerscout.cache.records.work import WORK_NAME
 from layerscout.cache.root import STAGING, STORES, default_root
 from layerscout.errors import LayerscoutError, UsageError
 from layerscout.misfits import describe_misfit
 from layerscout.rl.config import KEY_NAME, TrainConfig, comparison_key
 
+OWN_PAGES = (WORK_NAME, GOALS_NAME)  # records of agents that need no ranking: each folder of them has a page of its own
 OWN_ROOTS = ("cache", "stores")  # folders of stores inside a folder of results: the demo's, and that of a study begun with init
 State = Literal["done", "begun", "stale", "missing"]
 
@@ -25,7 +28,7 @@ State = Literal["done", "begun", "stale", "missing"]
 class Standing:
     """How far one stage is at one place.
 
-    ``why`` says what is left, or what a stale result was made of that is no longer so.
+    ``why`` says what is left, or what a stale result was made of that is no longer so; ``alone``: agents that need no ranking.
     """
 
     stage: str
@@ -33,6 +36,7 @@ class Standing:
     path: str
     what: str = ""
     why: str = ""
+    alone: bool = False
 
 
 @dataclass
@@ -124,17 +128,30 @@ class Study:
         return Standing("probe", "done", str(place), summary, f"its store {gone[0]} is not here" if gone else "")
 
     def _agents(self) -> list[Standing]:
-        places = sorted({path.parent for pattern in ("train*", "train*/*") for path in self.folder.glob(f"{pattern}/settings.json")})
-        return [_comparison(place) for place in places] or [Standing("train", "missing", str(self.folder / "train"))]
+        return [_comparison(place) for place in self._trained()] or [Standing("train", "missing", str(self.folder / "train"))]
+
+    def _trained(self) -> list[Path]:
+        """Folders of agents: those inside, and this one where it is one itself."""
+        found = {path.parent for pattern in ("train*", "train*/*") for path in self.folder.glob(f"{pattern}/settings.json")}
+        itself = (self.folder / "settings.json").is_file() and load_command("train", self.folder) is not None
+        return sorted(found | ({self.folder} if itself else set()))
 
     def _pages(self) -> list[Standing]:
-        page = self.folder / "report.html"
-        if not page.is_file():
-            return [Standing("report", "missing", str(page))]
+        own = [(place, place / name) for place in self._trained() for name in OWN_PAGES if (place / name).is_file()]
+        found = [_page(self.folder, place / "report.html", [record]) for place, record in own]
         inputs = [place / "ranking.json" for place in self.rankings] + sorted(self.folder.glob("train*/**/runs.json"))
-        newer = [path for path in inputs if path.stat().st_mtime > page.stat().st_mtime]
-        why = f"{newer[0].relative_to(self.folder)} is newer" if newer else ""
-        return [Standing("report", "stale" if newer else "done", str(page), "", why)]
+        if self.rankings or not own:
+            found.append(_page(self.folder, self.folder / "report.html", inputs))
+        return found
+
+
+def _page(folder: Path, page: Path, inputs: list[Path]) -> Standing:
+    """Return whether a page is there, and as new as what it tells of."""
+    if not page.is_file():
+        return Standing("report", "missing", str(page))
+    newer = [path for path in inputs if path.stat().st_mtime > page.stat().st_mtime]
+    why = f"{newer[0].relative_to(folder)} is newer" if newer else ""
+    return Standing("report", "stale" if newer else "done", str(page), "", why)
 
 
 def _comparison(place: Path) -> Standing:
@@ -146,7 +163,8 @@ def _comparison(place: Path) -> Standing:
     try:
         config = TrainConfig.model_validate(load_object(place / "settings.json"))
         record = load(RunRecord, place / "runs.json", warn=False) if (place / "runs.json").is_file() else None
-        selected = load(Selection, config.selection, warn=False) if config.selection.is_file() else None
+        alone = config.algorithm == "pvdr" or config.work is not None
+        selected = load(Selection, config.selection, warn=False) if config.selection.is_file() and not alone else None
     except ValidationError as error:
         return Standing("train", "stale", str(place), why=f"settings.json: {describe_misfit(error.errors()[0])}")
     except (LayerscoutError, ValueError) as error:
@@ -160,9 +178,11 @@ def _comparison(place: Path) -> Standing:
         if any((group / KEY_NAME).read_text(encoding="utf-8").strip() != key for group in groups):
             return Standing("train", "stale", str(place), summary, "the selection, or layerscout itself, is another one now")
     if record is None:
-        left = f"{len(groups) - len(finished)} begun, the same command continues"
-        return Standing("train", "begun", str(place), summary, left)
-    return Standing("train", "done", str(place), summary, "" if selected else f"its selection {config.selection} is not here")
+        left = "the same command continues" if alone else f"{len(groups) - len(finished)} begun, the same command continues"
+        return Standing("train", "begun", str(place), config.mode if alone else summary, left, alone)
+    return Standing(
+        "train", "done", str(place), summary, "" if selected or alone else f"its selection {config.selection} is not here", alone
+    )
 
 
 def _unfinished(root: Path) -> list[Standing]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from layerscout.cache.records.making import load_command
 from layerscout.commands.console import Call, table
 from layerscout.commands.study.init import NAME
 from layerscout.commands.words import Root, command
@@ -47,14 +48,15 @@ def status(call: Call, folder: Folder = None, root: Root = None) -> None:
 def next_command(study: Study, found: Sequence[Standing]) -> str | None:
     """Return the command for the first stage that is not done; None when all are.
 
-    What is missing is not missed where a later stage is done without it. A stale store or stale agents beside ones that are not are history.
+    What is missing is not missed where a later stage is done, or has begun, without it. A stale store or stale agents beside ones that are not are history.
     """
-    done = [one.stage for one in found if one.state == "done"]
-    first = next((one for one in found if one.state != "done" and not _needless(one, done)), None)
+    first = next((one for one in found if one.state != "done" and not _needless(one, found)), None)
     if first is None:
         return None
     from layerscout.cache.root import root_words
 
+    if first.stage == "train" and first.state == "begun" and (begun := load_command("train", Path(first.path))) is not None:
+        return begun  # to the letter: what agents without a ranking were told stands nowhere else
     settings = study.folder / NAME
     if settings.is_file() and first.stage != "report":  # it says the rest
         return shell(first.stage, "--config", settings)
@@ -67,7 +69,7 @@ def next_command(study: Study, found: Sequence[Standing]) -> str | None:
         "extract": ("extract", _backbone(data), data, *roots),
         "probe": ("probe", trained[0].store_id if trained else "STORE", "--out", first.path, *roots),
         "train": ("train", environment_of(study), "--selection", selection, "--out", _free(first), *roots),
-        "report": ("report", study.folder),
+        "report": ("report", Path(first.path).parent),
     }
     return shell(*commands[first.stage])
 
@@ -81,11 +83,13 @@ def _backbone(data: Path) -> str:
     return "tiny"
 
 
-def _needless(standing: Standing, done: Sequence[str]) -> bool:
+def _needless(standing: Standing, found: Sequence[Standing]) -> bool:
+    done = {one.stage for one in found if one.state == "done"}
     if standing.stage in ("extract", "train") and standing.stage in done:
         return True
     later = STAGES[STAGES.index(standing.stage) + 1 :]
-    return standing.state == "missing" and any(stage in done for stage in later[:-1])
+    alone = {one.stage for one in found if one.alone and one.state == "begun"}  # which goes on without what is missing
+    return standing.state == "missing" and any(stage in done | alone for stage in later[:-1])
 
 
 def environment_of(study: Study) -> str:

@@ -29,6 +29,11 @@ LOOKS = {
     "dreamer naive": Look("green", "dashdot", "falling"),
     "dreamer untrained": Look("red", "dashed", "cross"),
     "dreamer none": Look("orange", "dashdot", "triangle"),
+    "goal pvdr": Look("blue", "strong", "circle"),
+    "goal supervised": Look("sky", "thick", "square"),
+    "goal scratch": Look("orange", "dashdot", "triangle"),
+    "goal random-plans": Look("grey", "dotted", "diamond"),
+    "goal cloning": Look("green", "dashed", "falling"),
 }
 REFERENCES = {
     "random": Look("ink", "dotted", ""),

@@ -51,6 +51,11 @@ class LabourReport(ShownPlan):
         """The HTML page, which is written last."""
         return self.folder / PAGE
 
+    @property
+    def table(self) -> Path:
+        """The tables as Markdown."""
+        return self.folder / MARKDOWN
+
     def describe(self, measure: bool = False) -> dict[str, Any]:
         """Kind, arms, and files that are read and written, for ``--dry-run``."""
         return {
@@ -59,7 +64,7 @@ class LabourReport(ShownPlan):
             "folders": [str(self.folder)],
             "records": [str(self.folder / WORK_NAME)],
             "arms": [arm.name for arm in self.record.arms],
-            "files": [str(self.page), str(self.folder / MARKDOWN)],
+            "files": [str(self.page), str(self.table)],
             "figures": str(self.folder / "figures"),
             "exists": self.page.is_file(),
         }
@@ -86,7 +91,7 @@ def write_labour(planned: LabourReport) -> Path:
     title = f"What an hour of a machine is worth: {record.environment}"
     tables = (ablation_table(record), arms_table(record))
     text = f"# {title}\n\n{tables[0].markdown()}\n{tables[1].markdown()}\n" + "".join(f"- {one}\n" for one in answers(record))
-    write_atomic(folder / MARKDOWN, text.encode())
+    write_atomic(planned.table, text.encode())
     write_atomic(planned.page, render(record, drawn, title, folder).encode())
     return planned.page
 

@@ -8,7 +8,7 @@ from typing import Any
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import load, load_object
 from layerscout.cache.records.making import load_command
-from layerscout.cache.records.transfer import TransferRecord
+from layerscout.cache.records.transfer import TRANSFER_NAME, TransferRecord
 from layerscout.errors import shell
 from layerscout.pages.page import (
     WIDE,
@@ -31,7 +31,6 @@ from layerscout.report.transfer import figures, tables
 from layerscout.report.transfer.claims import transfer_claims
 from layerscout.report.transfer.published import SOURCE, published_for
 
-RECORD_NAME = "transfer.json"
 FILES = ("transfer.html", "transfer.csv")
 CAPTIONS = {
     "scores": "Mean return of greedy evaluation episodes after every iteration, the same episodes for all; bands are 95 % bootstraps over seeds.",
@@ -55,7 +54,7 @@ def write_transfer(folder: Path) -> Path:
     DataError
         There is no record, or it is damaged.
     """
-    record = load(TransferRecord, folder / RECORD_NAME)
+    record = load(TransferRecord, folder / TRANSFER_NAME)
     drawn = figures.figures_of(record)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name, draw in drawn.items():

@@ -62,8 +62,8 @@ class Dreamer:
     def choose(self, run: int, z: Float32[np.ndarray, "batch feature"], chances: Float32[np.ndarray, "batch chance"] | None = None) -> Any:
         """Return actions of one run: the likeliest, or those at these uniform numbers."""
         learner = self.learners[run]
-        law = learner.actor(torch.from_numpy(np.ascontiguousarray(z)).to(learner.device))
-        drawn = law.likeliest if chances is None else law.draw(torch.from_numpy(chances).to(learner.device))
+        distribution = learner.actor(torch.from_numpy(np.ascontiguousarray(z)).to(learner.device))
+        drawn = distribution.likeliest if chances is None else distribution.draw(torch.from_numpy(chances).to(learner.device))
         return self.playable(drawn.cpu().numpy())
 
     def explore(self, z: Float32[np.ndarray, "run batch feature"], step: int, generators: Sequence[np.random.Generator]) -> ActionArray:

@@ -14,7 +14,7 @@ from layerscout.cache import records
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.opening import open_store
 from layerscout.cache.records import Selection
-from layerscout.cache.records.world_models import SHEET_NAME, WORLD_MODEL_NAME, LossesAt, WorldModelRecord
+from layerscout.cache.records.world_models import FILM_NAME, SHEET_NAME, WORLD_MODEL_NAME, LossesAt, WorldModelRecord
 from layerscout.errors import DataError, UsageError
 from layerscout.paths import expand
 from layerscout.progress import Task
@@ -26,7 +26,8 @@ from layerscout.rl.loops.dreaming import learn_dreaming
 from layerscout.rl.loops.learning import GroupCheckpoint
 from layerscout.rl.loops.log import Log
 from layerscout.rl.memory.sequences import SequenceReplay
-from layerscout.rl.seeing.imagined import IMAGINED, SEEN, contact_sheet, imagined_frames, png_of
+from layerscout.rl.seeing.filming import gif_of, png_of
+from layerscout.rl.seeing.imagined import FRAMES_PER_SECOND, IMAGINED, SEEN, contact_sheet, film, imagined_frames
 from layerscout.rl.seeing.recurrent import RecurrentObserver
 from layerscout.rl.transfer.apv.config import APVModelConfig
 from layerscout.rl.transfer.apv.folder import PretrainedModel, open_folder
@@ -109,10 +110,12 @@ def _learn(arm: ArmSpec, setting: ComparisonSetting, saved: GroupCheckpoint, log
 def _keep(
     arm: ArmSpec, agent: Dreamer, replay: SequenceReplay, config: TrainConfig, folder: Path, pretrained: dict[str, Any] | None
 ) -> None:
-    """Write what the world models learned, beside what those of earlier seeds did, and a picture of what the first run's imagines."""
+    """Write what the world models learned, beside what those of earlier seeds did, and a picture and a film of what the first run's imagines."""
     sheet = not agent.failed[0] and bool(replay.size[0] >= SEEN + IMAGINED)
     if sheet:
-        write_atomic(folder / SHEET_NAME, png_of(contact_sheet(*imagined_frames(agent.learners[0], replay, 0))))
+        both = imagined_frames(agent.learners[0], replay, 0)
+        write_atomic(folder / SHEET_NAME, png_of(contact_sheet(*both)))
+        write_atomic(folder / FILM_NAME, gif_of(film(*both), FRAMES_PER_SECOND))
     path = folder / WORLD_MODEL_NAME
     before = records.load(WorldModelRecord, path).losses if path.is_file() else ()
     losses = tuple(one for one in before if one.seed not in agent.seeds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -83,9 +84,25 @@ def save_film(pictures: Film, path: Path) -> Path:
 
 
 def _save_gif(pictures: Film, path: Path) -> Path:
+    with whole_file(path) as unfinished:
+        unfinished.write(gif_of(pictures, FRAMES_PER_SECOND))
+    return path
+
+
+def gif_of(pictures: Film, rate: float) -> bytes:
+    """Return moving pictures as a GIF file that begins again at its end; ``rate`` is in pictures a second."""
     from PIL import Image
 
+    file = io.BytesIO()
     first, *rest = [Image.fromarray(picture) for picture in pictures]
-    with whole_file(path) as unfinished:
-        first.save(unfinished, format="GIF", save_all=True, append_images=rest, duration=1000 // FRAMES_PER_SECOND, loop=0)
-    return path
+    first.save(file, format="GIF", save_all=True, append_images=rest, duration=round(1000 / rate), loop=0)
+    return file.getvalue()
+
+
+def png_of(picture: UInt8[np.ndarray, "height width channel"]) -> bytes:
+    """Return a picture as a PNG file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "png")
+    return file.getvalue()

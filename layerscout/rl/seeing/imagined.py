@@ -1,8 +1,6 @@
-"""A trained world model and steps that were played in, a contact sheet out: what happened, what the model imagined of it, and the difference."""
+"""A trained world model and steps that were played in, a contact sheet and a film out: what happened, what the model imagined of it, and the difference."""
 
 from __future__ import annotations
-
-import io
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from layerscout.rl.transfer.apv.learner import DreamerLearner
 SEEN, IMAGINED = 5, 15  # frames that the model sees, and that it then goes on without
 ROWS, AMONG = 3, 64  # windows that are shown: those of so many in which the fewest episodes begin
 GAP = 2  # pixels between the seen and the imagined ones
+ENLARGED, FRAMES_PER_SECOND = 3, 4  # of the film
 
 
 @torch.no_grad()
@@ -39,22 +38,28 @@ def imagined_frames(learner: DreamerLearner, replay: SequenceReplay, run: int) -
 
 def contact_sheet(real: np.ndarray, imagined: np.ndarray) -> UInt8[np.ndarray, "height width channel"]:
     """Lay out windows under one another, each as three strips: real, imagined, and the difference around grey; a gap where imagining begins."""
-    strips = [part for pair in zip(real, imagined, strict=True) for part in (*pair, (pair[1] - pair[0]) / 2 + 0.5)]
     rows = [
         np.concatenate([_strip(strip[:SEEN]), np.ones((strip.shape[1], GAP, strip.shape[3])), _strip(strip[SEEN:])], axis=1)
-        for strip in strips
+        for three in zip(real, imagined, _apart(real, imagined), strict=True)
+        for strip in three
     ]
-    sheet = np.concatenate(rows)
-    return np.round(255 * (np.repeat(sheet, 3, axis=-1) if sheet.shape[-1] == 1 else sheet[..., :3])).astype(np.uint8)
+    return _as_bytes(np.concatenate(rows))
 
 
-def png_of(sheet: UInt8[np.ndarray, "height width channel"]) -> bytes:
-    """Compress the picture, RGB of uint8, without loss."""
-    from PIL import Image
+def film(real: np.ndarray, imagined: np.ndarray) -> UInt8[np.ndarray, "frame height width 3"]:
+    """Lay out windows under one another as moving pictures, enlarged: real, imagined, the difference around grey; from frame ``SEEN`` on it is imagined."""
+    columns = [
+        np.concatenate(list(part), axis=1) for part in (real, imagined, _apart(real, imagined))
+    ]  # [time, window · height, width, channel]
+    return _as_bytes(np.concatenate(columns, axis=2)).repeat(ENLARGED, axis=1).repeat(ENLARGED, axis=2)
 
-    file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "png")
-    return file.getvalue()
+
+def _apart(real: np.ndarray, imagined: np.ndarray) -> np.ndarray:
+    return (imagined - real) / 2 + 0.5
+
+
+def _as_bytes(pictures: np.ndarray) -> UInt8[np.ndarray, "*any height width 3"]:
+    return np.round(255 * (np.repeat(pictures, 3, axis=-1) if pictures.shape[-1] == 1 else pictures[..., :3])).astype(np.uint8)
 
 
 def _strip(frames: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from layerscout.cache import records
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records.making import save_command
-from layerscout.cache.records.transfer import TransferArm, TransferRecord, TransferTeacher
+from layerscout.cache.records.transfer import TRANSFER_NAME, TransferArm, TransferRecord, TransferTeacher
 from layerscout.errors import DataError
 from layerscout.extract.device import cores, torch_threads
 from layerscout.progress import SILENT, Reporter
@@ -24,7 +24,7 @@ from layerscout.rl.transfer.teacher import Teacher, read_own_file
 
 __all__ = ["TransferPlan", "plan", "run"]
 
-RECORD_NAME, ARM_NAME, CHECKPOINT_NAME, TEACHER_NAME = "transfer.json", "result.json", "checkpoint.npz", "teacher.npz"
+ARM_NAME, CHECKPOINT_NAME, TEACHER_NAME = "result.json", "checkpoint.npz", "teacher.npz"
 SAYS_NOT = "The text at hand of the paper (Tao et al. 2021) names eq. 4.2 and does not print it"
 
 
@@ -55,7 +55,7 @@ def run(plan: TransferPlan, reporter: Reporter = SILENT) -> TransferRecord:
         teachers=teacher_records,
         arms=tuple(arms),
     )
-    records.save(record, config.out / RECORD_NAME)
+    records.save(record, config.out / TRANSFER_NAME)
     for note in (*record.notes, *record.unverified):
         reporter.say(note)
     return record

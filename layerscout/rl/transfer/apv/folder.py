@@ -10,11 +10,12 @@ from typing import Any
 from layerscout.cache.durable import write_atomic
 from layerscout.errors import DataError, UsageError, shell
 from layerscout.rl.transfer.apv.config import APVModelConfig
+from layerscout.rl.transfer.folders import CARD, CHECKPOINT, facts_rows, require_same
 from layerscout.settings import build
-from layerscout.text import markdown_code, markdown_text
+from layerscout.text import markdown_code
 
 FORMAT = "layerscout apv 1"
-DESCRIPTION, WEIGHTS, CARD, LOSSES, CHECKPOINT = "apv.json", "model.safetensors", "README.md", "losses.json", "checkpoint.npz"
+DESCRIPTION, WEIGHTS, LOSSES = "apv.json", "model.safetensors", "losses.json"
 
 
 @dataclass(frozen=True)
@@ -53,21 +54,6 @@ class PretrainedModel:
         require_same(self.sizes.model_dump(), sizes.model_dump(), f"the model in {self.folder}")
 
 
-def require_same(made: dict[str, Any], asked: dict[str, Any], what: str, hint: str = "ask for the same, or use another folder") -> None:
-    """Compare settings; the first that differs is named.
-
-    Raises
-    ------
-    DataError
-        One differs.
-    """
-    for name in asked:
-        if made.get(name) != asked[name]:
-            if isinstance(made.get(name), dict) and isinstance(asked[name], dict):
-                require_same(made[name], asked[name], f"{what}, {name}", hint)
-            raise DataError(f"{what} was made with {name} = {made.get(name)!r}, and {asked[name]!r} is asked for", hint=hint)
-
-
 def open_folder(folder: Path) -> PretrainedModel:
     """Read what a folder says about its model.
 
@@ -102,7 +88,6 @@ def write_description(model: PretrainedModel) -> None:
 def _card(model: PretrainedModel) -> str:
     sizes = model.sizes
     shown = {"frames": f"{sizes.size} x {sizes.size} x {sizes.channels} pixels, windows of {model.length}", **model.facts}
-    rows = "\n".join(f"| {markdown_text(name.replace('_', ' '))} | {markdown_text(_told(value))} |" for name, value in shown.items())
     backbone = markdown_code(f"apv:{model.folder.name}")
     return f"""---
 license: "other"
@@ -118,12 +103,8 @@ A recurrent state-space model with categorical latents, pretrained on videos who
 
 | what | which |
 |---|---|
-{rows}
+{facts_rows(shown)}
 
 The video loss is ½ Σ (pixel − mean)² in nats a frame, on episodes that were not trained on where there are any; a model that says no more
 than the mean picture has the loss of the mean picture. Agents start from it with `layerscout train --algorithm dreamer`; as a backbone it is {backbone}.
 """
-
-
-def _told(value: Any) -> str:
-    return "n/a" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

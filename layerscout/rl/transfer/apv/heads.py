@@ -30,7 +30,7 @@ def discount_loss(logit: Float[Tensor, "*batch"], discount: Float[Tensor, "*batc
     return functional.binary_cross_entropy_with_logits(logit.float(), discount)
 
 
-class ActionLaw(NamedTuple):
+class ActionDistribution(NamedTuple):
     """A distribution of actions: logits of one of n, or means and deviations of numbers in [−1, 1] (a truncated Normal)."""
 
     logits: Float[Tensor, "*batch action"] | None
@@ -42,7 +42,7 @@ class ActionLaw(NamedTuple):
         if self.logits is not None:
             below = self.logits.softmax(-1).cumsum(-1) <= chances
             return functional.one_hot(below.sum(-1).clamp(max=self.logits.shape[-1] - 1), self.logits.shape[-1]).to(self.logits.dtype)
-        assert self.mean is not None and self.deviation is not None, "a law has either"  # noqa: PT018
+        assert self.mean is not None and self.deviation is not None, "a distribution has either"  # noqa: PT018
         low, high = (_below((end - self.mean) / self.deviation) for end in (-1.0, 1.0))
         return (self.mean + self.deviation * torch.special.ndtri(low + chances * (high - low))).clamp(LEAST, MOST)
 
@@ -51,14 +51,14 @@ class ActionLaw(NamedTuple):
         """The action with the largest probability or density."""
         if self.logits is not None:
             return functional.one_hot(self.logits.argmax(-1), self.logits.shape[-1]).to(self.logits.dtype)
-        assert self.mean is not None, "a law has either"
+        assert self.mean is not None, "a distribution has either"
         return self.mean
 
     def log_probability(self, action: Float[Tensor, "*batch action"]) -> Float[Tensor, "*batch"]:
         """Logarithm of a drawn action's probability, or of its density."""
         if self.logits is not None:
             return (self.logits.log_softmax(-1) * action).sum(-1)
-        assert self.mean is not None and self.deviation is not None, "a law has either"  # noqa: PT018
+        assert self.mean is not None and self.deviation is not None, "a distribution has either"  # noqa: PT018
         low, high = ((end - self.mean) / self.deviation for end in (-1.0, 1.0))
         apart = ((action - self.mean) / self.deviation).square()
         return (-0.5 * (apart + math.log(2 * math.pi)) - self.deviation.log() - (_below(high) - _below(low)).log()).sum(-1)
@@ -69,7 +69,7 @@ class ActionLaw(NamedTuple):
         if self.logits is not None:
             logs = self.logits.log_softmax(-1)
             return -(logs.exp() * logs).sum(-1)
-        assert self.mean is not None and self.deviation is not None, "a law has either"  # noqa: PT018
+        assert self.mean is not None and self.deviation is not None, "a distribution has either"  # noqa: PT018
         low, high = ((end - self.mean) / self.deviation for end in (-1.0, 1.0))
         inside = _below(high) - _below(low)
         ends = (low * _density(low) - high * _density(high)) / (2 * inside)
@@ -91,12 +91,12 @@ class Actor(nn.Module):
         self.continuous, self.width = dimensions > 0, dimensions or count  # of an action as the model takes it
         self.network = mlp(features, 2 * dimensions or count, layers, width)
 
-    def forward(self, features: Float[Tensor, "*batch feature"]) -> ActionLaw:
+    def forward(self, features: Float[Tensor, "*batch feature"]) -> ActionDistribution:
         found = self.network(features)
         if not self.continuous:
-            return ActionLaw(found)
+            return ActionDistribution(found)
         mean, spread = found.chunk(2, -1)
-        return ActionLaw(None, mean.tanh(), 2 * (spread / 2).sigmoid() + 0.1)
+        return ActionDistribution(None, mean.tanh(), 2 * (spread / 2).sigmoid() + 0.1)
 
 
 def _below(x: Tensor) -> Tensor:

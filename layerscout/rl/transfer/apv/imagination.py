@@ -104,13 +104,13 @@ def behaviour_losses(
     with torch.no_grad():
         weights = torch.cat([torch.ones_like(discounts[:1]), discounts[:-1]]).cumprod(0)
     states = future.features.detach()
-    law = actor(states[:-2])
+    distribution = actor(states[:-2])
     if actor.continuous:
         objective = targets[1:]
     else:
         advantage = (targets[1:] - values[:-2]).detach()
-        objective = law.log_probability(future.actions[:-1]) * advantage
-    entropy = law.entropy
+        objective = distribution.log_probability(future.actions[:-1]) * advantage
+    entropy = distribution.entropy
     actor_loss = -(weights[:-2] * (objective + config.entropy * entropy)).mean()
     value = critic(states[:-1])[..., 0]
     critic_loss = (0.5 * weights[:-1] * (value - targets.detach()).square()).mean()

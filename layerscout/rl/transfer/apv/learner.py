@@ -15,8 +15,9 @@ from layerscout.rl.transfer.apv.bonus import VideoBonus
 from layerscout.rl.transfer.apv.config import APVModelConfig
 from layerscout.rl.transfer.apv.heads import Actor, mlp
 from layerscout.rl.transfer.apv.imagination import behaviour_losses
-from layerscout.rl.transfer.apv.keeping import adam, module_state, optimiser_state, put_module_state, put_optimiser_state
+from layerscout.rl.transfer.apv.keeping import adam
 from layerscout.rl.transfer.apv.stacked import PlayedWindows, WorldModel
+from layerscout.rl.transfer.states import module_state, optimiser_state, put_module_state, put_optimiser_state
 
 STACKED = ("apv", "apv-no-bonus", "untrained")
 LEARNING = 7  # purpose of the random stream of a run's updates

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,36 +15,24 @@ from torch import Tensor
 
 import layerscout
 from layerscout.cache.durable import write_atomic
-from layerscout.errors import DataError, UsageError
+from layerscout.errors import DataError
 from layerscout.extract.device import check_device, cores, torch_threads
+from layerscout.extract.passes.compiling import compiling
 from layerscout.progress import SILENT, Reporter
 from layerscout.rl.loops.checkpoint import load_checkpoint, save_checkpoint
 from layerscout.rl.transfer.apv import folder as kept
 from layerscout.rl.transfer.apv.action_free import ActionFree, VideoLosses, new_action_free
 from layerscout.rl.transfer.apv.config import PretrainAPVConfig
-from layerscout.rl.transfer.apv.keeping import (
-    adam,
-    module_state,
-    optimiser_state,
-    put_module_state,
-    put_optimiser_state,
-    save_weights,
-)
-from layerscout.rl.transfer.clips import FrameStream, FrameWindows, read_frames
+from layerscout.rl.transfer.apv.keeping import adam, save_weights
+from layerscout.rl.transfer.clips import FrameStream, FrameWindows
+from layerscout.rl.transfer.folders import CHECKPOINT, require_same, settings_of
+from layerscout.rl.transfer.states import module_state, optimiser_state, put_module_state, put_optimiser_state
+from layerscout.rl.transfer.videos import begun, count_parameters, parted, read_videos
 from layerscout.showing import ShownPlan
 
 MEASURED, FIRST_READ = 8, 3  # batches of a measurement; frames of a window from which on its state is read
-EXEMPT = {  # where, how far and how fast; never what an update does
-    "data",
-    "out",
-    "updates",
-    "look_every",
-    "device",
-    "threads",
-    "fps",
-    "stride",
-    "scale",
-}
+# where, how far and how fast; never what an update does
+EXEMPT = {"data", "out", "updates", "look_every", "device", "threads", "fps", "stride", "scale"}
 # (features, state, which episode) → R² of every number of the state, or None where it does not vary
 ReadOut = Callable[[Float[np.ndarray, "row feature"], Float[np.ndarray, "row target"], Int64[np.ndarray, " row"]], list[float | None]]
 
@@ -86,12 +74,8 @@ def plan(config: PretrainAPVConfig) -> PretrainAPVPlan:
         There is no such dataset, or the folder belongs to other settings.
     """
     check_device(config.device)
-    if not config.data.exists():
-        raise DataError(f"no dataset {config.data}", hint="give a trajectory file of layerscout collect, or a folder of videos")
-    with torch.device("meta"):
-        parameters = sum(parameter.numel() for parameter in ActionFree(config.model).parameters())
-    state = _saved(config)
-    return PretrainAPVPlan(config, parameters, 0 if state is None else int(state["updates"]))
+    state = begun(config, kept.FORMAT)
+    return PretrainAPVPlan(config, count_parameters(lambda: ActionFree(config.model)), 0 if state is None else int(state["updates"]))
 
 
 def run(planned: PretrainAPVPlan, reporter: Reporter = SILENT, read_out: ReadOut | None = None) -> dict[str, Any]:
@@ -113,17 +97,15 @@ def run(planned: PretrainAPVPlan, reporter: Reporter = SILENT, read_out: ReadOut
         The dataset is damaged or has no episode as long as a window; a loss is not finite; or the folder belongs to other settings.
     BudgetError
         The frames do not fit into memory, or the checkpoint not on the disk.
+    MissingExtraError
+        The model was to be compiled, and no compiler is there.
     """
     config = planned.config
     with torch_threads(cores(config.threads)):
-        stream = read_frames(config.data, config.model.size, config.out, fps=config.fps, stride=config.stride, reporter=reporter)
-        for note in stream.notes:
-            reporter.say(note)
-        if stream.frames.shape[-1] != config.model.channels:
-            message = f"frames have {stream.frames.shape[-1]} channels and the model takes {config.model.channels}"
-            raise UsageError(message, hint=f"--set model.channels={stream.frames.shape[-1]}")
+        stream = read_videos(config, config.model.size, config.model.channels, "--set model.channels={}", reporter)
         stream.require_length(config.length)
-        return _Pretraining(config, stream, reporter, read_out).run()
+        with compiling() if config.compile else nullcontext():
+            return _Pretraining(config, stream, reporter, read_out).run()
 
 
 class _Pretraining:
@@ -132,12 +114,7 @@ class _Pretraining:
     def __init__(self, config: PretrainAPVConfig, stream: FrameStream, reporter: Reporter, read_out: ReadOut | None) -> None:
         self.config, self.reporter, self.read_out = config, reporter, read_out
         self.digest = stream.digest
-        self.trained_on, apart = stream.held_out(config.held_out)
-        if apart is not None and len(apart.frames) < config.length:
-            self.trained_on, apart = stream, None
-        self.apart = apart or self.trained_on
-        if apart is None:
-            reporter.say("no episode was kept apart: losses are measured on what was trained on")
+        self.trained_on, self.apart = parted(stream, config, lambda apart: len(apart.frames) >= config.length, reporter)
         self.device = torch.device(config.device)
         self.model = new_action_free(config.model, config.seed).to(self.device)
         self.optimiser = adam(self.model.parameters(), config.lr)
@@ -187,7 +164,7 @@ class _Pretraining:
     def _require_finite(self, parts: dict[str, Tensor]) -> None:
         for name, value in parts.items():
             if not torch.isfinite(value):
-                there = (self.config.out / kept.CHECKPOINT).exists()
+                there = (self.config.out / CHECKPOINT).exists()
                 last = self.history[-1]["updates"] if there and self.history else 0
                 message = f"update {self.updates + 1}: the {name} {'norm' if name == 'gradient' else 'loss'} is {float(value)}"
                 kept_until = f"the checkpoint of update {last} is kept" if last else "no checkpoint was written yet"
@@ -226,10 +203,10 @@ class _Pretraining:
         return self.read_out(features.reshape(len(rows), -1), self.apart.state[rows], self.apart.episode_of(rows))
 
     def _resume(self) -> None:
-        state = _saved(self.config)
+        state = load_checkpoint(self.config.out / CHECKPOINT, kept.FORMAT)
         if state is None:
             return
-        kept.require_same(state["settings"], self._settings(), f"the checkpoint in {self.config.out}")
+        require_same(state["settings"], self._settings(), f"the checkpoint in {self.config.out}")
         put_module_state(self.model, state["model"])
         put_optimiser_state(self.optimiser, state["optimiser"])
         self.generator.bit_generator.state = state["generator"]
@@ -244,10 +221,10 @@ class _Pretraining:
             "updates": self.updates,
             "history": self.history,
         }
-        save_checkpoint(self.config.out / kept.CHECKPOINT, kept.FORMAT, state)
+        save_checkpoint(self.config.out / CHECKPOINT, kept.FORMAT, state)
 
     def _settings(self) -> dict[str, Any]:
-        return json.loads(self.config.model_dump_json(exclude=EXEMPT)) | {"dataset": self.digest}
+        return settings_of(self.config, EXEMPT, self.digest)
 
     def _finish(self) -> dict[str, Any]:
         last, config = self.history[-1], self.config
@@ -266,10 +243,6 @@ class _Pretraining:
         return {"model": str(config.out), **{name: value for name, value in last.items() if name != "trained_video_loss"}}
 
 
-def _saved(config: PretrainAPVConfig) -> dict[str, Any] | None:
-    return load_checkpoint(config.out / kept.CHECKPOINT, kept.FORMAT)
-
-
 def _line(measured: dict[str, Any]) -> str:
     """Say a measurement in one line; the share of the mean picture's loss is what to look at."""
     share = measured["video_loss"] / measured["mean_picture"] if measured["mean_picture"] else None
@@ -279,16 +252,3 @@ def _line(measured: dict[str, Any]) -> str:
     told += "" if share is None else f" ({share:.2f} of it)"
     read = measured["read_out"]
     return told + ("" if read is None else "; state R² " + " ".join("n/a" if one is None else f"{one:.2f}" for one in read))
-
-
-def seconds_an_update(config: PretrainAPVConfig, updates: int = 3) -> float:
-    """Return the CPU seconds of one update on blank frames."""
-    frames = np.zeros((4 * config.length, config.model.size, config.model.size, config.model.channels), np.uint8)
-    stream = FrameStream(frames, np.full(2, 2 * config.length), None, "blank")
-    with torch_threads(cores(config.threads)):
-        trained = _Pretraining(config, stream, SILENT, None)
-        trained._update()
-        began = time.process_time()
-        for _ in range(updates):
-            trained._update()
-        return (time.process_time() - began) / updates

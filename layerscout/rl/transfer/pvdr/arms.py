@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +49,8 @@ class GoalCurve:
 
     steps: int = 0
     rounds: int = 0
-    seconds: float = 0.0  # of the processor
+    cpu_seconds: float = 0.0  # all sittings together, where it was killed and continued
+    wall_seconds: float = 0.0
     returns: list[float] = field(default_factory=list)  # of the episodes that were played to learn from
     evaluations: list[tuple[int, list[float]]] = field(default_factory=list)
 
@@ -87,7 +89,9 @@ def train_goal_run(
         if state is not None:
             learner.load_state_dict(state["learner"])
             curve = GoalCurve(**state["curve"])
+            curve.evaluations = [(int(at), list(found)) for at, found in curve.evaluations]  # a checkpoint knows no tuples
         while len(curve.evaluations) < len(run.evaluate_at):
+            began = time.process_time(), time.perf_counter()
             due = run.evaluate_at[len(curve.evaluations)]
             if curve.steps < due:
                 _play_on(run, config, learner, curve, world)
@@ -95,6 +99,8 @@ def train_goal_run(
                 last = due == run.evaluate_at[-1]
                 found = evaluate(run, learner, run.final_episodes if last else run.episodes)
                 curve.evaluations.append((curve.steps, found.tolist()))
+            curve.cpu_seconds += time.process_time() - began[0]
+            curve.wall_seconds += time.perf_counter() - began[1]
             heard(curve.steps)
             if saved is not None:
                 save_checkpoint(saved, key, {"learner": learner.state_dict(), "curve": vars(curve)})
@@ -134,8 +140,3 @@ def evaluate(run: GoalRun, policy: GoalPolicy, episodes: int) -> Float64[np.ndar
 
 def _training_seeds(seed: int, first: int, count: int) -> Int64[np.ndarray, " episode"]:
     return np.array([episode_seed(TRAINING_STREAM + seed, number) for number in range(first, first + count)], dtype=np.int64)
-
-
-def success(curves: Sequence[GoalCurve]) -> float:
-    """Return the mean success of the last evaluation, over runs."""
-    return float(np.mean([np.mean(curve.evaluations[-1][1]) for curve in curves]))

@@ -16,8 +16,17 @@ from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 from layerscout.rl.transfer.pvdr.alignment import ActionAlignment
 from layerscout.rl.transfer.pvdr.config import PvdrConfig
 from layerscout.rl.transfer.pvdr.experience import Experience
-from layerscout.rl.transfer.pvdr.pretraining import descend, optimiser_arrays, restore_optimiser, state_arrays
-from layerscout.rl.transfer.pvdr.rounds import Deed, Frames, Round, pictures
+from layerscout.rl.transfer.pvdr.pretraining import descend
+from layerscout.rl.transfer.pvdr.rounds import Deed, Frames, Round
+from layerscout.rl.transfer.pvdr.tokens import pictures
+from layerscout.rl.transfer.states import (
+    module_state,
+    optimiser_state,
+    put_module_state,
+    put_optimiser_state,
+    put_streams_state,
+    streams_state,
+)
 
 FARTHEST = 16  # steps from a frame to the later frame of its episode that is taken for its goal
 
@@ -88,10 +97,9 @@ class CloningLearner:
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next round depends on."""
         return {
-            "network": state_arrays(self.policy),
-            "optimiser": optimiser_arrays(self.optimiser),
-            "generator": self.generator.bit_generator.state,
-            "torch_generator": self.torch_generator.get_state().numpy(),
+            "network": module_state(self.policy),
+            "optimiser": optimiser_state(self.optimiser),
+            **streams_state(self.generator, self.torch_generator),
             "experience": self.experience.state_dict(),
             "updates": self.updates,
             "flops": self.flops,
@@ -99,9 +107,8 @@ class CloningLearner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what ``state_dict`` returned."""
-        self.policy.load_state_dict({name: torch.from_numpy(array) for name, array in state["network"].items()})
-        restore_optimiser(self.optimiser, state["optimiser"])
-        self.generator.bit_generator.state = state["generator"]
-        self.torch_generator.set_state(torch.from_numpy(state["torch_generator"]))
+        put_module_state(self.policy, state["network"])
+        put_optimiser_state(self.optimiser, state["optimiser"])
+        put_streams_state(self.generator, self.torch_generator, state)
         self.experience.load_state_dict(state["experience"])
         self.updates, self.flops = int(state["updates"]), float(state["flops"])

@@ -12,7 +12,7 @@ from torch import Tensor
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 from layerscout.rl.transfer.pvdr.alignment import seen
 from layerscout.rl.transfer.pvdr.rounds import Round
-from layerscout.rl.transfer.pvdr.tokens import as_pixels, coded
+from layerscout.rl.transfer.pvdr.tokens import coded, pictures
 
 
 class ActionClips(NamedTuple):
@@ -50,7 +50,7 @@ class Experience:
             actions.append(np.concatenate([done[:steps, copy], np.full((1, done.shape[2]), np.nan, np.float32)]))
             self.lengths.append(int(steps) + 1)
         joined = np.concatenate(frames)
-        new = (coded(self.tokenizer, joined), seen(as_pixels(joined)).numpy(), np.concatenate(actions))
+        new = (coded(self.tokenizer, joined), seen(pictures(joined)).numpy(), np.concatenate(actions))
         kept = (self.tokens, self.seen, self.actions)
         self.tokens, self.seen, self.actions = (
             np.concatenate([old, part]) if len(old) else part for old, part in zip(kept, new, strict=True)
@@ -58,7 +58,7 @@ class Experience:
 
     def _ends(self) -> tuple[Int64[np.ndarray, " row"], Int64[np.ndarray, " row"]]:
         """First and last row of the episode that every row belongs to."""
-        lengths = np.array(self.lengths)
+        lengths = np.array(self.lengths, dtype=np.int64)
         first = np.repeat(np.cumsum(lengths) - lengths, lengths)
         return first, first + np.repeat(lengths, lengths) - 1
 

@@ -15,10 +15,10 @@ from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.pvdr import PARTS
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 from layerscout.extract.backbones.pvdr import DESCRIPTION, WEIGHTS
+from layerscout.rl.transfer.folders import CARD, facts_rows
 from layerscout.rl.transfer.pvdr.judging import DynamicsFigures, TokenizerFigures
 
 FORMAT = "layerscout-pvdr/1"
-CARD = "README.md"
 
 
 def save_model(
@@ -61,7 +61,6 @@ def save_model(
 
 def _card(dynamics: VisualDynamics, tokens: TokenizerFigures, nats: DynamicsFigures, facts: dict[str, Any]) -> str:
     shape, share = dynamics.shape, "n/a" if tokens.error_share is None else f"{100 * tokens.error_share:.1f} %"
-    told = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in facts.items())
     return f"""---
 library_name: layerscout
 tags: [video, reinforcement-learning, world-model]
@@ -77,15 +76,15 @@ It was trained on frames alone; no action was read.
 |---|---:|---|
 | error of frames, share of their variance | {share} | 100 %, the mean picture |
 | perplexity of the codes | {tokens.perplexity:.2f} | 1, one code for everything |
-| cross-entropy of the future, nats a clip | {nats.cross_entropy:.1f} | {nats.marginal:.1f}, each place's own entropy |
+| cross-entropy of the future, nats a clip | {nats.cross_entropy:.1f} | {nats.marginal:.1f}, each place's own entropy; {nats.copying:.1f}, the last frame copied |
 | of that, of tokens that do not change | {nats.unchanged:.1f} | 0 |
 | the same of clips that stand still | {nats.still:.2f} | 0 |
 | divergence of z, nats a clip | {nats.divergence:.1f} | 0, nothing is in z |
-| tokens that change | {nats.copied:.1f} of {nats.tokens} | what copying the last frame gets wrong |
+| tokens that change | {nats.copied:.1f} of {nats.tokens} | – |
 
 | trained | |
 |---|---|
-{told}
+{facts_rows(facts)}
 
 As a backbone: `layerscout extract pvdr:THIS_FOLDER DATA`. For agents that are shown a goal: `--set pvdr.model=THIS_FOLDER`.
 """

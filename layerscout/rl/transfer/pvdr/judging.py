@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
+from scipy.special import entr
 from torch import Tensor
 
 from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer, perplexity
-from layerscout.rl.transfer.pvdr.tokens import as_pixels
+from layerscout.rl.transfer.pvdr.tokens import pictures
 
 TOGETHER = 64  # clips of one pass
 COLLAPSED = 2.0  # a perplexity below this means that one code is nearly all
@@ -49,11 +51,13 @@ class DynamicsFigures:
     cross_entropy, divergence
         Of the future's tokens given z by the encoder, and of the encoder's z from the prior's.
     marginal
-        Baseline: entropy of the tokens of each place, nothing else known.
+        Baseline: cross-entropy of the future when each place shows each code as often as in what was trained on, nothing else known.
+    copying
+        Baseline: cross-entropy of copying the last known frame, see ``copying_nats``.
     copied
-        Baseline: tokens of the future that are not those of the last known frame; of ``tokens`` together.
+        Tokens of the future that are not those of the last known frame; of ``tokens`` together.
     unchanged
-        Share of the cross-entropy, in nats a clip, of tokens that are those of the last known frame: near 0, or codes are ambiguous.
+        Cross-entropy, with the encoder's mean as z, of the tokens alone that are those of the last known frame: near 0, or codes are ambiguous.
     still
         Cross-entropy of clips whose frames are all the same, which recordings that never stand still do not teach.
     """
@@ -61,6 +65,7 @@ class DynamicsFigures:
     cross_entropy: float
     divergence: float
     marginal: float
+    copying: float
     copied: float
     tokens: int
     unchanged: float
@@ -72,7 +77,7 @@ def tokenizer_figures(
     tokenizer: FrameTokenizer, frames: UInt8[np.ndarray, "frame height width channel"], tokens: UInt8[np.ndarray, "frame row column"]
 ) -> TokenizerFigures:
     """Judge a tokenizer on frames and what it made of them."""
-    pixels, chosen = as_pixels(frames), torch.from_numpy(tokens.astype(np.int64))
+    pixels, chosen = pictures(frames), torch.from_numpy(tokens.astype(np.int64))
     error = float(torch.cat([tokenizer.decode(part) for part in chosen.split(256)]).sub(pixels).square().mean())
     variance = float((pixels - pixels.mean(0)).square().mean())
     return TokenizerFigures(error / variance if variance > 0 else None, perplexity(chosen, len(tokenizer.book)))
@@ -92,15 +97,32 @@ def dynamics_figures(
     with torch.no_grad():
         known_z = [dynamics.surprise(part, dynamics.encoder(part).mean) for part in clips.split(TOGETHER)]
     unchanged = torch.cat(known_z)[future == last.expand_as(future)]
+    changed, tokens = float((future != last).double().sum((1, 2, 3)).mean()), shape.future * shape.tokens
     return DynamicsFigures(
         crossed,
         diverged,
         marginal=-float(known.sum()) / len(clips),
-        copied=float((future != last).double().sum((1, 2, 3)).mean()),
-        tokens=shape.future * shape.tokens,
+        copying=copying_nats(changed, tokens, shape.codes),
+        copied=changed,
+        tokens=tokens,
         unchanged=float(unchanged.sum()) / len(clips),
         still=held_out_nats(dynamics, still)[0],
     )
+
+
+def copying_nats(changed: float, tokens: int, codes: int) -> float:
+    """Return what copying the last frame costs, in nats a clip: N H(ρ) + c ln(K − 1), with ρ = c / N.
+
+    Each of N tokens stays as it is with probability 1 − ρ, else each of the other K − 1 codes is as likely. The share ρ is that of the judged clips
+    themselves, the best that there is: the baseline knows one thing more than it could.
+
+    Parameters
+    ----------
+    changed, tokens, codes
+        c, the mean number of tokens that change in a clip; N, a clip's tokens; K, all codes.
+    """
+    share = changed / tokens
+    return tokens * float(entr(share) + entr(1.0 - share)) + changed * math.log(max(codes - 1, 1))
 
 
 @torch.no_grad()

@@ -17,11 +17,19 @@ from layerscout.rl.transfer.pvdr.alignment import SEEN, ActionAlignment, critic_
 from layerscout.rl.transfer.pvdr.config import ArmName, PvdrConfig
 from layerscout.rl.transfer.pvdr.experience import Experience
 from layerscout.rl.transfer.pvdr.planning import DynamicsPlanner
-from layerscout.rl.transfer.pvdr.pretraining import descend, optimiser_arrays, restore_optimiser, state_arrays
+from layerscout.rl.transfer.pvdr.pretraining import descend
 from layerscout.rl.transfer.pvdr.reinforcing import advantages, plan_rewards
-from layerscout.rl.transfer.pvdr.rounds import Deed, Frames, Round, pictures
+from layerscout.rl.transfer.pvdr.rounds import Deed, Frames, Round
+from layerscout.rl.transfer.pvdr.tokens import pictures
+from layerscout.rl.transfer.states import (
+    module_state,
+    optimiser_state,
+    put_module_state,
+    put_optimiser_state,
+    put_streams_state,
+    streams_state,
+)
 
-BATCH = 16  # clips of an update of the dynamics
 STEPS_TOGETHER = 128  # steps of an update by reinforcement
 
 
@@ -103,17 +111,17 @@ class PvdrLearner:
 
     def adapt(self, updates: int) -> None:
         """Train the dynamics on the agent's own clips."""
-        rows, shape = self.experience.whole(), self.shape
+        rows, shape, config = self.experience.whole(), self.shape, self.config
         if not len(rows):
             return
         self.dynamics.train()
         for _ in range(updates):
-            clips = self.experience.clips(rows[self.generator.integers(0, len(rows), BATCH)])
-            losses = self.dynamics.losses(clips.tokens, torch.randn(BATCH, shape.z, generator=self.torch_generator))
-            loss = losses.cross_entropy.mean() + 0.1 * losses.divergence.mean()
-            descend(self.dynamics, self.optimisers[0], loss, self.config.adapt_lr)
+            clips = self.experience.clips(rows[self.generator.integers(0, len(rows), config.adapt_batch)])
+            losses = self.dynamics.losses(clips.tokens, torch.randn(config.adapt_batch, shape.z, generator=self.torch_generator))
+            loss = losses.cross_entropy.mean() + config.adapt_beta * losses.divergence.mean()
+            descend(self.dynamics, self.optimisers[0], loss, config.adapt_lr)
             self.updates += 1
-            self.flops += BATCH * dynamics_flops(self.dynamics)
+            self.flops += config.adapt_batch * dynamics_flops(self.dynamics)
 
     def align(self, updates: int) -> None:
         """Learn actions from (z_t, a_t): −ln Π(a_t | z_t, s_t), with z_t drawn by the encoder."""
@@ -153,10 +161,10 @@ class PvdrLearner:
             old = self.alignment.log_probability(z, coarse, actions)
             values = torch.zeros(played.live.shape)
             values[live] = self.critic(z, coarse)[:, 0]
-        rewards = plan_rewards(played, config.adherence, config.progress, config.distance)
+        rewards = plan_rewards(played, config)
         gain = advantages(rewards, values, played.live, config.gamma, config.lam)
         goal, gain = (gain + values)[live], gain[live]
-        gain = (gain - gain.mean()) / (gain.std() + 1e-8)
+        gain = (gain - gain.mean()) / ((gain.std() if len(gain) > 1 else 0.0) + 1e-8)  # one step alone has no spread
         whole = nn.ModuleList([self.alignment, self.critic])
         for _ in range(config.epochs):
             for part in torch.from_numpy(self.generator.permutation(len(z))).split(STEPS_TOGETHER):
@@ -186,10 +194,9 @@ class PvdrLearner:
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next round depends on."""
         return {
-            "networks": [state_arrays(network) for network in (self.dynamics, self.alignment, self.critic)],
-            "optimisers": [optimiser_arrays(optimiser) for optimiser in self.optimisers],
-            "generator": self.generator.bit_generator.state,
-            "torch_generator": self.torch_generator.get_state().numpy(),
+            "networks": [module_state(network) for network in (self.dynamics, self.alignment, self.critic)],
+            "optimisers": [optimiser_state(optimiser) for optimiser in self.optimisers],
+            **streams_state(self.generator, self.torch_generator),
             "experience": self.experience.state_dict(),
             "updates": self.updates,
             "flops": self.flops,
@@ -198,10 +205,9 @@ class PvdrLearner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what ``state_dict`` returned."""
         for network, arrays in zip((self.dynamics, self.alignment, self.critic), state["networks"], strict=True):
-            network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+            put_module_state(network, arrays)
         for optimiser, arrays in zip(self.optimisers, state["optimisers"], strict=True):
-            restore_optimiser(optimiser, arrays)
-        self.generator.bit_generator.state = state["generator"]
-        self.torch_generator.set_state(torch.from_numpy(state["torch_generator"]))
+            put_optimiser_state(optimiser, arrays)
+        put_streams_state(self.generator, self.torch_generator, state)
         self.experience.load_state_dict(state["experience"])
         self.updates, self.flops = int(state["updates"]), float(state["flops"])

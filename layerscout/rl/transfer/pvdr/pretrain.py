@@ -7,25 +7,24 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from layerscout.cache.dataset.trajectories import Trajectories
-from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 from layerscout.extract.backbones.pvdr import DESCRIPTION, WEIGHTS
 from layerscout.extract.device import cores, torch_threads
 from layerscout.progress import SILENT, Reporter
 from layerscout.rl.loops.checkpoint import load_checkpoint, save_checkpoint
-from layerscout.rl.transfer.clips import FrameStream, is_ours, read_frames
+from layerscout.rl.transfer.clips import FrameStream, is_ours
+from layerscout.rl.transfer.folders import CHECKPOINT, require_same, settings_of
 from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig
 from layerscout.rl.transfer.pvdr.folder import save_model
 from layerscout.rl.transfer.pvdr.judging import dynamics_figures, tokenizer_figures
 from layerscout.rl.transfer.pvdr.pretraining import Films, PvdrPretraining
 from layerscout.rl.transfer.pvdr.tokens import TokenStream, coded
+from layerscout.rl.transfer.videos import begun, count_parameters, parted, read_videos
 from layerscout.showing import ShownPlan
 
-CHECKPOINT = "checkpoint.npz"
 JUDGED = 256  # clips
 # where and how often, never what comes out; the dataset is named by its digest
 EXEMPT = {"data", "out", "checkpoint_every", "threads", "fps", "stride"}
@@ -64,13 +63,9 @@ def plan(config: PretrainPvdrConfig) -> PretrainPvdrPlan:
     DataError
         There is no such dataset, or a checkpoint in the folder is damaged.
     """
-    if not config.data.exists():
-        raise DataError(f"no dataset {config.data}", hint="give a trajectory file of layerscout collect, or a folder of videos")
-    with torch.device("meta"):
-        networks = FrameTokenizer(config.shape), VisualDynamics(config.shape)
-    parameters = sum(parameter.numel() for network in networks for parameter in network.parameters())
-    state = load_checkpoint(config.out / CHECKPOINT, CHECKPOINT)
+    state = begun(config, CHECKPOINT)
     done = (0, 0) if state is None else (int(state["pretraining"]["done"][0]), int(state["pretraining"]["done"][1]))
+    parameters = count_parameters(lambda: FrameTokenizer(config.shape), lambda: VisualDynamics(config.shape))
     return PretrainPvdrPlan(config, parameters, done)
 
 
@@ -94,44 +89,22 @@ def run(planned: PretrainPvdrPlan, reporter: Reporter = SILENT) -> dict[str, Any
     config = planned.config
     config.out.mkdir(parents=True, exist_ok=True)
     with torch_threads(cores(config.threads)):
-        stream = read_frames(config.data, config.shape.size, config.out, fps=config.fps, stride=config.stride, reporter=reporter)
-        for note in stream.notes:
-            reporter.say(note)
-        if stream.frames.shape[-1] != 3:
-            raise UsageError(f"frames have {stream.frames.shape[-1]} channels, and the tokenizer takes 3", hint="import them as RGB")
-        trained, apart = _parted(config, stream, reporter)
-        learned, key = PvdrPretraining(config, Films(trained.frames, trained.lengths)), _key(config, stream)
+        stream = read_videos(config, config.shape.size, 3, "import them as RGB", reporter)
+        trained, apart = parted(stream, config, lambda apart: apart.lengths.max() >= config.shape.window, reporter)
+        if config.share < 1.0:
+            trained = trained.episodes(np.arange(max(1, round(config.share * len(trained.lengths)))))
+        learned = PvdrPretraining(config, Films(trained.frames, trained.lengths))
+        key = json.dumps(settings_of(config, EXEMPT, stream.digest), sort_keys=True)
         _restore(config, learned, key)
         _learn(config, learned, key, reporter)
         return _finish(config, learned, apart, stream, reporter)
 
 
-def _parted(config: PretrainPvdrConfig, stream: FrameStream, reporter: Reporter) -> tuple[FrameStream, FrameStream]:
-    """Return the episodes that are trained on, and those that are judged on."""
-    trained, apart = stream.held_out(config.held_out)
-    if apart is None or apart.lengths.max() < config.shape.window:
-        reporter.say("no episode was kept apart: figures are of what was trained on")
-        trained = apart = stream
-    count = max(1, round(config.share * len(trained.lengths)))
-    return (trained if count == len(trained.lengths) else trained.episodes(np.arange(count))), apart
-
-
-def _key(config: PretrainPvdrConfig, stream: FrameStream) -> str:
-    return json.dumps(json.loads(config.model_dump_json(exclude=EXEMPT)) | {"dataset": stream.digest}, sort_keys=True)
-
-
 def _restore(config: PretrainPvdrConfig, learned: PvdrPretraining, key: str) -> None:
     state = load_checkpoint(config.out / CHECKPOINT, CHECKPOINT)
-    if state is None:
-        return
-    if state["key"] != key:
-        before, now = json.loads(state["key"]), json.loads(key)
-        names = [name for name in now if before.get(name) != now[name]]
-        raise DataError(
-            f"{config.out} holds a pretraining of other settings: {', '.join(names)} differ",
-            hint="use the same settings and data to continue, or another --out",
-        )
-    learned.restore(state["pretraining"])
+    if state is not None:
+        require_same(json.loads(state["key"]), json.loads(key), f"the checkpoint in {config.out}")
+        learned.restore(state["pretraining"])
 
 
 def _learn(config: PretrainPvdrConfig, learned: PvdrPretraining, key: str, reporter: Reporter) -> None:

@@ -14,7 +14,15 @@ from layerscout.errors import DataError
 from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig
-from layerscout.rl.transfer.pvdr.tokens import TokenStream, as_pixels, clip_begins, coded
+from layerscout.rl.transfer.pvdr.tokens import TokenStream, clip_begins, coded, pictures
+from layerscout.rl.transfer.states import (
+    module_state,
+    optimiser_state,
+    put_module_state,
+    put_optimiser_state,
+    put_streams_state,
+    streams_state,
+)
 
 WARM_UP = 30  # updates in which the step size rises
 LEAST = 0.1  # of the largest step size, at the end
@@ -80,7 +88,7 @@ class PvdrPretraining:
 
     def _learn_tokens(self) -> None:
         chosen = self.generator.integers(0, len(self.films.frames), self.config.tokenizer_batch)
-        coding = self.tokenizer.train()(as_pixels(self.films.frames[chosen]), self.torch_generator)
+        coding = self.tokenizer.train()(pictures(self.films.frames[chosen]), self.torch_generator)
         self._descend(0, coding.loss, self.config.tokenizer_lr, self.config.tokenizer_updates)
         self.errors.append(float(coding.error.detach()))
 
@@ -106,10 +114,9 @@ class PvdrPretraining:
         """Return everything that the next update depends on."""
         return {
             "done": self.done,
-            "networks": [state_arrays(network) for network in (self.tokenizer, self.dynamics)],
-            "optimisers": [optimiser_arrays(optimiser) for optimiser in self.optimisers],
-            "generator": self.generator.bit_generator.state,
-            "torch_generator": self.torch_generator.get_state().numpy(),
+            "networks": [module_state(network) for network in (self.tokenizer, self.dynamics)],
+            "optimisers": [optimiser_state(optimiser) for optimiser in self.optimisers],
+            **streams_state(self.generator, self.torch_generator),
             "errors": np.array(self.errors),
             "nats": np.array(self.nats).reshape(-1, 2),
         }
@@ -118,11 +125,10 @@ class PvdrPretraining:
         """Go on from what ``state`` returned."""
         self.done = [int(count) for count in state["done"]]
         for network, arrays in zip((self.tokenizer, self.dynamics), state["networks"], strict=True):
-            network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+            put_module_state(network, arrays)
         for optimiser, arrays in zip(self.optimisers, state["optimisers"], strict=True):
-            restore_optimiser(optimiser, arrays)
-        self.generator.bit_generator.state = state["generator"]
-        self.torch_generator.set_state(torch.from_numpy(state["torch_generator"]))
+            put_optimiser_state(optimiser, arrays)
+        put_streams_state(self.generator, self.torch_generator, state)
         self.errors = state["errors"].tolist()
         self.nats = [(float(crossed), float(diverged)) for crossed, diverged in state["nats"]]
         self._stream = None
@@ -141,20 +147,3 @@ def descend(network: nn.Module, optimiser: torch.optim.Optimizer, loss: Float[Te
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
     optimiser.step()
-
-
-def state_arrays(network: nn.Module) -> dict[str, np.ndarray]:
-    """Return a network's state as arrays."""
-    return {name: tensor.detach().numpy().copy() for name, tensor in network.state_dict().items()}
-
-
-def optimiser_arrays(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return what an optimiser keeps of every parameter, as arrays."""
-    kept = optimiser.state_dict()["state"]
-    return {str(number): {name: np.asarray(value) for name, value in of.items()} for number, of in kept.items()}
-
-
-def restore_optimiser(optimiser: torch.optim.Optimizer, arrays: dict[str, Any]) -> None:
-    """Give an optimiser what ``optimiser_arrays`` returned."""
-    kept = {int(number): {name: torch.from_numpy(np.array(value)) for name, value in of.items()} for number, of in arrays.items()}
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": kept})

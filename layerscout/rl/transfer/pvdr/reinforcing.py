@@ -7,28 +7,28 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
-from layerscout.rl.transfer.pvdr.planning import DistanceName, picture_distance
-from layerscout.rl.transfer.pvdr.rounds import Round, pictures
+from layerscout.rl.transfer.pvdr.config import PvdrConfig
+from layerscout.rl.transfer.pvdr.planning import picture_distance
+from layerscout.rl.transfer.pvdr.rounds import Round
+from layerscout.rl.transfer.pvdr.tokens import pictures
 
 
-def plan_rewards(
-    played: Round, adherence: float, progress: float, distance: DistanceName, reached: float = 1.0
-) -> Float[Tensor, "time copy"]:
-    """Return r_t = progress · (d(x_t, g) − d(x_{t+1}, g)) / c − adherence · d(x_{t+1}, x̂_{t+1}) / c + reached · [the goal is reached].
+def plan_rewards(played: Round, config: PvdrConfig) -> Float[Tensor, "time copy"]:
+    """Return r_t = progress · (d(x_t, g) − d(x_{t+1}, g)) / c − adherence · d(x_{t+1}, x̂_{t+1}) / c + arrival · [the goal is reached].
 
     x̂ is the plan's next picture, g the goal's; c is the mean distance from the first frames to the goals, which makes the reward
-    free of the pictures' scale.
+    free of the pictures' scale. After an episode's end it is 0.
     """
     seen, goals = pictures(played.frames), pictures(played.goals)
-    away = picture_distance(seen, goals[None], distance)
+    away = picture_distance(seen, goals[None], config.distance)
     scale = away[0].mean().clamp(min=1e-6)
-    rewards = progress * (away[:-1] - away[1:]) / scale
+    rewards = config.progress * (away[:-1] - away[1:]) / scale
     planned = [deed.planned for deed in played.deeds]
-    if adherence and all(plan is not None for plan in planned):
+    if config.adherence and all(plan is not None for plan in planned):
         expected = torch.stack([plan for plan in planned if plan is not None])
-        rewards = rewards - adherence * picture_distance(seen[1:], expected, distance) / scale
+        rewards = rewards - config.adherence * picture_distance(seen[1:], expected, config.distance) / scale
     ended = played.live & ~np.concatenate([played.live[1:], np.zeros_like(played.live[:1])])
-    rewards = rewards + reached * torch.from_numpy(ended & played.reached[None])
+    rewards = rewards + config.arrival * torch.from_numpy(ended & played.reached[None])
     return rewards * torch.from_numpy(played.live)
 
 

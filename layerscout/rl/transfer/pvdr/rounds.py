@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
@@ -99,8 +98,3 @@ class HeldActions:
         fresh = self.generator.random(len(past)) < 1.0 / self.hold
         self._held = drawn if self._held is None or len(self._held) != len(past) else np.where(fresh[:, None], drawn, self._held)
         return Deed(self._held.copy())
-
-
-def pictures(frames: UInt8[np.ndarray, "*more height width channel"]) -> Tensor:
-    """Bring pixels to [−0.5, 0.5], the channel before height and width."""
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3))).float() / 255.0 - 0.5

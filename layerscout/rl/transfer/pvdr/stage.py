@@ -1,10 +1,9 @@
-"""TrainConfig with ``algorithm = "pvdr"`` in, a RunRecord out: arms that go to goal pictures, every seed, one budget of environment steps."""
+"""TrainConfig with ``algorithm = "pvdr"`` in, a RunRecord and a GoalRecord out: arms that go to goal pictures, every seed, one budget of steps."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +14,7 @@ import layerscout
 from layerscout.cache import records
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import Arm, Budget, Run, RunRecord
+from layerscout.cache.records.goals import FILM_NAME, GOAL_ARMS, GOALS_NAME, SHEET_NAME, GoalAlignment, GoalRecord
 from layerscout.cache.records.making import save_command
 from layerscout.cache.records.sealing import seal
 from layerscout.errors import DataError, UsageError
@@ -24,23 +24,20 @@ from layerscout.extract.device import cores, torch_threads
 from layerscout.progress import SILENT, Reporter, Task
 from layerscout.report import tables
 from layerscout.rl.config import RUN_ONLY, TrainConfig
+from layerscout.rl.loops.checkpoint import load_checkpoint
 from layerscout.rl.loops.learning import final_mean
 from layerscout.rl.references import reference_returns
-from layerscout.rl.transfer.pvdr.arms import GoalCurve, GoalRun, train_goal_run
+from layerscout.rl.seeing.filming import gif_of, png_of
+from layerscout.rl.seeing.planned import FRAMES_PER_SECOND, contact_sheet, film, played_for_show
+from layerscout.rl.transfer.pvdr.action_fit import action_fit
+from layerscout.rl.transfer.pvdr.arms import GoalCurve, GoalRun, new_learner, train_goal_run
 from layerscout.rl.transfer.pvdr.config import ArmName
-from layerscout.rl.transfer.pvdr.page import PAGE, write_page
+from layerscout.rl.transfer.pvdr.learner import PvdrLearner
 from layerscout.showing import ShownPlan
 from layerscout.worlds.core import GoalWorld
 from layerscout.worlds.pixels import is_light, make_world, side_by_side
 
 RUNS_NAME = "runs.json"
-WORDS: dict[ArmName, str] = {
-    "pvdr": "PVDR",
-    "scratch": "PVDR without pretraining",
-    "supervised": "PVDR without reinforcement",
-    "random-plans": "random plans",
-    "cloning": "cloning on the layer",
-}
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def plan(config: TrainConfig) -> GoalTrainPlan:
     if config.mode != "online":
         raise UsageError(f"pvdr learns while it plays, and mode is {config.mode}", hint="--mode online")
     shape = read_shape(config.pvdr.model)
-    told = json.loads((config.pvdr.model / DESCRIPTION).read_text(encoding="utf-8"))
+    told = _described(config)
     options = told.get("options", {}) if told.get("environment") == config.environment else {}
     planned = GoalTrainPlan(config, shape, options, _key(config, options))
     with closing(planned.make_world(1)) as world:
@@ -110,19 +107,20 @@ def require_goals(world: GoalWorld, name: str) -> None:
 
 
 def run(planned: GoalTrainPlan, reporter: Reporter = SILENT) -> RunRecord:
-    """Train every run that is not finished, then write runs.json, the tables and the page; the same command continues after a kill."""
+    """Train every run that is not finished, then write runs.json, goals.json, the tables and the plans; the same command continues after a kill."""
     config = planned.config
     config.out.mkdir(parents=True, exist_ok=True)
     records.save_settings(config, config.out / "settings.json")
     save_command("train", config, config.out)
     write_atomic(config.out / "pvdr.key", planned.key.encode())
-    arms, runs = list[Arm](), list[Run]()
+    arms, runs, fits = list[Arm](), list[Run](), list[GoalAlignment]()
     total = config.steps * config.seeds * len(config.pvdr.arms)
     with torch_threads(cores(config.threads)), reporter.task("train pvdr (online)", total, "steps") as task:
         for name in config.pvdr.arms:
             done = [_run(planned, name, seed, task) for seed in range(config.seeds)]
             arms.append(_arm(planned, name, done))
             runs += [_record_of(name, seed, one) for seed, one in enumerate(done)]
+            fits += [GoalAlignment(arm=GOAL_ARMS[name], seed=seed, **one["fit"]) for seed, one in enumerate(done) if one.get("fit")]
     references = reference_returns(
         planned.make_world,
         None,
@@ -147,9 +145,34 @@ def run(planned: GoalTrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     )
     records.save(record, config.out / RUNS_NAME)
     tables.write_experiment_tables(record, config.out)
-    write_page(planned.make_world, config, record)
-    reporter.say(f"plans beside what happened: {config.out / PAGE}")
+    shown = _show(planned)
+    goals = GoalRecord(environment=config.environment, model=_described(config), alignment=tuple(fits), shown=shown)
+    records.save(goals, config.out / GOALS_NAME)
+    if shown:
+        reporter.say(f"plans beside what happened: {config.out / SHEET_NAME}, {FILM_NAME}")
     return record
+
+
+def _described(config: TrainConfig) -> dict[str, Any]:
+    return dict(json.loads((config.pvdr.model / DESCRIPTION).read_text(encoding="utf-8")))
+
+
+def _show(planned: GoalTrainPlan) -> str | None:
+    """Write what the first seed of the first arm that plans planned and saw; return the arm's name, None where no arm plans."""
+    config = planned.config
+    arm = next((name for name in config.pvdr.arms if name != "cloning"), None)
+    state = None if arm is None else load_checkpoint(config.out / arm / "checkpoint-0.npz", planned.key)
+    if arm is None or state is None:
+        return None
+    with closing(planned.make_world(1)) as world:
+        dimensions = world.action_dimensions
+    learner = new_learner(arm, config.pvdr, read_networks(config.pvdr.model, planned.shape), dimensions, 0)
+    assert isinstance(learner, PvdrLearner)
+    learner.load_state_dict(state["learner"])
+    played = played_for_show(learner, planned.make_world)
+    write_atomic(config.out / SHEET_NAME, png_of(contact_sheet(played)))
+    write_atomic(config.out / FILM_NAME, gif_of(film(played), FRAMES_PER_SECOND))
+    return GOAL_ARMS[arm]
 
 
 def _run(planned: GoalTrainPlan, arm: ArmName, seed: int, task: Task) -> dict[str, Any]:
@@ -170,16 +193,15 @@ def _run(planned: GoalTrainPlan, arm: ArmName, seed: int, task: Task) -> dict[st
     every = [round(config.steps * (part + 1) / config.evaluations) for part in range(config.evaluations)]
     at = tuple(sorted({*config.evaluate_at, config.steps})) if config.evaluate_at else tuple(every)
     goal_run = GoalRun(arm, seed, planned.make_world, at, config.evaluation_episodes, config.final_episodes)
-    networks, began = read_networks(config.pvdr.model, planned.shape), time.process_time()
+    networks = read_networks(config.pvdr.model, planned.shape)
     learner, curve = train_goal_run(goal_run, config.pvdr, networks, saved, planned.key, heard)
-    spent = time.process_time() - began
     document = {
         "key": planned.key,
         "curve": asdict(curve),
         "updates": learner.updates,
         "flops": learner.flops,
         "parameters": learner.trained_parameters(),
-        "cpu_seconds": round(spent, 2),
+        "fit": action_fit(learner, planned.make_world, seed)._asdict() if isinstance(learner, PvdrLearner) else None,
     }
     write_atomic(result, seal(f"{json.dumps(document, indent=1)}\n".encode()))
     return document
@@ -187,10 +209,10 @@ def _run(planned: GoalTrainPlan, arm: ArmName, seed: int, task: Task) -> dict[st
 
 def _arm(planned: GoalTrainPlan, name: ArmName, done: list[dict[str, Any]]) -> Arm:
     first = done[0]
-    seconds = round(sum(one["cpu_seconds"] for one in done), 2)
+    cpu, wall = (round(sum(one["curve"][name] for one in done), 2) for name in ("cpu_seconds", "wall_seconds"))
     return Arm(
-        name=WORDS[name],
-        kind="agent" if name == "pvdr" else "control",
+        name=GOAL_ARMS[name],
+        kind=f"goal {name}",
         layer="z",
         store_id=None,
         head=f"mlp-{planned.config.pvdr.hidden}-{planned.config.pvdr.hidden}",
@@ -202,8 +224,8 @@ def _arm(planned: GoalTrainPlan, name: ArmName, done: list[dict[str, Any]]) -> A
             trainable_parameters=int(first["parameters"]),
             flops=float(first["flops"]),
             backbone_clips=0,
-            wall_seconds=seconds,
-            cpu_seconds=seconds,
+            wall_seconds=wall,
+            cpu_seconds=cpu,
         ),
     )
 
@@ -211,11 +233,11 @@ def _arm(planned: GoalTrainPlan, name: ArmName, done: list[dict[str, Any]]) -> A
 def _record_of(name: ArmName, seed: int, done: dict[str, Any]) -> Run:
     curve = GoalCurve(**done["curve"])
     return Run(
-        arm=WORDS[name],
+        arm=GOAL_ARMS[name],
         seed=seed,
         returns=tuple(curve.returns),
         evaluations=tuple((int(at), tuple(values)) for at, values in curve.evaluations),
-        final=final_mean(curve.evaluations[-1][1]),
+        final=final_mean(curve.returns),
         status="done",
     )
 

@@ -17,15 +17,15 @@ from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 TOGETHER = 256  # frames that are coded in one pass
 
 
-def as_pixels(frames: UInt8[np.ndarray, "frame height width channel"]) -> Float[Tensor, "frame channel height width"]:
-    """Bring pixels to [−0.5, 0.5], channels first."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255.0 - 0.5
+def pictures(frames: UInt8[np.ndarray, "*more height width channel"]) -> Float[Tensor, "*more channel height width"]:
+    """Bring pixels to [−0.5, 0.5], the channel before height and width."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -3))).float() / 255.0 - 0.5
 
 
 @torch.no_grad()
 def coded(tokenizer: FrameTokenizer, frames: UInt8[np.ndarray, "frame height width channel"]) -> UInt8[np.ndarray, "frame row column"]:
     """Return the tokens of frames."""
-    parts = [tokenizer.encode(as_pixels(frames[at : at + TOGETHER])) for at in range(0, len(frames), TOGETHER)]
+    parts = [tokenizer.encode(pictures(frames[at : at + TOGETHER])) for at in range(0, len(frames), TOGETHER)]
     return torch.cat(parts).to(torch.uint8).numpy()
 
 
