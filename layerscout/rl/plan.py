@@ -234,6 +234,11 @@ def plan(config: TrainConfig) -> TrainPlan:
             "pvdr plans towards a picture and trains on no ranked layers",
             hint="layerscout train layerscout/Dot-v0 --algorithm pvdr --mode online",
         )
+    if not config.selection.exists():
+        raise DataError(
+            f"no selection {config.selection}: it says which layers agents are trained on",
+            hint="layerscout probe STORE writes it; layerscout store ls has the stores",
+        )
     selection = records.load(Selection, config.selection)
     home = open_store(config.root, selection.store_id)
     check_environment(config, home, config.selection)

@@ -413,6 +413,16 @@ def test_training_is_killed_and_continued_bit_by_bit_with_its_replay_and_counts_
         assert (tmp_path / "broken" / "APV" / name).read_bytes() == (tmp_path / "whole" / "APV" / name).read_bytes()
 
 
+def test_more_steps_go_on_as_if_all_had_been_asked_for_at_once(chosen, tmp_path):
+    """With the memory of frames, the recurrent states of running games and the curves of losses."""
+    less = {"seeds": 1, "dreamer": {"transfer": ["apv"]}, "final_episodes": 1}
+    run(plan(asked(chosen, tmp_path / "grown", steps=20, **less)))
+    grown, once = (run(plan(asked(chosen, tmp_path / name, steps=40, **less))) for name in ("grown", "once"))
+    assert without_times(grown) == without_times(once)
+    for name in ("world_model.json", "imagined.png"):
+        assert (tmp_path / "grown" / "APV" / name).read_bytes() == (tmp_path / "once" / "APV" / name).read_bytes()
+
+
 def test_arms_without_a_model_modes_that_do_not_play_and_other_sizes_are_refused(chosen, tmp_path):
     with pytest.raises(UsageError, match="the arm 'apv' starts from a pretrained model, and none was named"):
         plan(asked(chosen, tmp_path, dreamer={"pretrained": None}))

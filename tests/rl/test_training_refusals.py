@@ -30,6 +30,12 @@ def test_another_environment_than_the_ranked_one_is_refused(chosen, tmp_path):
     assert error.value.hint.startswith(f"layerscout train {GRID}")
 
 
+def test_a_selection_that_is_not_there_yet_is_told_with_the_command_that_writes_it(chosen, tmp_path):
+    with pytest.raises(DataError, match=r"no selection .*none\.json: it says which layers") as error:
+        plan(settings(tmp_path / "none.json", tmp_path / "out", chosen.root))
+    assert error.value.hint.startswith("layerscout probe STORE writes it")
+
+
 def edited(chosen, tmp_path, **changes):
     """The grid's selection with other fields, as settings."""
     document = records.load_object(chosen.grid) | changes
