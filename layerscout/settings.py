@@ -197,7 +197,7 @@ def read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise DataError(f"no configuration file {file}", hint="check the path given to --config") from None
+        raise DataError(f"no configuration file {file}", hint="check the path; layerscout init begins a study with such a file") from None
     except IsADirectoryError:
         raise DataError(f"{file} is a folder, expected a file of settings", hint="name the file in it, as study.toml") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

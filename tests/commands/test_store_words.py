@@ -102,6 +102,15 @@ def test_what_is_not_there_is_told_in_the_same_words(places, command):
     )
 
 
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"others", "twin"}))
+def test_where_there_is_no_folder_of_stores_the_words_are_the_same_too(places, command, tmp_path):
+    said = words(places, command, "bset")
+    said[said.index("--root") + 1] = str(tmp_path / "none")
+    error = json.loads(call(*said).stdout)
+    assert error["error"] == f"no store 'bset': the folder of stores, {tmp_path / 'none'}, does not exist"
+    assert error["hint"] == "another folder of stores is named by --root FOLDER or LAYERSCOUT_ROOT"
+
+
 def test_what_is_elsewhere_is_looked_at_without_leaving_anything(places):
     folder, store = places
     before = sorted(folder.rglob("*"))

@@ -133,6 +133,12 @@ def test_an_empty_folder_begins_with_playing(tmp_path):
     assert after.startswith("layerscout collect layerscout/Intercept-v0 ")
 
 
+def test_from_elsewhere_the_next_command_goes_into_the_study_first(begun):
+    """The paths in its settings are meant from there: pasted as it stood, it would have played into the folder above."""
+    first = next(line for line in call("init", "another one").stdout.splitlines() if line.startswith("next: "))
+    assert standing("another one")[1] == first.removeprefix("next: ") == "cd 'another one' && layerscout collect --config study.toml"
+
+
 def test_what_is_done_is_told_and_the_first_that_is_missing_comes_next(study):
     states, after = standing(study)
     assert states == {"collect": ["done"], "extract": ["done"], "probe": ["done"], "train": ["done"], "report": ["missing"]}

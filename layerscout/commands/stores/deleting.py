@@ -28,7 +28,7 @@ def rm(
     """Delete stores; what is pinned, named or in use is refused."""
     from layerscout.cache.catalog.prune import plan_rm
 
-    _delete(plan_rm(writable_root(root, call.dry_run), stores), yes, call)
+    _delete(plan_rm(writable_root(root, call.dry_run, stores), stores), yes, call)
 
 
 @command("layerscout store prune --older-than 30d", dry_run=True)

@@ -24,7 +24,7 @@ def pin(
     from layerscout.cache.catalog import entries as catalog
     from layerscout.cache.catalog import references
 
-    folder = writable_root(root, call.dry_run)
+    folder = writable_root(root, call.dry_run, stores)
     ids = [catalog.held_store_id(folder, word) for word in stores]
     new = [store_id for store_id in ids if not call.dry_run and references.pin_store(folder, store_id, reason)]
     lines = [
@@ -43,7 +43,7 @@ def unpin(
     from layerscout.cache.catalog import entries as catalog
     from layerscout.cache.catalog import references
 
-    folder = writable_root(root, call.dry_run)
+    folder = writable_root(root, call.dry_run, stores)
     pinned = references.references(folder).pins
     ids = [word if word in pinned else catalog.held_store_id(folder, word) for word in stores]
     ended = [store_id for store_id in ids if store_id in pinned and (call.dry_run or references.unpin_store(folder, store_id))]
@@ -71,7 +71,7 @@ def name(
     from layerscout.cache.naming import check_name, name_store, named_store, remove_name
     from layerscout.cache.opening import open_store
 
-    folder = writable_root(root, call.dry_run)
+    folder = writable_root(root, call.dry_run, () if store is None else (store,))
     if remove is not None and store is None:
         known = {given: store_id for store_id, names in references.references(folder).names.items() for given in names}
         gone = remove in known and (call.dry_run or remove_name(folder, remove))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -28,10 +29,16 @@ def existing_root(root: Path | None) -> Path:
     return checked_root(root or default_root())
 
 
-def writable_root(root: Path | None, dry_run: bool) -> Path:
-    """Return the folder of all stores, and refuse one that this user may not change."""
+def writable_root(root: Path | None, dry_run: bool, stores: Sequence[str] = ()) -> Path:
+    """Return the folder of all stores, and refuse one that this user may not change.
+
+    Where it does not exist, a store that was named is not there, which is told in the words that every command has for it.
+    """
+    from layerscout.cache.opening import find_folder
     from layerscout.cache.root import check_writable
 
+    if stores and not chosen_root(root).is_dir():
+        find_folder(chosen_root(root), stores[0])
     folder = existing_root(root)
     if not dry_run:
         check_writable(folder)

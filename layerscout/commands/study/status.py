@@ -59,7 +59,7 @@ def next_command(study: Study, found: Sequence[Standing]) -> str | None:
         return begun  # to the letter: what agents without a ranking were told stands nowhere else
     settings = study.folder / NAME
     if settings.is_file() and first.stage != "report":  # it says the rest
-        return shell(first.stage, "--config", settings)
+        return _into(study.folder) + shell(first.stage, "--config", NAME)
     data = next(iter(study.datasets.values()), Path(first.path))
     roots = () if len(study.roots) != 1 else root_words(study.roots[0])
     trained = [one for one in study.stores.values() if "untrained" not in (one.backbone or "")] or list(study.stores.values())
@@ -114,6 +114,11 @@ def _free(standing: Standing) -> Path:
     if standing.state != "stale":
         return place
     return next(other for number in range(2, 1000) if not (other := place.with_name(f"{place.name}-{number}")).exists())
+
+
+def _into(folder: Path) -> str:
+    """Return the words that go to a study first, where it is elsewhere: the paths in its settings are meant from there."""
+    return "" if folder.resolve() == Path.cwd() else f"cd {shell(folder).removeprefix('layerscout ')} && "
 
 
 def _short(path: str, folder: Path) -> str:
