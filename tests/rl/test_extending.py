@@ -191,8 +191,6 @@ def test_more_steps_go_on_as_if_all_had_been_asked_for_at_once(grid, tmp_path, l
     run(plan(asked(grid, out, **more)))
     planned = plan(asked(grid, out, **more | {"steps": 96}))
     assert (planned.goes_on_from, planned.describe()["goes_on_from"], planned.describe()["exists"]) == (48, 48, False)
-    whole_seconds = plan(asked(grid, tmp_path / "none", **more | {"steps": 96})).describe(measure=True)["seconds_of_updates"]
-    assert whole_seconds >= 0
     said: list[str] = []
 
     class Heard(Reporter):
