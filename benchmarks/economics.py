@@ -27,11 +27,13 @@ from layerscout.rl.economics.config import EncoderConfig, WorkConfig
 from layerscout.rl.economics.working import Work, Workplace, work
 from layerscout.rl.memory.replay import run_generators
 from layerscout.rl.memory.sum_tree import SumTree
+from layerscout.settings import build, merge, read_toml
 from layerscout.worlds.labour.dishwashing import Dishwashing
 from layerscout.worlds.labour.trade import expected_hour, optimum, shadow_price
 
 SEEDS = tuple(range(100, 106))
 SINK = "layerscout/Dishwashing-v0"
+LIMITS = Path(__file__).parents[1] / "experiments" / "labour_limit.toml"
 EXACT = {"feasible actions": 1997.0, "… that make 80 plates": 1621.0, "… without the floor": 506.0}
 OWNER = SACConfig(gamma=0.995, lr=3e-4, batch=1024, tau=5e-3, hidden=(256, 256), init_temperature=0.1, warm_up=660, capacity=1_000_000)
 Figures = dict[str, Any]
@@ -87,14 +89,13 @@ def cumulative(quick: bool) -> Figures:
     return figures | profits(same, "cumulative, γ .9")
 
 
-def held(name: str, **settings: Any) -> Figures:
+def held(name: str) -> Figures:
     """How an error limit is held over 600 hours: λ of the last 200, its largest, error and profit of the policy in the end.
 
-    λ tells what care is worth only as well as play tells one care from another: it is broad, nothing is forgotten, and rewards are centred.
+    The settings are those of an arm of ``experiments/labour_limit.toml``.
     """
-    sac = WorkConfig().sac.model_copy(update={"target_entropy": -3.0, "capacity": 36_000, "warm_up": 600, "train_interval": 3})
-    config = WorkConfig(episodes=600, evaluate_every=600, step_size=5.0, centred=True, averaging=4.0, sac=sac, **settings)
-    done, _ = timed(config)
+    told = read_toml(LIMITS)["train"]["work"]
+    done, _ = timed(build(WorkConfig, merge({key: told[key] for key in told.keys() - {"arms"}}, told["arms"][name]), "train.work"))
     multiplier, last = done.column("multiplier"), done.judgements[-1]
     return {
         f"{name}: λ of the last 200": float(multiplier[-200:].mean()),
@@ -106,15 +107,15 @@ def held(name: str, **settings: Any) -> Figures:
 
 
 def limit(quick: bool) -> Figures:
-    return held("no damage", damage=0.0)
+    return held("no damage")
 
 
 def mild(quick: bool) -> Figures:
-    return held("damage 0.10 $", damage=0.1)
+    return held("damage 0.10 $")
 
 
 def hinge(quick: bool) -> Figures:
-    return held("hinge", damage=0.0, penalty="hinge")
+    return held("hinge")
 
 
 def novelty(quick: bool) -> Figures:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from layerscout.errors import DataError, UsageError, shell, suggest
 from layerscout.misfits import describe_misfits
@@ -41,6 +41,16 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_its_own_defaults(cls, values: Any) -> Any:
+        """Lay what is said of a table over the table's defaults here, which may be others than those of the table elsewhere."""
+        if not isinstance(values, dict):
+            return values
+        tables = {name: field.default for name, field in cls.model_fields.items() if isinstance(field.default, BaseModel)}
+        said = {name: values[name] for name in tables if isinstance(values.get(name), dict)}
+        return values | {name: merge(tables[name].model_dump(), table) for name, table in said.items()}
 
     @field_validator("*")
     @classmethod

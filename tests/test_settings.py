@@ -12,7 +12,7 @@ from layerscout.cache.records import load_object, save_settings
 from layerscout.cache.root import default_root
 from layerscout.cli import COMMANDS, GROUPS
 from layerscout.errors import DataError, LayerscoutError, UsageError
-from layerscout.settings import STAGES, Config, build, resolve
+from layerscout.settings import STAGES, Config, as_words, build, resolve
 
 FILE = """
 [train]
@@ -73,6 +73,23 @@ def test_each_source_wins_over_the_ones_before(file):
 def test_tables_are_merged_key_by_key(file):
     chosen = train(defaults={"double": False, "learner": {"hidden": [8]}}, file=file, preset="fast", assignments=["learner.batch=2"])
     assert chosen == Train(environment="Grid", seeds=1, out=Path("from-file"), double=False, learner=Learner(lr=0.5, batch=2, hidden=(8,)))
+
+
+class Elsewhere(Config):
+    learner: Learner = Learner(lr=0.7, hidden=(8, 8))
+
+
+class Around(Config):
+    inner: Elsewhere | None = None
+
+
+def test_a_table_is_laid_over_its_defaults_where_it_stands():
+    said = resolve(Elsewhere, "train", assignments=["learner.batch=4"])
+    assert said.learner == Learner(lr=0.7, hidden=(8, 8), batch=4)
+    assert build(Around, {"inner": {"learner": {"hidden": [2]}}}, "x").inner == Elsewhere(learner=Learner(lr=0.7, hidden=(2,)))
+    assert resolve(Elsewhere, "train", assignments=[word for word in as_words(said) if word != "--set"]) == said
+    with pytest.raises(UsageError, match="did you mean 'batch'"):
+        build(Elsewhere, {"learner": {"bach": 4}}, "train")
 
 
 def test_flags_that_were_not_given_do_not_count(file):

@@ -40,7 +40,7 @@ def train(config: TrainConfig, call: Call) -> None:
 
 def work(config: TrainConfig, call: Call) -> None:
     """Train agents that earn a wage, and show what each arm was expected to earn in the end."""
-    from layerscout.rl.economics import experiment as stage
+    from layerscout.rl.economics import run as stage
 
     planned = stage.plan(config)
     if call.dry_run:

@@ -109,7 +109,26 @@ def test_every_claim_has_its_sentence_and_is_judged_by_the_figures() -> None:
     (held, _) = transfer_claims(harmful)
     assert not held.supported
     assert "At the end -9.45, the baseline -7.55" in held.sentence
+    assert "a loss of at most 1.5 was allowed" in held.sentence
     assert transfer_claims(record(WHOLE[3])) == transfer_claims(record(*WHOLE))[3:], "without a baseline only the filter is judged"
+
+
+@pytest.mark.parametrize(("end", "supported"), [(0.75, True), (0.5, False)])
+def test_what_a_harmful_teacher_may_cost_is_in_the_tasks_own_unit(end: float, supported: bool) -> None:
+    """On a task of returns about 1 a loss of 1.5 would be no test: here a third of the baseline's gain, (1 − 0.1) / 3, is allowed."""
+
+    def flat(score: float, **said: Any) -> TransferArm:
+        return arm(-7.0, 40, **said, scores=[[score] * SEEDS] * LENGTH, untrained=(0.1,) * SEEDS)
+
+    both = flat(end, kind="repaint", teacher="bad")
+    grid = record(flat(1.0), both, environment="layerscout/Grid-v0", teachers=[teacher("bad", -1.0)])
+    claim = transfer_claims(grid)[0]
+    assert claim.supported == supported
+    assert "a loss of at most 0.3 was allowed" in claim.sentence
+    nothing = record(
+        flat(0.1), flat(0.1, kind="repaint", teacher="bad"), environment="layerscout/Grid-v0", teachers=[teacher("bad", -1.0)], target=0.2
+    )
+    assert not transfer_claims(nothing)[0].supported, "a baseline that learned nothing cannot be held back"
 
 
 def test_tables_have_the_papers_figures_beside_ours_and_the_swept_values() -> None:

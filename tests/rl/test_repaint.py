@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from layerscout.errors import DataError, UsageError
 from layerscout.rl.agents.configs import PPOConfig
 from layerscout.rl.agents.densities import cross_entropy
 from layerscout.rl.agents.ppo import ppo_on_features
+from layerscout.rl.loops.checkpoint import save_checkpoint
 from layerscout.rl.memory.rollout import Rollout
 from layerscout.rl.transfer import students
 from layerscout.rl.transfer.config import RepaintConfig
@@ -156,8 +158,12 @@ def test_steps_of_the_teacher_are_counted_and_end_with_its_weight() -> None:
     assert [kept is None for kept in curves.kept] == [False, False, False, True]
     assert curves.teacher_training_steps == 1000
     assert all(value is not None and value < 0 for row in curves.sampled for value in row)
-    _, kicked = train_arm(arm("ks"), reacher_task(), teacher())
+    made: list[int] = []
+    task = reacher_task()
+    counted = replace(task, make_world=lambda copies: (made.append(copies), task.make_world(copies))[1])
+    _, kicked = train_arm(arm("ks"), counted, teacher())
     assert kicked.teacher_steps == [0] * 4
+    assert made.count(4) == 1, "a teacher that does not play has no games"
 
 
 def test_killed_and_continued_is_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +239,11 @@ def test_a_teacher_goes_through_a_file_and_damage_is_told(tmp_path: Path) -> Non
     assert load_teacher(path).steps == 1000
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=r"holds no teacher: .* is damaged") as told:
+        load_teacher(path)
+    assert "student-N.npz" in str(told.value.hint), "and not that training begins anew"
+    save_checkpoint(path, "another format", {})
+    with pytest.raises(DataError, match="holds no teacher"):
         load_teacher(path)
     np.save(tmp_path / "pickled.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError):
@@ -244,4 +254,11 @@ def test_a_teacher_goes_through_a_file_and_damage_is_told(tmp_path: Path) -> Non
     bad[0, 0] = torch.nan
     Teacher(((bad, its.layers[0][1]), *its.layers[1:]), "tanh", its.logarithm).save(path)
     with pytest.raises(DataError, match="not finite"):
+        load_teacher(path)
+    for changes in ({"logarithm": torch.zeros(3)}, {"mean": torch.zeros(9), "inverse": torch.ones(9)}, {"layers": its.layers[:1] * 2}):
+        replace(its, **changes).save(path)
+        with pytest.raises(DataError, match="do not fit each other"):
+            load_teacher(path)
+    replace(its, layers=()).save(path)
+    with pytest.raises(DataError, match="has no layers"):
         load_teacher(path)

@@ -151,4 +151,8 @@ def test_bad_input_is_told_before_anything_is_trained(
     refused(call("transfer", GRID, *where, "--layer", "structured_mdi"), 2, "did you mean 'structured_mid'?")
     refused(call("transfer", INTERCEPT, *where, "--layer", "structured_mid"), 2, "was made from 'layerscout/Grid-v0'")
     refused(call("transfer", GRID, "--teacher", teacher, "--out", grid[0]), 2, "holds results of other settings: ")
+    for name in ("a b", "a-b"):
+        (tmp_path / f"{name}.npz").write_bytes(teacher.read_bytes())
+    both = [word for name in ("a b", "a-b") for word in ("--teacher", tmp_path / f"{name}.npz")]
+    refused(call("transfer", GRID, *both, *out), 2, "two arms would lie in one folder, ks-a-b")
     assert not (tmp_path / "none").exists()

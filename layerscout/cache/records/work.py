@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from layerscout.cache.records.base import Record
 
 WORK_NAME = "work.json"
@@ -65,7 +67,8 @@ class WorkArm(Record):
     """One set of settings, worked by every seed.
 
     ``settings`` are those in which the arm differs. ``foretold`` and ``novel`` are the correlations over a run's hours of the gain in
-    marginal product with what was foretold of it, and with the hour's novelty; None where one of the two does not vary.
+    marginal product with what was foretold of it, and with the hour's novelty; None where one of the two does not vary. ``reasons`` say why
+    a seed stopped learning, where one did: its policy is the one from before.
     """
 
     name: str
@@ -85,6 +88,7 @@ class WorkArm(Record):
     curves: tuple[WorkCurve, ...]
     foretold: Seeds
     novel: Seeds
+    reasons: dict[int, str] = Field(default_factory=dict)
 
     @property
     def last(self) -> WorkJudgement:

@@ -60,8 +60,8 @@ def mean_of_known(values: tuple[float | None, ...]) -> Estimate | None:
 
 
 def answers(record: WorkRecord) -> tuple[str, ...]:
-    """Say in sentences whether drawing by novelty earned its keep, and whether novelty foretold the gain in marginal product."""
-    found = []
+    """Say in sentences which seeds failed, whether drawing by novelty earned its keep, and whether novelty foretold the gain in marginal product."""
+    found = [f"{arm.name}: seed {seed} stopped learning: {reason}." for arm in record.arms for seed, reason in sorted(arm.reasons.items())]
     rows = standings(record)
     for row in rows:
         if row.arm.settings.get("replay") == "novelty" and row.difference is not None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from layerscout.cache.records.transfer import TransferArm, TransferRecord
 from layerscout.report.claims import Claim
 from layerscout.report.numbers.savings import SHARES, Saving, kinds_of_teachers, last_score, savings_at, share_range, targets_of
 from layerscout.report.transfer.tables import count, percent
 
-NO_WORSE = 1.5  # of the target task's returns: what a harmful teacher may cost at the end, on Reacher
+NO_WORSE = 1.5  # of Reacher's returns: what a harmful teacher may cost at the end there
+SHARE_LOST = 1 / 3  # what it may cost elsewhere, of what the baseline gained over untrained students; on Reacher that is about as much
 
 
 def transfer_claims(record: TransferRecord) -> tuple[Claim, ...]:
@@ -19,7 +22,7 @@ def transfer_claims(record: TransferRecord) -> tuple[Claim, ...]:
         both = arms["repaint"]
         if baseline is not None and both is not None and targets_of(record):
             if kind == "harmful":
-                found.append(_unharmed(teacher, both, baseline))
+                found.append(_unharmed(teacher, both, baseline, record.environment))
             else:
                 found += [_sooner(teacher, kind, savings[both.name]), _cheaper(teacher, kind, savings[both.name])]
                 found += _order(teacher, kind, arms, savings, baseline.name)
@@ -63,11 +66,18 @@ def _order(teacher: str, kind: str, arms: dict[str, TransferArm | None], savings
     ]
 
 
-def _unharmed(teacher: str, arm: TransferArm, baseline: TransferArm) -> Claim:
+def _unharmed(teacher: str, arm: TransferArm, baseline: TransferArm, environment: str) -> Claim:
     mine, plain = last_score(arm), last_score(baseline)
     statement = f"A harmful teacher ({teacher}) does not hold REPAINT back in the end."
+    gained = plain - float(np.mean(baseline.untrained))
+    if "Reacher" in environment:
+        allowed = NO_WORSE
+    elif gained > 0.0:
+        allowed = SHARE_LOST * gained
+    else:
+        return Claim(statement, False, f"At the end {mine:.2f}, the baseline {plain:.2f}, which is no more than untrained students earn.")
     return Claim(
-        statement, mine >= plain - NO_WORSE, f"At the end {mine:.2f}, the baseline {plain:.2f}; a loss of at most {NO_WORSE:g} was allowed."
+        statement, mine >= plain - allowed, f"At the end {mine:.2f}, the baseline {plain:.2f}; a loss of at most {allowed:.3g} was allowed."
     )
 
 

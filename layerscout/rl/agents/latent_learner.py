@@ -116,5 +116,22 @@ class LatentLearner:
         counted: Sequence[RunNetwork] = [network for name, network in self.networks.items() if name == "latents" or self.tuned]
         return np.sum([network.trainable_parameters() for network in counted], axis=0)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a bit-exact continuation needs: of a video model that is still frozen nothing."""
+        moved = [name for name in self.networks if name == "latents" or self.tuned]
+        return {"tuned": self.tuned} | {name: self.optimisers[name].state_dict() for name in moved}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a saved state back.
+
+        Raises
+        ------
+        DataError
+            The state is of other networks.
+        """
+        self.tuned = bool(state["tuned"])
+        for name in state.keys() - {"tuned"}:
+            self.optimisers[name].load_state_dict(state[name])
+
     def _latents(self, seen: Shaped[Tensor, "run batch *feature"]) -> Float[Tensor, "run batch 128"]:
         return self.encoder(self.backbone(seen) if self.tuned and self.backbone is not None else seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +23,12 @@ class DataValue(Protocol):
 
     def update(self, novelty: float, gain: float) -> None:
         """Learn from one episode: its novelty, and MP − MP of the episode before."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was learned."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what ``state_dict`` gave."""
 
 
 class _Line:
@@ -46,6 +52,12 @@ class _Line:
     def learn(self, x: Float[np.ndarray, " 2"], gain: float) -> None:
         raise AssertionError("both kinds say how they learn")
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"weights": self.weights.copy(), "seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.weights, self.seen = state["weights"], int(state["seen"])
+
 
 class GradientLine(_Line):
     """Stochastic gradient descent on squared errors with a step that falls: η_t = η₀ / t^0.25, t from 1 on.
@@ -61,6 +73,8 @@ class GradientLine(_Line):
     def __init__(self, first_step: float = 0.1, power: float = 0.25) -> None:
         super().__init__()
         self.first_step, self.power = above_zero("first_step", first_step), above_zero("power", power)
+        if power > 1.0:
+            raise UsageError(f"power is {power}", hint="power is a number in (0, 1]: steps that fall faster stop short of the line")
 
     def learn(self, x: Float[np.ndarray, " 2"], gain: float) -> None:
         """w ← w + η_t (ΔMP − w · x) x, with x = [1, novelty] and the gain ΔMP in good units an hour."""
@@ -93,6 +107,13 @@ class RecursiveLine(_Line):
         step = reach / (self.forgetting + x @ reach)
         self.weights = self.weights + step * (gain - x @ self.weights)
         self.inverse = (self.inverse - np.outer(step, reach)) / self.forgetting
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"inverse": self.inverse.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.inverse = state["inverse"]
 
 
 def data_value(kind: Literal["gradient", "recursive"] = "recursive") -> DataValue:

@@ -57,7 +57,7 @@ COLUMNS = (
     LogColumn("penalised_profit", "$/h", "profit − penalty"),
     LogColumn("spread", "$/h", "implied_wage − human_wage above parity, else 0"),
     LogColumn("spread_value", "$", "spread · hours"),
-    LogColumn("customer_share", "share", "clip(predicted_gain / (gain + 10⁻⁶), 0, 1); none up to parity"),
+    LogColumn("customer_share", "share", "clip(predicted_gain / (gain + 10⁻⁶), 0, 1); 0 if none was foretold or came; none up to parity"),
     LogColumn("platform_share", "share", "1 − customer_share; none up to parity"),
     LogColumn("rebate", "$", "customer_share · spread_value"),
     LogColumn("captured", "$", "platform_share · spread_value"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +21,7 @@ def violation(
     errors: Float[np.ndarray, "*place"],
     attempts: Float[np.ndarray, "*place"],
     target: float,
-    usual_attempts: float,
+    usual_attempts: float | Float[np.ndarray, "*place"],
 ) -> Float[np.ndarray, "*place"]:
     """Return a step's share of the hour's violation: (errors − e* attempts) / usual attempts a step, an error rate.
 
@@ -36,19 +37,23 @@ def violation(
     usual_attempts
         Attempts of a usual step, above 0: it makes a rate of the count, so that λ is in dollars an hour and unit of error rate.
     """
-    return (errors - _rate("target", target) * attempts) / above_zero("usual_attempts", usual_attempts)
+    return (errors - _rate("target", target) * attempts) / _each(above_zero, "usual_attempts", usual_attempts)
 
 
 def penalise(
-    profit: Float[np.ndarray, "*place"], violations: Float[np.ndarray, "*place"], multiplier: float, penalty: Penalty = "linear"
+    profit: Float[np.ndarray, "*place"],
+    violations: Float[np.ndarray, "*place"],
+    multiplier: float | Float[np.ndarray, "*place"],
+    penalty: Penalty = "linear",
 ) -> Float[np.ndarray, "*place"]:
     """r = profit − λ · v with v = err − e* (``linear``) or max(0, err − e*) (``hinge``), in dollars an hour.
 
     The multiplier of the linear form is the shadow price of the target. The hinge of a noisy rate has a slope of P(err > e*), about a half
     where the target binds, so that its multiplier must be about twice as large for the same effect.
     """
-    at_least_zero("multiplier", multiplier)
-    return profit - multiplier * (np.maximum(violations, 0.0) if _known(penalty) == "hinge" else violations)
+    return profit - _each(at_least_zero, "multiplier", multiplier) * (
+        np.maximum(violations, 0.0) if _known(penalty) == "hinge" else violations
+    )
 
 
 def ascend(
@@ -120,6 +125,16 @@ def _rate(name: str, value: float) -> float:
     if not (math.isfinite(value) and 0.0 < value < 1.0):
         raise UsageError(f"{name} is {value}", hint="an error target is a share in (0, 1)")
     return value
+
+
+def _each(
+    check: Callable[[str, float], float], name: str, values: float | Float[np.ndarray, "*place"]
+) -> float | Float[np.ndarray, "*place"]:
+    """Return one number or many, if ``check`` lets all of them pass."""
+    if np.size(values):
+        check(name, float(np.min(values)))  # a NaN is the least and the largest
+        check(name, float(np.max(values)))
+    return values
 
 
 def _known(penalty: str) -> str:

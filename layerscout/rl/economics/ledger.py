@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64, Shaped
 
-from layerscout.errors import UsageError
-from layerscout.rl.economics.lagrangian import Penalty
+from layerscout.errors import DataError, UsageError
+from layerscout.rl.economics.lagrangian import Penalty, penalise, violation
 from layerscout.rl.memory.replay import Batch
 from layerscout.rl.memory.sampling import draw_indices
 from layerscout.rl.memory.sum_tree import SumTree
 
 LEAST, MOST = 0.5, 2.0  # bounds of a novelty as a weight of the critics' loss
+COLUMNS = ("states", "action", "profit", "errors", "attempts", "rate", "novelty", "terminated")  # what a step is
 Weighting = Literal["none", "novelty", "importance"]
 
 
@@ -133,10 +134,8 @@ class WorkLedger:
         if terms.to_date or terms.penalty == "hinge":
             excess = self.rate[rows, places] - terms.target
         else:
-            excess = (self.errors[rows, places] - terms.target * self.attempts[rows, places]) / terms.usual_attempts[:, None]
-        if terms.penalty == "hinge":
-            excess = np.maximum(0.0, excess)
-        penalised = self.profit[rows, places] - terms.multiplier[:, None] * excess
+            excess = violation(self.errors[rows, places], self.attempts[rows, places], terms.target, terms.usual_attempts[:, None])
+        penalised = penalise(self.profit[rows, places], excess, terms.multiplier[:, None], terms.penalty)
         return (terms.scale * (penalised if terms.centre is None else penalised - terms.centre[:, None])).astype(np.float32)
 
     def mean(self, terms: Terms) -> Float[np.ndarray, " run"]:
@@ -154,6 +153,35 @@ class WorkLedger:
         size = np.abs(error) + 1e-6
         self._largest = np.maximum(self._largest, size.max(1))
         self.tree.change(places, size * self.novelty[np.arange(self.runs)[:, None], places])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the filled part as plain arrays, with the priorities that it is drawn by."""
+        filled, places = self.size, np.broadcast_to(np.arange(self.size), (self.runs, self.size))
+        columns = {name: getattr(self, name)[:, :filled].copy() for name in COLUMNS}
+        features = None if self.features is None else self.features[:, :filled].copy()
+        priorities = None if self.tree is None else self.tree.at(places)
+        at = {"position": self.position, "size": filled, "capacity": self.capacity, "largest": self._largest.copy()}
+        return columns | at | {"features": features, "priorities": priorities}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a saved state back.
+
+        Raises
+        ------
+        DataError
+            The state is of another capacity or shape.
+        """
+        filled, saved = int(state["size"]), state["states"].shape
+        if int(state["capacity"]) != self.capacity or saved != (self.runs, filled, *self.states.shape[2:]):
+            raise DataError(
+                f"saved replay holds {saved} of capacity {state['capacity']}, expected {self.states.shape}",
+                hint="continue with the same seeds, encoder and replay capacity",
+            )
+        for name in COLUMNS if self.features is None else (*COLUMNS, "features"):
+            getattr(self, name)[:, :filled] = state[name]
+        self.position, self.size, self._largest = int(state["position"]), filled, state["largest"]
+        if self.tree is not None:
+            self.tree.change(np.broadcast_to(np.arange(filled), (self.runs, filled)), state["priorities"])
 
     def _weights(self, rows: np.ndarray, places: np.ndarray, weighting: Weighting, beta: float) -> Float32[np.ndarray, "run batch"] | None:
         if weighting == "none":

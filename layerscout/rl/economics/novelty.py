@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.clips import ClipWindow
 from layerscout.extract.passes.noise_gap import NoiseGap
-from layerscout.rl.memory.replay import Batch, run_generators
+from layerscout.rl.memory.replay import Batch, generator_states, restore_generators, run_generators
 from layerscout.rl.networks.layers import Head
 from layerscout.rl.networks.optimiser import RunAdam
 
@@ -46,6 +46,13 @@ class Novelty:
     def learn(self, batch: Batch) -> None:
         """Let a kind that learns see the batch that the agent learns from; the others do nothing."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what goes on from one hour to the next."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what ``state_dict`` gave."""
+
 
 class RandomNovelty(Novelty):
     """A draw from [0.5, 1) that looks at nothing: the control of every other kind."""
@@ -58,16 +65,22 @@ class RandomNovelty(Novelty):
     ) -> Float[np.ndarray, " run"]:
         return np.array([generator.uniform(0.5, 1.0) for generator in self._generators])
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"generators": generator_states(self._generators)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        restore_generators(self._generators, state["generators"])
+
 
 class _Usual:
     """A figure over its running mean, within bounds; 1 until there is a mean."""
 
     def __init__(self, runs: int) -> None:
-        self._mean = np.zeros(runs)
+        self.mean = np.zeros(runs)
 
     def __call__(self, figure: Float[np.ndarray, " run"]) -> Float[np.ndarray, " run"]:
-        self._mean = np.where(self._mean > 0.0, 0.99 * self._mean + 0.01 * figure, figure)
-        return np.where(self._mean > 0.0, np.clip(figure / np.maximum(self._mean, 1e-12), LEAST, MOST), 1.0)
+        self.mean = np.where(self.mean > 0.0, 0.99 * self.mean + 0.01 * figure, figure)
+        return np.where(self.mean > 0.0, np.clip(figure / np.maximum(self.mean, 1e-12), LEAST, MOST), 1.0)
 
 
 class NeighbourNovelty(Novelty):
@@ -93,6 +106,14 @@ class NeighbourNovelty(Novelty):
             self._memory[run, place] = z[run]
         self._seen += 1
         return novelty
+
+    def state_dict(self) -> dict[str, Any]:
+        memory = None if self._memory is None else self._memory.copy()
+        return {"generators": generator_states(self._generators), "memory": memory, "seen": self._seen, "usual": self._usual.mean.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        restore_generators(self._generators, state["generators"])
+        self._memory, self._seen, self._usual.mean = state["memory"], int(state["seen"]), state["usual"]
 
 
 class EnsembleNovelty(Novelty):
@@ -127,6 +148,13 @@ class EnsembleNovelty(Novelty):
         self._network.pull_back(tape, 2.0 * error / (size * error.shape[-1]), self._optimiser.gradient_views)
         self._optimiser.step(error.square().mean((1, 2)).numpy())
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimiser": self._optimiser.state_dict(), "usual": self._usual.mean.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._usual.mean = state["usual"]
+
     def _inputs(self, z: np.ndarray, action: np.ndarray) -> Tensor:
         return torch.from_numpy(np.concatenate([z, action.astype(np.float32)], axis=-1)).repeat_interleave(MEMBERS, 0)
 
@@ -156,6 +184,12 @@ class DenoisingNovelty(Novelty):
             self._window.push(self._everyone, frames)
         self._fresh = False
         return self._usual(self._gap(self._window.clips(self._everyone)).astype(np.float64))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"usual": self._usual.mean.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._usual.mean = state["usual"]
 
 
 def novelty_of(kind: NoveltyKind, seeds: Sequence[int], width: int = 4, dimensions: int = 2, denoiser: str = "tiny") -> Novelty:

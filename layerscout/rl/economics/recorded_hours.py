@@ -15,8 +15,10 @@ from layerscout.worlds.labour.trade import STEPS_PER_HOUR, Prices
 NOVELTY_COLUMN = "denoising_error"
 
 
-def fill_with_recorded(ledger: WorkLedger, encoding: Encoding, world: LabourWorld, form: Literal["step", "cumulative"]) -> int:
-    """Put every whole step of a store's hours into the replay of every run; return how many there were.
+def fill_with_recorded(
+    ledger: WorkLedger, encoding: Encoding, world: LabourWorld, form: Literal["step", "cumulative"], cut: bool = False
+) -> int:
+    """Put every whole step of a store's hours into the replay of every run; return how many there were. ``cut`` ends the value with the hour.
 
     Their dollars are counted anew from their counts, at the prices of ``world``. Their novelty is the denoising error that the extraction
     kept, over its mean, and 1 where it kept none.
@@ -56,7 +58,7 @@ def fill_with_recorded(ledger: WorkLedger, encoding: Encoding, world: LabourWorl
             np.broadcast_to(features[row], (runs, features.shape[1])),
             np.broadcast_to(action[row], (runs, 2)),
             np.broadcast_to(features[row + 1], (runs, features.shape[1])),
-            np.zeros(runs, dtype=bool),
+            np.full(runs, cut and minutes == STEPS_PER_HOUR),
             profit=np.full(runs, by_step if form == "step" else to_date),
             errors=np.full(runs, errors),
             attempts=np.full(runs, attempts),

@@ -4,68 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
 from layerscout import registry
-from layerscout.rl.agents.sac import SAC, sac_on_features
+from layerscout.rl.agents.sac import sac_on_features
+from layerscout.rl.economics.averaging import WeightMean
 from layerscout.rl.economics.config import WorkConfig
-from layerscout.rl.economics.data_value import data_value
 from layerscout.rl.economics.encoding import Encoding, Frames, Observed, encoding_of, require_width
-from layerscout.rl.economics.episode_log import EpisodeLog, Row, episode_row
+from layerscout.rl.economics.episode_log import EpisodeLog, Row
 from layerscout.rl.economics.lagrangian import Curriculum, ascend
 from layerscout.rl.economics.ledger import Terms, WorkLedger
 from layerscout.rl.economics.novelty import novelty_of
 from layerscout.rl.economics.recorded_hours import fill_with_recorded
-from layerscout.rl.economics.spread import allocate_spread
-from layerscout.rl.memory.replay import run_generators
+from layerscout.rl.economics.worked import Books, Judgement, Work, WorkedHour
+from layerscout.rl.memory.replay import generator_states, restore_generators, run_generators
 from layerscout.worlds.labour.base import LabourWorld
 from layerscout.worlds.labour.trade import STEPS_PER_HOUR, expected_hour
 from layerscout.worlds.playing import episode_seed
 
 SAMPLING, EXPLORING = 1, 2  # purposes of a run's random streams
+PARTS = ("agent", "ledger", "novelty", "books", "settled")  # of a workplace, each with a state of its own
 EVALUATED = 2**32  # seeds of the evaluation's hours stand above those of training
-
-
-class Judgement(NamedTuple):
-    """What a deterministic policy is expected to earn, in closed form, on the states of its own hours; one number a run."""
-
-    episode: int
-    profit: Float[np.ndarray, " run"]  # dollars an hour
-    error: Float[np.ndarray, " run"]  # share
-    speed: Float[np.ndarray, " run"]
-    care: Float[np.ndarray, " run"]
-
-
-class WorkedHour(NamedTuple):
-    """An hour of every run: its rows of the log, and what the policy was judged to be worth after it, where it was asked."""
-
-    rows: list[Row]
-    judgement: Judgement | None
-
-
-@dataclass
-class Work:
-    """What all runs did and learned at work: their agent, how it was judged, and a log of every episode."""
-
-    agent: SAC
-    judgements: list[Judgement] = field(default_factory=list)
-    rows: list[list[Row]] = field(default_factory=list)  # [episode][run]
-
-    def take(self, hour: WorkedHour) -> None:
-        """Append the hour's rows, and its judgement where the policy was judged after it."""
-        self.rows.append(hour.rows)
-        if hour.judgement is not None:
-            self.judgements.append(hour.judgement)
-
-    def column(self, name: str) -> Float[np.ndarray, "episode run"]:
-        """Return one of the log's columns; NaN where it is absent."""
-        return np.array([[math.nan if row[name] is None else row[name] for row in hour] for hour in self.rows], dtype=np.float64)
 
 
 class Workplace:
@@ -111,19 +75,18 @@ class Workplace:
         self.curriculum = Curriculum(config.first_target, config.last_target, config.target_episodes)
         self.multiplier = np.zeros(runs)
         self.usual = np.full(runs, 1.0)
-        self.values = [data_value() for _ in seeds]
-        self._before: list[float | None] = [None] * runs
+        self.books = Books(seeds)
         self._sampling, self._exploring = run_generators(seeds, SAMPLING), run_generators(seeds, EXPLORING)
-        self._settled = [values.clone() for values in self._averaged]  # running means of weights: what is judged
-        self._in_mean, self._averages = 0, False  # updates in those means, and whether there is more than one
+        self.settled = WeightMean(self._averaged, config.averaging)
+        self._averages = False  # whether that mean has begun
         self.steps = 0
         if config.encoder.recorded:
-            fill_with_recorded(self.ledger, self.encoding, self.world, config.reward)
+            fill_with_recorded(self.ledger, self.encoding, self.world, config.reward, cut=config.end == "terminated")
 
     def hours(self) -> Iterator[WorkedHour]:
-        """Work hour after hour, and judge the policy after every ``evaluate_every`` of them and after the last."""
+        """Work the hours that are left, and judge the policy after every ``evaluate_every`` of them and after the last."""
         config = self.config
-        for episode in range(config.episodes):
+        for episode in range(self.steps // STEPS_PER_HOUR, config.episodes):
             rows, asked = self.hour(episode), (episode + 1) % config.evaluate_every == 0 or episode + 1 == config.episodes
             yield WorkedHour(rows, self.judge(episode + 1) if asked else None)
 
@@ -184,16 +147,14 @@ class Workplace:
         world: LabourWorld = self._kind(runs * hours, **self._options)
         world.reset(np.arange(runs * hours), np.array([EVALUATED + seed * hours + k for seed in self.seeds for k in range(hours)]))
         actions = np.zeros((STEPS_PER_HOUR, runs, hours, 2))
-        playing = [values.clone() for values in self._averaged]
-        self._put(self._settled)
-        sight = self.encoding.sight(runs * hours)
-        seen = sight.begin(world, world.frames() if self.encoding.sees else None)
-        for step in range(STEPS_PER_HOUR):
-            action = self.agent.act(self._encoded(seen.reshape(runs, hours, *self.encoding.shape))[1])
-            world.step(action.reshape(-1, 2))
-            actions[step] = 0.5 * (action + 1.0)
-            seen = sight.after(world, world.frames() if self.encoding.sees else None)
-        self._put(playing)
+        with self.settled.in_place(self._averaged):
+            sight = self.encoding.sight(runs * hours)
+            seen = sight.begin(world, world.frames() if self.encoding.sees else None)
+            for step in range(STEPS_PER_HOUR):
+                action = self.agent.act(self._encoded(seen.reshape(runs, hours, *self.encoding.shape))[1])
+                world.step(action.reshape(-1, 2))
+                actions[step] = 0.5 * (action + 1.0)
+                seen = sight.after(world, world.frames() if self.encoding.sees else None)
         speed, care = actions[..., 0], actions[..., 1]
         hour = expected_hour(world.trade, speed, care, world.prices)
         return Judgement(episode, *(figure.mean(axis=(0, 2)) for figure in (hour.profit, hour.error_rate, speed, care)))
@@ -203,14 +164,10 @@ class Workplace:
         """The weights whose running mean is judged: the actor's, and those of what it sees through."""
         return [self.agent.optimisers["actor"].values, *([] if self.latents is None else self.latents.values)]
 
-    def _put(self, weights: Sequence[Float[Tensor, "run parameter"]]) -> None:
-        for values, wanted in zip(self._averaged, weights, strict=True):
-            values.copy_(wanted)
-
     def _maybe_tune(self, episode: int) -> None:
         if self.latents is not None and self.config.encoder.tune_after == episode:
             self.latents.tune()
-            self._settled.append(self.latents.values[-1].clone())
+            self.settled.follow(self._averaged)
 
     def _frames(self) -> Frames | None:
         return self.world.frames() if self.encoding.sees or self.novelty.sees else None
@@ -241,10 +198,7 @@ class Workplace:
         if self.latents is not None and self.agent.latent_slope is not None:
             self.latents.learn(self.agent.latent_slope)
         self.novelty.learn(batch)
-        self._in_mean = self._in_mean + 1 if self._averages else 1
-        share = (self.config.averaging + 1.0) / (self._in_mean + self.config.averaging)  # Shamir and Zhang 2013, eq. 5
-        for mean, values in zip(self._settled, self._averaged, strict=True):
-            mean.lerp_(values, share)
+        self.settled.take(self._averaged, self._averages)
         self.ledger.reweigh(places, self.agent.temporal_error)
         return loss
 
@@ -263,35 +217,34 @@ class Workplace:
         self.usual = world.attempts / STEPS_PER_HOUR
         temperature = self.agent.temperature.logarithm.detach().exp().cpu().numpy().reshape(-1)
         rows = []
-        for run, counts in enumerate(world.counts().tolist()):
-            past, product = self._before[run], float(counts[0])
-            foretold, gain = self.values[run].predict(float(novelty[run])), None if past is None else product - past
-            plain = episode_row(world.prices, tuple(counts))
-            shared = allocate_spread(plain["implied_wage"], world.prices.human_wage, 1.0, foretold or 0.0, gain or 0.0)
-            measured: dict[str, Any] = {
-                "episode": episode,
-                "seed": self.seeds[run],
-                "speed": float(action[run, 0]),
-                "care": float(action[run, 1]),
+        for run in range(len(self.seeds)):
+            measured = {"episode": episode, "speed": float(action[run, 0]), "care": float(action[run, 1])}
+            measured |= {"temperature": float(temperature[run]), "critic_loss": None if loss is None else float(loss[run])}
+            constraint = {
+                "multiplier": float(before[run]),
+                "next_multiplier": float(self.multiplier[run]),
+                "hinge": config.penalty == "hinge",
             }
-            measured |= {"novelty": float(novelty[run]), "predicted_gain": foretold, "gain": gain, "temperature": float(temperature[run])}
-            measured["critic_loss"] = None if loss is None else float(loss[run])
-            rows.append(
-                episode_row(
-                    world.prices,
-                    tuple(counts),
-                    spread=shared,
-                    error_target=target,
-                    multiplier=float(before[run]),
-                    next_multiplier=float(self.multiplier[run]),
-                    hinge=config.penalty == "hinge",
-                    **measured,
-                )
-            )
-            if gain is not None:
-                self.values[run].update(float(novelty[run]), gain)
-            self._before[run] = product
+            rows.append(self.books.close(world, run, float(novelty[run]), measured, error_target=target, **constraint))
         return rows
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a bit-exact continuation needs between two hours."""
+        parts = {name: getattr(self, name).state_dict() for name in PARTS}
+        latents = None if self.latents is None else self.latents.state_dict()
+        streams = {"sampling": generator_states(self._sampling), "exploring": generator_states(self._exploring)}
+        figures = {"multiplier": self.multiplier.copy(), "usual": self.usual.copy(), "steps": self.steps}
+        return parts | streams | figures | {"latents": latents}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what ``state_dict`` gave; the next hour is the one that would have followed."""
+        for name in PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        if self.latents is not None:
+            self.latents.load_state_dict(state["latents"])
+        restore_generators(self._sampling, state["sampling"])
+        restore_generators(self._exploring, state["exploring"])
+        self.multiplier, self.usual, self.steps = state["multiplier"], state["usual"], int(state["steps"])
 
 
 def work(config: WorkConfig, seeds: Sequence[int], out: Path | None = None, root: Path | None = None) -> Work:

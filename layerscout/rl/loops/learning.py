@@ -111,8 +111,12 @@ class GroupCheckpoint:
 
     def due(self, at: int, config: TrainConfig, total: int) -> bool:
         """Say whether to save now: in the rhythm of the settings, but not so often that a large replay costs more than 5 % of the time."""
-        waited = time.monotonic() - self.clock.saved_at
-        return at % config.checkpoint_updates == 0 and at < total and waited >= SPARING * self.clock.save_seconds
+        return at % config.checkpoint_updates == 0 and at < total and self.affordable
+
+    @property
+    def affordable(self) -> bool:
+        """Whether the last checkpoint took at most 5 % of the time since."""
+        return time.monotonic() - self.clock.saved_at >= SPARING * self.clock.save_seconds
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the state with the clock's seconds, replacing the last one at once; remember how long that took."""

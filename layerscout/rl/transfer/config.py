@@ -44,7 +44,7 @@ class ArmSettings(Config):
     )
     largest_ratio: float = Field(default=10.0, gt=1.0, description="Bound of that ratio.")
     instances: int = Field(default=128, ge=1, description="Kept steps of the teacher in one update.")
-    alternating: bool = Field(default=False, description="Learn from student and teacher in turns, iteration by iteration.")
+    alternating: bool = Field(default=False, description="Draw to the teacher and learn from its steps in turns, iteration by iteration.")
     evaluation_episodes: int = Field(
         default=64, ge=1, description="Greedy episodes after every iteration, the same for all arms and seeds."
     )

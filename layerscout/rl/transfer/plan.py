@@ -33,6 +33,11 @@ class PlannedArm:
     swept: str | None = None
 
     @property
+    def folder(self) -> str:
+        """The arm's name as a file system takes it."""
+        return self.name.replace(", ", "-").replace(" ", "-")
+
+    @property
     def steps(self) -> tuple[int, int]:
         """Environment steps of one student, and of its teacher's play."""
         own = self.config.ppo.length * self.config.ppo.environments
@@ -162,6 +167,10 @@ def _arms(config: TransferConfig, teachers: Sequence[str]) -> tuple[PlannedArm, 
     names = [arm.name for arm in found]
     if len(set(names)) < len(names):
         raise UsageError("a value is swept twice", hint="name it once")
+    folders = [arm.folder for arm in found]
+    if len(set(folders)) < len(folders):
+        twice = next(folder for folder in folders if folders.count(folder) > 1)
+        raise UsageError(f"two arms would lie in one folder, {twice}", hint="a teacher is called as its file; rename one")
     return tuple(found)
 
 

@@ -102,7 +102,7 @@ def _trained_teacher(plan: TransferPlan, task: TransferTask, reporter: Reporter)
 
 def _complete(arm: PlannedArm, plan: TransferPlan, teachers: dict[str, Teacher], reporter: Reporter) -> TransferArm:
     """Return an arm's result, trained now or earlier."""
-    folder = plan.config.out / "arms" / arm.name.replace(", ", "-").replace(" ", "-")
+    folder = plan.config.out / "arms" / arm.folder
     path = folder / ARM_NAME
     if path.is_file():
         return records.load(TransferArm, path)

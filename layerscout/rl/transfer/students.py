@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -143,9 +143,9 @@ def train_arm(
     agent = _agent(arm, task, teacher)
     curves, stage = ArmCurves(teacher_training_steps=None if teacher is None else teacher.steps), task.stage(arm.seeds)
     copies, key = arm.seeds * arm.ppo.environments, arm.model_dump_json()
-    world, second = task.make_world(copies), task.make_world(copies if arm.instructs else 1)
-    with closing(world), closing(second):
-        room = Classroom(arm, task, agent, [world, second] if arm.instructs else [world])
+    with ExitStack() as open_worlds:
+        worlds = [open_worlds.enter_context(closing(task.make_world(copies))) for _ in range(2 if arm.instructs else 1)]
+        room = Classroom(arm, task, agent, worlds)
         if saved is not None and (state := load_checkpoint(saved, key)) is not None:
             agent.load_state_dict(state["agent"])
             room.load_state_dict(state["room"])

@@ -189,9 +189,14 @@ def checked_teacher(found: Teacher, path: Path) -> Teacher:
     DataError
         It names the file.
     """
-    for (before, _), (after, _) in itertools.pairwise(found.layers):
-        if before.shape[1] != after.shape[0]:
-            raise DataError(f"the layers of teacher {path} do not fit each other", hint="save it again")
+    if not found.layers:
+        raise DataError(f"teacher {path} has no layers", hint="save it again")
+    widths = [(before.shape[1], after.shape[0]) for (before, _), (after, _) in itertools.pairwise(found.layers)]
+    widths += [(weight.shape[1], len(bias)) for weight, bias in found.layers]
+    widths += [(found.layers[0][0].shape[0], len(array)) for array in (found.mean, found.inverse) if array is not None]
+    widths += [(found.layers[-1][0].shape[1], len(array)) for array in (found.logarithm,) if array is not None]
+    if any(one != other for one, other in widths):
+        raise DataError(f"the layers of teacher {path} do not fit each other", hint="save it again")
     more = [array for array in (found.logarithm, found.mean, found.inverse, *(found.spread or ())) if array is not None]
     if not all(torch.isfinite(array).all() for array in (*itertools.chain(*found.layers), *more)):
         raise DataError(f"teacher {path} has weights that are not finite", hint="choose a run that did not fail")
@@ -206,7 +211,11 @@ def read_own_file(path: Path) -> Teacher:
     DataError
         It is damaged or something else.
     """
-    state = load_checkpoint(path, FORMAT)
+    try:
+        state = load_checkpoint(path, FORMAT)
+    except DataError as error:
+        hint = "give a student-N.npz of layerscout transfer, or the zip of a PPO or SAC of Stable-Baselines3"
+        raise DataError(f"{path} holds no teacher: {error}", hint=hint) from None
     assert state is not None, "the file is there"
     arrays = {name: torch.from_numpy(array) for name, array in state["arrays"].items()}
     layers = tuple((arrays[f"w{place}"], arrays[f"b{place}"]) for place in range(len(arrays) // 2))

@@ -165,6 +165,9 @@ def test_recursive_squares_are_a_ridge_regression_and_steps_of_the_gradient_fall
         (lambda: ascend(0.0, 0.1, 0.0, 5.0), "target is 0.0"),
         (lambda: RecursiveLine().update(float("nan"), 1.0), "novelty is nan"),
         (lambda: penalise(np.zeros(1), np.zeros(1), 1.0, "square"), "unknown penalty 'square'"),
+        (lambda: penalise(np.zeros(2), np.zeros(2), np.array([1.0, np.nan])), "multiplier is nan"),
+        (lambda: violation(np.zeros(2), np.ones(2), 0.06, np.array([1.0, 0.0])), "usual_attempts is 0.0"),
+        (lambda: GradientLine(power=1.5), "power is 1.5"),
     ],
 )
 def test_wrong_numbers_are_named(call, complaint):

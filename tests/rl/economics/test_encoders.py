@@ -79,6 +79,21 @@ def test_a_video_model_is_frozen_and_then_moves_with_its_own_step(kinds):
     assert not torch.equal(backbone.stacks[0][0], backbone.stacks[0][1])  # every run tunes a copy of its own
 
 
+@pytest.mark.parametrize("hours", [1, 2])
+def test_a_video_model_goes_on_where_it_was_frozen_or_tuned(kinds, hours):
+    encoders, root = kinds
+    place, again = (Workplace(config(**encoders["video"]), [0, 1], root=root) for _ in range(2))
+    for hour in range(hours):
+        place.hour(hour)
+    again.load_state_dict(place.state_dict())
+    assert again.latents.tuned == (hours == 2)
+    for one in (place, again):
+        one.hour(hours)
+    for old, new in zip(place._averaged, again._averaged, strict=True):
+        torch.testing.assert_close(new, old, rtol=0.0, atol=0.0)
+    np.testing.assert_array_equal(again.judge(3).profit, place.judge(3).profit)
+
+
 def test_the_frozen_model_gives_what_its_store_holds(kinds, sink_store):
     store, root = sink_store
     place = Workplace(config(**kinds[0]["video"]), [0], root=root)
@@ -98,6 +113,9 @@ def test_recorded_hours_stand_in_the_replay_as_they_were_worked(kinds):
     )
     np.testing.assert_array_equal(ledger.states[0, :59, 1], ledger.states[0, 1:60, 0])
     assert ledger.errors[0, :120].sum() < ledger.attempts[0, :120].sum()
+    assert not ledger.terminated.any()
+    cut = Workplace(config(**encoders["store"]).model_copy(update={"end": "terminated"}), [0], root=root).ledger
+    assert np.flatnonzero(cut.terminated[0, :120]).tolist() == [59, 119]
     error = store.index("denoising_error")
     np.testing.assert_allclose(ledger.novelty[0, :60], (error / error.mean())[:60], rtol=1e-5)
 

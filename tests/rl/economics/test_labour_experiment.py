@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from layerscout.cache.records import load
 from layerscout.cache.records.work import WORK_NAME, WorkRecord
-from layerscout.errors import UsageError
+from layerscout.errors import DataError, UsageError
 from layerscout.report import plan as report
+from layerscout.report.labour.compare import answers
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.economics import closed_forms
-from layerscout.rl.economics.experiment import plan, run
-from layerscout.settings import build
+from layerscout.rl.economics.config import SETTLED
+from layerscout.rl.economics.run import plan, run
+from layerscout.rl.loops.learning import GroupCheckpoint
+from layerscout.settings import build, resolve
 from layerscout.worlds.labour.dishwashing import Dishwashing
 
 SINK = "layerscout/Dishwashing-v0"
@@ -60,6 +64,58 @@ def test_finished_arms_are_not_worked_again_and_other_settings_are_refused(done)
     assert f"--out {config.out}-2" in raised.value.hint
 
 
+WAYS = {
+    "state": {"replay": "novelty", "novelty": "neighbours", "weighting": "importance"},
+    "mlp": {"encoder": {"kind": "mlp", "hidden": [8], "contrastive": 0.1}, "novelty": "ensemble", "replay": "novelty", "centred": True},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_arm_that_is_killed_goes_on_bit_by_bit(way, tmp_path, monkeypatch):
+    def asked(name):
+        return settings(tmp_path / name, episodes=5, averaging_after=2, **WAYS[way]).model_copy(update={"checkpoint_updates": 60})
+
+    whole, save, saves = run(plan(asked("whole"))), GroupCheckpoint.save, []
+
+    def die(self, state):
+        save(self, state)
+        saves.append(len(state["done"]["rows"]))
+        if len(saves) in (2, 4):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(GroupCheckpoint, "affordable", True)
+    monkeypatch.setattr(GroupCheckpoint, "save", die)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(plan(asked("broken")))
+    with pytest.raises(DataError, match="belongs to other settings"):
+        run(plan(settings(tmp_path / "broken", episodes=6, **WAYS[way])))
+    done = run(plan(asked("broken")))
+    assert saves == [1, 2, 3, 4], "an hour that is saved is not worked again"
+    timeless = [arm.model_copy(update={"cpu_seconds": 0.0}) for record in (whole, done) for arm in record.arms]
+    assert timeless[0] == timeless[1]
+    for name in ("episodes.csv", "episodes.jsonl"):
+        assert (tmp_path / "broken" / "work" / name).read_bytes() == (tmp_path / "whole" / "work" / name).read_bytes()
+    assert not list(tmp_path.glob("*/work/checkpoint.npz"))
+
+
+def test_a_stores_name_that_goes_to_another_store_is_another_arm(sink_store, tmp_path):
+    store, root = sink_store
+    by_name, by_id = (
+        plan(settings(tmp_path, encoder={"kind": "store", "store": said, "layer": "blocks.1"}).model_copy(update={"root": root}))
+        for said in ("sink", store.id)
+    )
+    assert by_name.arms[0].config.encoder.store == store.id
+    assert by_name.key(by_name.arms[0]) == by_id.key(by_id.arms[0])
+
+
+@pytest.mark.parametrize(("warm_up", "interval"), [(60, 20), (61, 7), (500, 3)])
+def test_a_plan_counts_the_updates_that_are_taken(warm_up, interval, tmp_path):
+    config = settings(tmp_path, sac=QUICK | {"warm_up": warm_up, "train_interval": interval})
+    planned = plan(config)
+    assert planned.describe()["updates"] == run(planned).arms[0].updates
+
+
 def test_the_page_says_what_the_record_holds(done):
     config, _ = done
     planned = report.plan([config.out])
@@ -82,6 +138,13 @@ def test_the_page_says_what_the_record_holds(done):
         "spread-0",
     }
     assert "<script src" not in page
+
+
+def test_a_seed_that_stopped_learning_is_told(tmp_path):
+    record = run(plan(settings(tmp_path, sac=QUICK | {"lr": 1e20})))
+    assert "not finite" in record.arms[0].reasons[1]
+    assert answers(record)[:2] == tuple(f"work: seed {seed} stopped learning: {record.arms[0].reasons[seed]}." for seed in (0, 1))
+    assert np.isfinite(record.arms[0].last.profit).all()
 
 
 def test_a_frontier_and_elasticities_are_closed_forms():
@@ -142,6 +205,25 @@ def test_wrong_settings_are_named_before_any_hour(said, complaint, tmp_path):
     with pytest.raises(UsageError, match=complaint):
         run(plan(settings(tmp_path, **said)))
     assert not list(tmp_path.glob("*/episodes.csv"))
+
+
+def test_the_limits_that_are_checked_in_are_the_documents_own(tmp_path):
+    file = Path(__file__).parents[3] / "experiments" / "labour_limit.toml"
+    config = resolve(TrainConfig, "train", file=file, flags={"out": tmp_path})
+    arms = {arm.name: arm for arm in plan(config).arms}
+    assert {name: (arm.prices.damage, arm.config.penalty) for name, arm in arms.items()} == {
+        "no damage": (0.0, "linear"),
+        "damage 0.10 $": (0.1, "linear"),
+        "hinge": (0.0, "hinge"),
+    }
+    assert arms["no damage"].best.multiplier == pytest.approx(21.4, abs=0.3)
+    assert arms["damage 0.10 $"].best.multiplier == pytest.approx(10.3, abs=0.3)
+    for arm in arms.values():
+        assert arm.config.sac == SETTLED.model_copy(
+            update={"target_entropy": -3.0, "capacity": 36_000, "warm_up": 600, "train_interval": 3}
+        )
+        assert arm.config.sac.capacity >= 60 * arm.config.episodes, "nothing is forgotten"
+    assert resolve(TrainConfig, "train", file=file, preset="quick", flags={"out": tmp_path}).work.episodes == 20
 
 
 def test_a_world_that_is_no_labour_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""TrainConfig with a table ``work`` in; arms of agents that earn a wage, their logs and one record out. Finished arms are not worked again."""
+"""TrainConfig with a table ``work`` in, a WorkPlan out: arms, their hours, and what closed forms say of their prices; works no hour."""
 
 from __future__ import annotations
 
@@ -11,25 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 import layerscout
 from layerscout.cache import records
-from layerscout.cache.durable import write_atomic
+from layerscout.cache.opening import open_store
 from layerscout.cache.records import Selection
-from layerscout.cache.records.making import save_command
-from layerscout.cache.records.work import WORK_NAME, WageHour, WorkArm, WorkCurve, WorkJudgement, WorkRecord
+from layerscout.cache.records.work import WageHour, WorkArm
 from layerscout.errors import BudgetError, DataError, UsageError, suggest
-from layerscout.extract.device import torch_threads
 from layerscout.memory import available_memory
-from layerscout.progress import SILENT, Reporter
 from layerscout.rl.config import KEY_NAME, TrainConfig
-from layerscout.rl.differences import SETTINGS_NAME, differing, elsewhere, kept_settings, told_differences
+from layerscout.rl.differences import differing, elsewhere, kept_settings, told_differences
 from layerscout.rl.economics import closed_forms
 from layerscout.rl.economics.config import LabourConfig, WorkConfig
 from layerscout.rl.economics.encoding import encoding_of
-from layerscout.rl.economics.episode_log import COLUMNS, EpisodeLog
-from layerscout.rl.economics.working import Judgement, Work, Workplace
+from layerscout.rl.economics.working import Workplace
 from layerscout.settings import build, merge
 from layerscout.showing import ShownPlan
 from layerscout.worlds.labour.bricklaying import Bricklaying
@@ -39,21 +34,7 @@ from layerscout.worlds.labour.trade import STEPS_PER_HOUR, Prices, Trade
 TRADES: dict[str, Trade] = {"layerscout/Dishwashing-v0": Dishwashing.trade, "layerscout/Bricklaying-v0": Bricklaying.trade}
 ARM_NAME = "arm.json"
 DECIDES = ("environment", "seeds", "work")  # settings of a comparison that an arm's numbers depend on
-BLOCKS = 100  # points of a curve at most
-CURVES = (
-    "profit",
-    "marginal_product",
-    "error_rate",
-    "wage_parity",
-    "multiplier",
-    "error_target",
-    "temperature",
-    "rebate",
-    "captured",
-    "customer_price",
-    "speed",
-    "care",
-)
+STEP_BYTES = 61  # of one step in the replay of a state: two states of 4 numbers, an action of 2, 5 figures, whether it ended
 
 
 @dataclass(frozen=True)
@@ -99,23 +80,32 @@ class WorkPlan(ShownPlan):
     def describe(self, measure: bool = False) -> dict[str, Any]:
         """Return what a dry run shows: arms, hours, updates, memory, and the best hour of every arm's prices in closed form."""
         first = self.arms[0].config
-        hours, sac = first.episodes, first.sac
+        steps, sac = first.episodes * STEPS_PER_HOUR, first.sac
         facts = {
             "stage": "train",
             "kind": "labour",
             "environment": self.config.environment,
             "arms": [arm.name for arm in self.arms],
             "seeds": len(self.seeds),
-            "hours": hours,
-            "updates": max(0, hours * STEPS_PER_HOUR - sac.warm_up) // sac.train_interval,
+            "hours": first.episodes,
+            "updates": max(0, steps // sac.train_interval - sac.warm_up // sac.train_interval),
             "memory_bytes": self.memory_bytes,
             "best_hours": [f"{arm.name}: {_best_hour_in_words(arm)}" for arm in self.arms],
-            "exists": all(self._finished(arm) is not None for arm in self.arms),
+            "exists": all(self.finished(arm) is not None for arm in self.arms),
             "out": str(self.config.out),
         }
         return facts | ({"seconds_of_updates": round(self._seconds(), 1)} if measure else {})
 
-    def _finished(self, arm: LabourArm) -> WorkArm | None:
+    def finished(self, arm: LabourArm) -> WorkArm | None:
+        """Return an arm's result, or None where its hours are not all worked.
+
+        Raises
+        ------
+        UsageError
+            Its folder holds results of other settings.
+        DataError
+            The result is damaged.
+        """
         folder = self.config.out / arm.folder
         if not (folder / ARM_NAME).is_file() or not (folder / KEY_NAME).is_file():
             return None
@@ -157,9 +147,9 @@ def plan(config: TrainConfig) -> WorkPlan:
             f"{config.environment} is no hour of labour{suggest(config.environment, TRADES)}", hint=f"one of: {', '.join(TRADES)}"
         )
     base = config.work.model_copy(update={"environment": config.environment})
-    arms = [_planned(name, base, said, None) for name, said in _named_arms(config, base).items()]
+    arms = [_planned(name, base, said, None, config.root) for name, said in _named_arms(config, base).items()]
     for setting, values in base.sweep.items():
-        arms += [_planned(f"{setting} {dollars:g} $", base, {setting: dollars}, setting) for dollars in values]
+        arms += [_planned(f"{setting} {dollars:g} $", base, {setting: dollars}, setting, config.root) for dollars in values]
     names = [arm.folder for arm in arms]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -175,38 +165,6 @@ def plan(config: TrainConfig) -> WorkPlan:
             hint="a smaller --set train.work.sac.capacity, or fewer seeds",
         )
     return planned
-
-
-def run(planned: WorkPlan, reporter: Reporter = SILENT) -> WorkRecord:
-    """Work the hours of every arm that is not finished, and write ``work.json``; the same command goes on with the arms that are left."""
-    config = planned.config
-    assert config.work is not None, "planned with work"
-    config.out.mkdir(parents=True, exist_ok=True)
-    records.save_settings(config, config.out / SETTINGS_NAME)
-    save_command("train", config, config.out)
-    done = []
-    with torch_threads(1):
-        for arm in planned.arms:
-            there = planned._finished(arm)
-            if there is not None:
-                reporter.say(f"{arm.name}: already there")
-            done.append(there or _work(planned, arm, reporter))
-    first, trade = planned.arms[0], TRADES[config.environment]
-    limit = first.config.last_target
-    kept, profitable = closed_forms.counts(trade, first.prices, limit)
-    record = WorkRecord(
-        environment=config.environment,
-        seeds=planned.seeds,
-        limit=limit,
-        feasible=kept,
-        profitable=profitable,
-        needed=closed_forms.needed_product(first.prices),
-        frontier=closed_forms.frontier(trade, first.prices, limit),
-        elasticity=closed_forms.elasticity(trade, first.prices, first.limit),
-        arms=tuple(done),
-    )
-    records.save(record, config.out / WORK_NAME)
-    return record
 
 
 def _named_arms(config: TrainConfig, base: LabourConfig) -> dict[str, dict[str, Any]]:
@@ -229,9 +187,12 @@ def _arms_of_selection(path: Path) -> dict[str, dict[str, Any]]:
     return arms | {"scratch": {"encoder": scratch}}
 
 
-def _planned(name: str, base: LabourConfig, said: dict[str, Any], swept: str | None) -> LabourArm:
+def _planned(name: str, base: LabourConfig, said: dict[str, Any], swept: str | None, root: Path | None) -> LabourArm:
     plain = base.model_dump(exclude={"arms", "sweep"})
     config = build(WorkConfig, merge(plain, said), f"train.work.arms.{name}")
+    if config.encoder.store is not None:  # a name may be given to another store later; an id stays
+        encoder = config.encoder.model_copy(update={"store": open_store(root, config.encoder.store).id})
+        config = config.model_copy(update={"encoder": encoder})
     trade = TRADES[config.environment]
     own = {price: getattr(config, price) for price in ("price", "damage", "energy", "human_wage")}
     prices = Prices(**{price: getattr(trade.prices, price) if dollars is None else dollars for price, dollars in own.items()})
@@ -249,82 +210,8 @@ def _best_hour_in_words(arm: LabourArm) -> str:
 
 
 def _replay_bytes(work: WorkConfig, config: TrainConfig) -> int:
-    steps = min(work.sac.capacity, work.episodes * STEPS_PER_HOUR) * config.seeds
     if work.encoder.kind in ("state", "mlp"):
-        return steps * 2 * 16
+        return min(work.sac.capacity, work.episodes * STEPS_PER_HOUR) * config.seeds * STEP_BYTES
     encoding = encoding_of(work.encoder, work.sac, work.environment, config.root, config.trust)
+    steps = min(work.sac.capacity, work.episodes * STEPS_PER_HOUR + encoding.recorded_steps) * config.seeds
     return int(steps * 2 * (math.prod(encoding.shape) * np.dtype(encoding.dtype).itemsize + 4 * encoding.features))
-
-
-def _work(planned: WorkPlan, arm: LabourArm, reporter: Reporter) -> WorkArm:
-    config, seeds = planned.config, planned.seeds
-    folder = config.out / arm.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    began = time.process_time()
-    place = Workplace(arm.config, seeds, root=config.root, trust=config.trust)
-    done = Work(place.agent)
-    with EpisodeLog(folder) as log, reporter.task(f"work {arm.name} ({len(seeds)} runs)", arm.config.episodes, "hours") as task:
-        for hour in place.hours():
-            done.take(hour)
-            for row in hour.rows:
-                log.add(row)
-            task.advance(1)
-    found = WorkArm(
-        name=arm.name,
-        settings=arm.settings,
-        environment=arm.config.environment,
-        prices={name: getattr(arm.prices, name) for name in ("price", "damage", "energy", "human_wage")},
-        limit=arm.limit,
-        swept=arm.swept,
-        best=arm.best,
-        hours=arm.config.episodes,
-        updates=place.agent.updates,
-        clips=place.steps * len(seeds) if place.encoding.sees else 0,
-        trainable_parameters=place.trainable_parameters(),
-        cpu_seconds=round(time.process_time() - began, 2),
-        judgements=tuple(map(_judged, done.judgements)),
-        blocks=tuple(int(block[-1]) for block in _blocks(arm.config.episodes)),
-        curves=tuple(WorkCurve(column=name, unit=_unit(name), values=_averaged(done.column(name))) for name in CURVES),
-        foretold=_correlations(done.column("predicted_gain"), done.column("gain")),
-        novel=_correlations(done.column("novelty"), done.column("gain")),
-    )
-    write_atomic(folder / KEY_NAME, planned.key(arm).encode())
-    records.save(found, folder / ARM_NAME)
-    return found
-
-
-def _judged(judgement: Judgement) -> WorkJudgement:
-    figures = {name: tuple(getattr(judgement, name).tolist()) for name in ("profit", "error", "speed", "care")}
-    return WorkJudgement(episode=judgement.episode, **figures)
-
-
-def _unit(name: str) -> str:
-    return next(column.unit for column in COLUMNS if column.name == name)
-
-
-def _blocks(hours: int) -> list[np.ndarray]:
-    return np.array_split(np.arange(hours), min(hours, BLOCKS))
-
-
-def _averaged(column: Float[np.ndarray, "episode run"]) -> tuple[tuple[float | None, ...], ...]:
-    """Average over blocks of hours what is defined in them."""
-    found = []
-    for block in _blocks(len(column)):
-        rows = column[block]
-        known = np.isfinite(rows)
-        total = np.where(known, rows, 0.0).sum(0) / np.maximum(known.sum(0), 1)
-        found.append(tuple(float(value) if there else None for value, there in zip(total, known.any(0), strict=True)))
-    return tuple(found)
-
-
-def _correlations(first: Float[np.ndarray, "episode run"], second: Float[np.ndarray, "episode run"]) -> tuple[float | None, ...]:
-    """Pearson's correlation over a run's hours in which both are defined; None where one does not vary."""
-    return tuple(_correlation(*pair) for pair in zip(first.T, second.T, strict=True))
-
-
-def _correlation(first: Float[np.ndarray, " episode"], second: Float[np.ndarray, " episode"]) -> float | None:
-    known = np.isfinite(first) & np.isfinite(second)
-    if known.sum() < 3 or np.ptp(first[known]) == 0.0 or np.ptp(second[known]) == 0.0:
-        return None
-    one, two = (values[known] - values[known].mean() for values in (first, second))
-    return float(one @ two / np.sqrt((one @ one) * (two @ two)))
