@@ -35,12 +35,12 @@ class Positional:
 
 
 class Config(BaseModel):
-    """Base of every stage's settings: immutable, closed to unknown keys, and with one meaning of ``~`` in every path.
+    """Base of every stage's settings: immutable, closed to unknown keys and to numbers that are not finite, with one meaning of ``~`` in every path.
 
     A setting's ``Field(description=...)`` is its help on the command line, where every setting but tables is a flag of its name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -171,6 +171,7 @@ def test_saved_settings_are_the_same_settings(file, tmp_path):
             "collect, import, pretrain, extract, probe, train",
         ),
         ({"assignments": ["lerner.lr=3"]}, "unknown stage 'lerner'; did you mean 'learner'", "stages"),
+        ({"assignments": ["learner.lr=Infinity"]}, "setting 'train.learner.lr' is inf, expected a finite number", "--help"),
         ({"assignments": ["seeds"]}, "--set 'seeds' is not of the form", "example"),
         ({"assignments": ["=3"]}, "is not of the form", "example"),
         ({"assignments": ["seeds=0"]}, "setting 'train.seeds' is 0, expected at least 1", "layerscout train --help"),

@@ -161,7 +161,7 @@ def test_steps_of_the_teacher_are_counted_and_end_with_its_weight() -> None:
     made: list[int] = []
     task = reacher_task()
     counted = replace(task, make_world=lambda copies: (made.append(copies), task.make_world(copies))[1])
-    _, kicked = train_arm(arm("ks"), counted, teacher())
+    _, kicked = train_arm(arm("ks", evaluation_episodes=3), counted, teacher())
     assert kicked.teacher_steps == [0] * 4
     assert made.count(4) == 1, "a teacher that does not play has no games"
 
@@ -239,11 +239,11 @@ def test_a_teacher_goes_through_a_file_and_damage_is_told(tmp_path: Path) -> Non
     assert load_teacher(path).steps == 1000
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"holds no teacher: .* is damaged") as told:
+    with pytest.raises(DataError, match="holds no teacher: it is damaged or another kind of file") as told:
         load_teacher(path)
     assert "student-N.npz" in str(told.value.hint), "and not that training begins anew"
     save_checkpoint(path, "another format", {})
-    with pytest.raises(DataError, match="holds no teacher"):
+    with pytest.raises(DataError, match="belongs to other settings"):
         load_teacher(path)
     np.save(tmp_path / "pickled.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError):

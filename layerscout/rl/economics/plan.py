@@ -189,7 +189,7 @@ def _arms_of_selection(path: Path) -> dict[str, dict[str, Any]]:
 
 def _planned(name: str, base: LabourConfig, said: dict[str, Any], swept: str | None, root: Path | None) -> LabourArm:
     plain = base.model_dump(exclude={"arms", "sweep"})
-    config = build(WorkConfig, merge(plain, said), f"train.work.arms.{name}")
+    config = build(WorkConfig, merge(plain, said), f"train.work.arms.{name}" if swept is None else "train.work.sweep")
     if config.encoder.store is not None:  # a name may be given to another store later; an id stays
         encoder = config.encoder.model_copy(update={"store": open_store(root, config.encoder.store).id})
         config = config.model_copy(update={"encoder": encoder})

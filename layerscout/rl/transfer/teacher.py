@@ -214,8 +214,7 @@ def read_own_file(path: Path) -> Teacher:
     try:
         state = load_checkpoint(path, FORMAT)
     except DataError as error:
-        hint = "give a student-N.npz of layerscout transfer, or the zip of a PPO or SAC of Stable-Baselines3"
-        raise DataError(f"{path} holds no teacher: {error}", hint=hint) from None
+        raise DataError(f"{path} holds no teacher: {error}", hint="give a student-N.npz of layerscout transfer, or save it again") from None
     assert state is not None, "the file is there"
     arrays = {name: torch.from_numpy(array) for name, array in state["arrays"].items()}
     layers = tuple((arrays[f"w{place}"], arrays[f"b{place}"]) for place in range(len(arrays) // 2))

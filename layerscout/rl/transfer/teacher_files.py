@@ -41,8 +41,11 @@ def load_teacher(path: Path, activation: Activation | None = None) -> Teacher:
     """
     if not path.exists():
         raise DataError(f"there is no teacher {path}", hint="Teacher.of(agent).save(path) writes one")
+    if not zipfile.is_zipfile(path):
+        hint = "give a student-N.npz of layerscout transfer, or the zip of a PPO or SAC of Stable-Baselines3"
+        raise DataError(f"{path} holds no teacher: it is damaged or another kind of file", hint=hint)
     try:
-        foreign = zipfile.is_zipfile(path) and WEIGHTS in zipfile.ZipFile(path).namelist()
+        foreign = WEIGHTS in zipfile.ZipFile(path).namelist()
         found = _from_zip(path, activation) if foreign else read_own_file(path)
     except DataError:
         raise
