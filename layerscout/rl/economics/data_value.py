@@ -25,7 +25,7 @@ class DataValue(Protocol):
         """Learn from one episode: its novelty, and MP − MP of the episode before."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was learned."""
+        """Weights and count of observations, as arrays and numbers."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what ``state_dict`` gave."""
@@ -109,9 +109,11 @@ class RecursiveLine(_Line):
         self.inverse = (self.inverse - np.outer(step, reach)) / self.forgetting
 
     def state_dict(self) -> dict[str, Any]:
+        """Weights and count as of every line, and P."""
         return super().state_dict() | {"inverse": self.inverse.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the saved weights and P."""
         super().load_state_dict(state)
         self.inverse = state["inverse"]
 

@@ -47,7 +47,7 @@ class Novelty:
         """Let a kind that learns see the batch that the agent learns from; the others do nothing."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what goes on from one hour to the next."""
+        """What an hour leaves to the next: here nothing."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -66,9 +66,11 @@ class RandomNovelty(Novelty):
         return np.array([generator.uniform(0.5, 1.0) for generator in self._generators])
 
     def state_dict(self) -> dict[str, Any]:
+        """The generators, so that the next draw is the one that would have followed."""
         return {"generators": generator_states(self._generators)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set the generators to where they stood."""
         restore_generators(self._generators, state["generators"])
 
 
@@ -108,10 +110,12 @@ class NeighbourNovelty(Novelty):
         return novelty
 
     def state_dict(self) -> dict[str, Any]:
+        """The remembered latents, how many were seen, the mean distance, and the generators that choose which one goes."""
         memory = None if self._memory is None else self._memory.copy()
         return {"generators": generator_states(self._generators), "memory": memory, "seen": self._seen, "usual": self._usual.mean.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Remember again what was remembered."""
         restore_generators(self._generators, state["generators"])
         self._memory, self._seen, self._usual.mean = state["memory"], int(state["seen"]), state["usual"]
 
@@ -149,9 +153,11 @@ class EnsembleNovelty(Novelty):
         self._optimiser.step(error.square().mean((1, 2)).numpy())
 
     def state_dict(self) -> dict[str, Any]:
+        """Weights and moments of all members, and the mean disagreement."""
         return {"optimiser": self._optimiser.state_dict(), "usual": self._usual.mean.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put the members' weights and moments back in place."""
         self._optimiser.load_state_dict(state["optimiser"])
         self._usual.mean = state["usual"]
 
@@ -186,9 +192,11 @@ class DenoisingNovelty(Novelty):
         return self._usual(self._gap(self._window.clips(self._everyone)).astype(np.float64))
 
     def state_dict(self) -> dict[str, Any]:
+        """The mean error; clips are begun anew every hour."""
         return {"usual": self._usual.mean.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the mean error; the model itself is frozen."""
         self._usual.mean = state["usual"]
 
 
