@@ -18,6 +18,8 @@ from layerscout.cache.opening import open_store
 from layerscout.cache.records import Selection
 from layerscout.cache.records.work import WageHour, WorkArm
 from layerscout.errors import BudgetError, DataError, UsageError, suggest
+from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.passes.noise_gap import check_denoiser
 from layerscout.memory import available_memory
 from layerscout.rl.config import KEY_NAME, TrainConfig
 from layerscout.rl.differences import differing, elsewhere, kept_settings, told_differences
@@ -137,7 +139,9 @@ def plan(config: TrainConfig) -> WorkPlan:
     Raises
     ------
     UsageError
-        The environment is no trade, an arm's settings are wrong, or a price is out of range.
+        The environment is no trade, an arm's settings are wrong, a price is out of range, or a novelty's model is no denoiser.
+    DataError
+        There is no such store.
     BudgetError
         A replay of pictures does not fit into memory.
     """
@@ -156,6 +160,8 @@ def plan(config: TrainConfig) -> WorkPlan:
         raise UsageError(f"two arms would lie in one folder, {twice}", hint="give them other names")
     planned = WorkPlan(config, tuple(arms))
     for arm in arms:
+        if arm.config.novelty == "denoising":
+            check_denoiser(find_backbone(arm.config.denoiser))
         if arm.config.encoder.store is not None:
             encoding_of(arm.config.encoder, arm.config.sac, config.environment, config.root, config.trust)
     available = available_memory()

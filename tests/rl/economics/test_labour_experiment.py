@@ -228,6 +228,12 @@ def test_the_limits_that_are_checked_in_are_the_documents_own(tmp_path):
     assert resolve(TrainConfig, "train", file=file, preset="quick", flags={"out": tmp_path}).work.episodes == 20
 
 
+def test_a_novelty_without_a_denoiser_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UsageError, match="backbone 'synthetic' is no video diffusion model"):
+        plan(settings(tmp_path / "out", novelty="denoising", denoiser="synthetic"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_world_that_is_no_labour_is_refused(tmp_path):
     with pytest.raises(UsageError, match="layerscout/Grid-v0 is no hour of labour"):
         plan(settings(tmp_path).model_copy(update={"environment": "layerscout/Grid-v0"}))
