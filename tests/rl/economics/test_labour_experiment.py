@@ -16,7 +16,9 @@ from layerscout.report.labour.compare import answers
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.economics import closed_forms
 from layerscout.rl.economics.config import SETTLED
+from layerscout.rl.economics.ledger import COLUMNS
 from layerscout.rl.economics.run import plan, run
+from layerscout.rl.economics.working import Workplace
 from layerscout.rl.loops.learning import GroupCheckpoint
 from layerscout.settings import build, resolve
 from layerscout.worlds.labour.dishwashing import Dishwashing
@@ -226,6 +228,12 @@ def test_the_limits_that_are_checked_in_are_the_documents_own(tmp_path):
         )
         assert arm.config.sac.capacity >= 60 * arm.config.episodes, "nothing is forgotten"
     assert resolve(TrainConfig, "train", file=file, preset="quick", flags={"out": tmp_path}).work.episodes == 20
+
+
+def test_a_plan_tells_the_memory_of_its_replay(tmp_path):
+    planned = plan(settings(tmp_path))
+    ledger = Workplace(planned.arms[0].config, planned.seeds).ledger
+    assert planned.memory_bytes == sum(getattr(ledger, name).nbytes for name in COLUMNS)
 
 
 def test_a_novelty_without_a_denoiser_is_refused_before_anything_is_written(tmp_path):
