@@ -32,13 +32,13 @@ def run(planned: WorkPlan, reporter: Reporter = SILENT) -> WorkRecord:
     """
     config = planned.config
     assert config.work is not None, "planned with work"
+    finished = [planned.finished(arm) for arm in planned.arms]  # results of other settings are refused before these are written
     config.out.mkdir(parents=True, exist_ok=True)
     records.save_settings(config, config.out / SETTINGS_NAME)
     save_command("train", config, config.out)
     done = []
     with torch_threads(1):
-        for arm in planned.arms:
-            there = planned.finished(arm)
+        for arm, there in zip(planned.arms, finished, strict=True):
             if there is not None:
                 reporter.say(f"{arm.name}: already there")
             done.append(there or _work(planned, arm, reporter))
