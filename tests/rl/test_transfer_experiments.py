@@ -66,5 +66,5 @@ def test_it_plays_and_scores_its_teacher_on_the_students_task(name: str, tmp_pat
     assert [arm.name for arm in record.arms] == ["baseline", "repaint"]
     assert record.teachers[0].training_steps == 6
     assert np.isfinite([arm.scores for arm in record.arms]).all()
-    assert np.isfinite([record.teachers[0].score, record.teachers[0].sampled]).all()
+    assert np.isfinite(np.array([record.teachers[0].score, record.teachers[0].sampled], np.float64)).all()
     assert str(config.teacher_options) in record.teachers[0].source

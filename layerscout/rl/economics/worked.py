@@ -128,7 +128,7 @@ class Books:
         foretold, gain = self.values[run].predict(novelty), None if past is None else product - past
         wage = episode_row(world.prices, (completed, attempts, errors))["implied_wage"]
         shared = allocate_spread(wage, world.prices.human_wage, 1.0, foretold or 0.0, gain or 0.0)
-        known = measured | {"seed": self.seeds[run], "novelty": novelty, "predicted_gain": foretold, "gain": gain}
+        known: dict[str, Any] = measured | {"seed": self.seeds[run], "novelty": novelty, "predicted_gain": foretold, "gain": gain}
         if gain is not None:
             self.values[run].update(novelty, gain)
         self._before[run] = product

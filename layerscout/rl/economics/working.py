@@ -218,7 +218,7 @@ class Workplace:
         temperature = self.agent.temperature.logarithm.detach().exp().cpu().numpy().reshape(-1)
         rows = []
         for run in range(len(self.seeds)):
-            measured = {"episode": episode, "speed": float(action[run, 0]), "care": float(action[run, 1])}
+            measured: dict[str, float | None] = {"episode": episode, "speed": float(action[run, 0]), "care": float(action[run, 1])}
             measured |= {"temperature": float(temperature[run]), "critic_loss": None if loss is None else float(loss[run])}
             constraint = {
                 "multiplier": float(before[run]),
