@@ -108,5 +108,5 @@ def _work(planned: WorkPlan, arm: LabourArm, reporter: Reporter) -> WorkArm:
     )
     write_atomic(folder / KEY_NAME, planned.key(arm).encode())
     records.save(found, folder / ARM_NAME)
-    saved.settle()
+    saved.finish()
     return found
