@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from layerscout.extract.plan import ExtractPlan
     from layerscout.probe.plan import ProbePlan
     from layerscout.report.plan import AnyReport
-    from layerscout.rl.economics.experiment import WorkPlan
+    from layerscout.rl.economics.plan import WorkPlan
     from layerscout.rl.plan import TrainPlan
     from layerscout.rl.transfer.apv.pretraining import PretrainAPVPlan
     from layerscout.rl.transfer.plan import TransferPlan

@@ -94,7 +94,7 @@ def _word(store: Store | str) -> str:
 def _stage(module: str, config: Any) -> Any:
     """Return the stage that these settings are for: agents that earn a wage, or that plan towards a picture, have one of their own."""
     if getattr(config, "work", None) is not None:
-        return _module("rl.economics.experiment")
+        return _module("rl.economics.run")
     return _module("rl.transfer.pvdr.stage" if getattr(config, "algorithm", "") == "pvdr" else module)
 
 
