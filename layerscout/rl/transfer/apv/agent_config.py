@@ -85,6 +85,7 @@ class DreamerConfig(Config):
 
     @property
     def hidden(self) -> tuple[int, ...]:
+        """Widths of the hidden layers that the reward, discount, actor and critic heads have."""
         return (self.width,) * self.layers
 
     @model_validator(mode="before")

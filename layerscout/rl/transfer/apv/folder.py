@@ -41,6 +41,7 @@ class PretrainedModel:
 
     @property
     def weights(self) -> Path:
+        """The safetensors file in the folder."""
         return self.folder / WEIGHTS
 
     def require(self, sizes: APVModelConfig) -> None:

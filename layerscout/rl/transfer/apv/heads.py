@@ -92,6 +92,7 @@ class Actor(nn.Module):
         self.network = mlp(features, 2 * dimensions or count, layers, width)
 
     def forward(self, features: Float[Tensor, "*batch feature"]) -> ActionDistribution:
+        """Return the distribution of the action at these features; see the class."""
         found = self.network(features)
         if not self.continuous:
             return ActionDistribution(found)

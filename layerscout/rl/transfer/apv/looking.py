@@ -27,6 +27,7 @@ class Recurrence(nn.Module):
         self.rssm = rssm
 
     def forward(self, embedded: Float[Tensor, "clip time embedding"]) -> tuple[Float[Tensor, "clip time deter"], Seen]:
+        """Start every clip from the zero state and return the recurrent states, and all that was inferred."""
         first = torch.zeros(embedded.shape[:2], dtype=torch.bool, device=embedded.device)
         seen = self.rssm.observe(embedded, first, None)
         return seen.features[..., -self.rssm.sizes.deter :], seen
@@ -42,6 +43,7 @@ class LookingModel(nn.Module):
         self.latents, self.features = nn.Identity(), nn.Identity()
 
     def forward(self, pictures: Float[Tensor, "clip time channel height width"]) -> Float[Tensor, "clip time feature"]:
+        """Return the features of every frame of pictures in [−½, ½]; the latents pass as probabilities of their classes."""
         _, seen = self.gru(self.encoder(pictures))
         self.latents(seen.posterior.float().softmax(-1).flatten(-2).to(pictures.dtype))
         return self.features(seen.features)

@@ -28,6 +28,7 @@ class PictureEncoder(nn.Module):
         )
 
     def forward(self, frames: Float[Tensor, "*batch channel height width"]) -> Float[Tensor, "*batch embedding"]:
+        """Return the last stage's maps of frames in [−½, ½] as one vector a frame."""
         x = frames.flatten(0, -4)
         for stage in self.stages:
             x = stage(x)
@@ -50,6 +51,7 @@ class PictureDecoder(nn.Module):
         self.stages = nn.Sequential(*layers[:-1])
 
     def forward(self, features: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch channel height width"]:
+        """Return the mean picture of every feature vector, in the units of frames in [−½, ½]."""
         x = self.dense(features.flatten(0, -2)).unflatten(1, self.shape)
         return self.stages(x).unflatten(0, features.shape[:-1])
 

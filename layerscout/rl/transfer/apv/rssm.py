@@ -44,6 +44,7 @@ class NormGRU(nn.Module):
         self.norm = nn.LayerNorm(3 * deter, eps=EPSILON)
 
     def forward(self, x: Float[Tensor, "*batch input"], h: Float[Tensor, "*batch deter"]) -> Float[Tensor, "*batch deter"]:
+        """Return the next recurrent state from an input and the present one."""
         reset, candidate, update = self.norm(self.gates(torch.cat([h, x], -1))).chunk(3, -1)
         update = (update + UPDATE_BIAS).sigmoid()
         return torch.lerp(h, (reset.sigmoid() * candidate).tanh(), update)

@@ -61,10 +61,12 @@ class Round:
 
     @property
     def actions(self) -> Float32[np.ndarray, "time copy dimension"]:
+        """What the policy asked for at every step, before it is clipped to [−1, 1]; a copy that no longer plays has some too."""
         return np.stack([deed.action for deed in self.deeds])
 
     @property
     def lengths(self) -> Int64[np.ndarray, " copy"]:
+        """Environment steps of each copy's episode."""
         return self.live.sum(axis=0).astype(np.int64)
 
 
@@ -94,6 +96,7 @@ class HeldActions:
         self._held: Float32[np.ndarray, "copy dimension"] | None = None
 
     def act(self, past: UInt8[np.ndarray, "copy m height width channel"], goals: Frames, live: Bool[np.ndarray, " copy"]) -> Deed:
+        """Return each copy's action in [−1, 1]: the one it held, or with probability 1 / hold a new one."""
         drawn = self.generator.uniform(-1.0, 1.0, (len(past), self.dimensions)).astype(np.float32)
         fresh = self.generator.random(len(past)) < 1.0 / self.hold
         self._held = drawn if self._held is None or len(self._held) != len(past) else np.where(fresh[:, None], drawn, self._held)
