@@ -167,7 +167,7 @@ def test_wrong_words_are_usage_errors():
     [
         (["extract", "tiny", "{}/none.h5", "--root", "{}"], "no trajectory file"),
         (["probe", "nothing", "--root", "{}"], "no store 'nothing'"),
-        (["train", "layerscout/Grid-v0", "--selection", "{}/none.json", "--root", "{}"], "no file"),
+        (["train", "layerscout/Grid-v0", "--selection", "{}/none.json", "--root", "{}"], "no selection"),
         (["report", "{}/none"], "no folder"),
         (["layers", "cogvideox:{}/none"], "no checkpoint folder"),
         (["collect", "layerscout/Grid-v0", "--steps", "5", "--config", "{}/none.toml"], "no configuration file"),

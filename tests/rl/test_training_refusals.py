@@ -57,7 +57,7 @@ def test_selections_that_do_not_fit_are_refused(chosen, tmp_path, tiny_store):
     for changes, kind, expected in cases:
         with pytest.raises(kind, match=expected):
             plan(edited(chosen, tmp_path, **changes))
-    with pytest.raises(DataError, match="no file"):
+    with pytest.raises(DataError, match="no selection"):
         plan(settings(tmp_path / "none.json", tmp_path / "out", chosen.root))
     assert not (tmp_path / "out").exists()
 
