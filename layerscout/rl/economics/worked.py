@@ -15,6 +15,7 @@ from layerscout.rl.agents.sac import SAC
 from layerscout.rl.economics.data_value import data_value
 from layerscout.rl.economics.episode_log import COLUMNS, NAMES, Row, episode_row
 from layerscout.rl.economics.spread import allocate_spread
+from layerscout.rl.economics.wages import error_rate, implied_wage
 from layerscout.worlds.labour.base import LabourWorld
 
 BLOCKS = 100  # points of a curve at most
@@ -124,15 +125,15 @@ class Books:
             error_target, multiplier, next_multiplier and hinge, see `episode_row`.
         """
         completed, attempts, errors = world.counts()[run].tolist()
-        product, past = float(completed), self._before[run]
+        prices, product, past = world.prices, float(completed), self._before[run]
         foretold, gain = self.values[run].predict(novelty), None if past is None else product - past
-        wage = episode_row(world.prices, (completed, attempts, errors))["implied_wage"]
-        shared = allocate_spread(wage, world.prices.human_wage, 1.0, foretold or 0.0, gain or 0.0)
+        wage = implied_wage(prices.price, product, error_rate(errors, attempts), prices.damage)
+        shared = allocate_spread(wage, prices.human_wage, 1.0, foretold or 0.0, gain or 0.0)
         known: dict[str, Any] = measured | {"seed": self.seeds[run], "novelty": novelty, "predicted_gain": foretold, "gain": gain}
         if gain is not None:
             self.values[run].update(novelty, gain)
         self._before[run] = product
-        return episode_row(world.prices, (completed, attempts, errors), spread=shared, **constraint, **known)
+        return episode_row(prices, (completed, attempts, errors), spread=shared, **constraint, **known)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what goes on to the next hour."""

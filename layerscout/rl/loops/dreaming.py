@@ -41,10 +41,8 @@ def learn_dreaming(
         step = state["step"]
     else:
         replay.begin(everyone, observer.frames)
-    evaluations.begin(state["evaluations"] if state else [])
     task.resume(step * len(agent.seeds))
-    if state:
-        evaluations.look(step)  # what was the end is now on the way, and evaluated as such
+    evaluations.begin(state["evaluations"] if state else [], step)
     streams = {"sampling": sampling, "exploring": exploring, "looking": looking}
 
     def known() -> dict[str, Any]:

@@ -154,10 +154,14 @@ class Evaluations:
         self.made: list[list[Any]] = []
         self._losses: list[Float32[np.ndarray, " run"]] = []
 
-    def begin(self, made: list[list[Any]]) -> None:
-        """Go on after the evaluations that an earlier process made, as far as they belong to this run."""
+    def begin(self, made: list[list[Any]], at: int) -> None:
+        """Go on from update or step ``at`` after the evaluations that an earlier process made, as far as they belong to this run.
+
+        What was the end of a shorter run, with the last evaluation's episodes, may be on the way of this one: then it is evaluated as such.
+        """
         self.made = [one for one in made if self._due.get(int(one[0])) == len(one[1][0])]
         self._log.begin(self.made)
+        self.look(at)
 
     def count(self, losses: Float32[np.ndarray, " run"]) -> None:
         """Keep the losses of one update, [run]; the next evaluation logs their mean."""
@@ -189,10 +193,8 @@ def learn_offline(
     if state:
         agent.load_state_dict(state["agent"])
         restore_generators(generators, state["generators"])
-    evaluations.begin(state["evaluations"] if state else [])
     task.resume(agent.updates * len(agent.seeds))
-    if state:
-        evaluations.look(agent.updates)  # what was the end is now on the way, and evaluated as such
+    evaluations.begin(state["evaluations"] if state else [], agent.updates)
     while (done := agent.updates) < config.updates:
         rest_of_checkpoint = config.checkpoint_updates - done % config.checkpoint_updates
         count = min(MOST_AT_ONCE, rest_of_checkpoint, evaluations.next_due(done) - done)
@@ -222,10 +224,8 @@ def learn_from_games(
         restore_generators(sampling, state["sampling"])
         restore_generators(exploring, state["exploring"])
         step = state["step"]
-    evaluations.begin(state["evaluations"] if state else [])
     task.resume(step * len(agent.seeds))
-    if state:
-        evaluations.look(step)  # what was the end is now on the way, and evaluated as such
+    evaluations.begin(state["evaluations"] if state else [], step)
 
     def known() -> dict[str, Any]:
         return {

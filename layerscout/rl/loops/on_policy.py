@@ -62,10 +62,8 @@ def learn_on_policy(
         games.load_state_dict(state["games"])
         restore_generators(exploring, state["exploring"])
         step = state["step"]
-    evaluations.begin(state["evaluations"] if state else [])
     task.resume(step * len(agent.seeds))
-    if state:
-        evaluations.look(step)  # what was the end is now on the way, and evaluated as such
+    evaluations.begin(state["evaluations"] if state else [], step)
 
     def known() -> dict[str, Any]:
         return {

@@ -1,0 +1,80 @@
+"""What was looked at in the registered study after its test: its own figures once more, by world, by pooling, and how the last block fares.
+
+    python experiments/registered/exploratory.py [study.csv]
+
+Reads the study's table of cells (default: the one in docs/experiments/registered) and prints one figure a line. Nothing here was registered.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+TABLE = Path(__file__).parents[2] / "docs" / "experiments" / "registered" / "study.csv"
+Cells = list[dict[str, str]]
+
+
+def column(cells: Cells, name: str) -> np.ndarray:
+    """Return one column of a task's cells as numbers."""
+    return np.array([float(cell[name]) for cell in cells])
+
+
+def of_rank(cells: Cells) -> np.ndarray:
+    """Return S-ctrl among these cells: half the rank of bits of action, half that of the state's R²."""
+    return (stats.rankdata(column(cells, "bits_action")) + stats.rankdata(column(cells, "state_r2"))) / 2
+
+
+def returns(cells: Cells) -> np.ndarray:
+    """Return what 8 seeds earned on each cell at 12,000 updates."""
+    return column(cells, "mean_return_at_12000")
+
+
+def correlation(cells: Cells) -> float:
+    """Return Spearman's ρ of S-ctrl with return."""
+    return float(stats.spearmanr(of_rank(cells), returns(cells))[0])
+
+
+def with_interval(values: Iterable[float]) -> str:
+    """Return a mean over tasks with Student's 95 % interval."""
+    known = np.array(list(values))
+    low, high = stats.t.interval(0.95, len(known) - 1, known.mean(), stats.sem(known))
+    return f"{known.mean():.2f} [{low:.2f}, {high:.2f}]"
+
+
+def figures(table: Path = TABLE) -> dict[str, str]:
+    """Return every figure under its name."""
+    with table.open(encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    tasks = {name: [row for row in rows if row["task"] == name] for name in sorted({row["task"] for row in rows})}
+    pretrained = {name: [cell for cell in cells if cell["weights"] == "pretrained"] for name, cells in tasks.items()}
+    pooled = {kind: [[cell for cell in cells if kind in cell["pooling"]] for cells in pretrained.values()] for kind in ("grid", "mean")}
+    whole = [correlation(cells) for cells in tasks.values()]
+    of_s = [float(stats.spearmanr(column(cells, "score"), returns(cells))[0]) for cells in tasks.values()]
+    worlds: dict[str, list[float]] = {}
+    for name, found in zip(tasks, whole, strict=True):
+        worlds.setdefault(name.split(" ")[0], []).append(found)
+    more = [
+        float(np.mean([value for value, cell in zip(returns(cells), cells, strict=True) if "grid" in cell["pooling"]]))
+        - float(np.mean([value for value, cell in zip(returns(cells), cells, strict=True) if "mean" in cell["pooling"]]))
+        for cells in tasks.values()
+    ]
+    last = sum(int(column(cells, "depth").argmax() == returns(cells).argmin()) for cells in pooled["grid"])
+    return {
+        "H1, mean ρ of S-ctrl with return": f"{np.mean(whole):.3f}",
+        "H3, its difference to that of S": f"{np.mean(whole) - np.mean(of_s):+.3f}",
+        f"ρ, mean over {len(worlds)} worlds": with_interval(float(np.mean(found)) for found in worlds.values()),
+        "ρ among pretrained blocks as a grid": with_interval(map(correlation, pooled["grid"])),
+        "ρ among pretrained blocks as a mean": with_interval(map(correlation, pooled["mean"])),
+        "the grid earns more than the mean, by task": f"{min(more):.2f} to {max(more):.2f}",
+        "tasks in which the last pretrained block is the worst, as a grid": f"{last} of {len(tasks)}",
+    }
+
+
+if __name__ == "__main__":
+    for what, figure in figures(*map(Path, sys.argv[1:2])).items():
+        print(f"{what}: {figure}")
