@@ -130,7 +130,7 @@ def build(model: type[ConfigType], values: dict[str, Any], section: str) -> Conf
 
 def command_of(stage: str, config: Config) -> str:
     """Return the command that means these settings, whole: what is not a default is said, so that it can be typed again anywhere."""
-    return shell(stage, *as_words(config))
+    return shell(*stage.split(), *as_words(config))
 
 
 def as_words(config: Config) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from layerscout.cache.records.making import save_words
 from layerscout.commands.console import Call
 from layerscout.commands.demo_settings import settings_for
 from layerscout.commands.words import USER_PATH, Sources, command
@@ -26,5 +27,6 @@ def demo(sources: Sources, call: Call, out: Out = Path("outputs")) -> None:
     if call.dry_run:
         call.emit(stages.describe(chosen))
         return
+    save_words(out, "demo", "--out", out, *sources.as_words())
     result = stages.run(chosen, call.reporter(events=out / "events.jsonl"))
     call.emit(result.data, result.text)

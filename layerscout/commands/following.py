@@ -21,6 +21,14 @@ def after_data(data: Path, frame_shape: Sequence[int]) -> str:
     return shell("extract", "tiny" if frame_shape[-1] == 3 else "synthetic", data)
 
 
+def after_model(kind: str, folder: Path, data: Path) -> str:
+    """Return the command that looks with a pretrained model at what it learned from: videos of others were imported beside it."""
+    from layerscout.rl.transfer.folders import IMPORTED
+
+    imported = folder / IMPORTED
+    return shell("extract", f"{kind}:{folder}", imported if imported.is_file() else data)
+
+
 def after_store(store: Store, root: Path | None, name: str | None = None, out: Path = PROBE) -> str:
     """Return the command that ranks a store's layers, beside the untrained model's store of the same data when it is here."""
     from layerscout.cache.root import default_root, root_words

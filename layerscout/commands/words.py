@@ -60,6 +60,11 @@ class Sources:
     preset: str | None = None
     assignments: tuple[str, ...] = ()
 
+    def as_words(self) -> list[object]:
+        """Return them as they were given, to be said again."""
+        named = [("--config", self.file), ("--preset", self.preset), *(("--set", one) for one in self.assignments)]
+        return [word for flag, value in named if value is not None for word in (flag, value)]
+
 
 @dataclass(frozen=True)
 class Command:

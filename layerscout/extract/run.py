@@ -49,6 +49,7 @@ def extract(planned: ExtractPlan, latents: Store | None, reporter: Reporter = SI
         Store of the latents to start from, if they are kept.
     """
     writer = open_writer(planned)
+    writer.told(command_of("extract", planned.config))
     pending = writer.pending()
     began, began_cpu = time.monotonic(), time.process_time()
     spans = [writer.span(unit) for unit in pending]

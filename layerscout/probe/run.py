@@ -10,10 +10,11 @@ from typing import Any
 from layerscout import progress
 from layerscout.cache import records
 from layerscout.cache.records import COST_NAME, Cost, Ranking
+from layerscout.cache.records.making import save_command
 from layerscout.memory import hold_freed
 from layerscout.probe.costs import require_room
 from layerscout.probe.evidence.evidence import LayerEvidence
-from layerscout.probe.keys import RANKING_NAME
+from layerscout.probe.keys import EVIDENCE_FOLDER, RANKING_NAME
 from layerscout.probe.moments.moments import ReusableSums
 from layerscout.probe.outputs import rank, write_outputs
 from layerscout.probe.plan import ProbePlan, plan
@@ -47,6 +48,7 @@ def run(plan: ProbePlan, reporter: progress.Reporter = progress.SILENT) -> Ranki
     began = (time.monotonic(), time.process_time())
     if plan.pending:
         (plan.config.out / COST_NAME).unlink(missing_ok=True)  # it was of other evidence
+        save_command("probe", plan.config, plan.config.out / EVIDENCE_FOLDER)  # until the ranking is there, which has its own
     if not plan.pending:
         measured: dict[Job, LayerEvidence] = {}
     elif plan.config.scheduler is not None:

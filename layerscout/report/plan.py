@@ -9,6 +9,7 @@ from typing import Any
 
 from layerscout.cache.records import load
 from layerscout.cache.records.goals import GOALS_NAME
+from layerscout.cache.records.making import save_words
 from layerscout.cache.records.transfer import TRANSFER_NAME, TransferRecord
 from layerscout.cache.records.work import WORK_NAME
 from layerscout.report.experiment import Experiment, gather_experiment
@@ -115,8 +116,17 @@ def run(planned: AnyReport) -> Path:
     if isinstance(planned, LabourReport):
         return write_labour(planned)
     if isinstance(planned, GoalReport):
-        return write_goals(planned)
+        folders = [one.folder for one in planned.results]
+        page = write_goals(planned)
+        if planned.out not in folders:
+            save_words(planned.out, "report", *folders, "--out", planned.out)
+        return page
     if planned.transfer:
         return write_transfer(planned.out)
     folders = [experiment.folder for experiment in planned.experiments]
-    return write_study(folders, planned.out, planned.registration) if planned.study else write_report(folders[0])
+    if not planned.study:
+        return write_report(folders[0])
+    page = write_study(folders, planned.out, planned.registration)
+    promised = ("--registration", planned.registration) if planned.registration else ()
+    save_words(planned.out, "report", *folders, *promised, "--out", planned.out)
+    return page

@@ -17,6 +17,7 @@ import numpy as np
 from layerscout.cache.dataset.trajectories import Trajectories, TrajectoryWriter
 from layerscout.errors import BudgetError, DataError, LayerscoutError, UsageError
 from layerscout.progress import SILENT, Reporter
+from layerscout.settings import command_of
 from layerscout.showing import ShownPlan
 from layerscout.worlds.config import CollectConfig
 from layerscout.worlds.core import World, random_actions
@@ -128,7 +129,7 @@ def run(plan: CollectPlan, reporter: Reporter = SILENT) -> Path:
 def _record(plan: CollectPlan, reporter: Reporter) -> None:
     """Play what is missing, part by part, and merge the parts into the file."""
     config = plan.config
-    writer = TrajectoryWriter(config.out, plan.attributes)
+    writer = TrajectoryWriter(config.out, plan.attributes, command=command_of("collect", config))
     if writer.finished:
         raise UsageError(f"{config.out} was finished meanwhile")
     _require_space(plan, writer.steps)

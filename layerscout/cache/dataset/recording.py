@@ -16,8 +16,9 @@ from layerscout.cache.dataset.episode_groups import AGAIN, check_group, source_o
 from layerscout.cache.dataset.episodes import Episode, Fields, check_episode
 from layerscout.cache.dataset.hdf5 import guarded_open, plain_cause
 from layerscout.cache.dataset.hdf5_output import write_large, write_through_memory
-from layerscout.cache.durable import sweep_temporaries
+from layerscout.cache.durable import sweep_temporaries, write_atomic
 from layerscout.cache.identity import plain_json
+from layerscout.cache.records.making import COMMAND_NAME
 from layerscout.errors import DataError, UsageError, shortage
 
 FORMAT = "layerscout-trajectories/1"
@@ -63,6 +64,8 @@ class TrajectoryWriter:
         Plain JSON data that says how the episodes came to be (environment, action_count, policy, seed, ...).
     part_episodes
         Episodes that are made safe together; at most so many are lost in a kill.
+    command
+        The command that makes the file; it is kept beside the parts until they are merged, for whoever finds them.
 
     Raises
     ------
@@ -72,9 +75,10 @@ class TrajectoryWriter:
         A part from before is damaged, or an attribute is not plain JSON data.
     """
 
-    def __init__(self, path: Path | str, attributes: Mapping[str, Any], part_episodes: int = 64) -> None:
+    def __init__(self, path: Path | str, attributes: Mapping[str, Any], part_episodes: int = 64, command: str = "") -> None:
         self.path = Path(path)
         self.part_episodes = part_episodes
+        self._command = command
         self._spelled = plain_json(dict(attributes), "the attributes")
         self._parts = self.path.with_name(f"{self.path.name}.parts")
         self._waiting: list[tuple[Episode, str]] = []
@@ -125,6 +129,8 @@ class TrajectoryWriter:
         if not self._waiting:
             return
         self._parts.mkdir(parents=True, exist_ok=True)
+        if self._command:
+            write_atomic(self._parts / COMMAND_NAME, f"{self._command}\n".encode())
 
         def fill(file: h5py.File) -> None:
             for offset, (episode, source) in enumerate(self._waiting):

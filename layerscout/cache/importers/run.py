@@ -16,6 +16,7 @@ from layerscout.cache.importers.fingerprint import DIGEST
 from layerscout.cache.importers.plan import DROPPED, LOST, REPEATED, SHORT, ImportPlan, detect_format, free_bytes, plan
 from layerscout.errors import BudgetError, DataError, shell
 from layerscout.progress import SILENT, Reporter
+from layerscout.settings import command_of
 
 __all__ = ["ImportPlan", "detect_format", "plan", "run"]
 
@@ -38,7 +39,7 @@ def run(planned: ImportPlan, reporter: Reporter = SILENT) -> dict[str, Any]:
         return _result(planned)
     planned.source.require_unchanged()
     attributes = planned.attributes | {DIGEST: planned.attributes.get(DIGEST) or planned.source.digest(reporter)}
-    writer = TrajectoryWriter(out, attributes)
+    writer = TrajectoryWriter(out, attributes, command=command_of("import", planned.config))
     _require_space(planned, writer.steps)
     skipped = _fill(planned, writer, reporter)
     planned.source.require_unchanged()

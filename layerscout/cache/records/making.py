@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from layerscout.cache.durable import write_atomic
+from layerscout.errors import shell
 from layerscout.settings import Config, command_of
 from layerscout.text import visible
 
@@ -15,6 +16,11 @@ COMMAND_NAME = "command.txt"
 def save_command(stage: str, config: Config, folder: Path) -> None:
     """Write the command that makes a folder's results beside them; its paths are as they were given."""
     write_atomic(folder / COMMAND_NAME, f"{command_of(stage, config)}\n".encode())
+
+
+def save_words(folder: Path, *words: object) -> None:
+    """Write the command of these words, for what is told by no one stage's settings."""
+    write_atomic(folder / COMMAND_NAME, f"{shell(*words)}\n".encode())
 
 
 def load_command(stage: str, folder: Path) -> str | None:
@@ -33,4 +39,5 @@ def safe_command(stage: str, text: object) -> str | None:
         words = shlex.split(text)
     except ValueError:  # a quotation that does not end
         return None
-    return shlex.join(words) if words[:2] == ["layerscout", stage] else None
+    expected = ["layerscout", *stage.split()]
+    return shlex.join(words) if words[: len(expected)] == expected else None

@@ -14,6 +14,7 @@ from layerscout.cache.arrays import Codec, ColumnSpec, LayerSpec
 from layerscout.cache.durable import sync_folders
 from layerscout.cache.files import LARGEST_DOCUMENT, FileContent, StoredObject, first_misfit, read_trailer_crc, write_file, write_files
 from layerscout.cache.layout import ROWS_PER_CHUNK, STANDARD_COLUMNS, StoreLayout, planned_bytes
+from layerscout.cache.records.making import COMMAND_NAME
 from layerscout.cache.root import STAGING, STORES
 from layerscout.cache.store import Store
 from layerscout.cache.writing import staging
@@ -220,6 +221,10 @@ class StoreWriter:
             except (OSError, staging.AttemptGone):
                 if not self._published():
                     raise
+
+    def told(self, command: str) -> None:
+        """Keep the command that makes the store beside what is finished of it, for whoever finds it unfinished."""
+        write_file(self._attempt.folder, COMMAND_NAME, f"{command}\n".encode())
 
     def commit(self, provenance: dict[str, Any]) -> Store:
         """Publish the store. If another process published it first, return that one and drop this attempt.

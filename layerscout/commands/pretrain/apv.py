@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from layerscout.commands.console import Call
+from layerscout.commands.following import after_model
 from layerscout.commands.words import command
-from layerscout.errors import shell
 from layerscout.rl.transfer.apv.config import PretrainAPVConfig
 
 
@@ -23,4 +23,4 @@ def apv(config: PretrainAPVConfig, call: Call) -> None:
         call.emit(planned.describe())
         return
     result = stage.run(planned, call.reporter(events=config.out / "events.jsonl"), read_out)
-    call.emit(result | {"next": shell("extract", f"apv:{config.out}", config.data)})
+    call.emit(result | {"next": after_model("apv", config.out, config.data)})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from layerscout.commands.console import Call
+from layerscout.commands.following import after_model
 from layerscout.commands.words import command
-from layerscout.errors import shell
 from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig
 
 
@@ -21,4 +21,4 @@ def pvdr(config: PretrainPvdrConfig, call: Call) -> None:
         call.emit(planned.describe())
         return
     result = stage.run(planned, call.reporter(events=config.out / "events.jsonl"))
-    call.emit(result | {"next": shell("extract", f"pvdr:{config.out}", config.data)})
+    call.emit(result | {"next": after_model("pvdr", config.out, config.data)})

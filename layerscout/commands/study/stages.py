@@ -55,7 +55,7 @@ def run_task(task: TaskSettings, tell: Tell) -> TaskOutcome:
     worked, place = 0, "collect"
     try:
         ledger, key = Ledger.open(task.folder), ""
-        _save_settings(task)
+        save_settings(task)
         stages = stages_of(task)
         for number, stage in enumerate(stages):
             place, later = stage.name, stages[number + 1 :]
@@ -148,7 +148,7 @@ def returns_in_words(record: RunRecord) -> str:
     return f"{len(record.arms)} arms, {len(record.runs)} runs, {best_words}{chance}"
 
 
-def _save_settings(task: TaskSettings) -> None:
+def save_settings(task: TaskSettings) -> None:
     """Keep what every stage is run with beside its results."""
     import json
 

@@ -18,9 +18,10 @@ from layerscout.errors import DataError, LayerscoutError, shell
 from layerscout.paths import expand
 
 if TYPE_CHECKING:
-    from layerscout.commands.study.standing import Standing, Study
+    from layerscout.commands.study.results import Study
+    from layerscout.commands.study.standing import Standing
 
-STAGES = ("collect", "extract", "probe", "train", "report")
+STAGES = ("collect", "pretrain", "extract", "probe", "train", "transfer", "study", "report")
 Folder = Annotated[
     Path | None, typer.Argument(metavar="FOLDER", parser=expand, help="Results of a study (default: this folder, or outputs in it).")
 ]
@@ -32,7 +33,7 @@ def status(call: Call, folder: Folder = None, root: Root = None) -> None:
 
     A result is stale when what it was made of is another one now: it is then made again, by the command that comes next.
     """
-    from layerscout.commands.study.standing import Study
+    from layerscout.commands.study.results import Study
 
     place = folder or _default()
     if not place.is_dir():
@@ -46,17 +47,22 @@ def status(call: Call, folder: Folder = None, root: Root = None) -> None:
 
 
 def next_command(study: Study, found: Sequence[Standing]) -> str | None:
-    """Return the command for the first stage that is not done; None when all are.
+    """Return the command that goes on with what is begun, else the one for the first stage that is not done; None when all are.
 
     What is missing is not missed where a later stage is done, or has begun, without it. A stale store or stale agents beside ones that are not are history.
     """
-    first = next((one for one in found if one.state != "done" and not _needless(one, found)), None)
+    left = [one for one in found if one.state != "done" and not _needless(one, found)]
+    first = next((one for one in left if one.state == "begun"), next(iter(left), None))
     if first is None:
         return None
     from layerscout.cache.root import root_words
 
-    if first.stage == "train" and first.state == "begun" and (begun := load_command("train", Path(first.path))) is not None:
-        return begun  # to the letter: what agents without a ranking were told stands nowhere else
+    if first.state in ("begun", "missing") and (whole := load_command("demo", study.folder)) is not None:
+        return whole
+    if first.command is not None:
+        return first.command  # to the letter: what one command was told stands nowhere else
+    if first.stage == "extract" and (model := next((one.command for one in found if one.stage == "pretrain" and one.command), None)):
+        return model
     settings = study.folder / NAME
     if settings.is_file() and first.stage != "report":  # it says the rest
         return _into(study.folder) + shell(first.stage, "--config", NAME)

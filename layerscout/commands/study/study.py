@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from layerscout.cache.records.making import save_words
 from layerscout.commands.console import Call, table
 from layerscout.commands.words import USER_PATH, Sources, command
 from layerscout.errors import LayerscoutError, UsageError
@@ -55,6 +57,7 @@ def study(sources: Sources, call: Call, file: File = None, only: Only = None, ou
         costs = expected_costs(found, tasks, measure=call.measure)
         call.emit(costs, costs_table(costs))
         return
+    save_words(found.out, "study", path, *flags_of(out, processes), *replace(sources, file=None).as_words())  # all tasks: --only is for now
     outcomes = _run(found, tasks, call.reporter(found.out / "events.jsonl"))
     failed = [one for one in outcomes if one.failed]
     page = _report(found) if found.config.report == "study" else None
@@ -64,8 +67,14 @@ def study(sources: Sources, call: Call, file: File = None, only: Only = None, ou
         raise TasksFailed(failed, len(tasks))
 
 
+def flags_of(out: Path | None, processes: int | None) -> list[object]:
+    """Return the flags of a study as they were given."""
+    return [word for flag, value in (("--out", out), ("--processes", processes)) if value is not None for word in (flag, value)]
+
+
 def _run(found: StudyFile, tasks: tuple[TaskSettings, ...], reporter: Reporter) -> list[TaskOutcome]:
     from layerscout.commands.study.processes import run_tasks
+    from layerscout.commands.study.stages import save_settings
 
     if found.registered:
         from layerscout.report.study.registration import Registration
@@ -73,6 +82,8 @@ def _run(found: StudyFile, tasks: tuple[TaskSettings, ...], reporter: Reporter) 
         registration = Registration.read(found.path)
         for task in tasks:
             registration.stamp(task.folder, task.name)
+    for task in tasks:
+        save_settings(task)
     stages = sum(3 + len(task.extracts) for task in tasks)
     with reporter.task("study", stages, "stages") as progress:
 

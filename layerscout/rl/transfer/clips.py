@@ -21,8 +21,7 @@ from layerscout.extract.backbones.base import ClipSpec
 from layerscout.extract.clips import fit
 from layerscout.memory import available_memory
 from layerscout.progress import SILENT, Reporter
-
-IMPORTED = "videos.h5"  # in the folder of results: what an importer made of somebody else's dataset
+from layerscout.rl.transfer.folders import IMPORTED
 
 
 class FrameWindows(NamedTuple):

@@ -12,6 +12,7 @@ from layerscout.errors import DataError
 from layerscout.text import markdown_cell
 
 CHECKPOINT, CARD = "checkpoint.npz", "README.md"
+IMPORTED = "videos.h5"  # in the folder: what an importer made of somebody else's dataset
 
 
 def settings_of(config: BaseModel, exempt: Collection[str], digest: str) -> dict[str, Any]:

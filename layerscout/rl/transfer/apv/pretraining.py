@@ -15,6 +15,7 @@ from torch import Tensor
 
 import layerscout
 from layerscout.cache.durable import write_atomic
+from layerscout.cache.records.making import save_command
 from layerscout.errors import DataError
 from layerscout.extract.device import check_device, cores, torch_threads
 from layerscout.extract.passes.compiling import compiling
@@ -126,6 +127,7 @@ class _Pretraining:
         """Continue where a checkpoint stands, and end with the model on disk."""
         config = self.config
         self._resume()
+        save_command("pretrain apv", config, config.out)
         with self.reporter.task("pretrain apv", config.updates, "updates") as task:
             task.resume(self.updates)
             while self.updates < config.updates:

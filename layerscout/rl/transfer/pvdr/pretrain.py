@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from layerscout.cache.dataset.trajectories import Trajectories
+from layerscout.cache.records.making import save_command
 from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 from layerscout.extract.backbones.pvdr import DESCRIPTION, WEIGHTS
@@ -96,6 +97,7 @@ def run(planned: PretrainPvdrPlan, reporter: Reporter = SILENT) -> dict[str, Any
         learned = PvdrPretraining(config, Films(trained.frames, trained.lengths))
         key = json.dumps(settings_of(config, EXEMPT, stream.digest), sort_keys=True)
         _restore(config, learned, key)
+        save_command("pretrain pvdr", config, config.out)
         _learn(config, learned, key, reporter)
         return _finish(config, learned, apart, stream, reporter)
 
