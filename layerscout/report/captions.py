@@ -41,6 +41,15 @@ def metric_sentence(record: RunRecord) -> str:
     )
 
 
+def once_evaluated(record: RunRecord) -> str:
+    """Return the sentence that stands in the place of learning curves where every run was looked at once; empty where there are curves."""
+    looked = {at for run in record.runs for at, values in run.evaluations if values}
+    if len(looked) != 1 or any(run.status == "done" and not run.evaluations for run in record.runs):
+        return ""
+    unit = "updates" if record.mode == "offline" else "environment steps"
+    return f"Every run was evaluated once, after {looked.pop():,} {unit}, so there is no learning curve."
+
+
 def episodes_words(record: RunRecord) -> str:
     """Return over how many episodes the last evaluation of a run is."""
     counts = sorted({len(run.evaluations[-1][1]) for run in record.runs if run.evaluations})

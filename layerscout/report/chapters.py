@@ -9,7 +9,7 @@ from layerscout.pages.page import Draw
 from layerscout.report.claims import CANDIDATES, Claim, candidate_arms, claims_of, score_and_return
 from layerscout.report.experiment import Experiment
 from layerscout.report.figures import arms as arm_figures
-from layerscout.report.numbers.curves import learning_curves
+from layerscout.report.numbers.curves import is_curve, learning_curves
 from layerscout.report.numbers.gate import Gate, judge_learning, references_of
 from layerscout.report.questions import three_questions
 from layerscout.report.verdict import OWN_NETWORK, Verdict, best_arm, final_returns, judge_record, post_adapters
@@ -47,7 +47,7 @@ def make_chapter(path: str, record: RunRecord, head: str, ranking: Ranking, suff
     best = best_arm(part, ranking)
     name = best.name if best else None
     drawn = {f"final-returns{suffix}": arm_figures.draw_final_returns(part, name)}
-    if curves := learning_curves(part):
+    if is_curve(curves := learning_curves(part)):
         curve_name = f"learning-curves{suffix}"
         drawn[curve_name] = arm_figures.draw_learning_curves(curves, part, name, curve_name)
     if any(run.final is not None for run in part.runs):

@@ -23,7 +23,7 @@ from layerscout.pages.ranking import draw_score_and_parts
 from layerscout.pages.tables import Table
 from layerscout.report import exhibits
 from layerscout.report.by_hand import BY_HAND, stage_commands
-from layerscout.report.captions import final_words, metric_sentence, shared_episodes
+from layerscout.report.captions import final_words, metric_sentence, once_evaluated, shared_episodes
 from layerscout.report.chapters import Chapter
 from layerscout.report.claims import Claim
 from layerscout.report.experiment import Experiment
@@ -124,6 +124,7 @@ def chapter_section(part: Chapter) -> str:
         paragraph(shared_episodes(record), "caution"),
         paragraph(gate_sentence(part.gate), "caution" if part.gate.learned != "learned" else ""),
         paragraph(metric_sentence(record)),
+        paragraph(once_evaluated(record)),
         subsection("Three questions", _unless_empty(asked, "Three questions", ASKED)),
         *drawings,
         subsection("What each arm earned", exhibits.returns_table(record).html("What each arm earned", earned)),

@@ -24,6 +24,7 @@ from layerscout.report.numbers.statistics import bootstrap, holm, mean_interval,
 from layerscout.report.tables import format_estimate
 
 SIGNIFICANCE = 0.05  # of every claim
+ROUNDING = 1e-12  # share of the largest return below which a mean difference is the last bits of adding up
 OWN_NETWORK = ("scratch", "cnn")  # kinds of arms that are a whole network: the head is not a factor there
 CHOICES = ("ranked", "layer")  # kinds of arms that are layers to choose from, not controls to beat
 VerdictOutcome = Literal["supported", "partly supported", "not supported", "too few seeds", "not run"]
@@ -128,9 +129,15 @@ def compare_arms(record: RunRecord, best: Arm, control: Arm) -> ControlCompariso
         difference, p = welch(first, second)
         return ControlComparison(control.name, control.kind, min(len(first), len(second)), False, difference, p, None, chance)
     differences = np.array([ours[seed] - theirs[seed] for seed in seeds], dtype=np.float64)
-    return ControlComparison(
-        control.name, control.kind, len(seeds), True, mean_interval(differences), sign_flip_p(differences), None, chance
-    )
+    difference = _without_rounding(mean_interval(differences), max(map(abs, (*ours.values(), *theirs.values())), default=0.0))
+    return ControlComparison(control.name, control.kind, len(seeds), True, difference, sign_flip_p(differences), None, chance)
+
+
+def _without_rounding(difference: Estimate | None, largest: float) -> Estimate | None:
+    """Return a mean difference of exactly 0 where only the last bits of the returns differ: it is a tie, and nobody is ahead."""
+    if difference is None or abs(difference.value) > ROUNDING * largest:
+        return difference
+    return difference.model_copy(update={"value": 0.0})
 
 
 def judge_record(record: RunRecord | None, ranking: Ranking | None = None, head: str | None = None) -> Verdict:

@@ -14,6 +14,7 @@ from ranking_by_hand import Example, example
 
 from layerscout.cache.records import Estimate, Ranking
 from layerscout.pages.flags import FLAGS, explain_flag
+from layerscout.pages.ranking import best_twin
 from layerscout.probe.page.diagnostics import FIGURES
 from layerscout.probe.page.figure import write_ranking_figures
 from layerscout.probe.page.page import render
@@ -124,6 +125,27 @@ def test_confirmation_stands_beside_the_ranking_and_only_where_there_is_one() ->
     assert f"{best.confirmation.score.value:.3f}" in part
     assert part.partition("<tbody>")[2].count("<tr>") == 2
     assert 'id="confirmation"' not in page(example(confirmed=0))
+
+
+@pytest.mark.parametrize(
+    ("behind", "said"),
+    [
+        (Estimate(value=-0.05, low=-0.09, high=-0.02), " (ahead of the best layer)"),
+        (Estimate(value=-0.05), " (ahead of the best layer)"),
+        (Estimate(value=0.05, low=-0.01, high=0.1), " (not told apart)"),
+        (Estimate(value=0.05, low=0.01, high=0.1), ""),
+    ],
+)
+def test_an_untrained_block_that_is_ahead_or_as_good_is_said_and_the_answer_stays_open(behind: Estimate, said: str) -> None:
+    shown = example()
+    twin = best_twin(shown.ranking)
+    layers = tuple(one.model_copy(update={"behind_best": behind}) if one is twin else one for one in shown.ranking.layers)
+    ranking = shown.ranking.model_copy(update={"layers": layers})
+    (sentence,) = [part for part in reasons(ranking).split("; ") if part.startswith("best untrained")]
+    assert sentence.endswith(f"{said}" if said else "]")
+    page = render(ranking, shown.evidence, shown.selection, shown.config, shown.identities)
+    assert ('<div class="answer open">' in page) == bool(said)
+    assert f"{best_twin(ranking).name} (untrained)" in page[page.index("The order of") :]
 
 
 def test_what_is_undefined_is_said_and_not_drawn_as_a_number() -> None:

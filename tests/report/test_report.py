@@ -193,6 +193,17 @@ def test_verdict_on_a_tie_is_not_supported() -> None:
     assert judged.p > 0.05
 
 
+def test_a_difference_in_the_last_bits_puts_nobody_ahead() -> None:
+    """0.1 + 0.2 is not 0.3 to a computer; the layer and its controls earned the same."""
+    record = example_runs(dict.fromkeys(LEVELS, 0.3), seeds=2)
+    best = {run.seed for run in record.runs}
+    values = dict.fromkeys(best, (0.1 + 0.2, 0.3))
+    runs = tuple(run.model_copy(update={"final": values[run.seed][run.arm != "blocks.5"]}) for run in record.runs if run.status == "done")
+    judged = judge_record(record.model_copy(update={"runs": runs}), example_ranking())
+    assert {one.mean_difference for one in judged.comparisons} == {0.0}
+    assert "was ahead of 0 of 5 controls" in judged.sentence
+
+
 def test_verdict_on_a_loss_names_the_winner() -> None:
     judged = judge_record(example_runs({**LEVELS, "blocks.5": -0.2, "twin/blocks.5": 0.9}, seeds=10), example_ranking())
     assert judged.outcome == "not supported"

@@ -9,7 +9,7 @@ from layerscout.pages.axes import Scale
 from layerscout.pages.charts import as_drawing
 from layerscout.pages.drawing import Drawing, DrawingItem, Group, Stroke, box
 from layerscout.pages.palette import Look
-from layerscout.pages.ranking import layer_title, ordering, short_kind, twin_of
+from layerscout.pages.ranking import best_twin, layer_title, ordering, short_kind, twin_of
 from layerscout.pages.rows import NARROW, RowColumn, draw_rows, whisker
 from layerscout.probe.page.wording import weighted_parts
 
@@ -25,11 +25,12 @@ def ends(estimate: Estimate) -> tuple[float, float]:
 def draw_order(ranking: Ranking, width: float) -> Drawing:
     """Draw one line a layer, best first: the parts that add up to its score, its distance from the best, its chance of the top k.
 
-    Controls and the best layer's untrained twin stand below. On a narrow page only the first layers are drawn.
+    Controls, the best layer's untrained twin and the best untrained block stand below. On a narrow page only the first layers are drawn.
     """
     shown = ranking.candidates if width >= NARROW else ranking.candidates[:MOST_NARROW]
     rows = [*shown, *(layer for layer in ranking.layers if layer.role == "control")]
-    rows += [twin] if (twin := twin_of(ranking, ranking.candidates[0])) is not None else []
+    twin, highest = twin_of(ranking, ranking.candidates[0]), best_twin(ranking)
+    rows += [one for one in (twin, highest if highest is not twin else None) if one is not None]
     names = [
         f"{place}  {layer_title(ranking, layer)}" if layer.role == "layer" else layer_title(ranking, layer)
         for place, layer in enumerate(rows, 1)

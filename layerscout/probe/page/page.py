@@ -11,7 +11,7 @@ from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import LayerScore, Ranking, Selection
 from layerscout.pages.axes import tick_label
 from layerscout.pages.page import Page, banner, bullets, commands, folded, paragraph, picture, section, subsection, versions_table
-from layerscout.pages.ranking import draw_score, layer_title, ordering, stores_of, twin_of
+from layerscout.pages.ranking import best_twin, draw_score, layer_title, ordering, stores_of, twin_of
 from layerscout.pages.tables import facts, flatten_settings
 from layerscout.probe.config import RUN_ONLY, ProbeConfig
 from layerscout.probe.evidence.evidence import LayerEvidence
@@ -20,7 +20,7 @@ from layerscout.probe.page.charts import MOST_NARROW, draw_order
 from layerscout.probe.page.diagnostics import Key
 from layerscout.probe.page.panels import FAINTEST, LOWEST, Measured, panels, penalty_paths, spectra
 from layerscout.probe.page.tables import PAGE_NAME
-from layerscout.probe.page.wording import formula, reasons
+from layerscout.probe.page.wording import formula, handed_over, reasons, told_of_twin
 from layerscout.settings import command_of
 
 MOST_WITH_TWINS = 24  # layers; above, only the best one's untrained block has small pictures, so that a page stays light
@@ -92,7 +92,9 @@ def answer(ranking: Ranking) -> str:
     """Banner with the best layer and why it is the best, and the ranking's notes below it."""
     lines = f"{reasons(ranking)}.".split("; ")
     shown = [f"{line};" for line in lines[:-1]] + lines[-1:]
-    return banner(f"Best layer: {layer_title(ranking, ranking.candidates[0])}", shown) + bullets(ranking.notes)
+    twin = best_twin(ranking)
+    good = twin is None or not told_of_twin(twin.behind_best)  # else training showed nothing that no weights at all show
+    return banner(f"Best layer: {layer_title(ranking, ranking.candidates[0])}", shown, good) + bullets(ranking.notes)
 
 
 def depth_section(ranking: Ranking) -> str:
@@ -204,7 +206,7 @@ def making_section(ranking: Ranking, selection: Selection, config: ProbeConfig, 
     known = {
         "score": formula(ranking),
         "normalisation of R²": ranking.normalisation,
-        "handed to reinforcement learning": ", ".join(f"{choice.layer} ({choice.kind})" for choice in selection.choices),
+        "handed to reinforcement learning": handed_over(selection),
         "transitions": f"{ranking.rows:,}",
         "episodes": f"{ranking.episodes:,} in the ranking, {ranking.confirmation_episodes:,} held out",
         "folds, from groups of episodes": f"{ranking.folds}, from {config.groups} groups",

@@ -11,7 +11,7 @@ from layerscout.cache.records import Estimate, LayerScore, Ranking, Selection, a
 from layerscout.pages.axes import shorten
 from layerscout.pages.ranking import UNTRAINED, layer_title, ordering, short_kind
 from layerscout.pages.tables import as_csv, as_markdown
-from layerscout.probe.page.wording import formula, reasons
+from layerscout.probe.page.wording import formula, handed_over, reasons
 from layerscout.text import markdown_text, visible
 
 CSV_NAME, TABLE_NAME, SELECTED_NAME, PAGE_NAME = "layer_analysis.csv", "layer_analysis.md", "selected_layer.txt", "probe.html"
@@ -125,8 +125,7 @@ def layer_markdown(ranking: Ranking, selection: Selection) -> str:
         as_markdown((*head, "persistence", "gain", "bits of action", "effective rank", "method", "flags"), rows, words=True).rstrip()
     )
     lines += [*measures_table(ranking), *confirmation_table(ranking)]
-    chosen = ", ".join(f"{choice.layer} ({choice.kind})" for choice in selection.choices)
-    lines += ["", f"Handed to reinforcement learning: {markdown_text(chosen)}."]
+    lines += ["", f"Handed to reinforcement learning: {markdown_text(handed_over(selection))}."]
     return "\n".join([*lines, "", *(f"- {markdown_text(note)}" for note in ranking.notes)]).rstrip() + "\n"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layerscout.cache.records import LayerScore, Ranking, as_table_value
+from layerscout.cache.records import Estimate, LayerScore, Ranking, Selection, as_table_value
 from layerscout.pages.ranking import best_twin, layer_title, ordering, short_kind
 from layerscout.probe.ranking import score
 from layerscout.probe.ranking.control import STATE
@@ -53,6 +53,20 @@ def formula(ranking: Ranking) -> str:
     return f"{ranking.score_kind}: {total}, R² {how}"
 
 
+def told_of_twin(behind: Estimate | None) -> str:
+    """Say in brackets that the best untrained block is ahead of the best layer, or not told apart from it; nothing where it is below."""
+    if behind is None:
+        return ""
+    if (behind.value if behind.high is None else behind.high) < 0:
+        return " (ahead of the best layer)"
+    return " (not told apart)" if behind.low is not None and behind.low <= 0 else ""
+
+
+def handed_over(selection: Selection) -> str:
+    """Return what agents get, each with what it is there for; the pixels are called once."""
+    return ", ".join(one.layer if one.layer == one.kind else f"{one.layer} ({one.kind})" for one in selection.choices)
+
+
 def reasons(ranking: Ranking) -> str:
     """Return one line that says why the best layer is the best, how far the next one and the controls are, and how sure that is."""
     best, *rest = ranking.candidates
@@ -77,8 +91,7 @@ def reasons(ranking: Ranking) -> str:
         text += f"; {kind} {shown(layer)} {as_table_value(ordering(ranking, layer))}"
         if kind in ("next best", "best untrained") and layer.behind_best is not None:
             text += f", behind by {as_table_value(layer.behind_best)}"
-            if kind == "best untrained" and layer.behind_best.low is not None and layer.behind_best.low <= 0:
-                text += " (not told apart)"
+            text += told_of_twin(layer.behind_best) if kind == "best untrained" else ""
     if best.p_top_k is not None and ranking.top_k is not None:
         text += f"; in the top {ranking.top_k} with probability {best.p_top_k:.2f}"
     return text + (f"; flags {' '.join(best.flags)}" if best.flags else "")

@@ -33,7 +33,7 @@ from layerscout.report.exhibits import returns_table
 from layerscout.report.figures.arms import draw_learning_curves
 from layerscout.report.goals import tables
 from layerscout.report.goals.results import GoalResults, differing, load_results, success
-from layerscout.report.numbers.curves import learning_curves
+from layerscout.report.numbers.curves import is_curve, learning_curves
 from layerscout.showing import ShownPlan
 
 PAGE, MARKDOWN, CURVES = "report.html", "goals.md", "success"
@@ -155,7 +155,7 @@ def _rate(value: float) -> str:
 
 def _curves(results: GoalResults) -> Draw | None:
     curves = learning_curves(results.record)
-    return draw_learning_curves(curves, results.record, None, CURVES) if curves else None
+    return draw_learning_curves(curves, results.record, None, CURVES) if is_curve(curves) else None
 
 
 def _beside(planned: GoalReport) -> str:

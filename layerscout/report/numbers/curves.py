@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,11 @@ def learning_curves(record: RunRecord) -> tuple[LearningCurve, ...]:
             x, values = over_work(runs) if evaluated else over_episodes(runs)
             curves.append(average_curve(arm.name, WORK[record.mode] if evaluated else f"episodes (running mean of {WINDOW})", x, values))
     return tuple(one for one in curves if len(one.x))
+
+
+def is_curve(curves: Sequence[LearningCurve]) -> bool:
+    """True where some arm was looked at more than once; a single point is its final return again."""
+    return any(len(curve.x) > 1 for curve in curves)
 
 
 def over_work(runs: list[Run]) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, "seed point"]]:

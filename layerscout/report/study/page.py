@@ -194,9 +194,11 @@ def promise_section(record: StudyRecord) -> str:
 
 
 def one_task(part: AnalysisSection) -> str:
-    """Return the section of a single experiment's page; where there is nothing to say, the figures are folded away."""
+    """Return the section of a single experiment's page: one sentence where too little is there to be tested; figures are folded away where nothing was learned."""
     heading = f"Score against return: {part.title}"
-    if part.analysis.outcome in ("cannot be tested", "not learned", "cannot be judged"):
+    if part.analysis.outcome == "cannot be tested":
+        return section(heading, paragraph(part.analysis.sentence))
+    if part.analysis.outcome in ("not learned", "cannot be judged"):
         return section(heading, outcome_banner(part), folded("The figures all the same", "".join(analysis_parts(part))))
     return section(heading, outcome_banner(part), *analysis_parts(part))
 
