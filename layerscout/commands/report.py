@@ -27,7 +27,7 @@ Out = Annotated[Path | None, typer.Option("--out", **USER_PATH, help="Where a st
 def report(call: Call, folder: Folders = None, out: Out = None, registration: Registered = None) -> None:
     """Write the pages of a run, or a study of several tasks.
 
-    Of one folder: report.html, which needs nothing else, and paper.md; of one that transfer wrote: transfer.html. Of several: does the score foretell the
+    Of one folder: report.html, which needs nothing else, and paper.md; of one that transfer wrote: transfer.html and transfer.md. Of several: does the score foretell the
     return? Of agents that plan towards a picture, several stand side by side.
     """
     from layerscout.report import plan as stage
@@ -41,7 +41,8 @@ def report(call: Call, folder: Folders = None, out: Out = None, registration: Re
         call.emit({"page": str(page), "table": str(planned.table)})
         return
     if planned.transfer:
-        call.emit({"page": str(page), "csv": str(page.with_name("transfer.csv"))})
+        beside = {"table": str(page.with_name("transfer.md")), "csv": str(page.with_name("transfer.csv"))}
+        call.emit({"page": str(page), **beside})
         return
     beside = (
         {name: str(page.with_name(f"study.{name}")) for name in ("json", "csv", "md")}

@@ -12,7 +12,7 @@ from layerscout.cache import records
 from layerscout.cache.records.transfer import TransferArm, TransferRecord, TransferTeacher
 from layerscout.errors import DataError
 from layerscout.report import plan as stage
-from layerscout.report.numbers.savings import iterations_to, kind_of_teacher, kinds_of_teachers, saving, savings_at, share_range
+from layerscout.report.numbers.savings import iterations_to, kind_of_teacher, kinds_of_teachers, saving, savings_at, share_range, targets_of
 from layerscout.report.transfer.claims import transfer_claims
 from layerscout.report.transfer.page import render_transfer
 from layerscout.report.transfer.published import TABLE
@@ -149,7 +149,17 @@ def test_the_page_stands_beside_its_record_and_says_what_is_unverified(tmp_path:
     planned = stage.plan([tmp_path])
     assert planned.describe()["kind"] == "transfer"
     page = stage.run(planned).read_text()
-    assert [path.exists() for path in planned.files] == [True, True]
+    assert [path.exists() for path in planned.files] == [True, True, True]
+    text = (tmp_path / "transfer.md").read_text()
+    assert "<note>" not in text
+    for heading in ("What was compared", "The teachers", "beta, good", "The paper's figures beside ours", "Notes", "Not in the source"):
+        assert f"\n## {heading}\n" in text
+    assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith(("| repaint", "| ks"))] == [
+        "| ks",
+        "| repaint",
+        "| repaint, beta 0.3",
+    ]
+    assert f"## To {targets_of(record(*WHOLE))[0]:.2f}\n" in text
     for words in ("unverified in the source", "a &lt;note&gt;", "4 of 4 claims hold here", "What the paper reports", "beta, good"):
         assert words in page
     assert page.count("<figure>") == 5

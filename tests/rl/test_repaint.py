@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from layerscout.errors import DataError, UsageError
 from layerscout.rl.agents.configs import PPOConfig
@@ -19,7 +22,7 @@ from layerscout.rl.loops.checkpoint import save_checkpoint
 from layerscout.rl.memory.rollout import Rollout
 from layerscout.rl.transfer import students
 from layerscout.rl.transfer.config import RepaintConfig
-from layerscout.rl.transfer.repaint import Lesson, Repaint
+from layerscout.rl.transfer.repaint import Lesson, Repaint, in_unit
 from layerscout.rl.transfer.students import train_arm
 from layerscout.rl.transfer.tasks import reacher_task
 from layerscout.rl.transfer.teacher import Teacher
@@ -55,24 +58,54 @@ def demonstration(agent: Repaint, lag: float = 0.0, keep_none: bool = False) -> 
 # --- selection
 
 
-def test_centring_keeps_a_filter_a_filter_where_the_value_lags() -> None:
-    centred, plain = (learner(arm(centred=centred)) for centred in (True, False))
+@pytest.mark.parametrize("unit", ["upward", "deviation"])
+def test_centring_keeps_a_filter_a_filter_where_the_value_lags(unit: Any) -> None:
+    centred, plain = (learner(arm(zeta_unit=one)) for one in (unit, "reward"))
     share = centred.judge(demonstration(centred, lag=30.0)).kept_share
     assert (share > 0.05).all()
     assert (share < 0.5).all()
     assert plain.judge(demonstration(plain, lag=30.0)).kept_share.min() > 0.9, "the trap: nearly everything passes"
 
 
+def test_a_long_tail_below_empties_no_filter_that_counts_upwards() -> None:
+    """A harmful teacher's first steps: a third of them cost more the sooner they come, the others are worth about the same."""
+    rng = np.random.default_rng(0)
+    usual = rng.normal(0.0, 0.1, 2000)
+    advantage = torch.from_numpy(np.where(np.arange(2000) < 600, usual - rng.exponential(3.0, 2000), usual))[None]
+    shares = {unit: float((in_unit(advantage, unit) >= 1.0).double().mean()) for unit in ("upward", "deviation")}  # type: ignore[arg-type]
+    assert shares["deviation"] < 0.01, "the trap: the tail stretches the deviation"
+    assert 0.05 < shares["upward"] < 0.5
+    worse = torch.where(advantage < -1.0, advantage * 100.0, advantage)
+    torch.testing.assert_close(in_unit(worse, "upward") >= 1.0, in_unit(advantage, "upward") >= 1.0)
+
+
+@given(hnp.arrays(np.float64, (2, 31), elements=st.integers(-50, 50).map(float)), st.integers(-9, 9), st.sampled_from([0.5, 2.0, 8.0]))
+def test_upward_deviations_know_neither_level_nor_unit_and_pass_at_most_half(advantage: np.ndarray, level: int, unit: float) -> None:
+    found = in_unit(torch.from_numpy(advantage), "upward")
+    assert ((found >= 1.0).double().mean(1) <= 0.5).all()
+    moved = in_unit(torch.from_numpy(advantage * unit + level), "upward")
+    some = advantage.max(1) > np.median(advantage, axis=1)
+    torch.testing.assert_close(moved[some], found[some], rtol=1e-6, atol=1e-6)
+    assert (found.numpy().max(1)[some] >= 1.0 - 1e-6).all(), "the best one passes where anything lies above the median"
+    assert (found.numpy().max(1)[~some] == 0.0).all()
+
+
 @pytest.mark.parametrize("zeta", [-1.0, 0.0, 1.0, 2.0])
-def test_what_is_kept_is_at_least_zeta(zeta: float) -> None:
-    agent = learner(arm(zeta=zeta))
+@pytest.mark.parametrize("unit", ["upward", "deviation", "reward"])
+def test_what_is_kept_is_at_least_zeta(zeta: float, unit: Any) -> None:
+    agent = learner(arm(zeta=zeta, zeta_unit=unit))
     taught = agent.judge(demonstration(agent))
     advantage = taught.steps.advantage.numpy()
-    np.testing.assert_array_equal(taught.kept, advantage >= zeta)
-    np.testing.assert_allclose([advantage.mean(1), advantage.std(1, ddof=1)], [[0, 0], [1, 1]], atol=1e-4)
+    raw = agent.prepare(demonstration(agent)).advantage.numpy()
+    np.testing.assert_array_equal(taught.kept, (raw if unit == "reward" else advantage) >= zeta)
+    if unit == "upward":
+        np.testing.assert_array_equal([(advantage > 0).sum(1), (advantage < 0).sum(1)], [[50, 50], [49, 49]])
+    else:
+        np.testing.assert_allclose(advantage.std(1, ddof=1), 1, atol=1e-4)
     chosen = agent._chosen(taught)
-    assert (chosen.advantage[taught.kept.any(axis=1)] >= zeta).all()
-    assert ((taught.effective > 0) == taught.kept.any(axis=1)).all()
+    some = taught.kept.any(axis=1)
+    assert np.isin(chosen.advantage[some].numpy(), advantage[some][taught.kept[some]]).all()
+    assert ((taught.effective > 0) == some).all()
     assert (taught.effective <= 1 + 1e-6).all()
 
 

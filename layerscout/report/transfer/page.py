@@ -1,4 +1,4 @@
-"""Records of students with teachers in; transfer.html, which needs nothing else, transfer.csv and the figures out."""
+"""Records of students with teachers in; transfer.html, which needs nothing else, transfer.md, transfer.csv and the figures out."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ from layerscout.report.claims import Claim
 from layerscout.report.numbers.savings import savings_at, targets_of
 from layerscout.report.transfer import figures, tables
 from layerscout.report.transfer.claims import transfer_claims
+from layerscout.report.transfer.markdown import transfer_markdown
 from layerscout.report.transfer.published import SOURCE, published_for
 
-FILES = ("transfer.html", "transfer.csv")
+FILES = ("transfer.html", "transfer.md", "transfer.csv")
 CAPTIONS = {
     "scores": "Mean return of greedy evaluation episodes after every iteration, the same episodes for all; bands are 95 % bootstraps over seeds.",
     "sampled": "Mean return of the training episodes, with actions as they are drawn. At first the greedy score flatters: a policy that stands still earns more than one that tries.",
@@ -59,6 +60,7 @@ def write_transfer(folder: Path) -> Path:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name, draw in drawn.items():
         write_atomic(folder / "figures" / f"{name}.svg", file(draw(WIDE)).encode())
+    write_atomic(folder / "transfer.md", transfer_markdown(record).encode())
     write_atomic(folder / "transfer.csv", as_csv(*tables.curves_rows(record)).encode())
     settings = folder / "settings.json"
     page = render_transfer(

@@ -17,6 +17,7 @@ REACHER_PPO = PPOConfig(
     lr=1e-3, batch=250, epochs=6, length=50, environments=40, reward_scale=0.1, lowest_log_deviation=-3.0
 )  # 2,000 steps an iteration, whole episodes
 ArmName = Literal["baseline", "ks", "it", "repaint"]
+ZetaUnit = Literal["upward", "deviation", "reward"]
 FADING = {"repaint": 0.25}  # arm → share of the iterations after which the teacher's steps count nothing; others: never
 SWEPT = ("beta", "beta_decay", "zeta", "alpha2", "alpha2_decay")
 # where and how fast, or which arms there are: never what an arm's numbers are
@@ -37,8 +38,12 @@ class ArmSettings(Config):
         gt=0.0,
         description="Share of the iterations after which that weight is 0, and the teacher plays no longer; left out: a quarter for repaint, never for it.",
     )
-    zeta: float = Field(default=1.0, description="Smallest advantage of a teacher's step that is kept, in standard deviations.")
-    centred: bool = Field(default=True, description="Subtract the mean from the teacher's advantages before they are compared with zeta.")
+    zeta: float = Field(default=1.0, description="Smallest advantage of a teacher's step that is kept, in units of zeta_unit.")
+    zeta_unit: ZetaUnit = Field(
+        default="upward",
+        description="What zeta counts: upward deviations above the median advantage (upward), standard deviations above the mean (deviation), or "
+        "the advantage itself, in scaled reward, as in the paper (reward).",
+    )
     denominator: Literal["old", "teacher"] = Field(
         default="old", description="What the student's probability of a teacher's action is divided by: its own before, or the teacher's."
     )

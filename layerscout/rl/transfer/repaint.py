@@ -15,7 +15,7 @@ from torch import Tensor
 from layerscout.rl.agents.densities import cross_entropy, log_probability
 from layerscout.rl.agents.ppo import PPO, ActorCritic, Steps, clipped
 from layerscout.rl.memory.rollout import Rollout
-from layerscout.rl.transfer.config import RepaintConfig
+from layerscout.rl.transfer.config import RepaintConfig, ZetaUnit
 from layerscout.rl.transfer.teacher import Teacher
 
 CHOOSING = 5  # purpose of the random stream that draws among the teacher's kept steps
@@ -24,7 +24,7 @@ CHOOSING = 5  # purpose of the random stream that draws among the teacher's kept
 class Taught(NamedTuple):
     """What the teacher played, judged by the target task's rewards and the student's value, [run, step, ...]."""
 
-    steps: Steps  # ``old`` is the denominator of the ratio, ``advantage`` is in standard deviations
+    steps: Steps  # ``old`` is the denominator of the ratio, ``advantage`` is that of `in_unit`
     kept: Bool[np.ndarray, "run step"]
     effective: Float32[np.ndarray, " run"]  # (Σ ρ)² / (n Σ ρ²) of the kept steps, ρ by the teacher's density
 
@@ -32,6 +32,24 @@ class Taught(NamedTuple):
     def kept_share(self) -> Float[np.ndarray, " run"]:
         """The share of the teacher's steps whose advantage passed the threshold, in [0, 1]."""
         return self.kept.mean(axis=1)
+
+
+def in_unit(advantage: Float[Tensor, "run step"], unit: ZetaUnit) -> Float[Tensor, "run step"]:
+    """Return every run's advantages as L_ins weighs them, and as ζ counts them unless the unit is the reward.
+
+    Parameters
+    ----------
+    unit
+        ``upward``: distances from the median, in root mean squares of those above it. At most half of the steps lie above 0, and a few very bad
+        ones, which stretch a standard deviation, change nothing. ``deviation``: from the mean, in standard deviations. ``reward``: from 0, in
+        standard deviations, so that α₂ weighs alike in all three.
+    """
+    if unit == "upward":
+        above = advantage - advantage.median(1, keepdim=True).values
+        upper = above.clamp(min=0.0).square().sum(1, keepdim=True) / (above > 0).sum(1, keepdim=True).clamp(min=1)
+        return above / torch.where(upper > 0.0, upper, 1.0).sqrt()  # where nothing lies above, nothing passes
+    centre = advantage.mean(1, keepdim=True) if unit == "deviation" else 0.0
+    return (advantage - centre) / (advantage.std(1, keepdim=True) + 1e-8)
 
 
 @dataclass(frozen=True)
@@ -79,9 +97,8 @@ class Repaint(PPO):
     def judge(self, rollout: Rollout) -> Taught:
         """Select among a teacher's steps: A' ≥ ζ, with A' by the rewards that they have in the target task."""
         plain = self.prepare(rollout)
-        centre = plain.advantage.mean(1, keepdim=True) if self.arm.centred else 0.0
-        advantage = (plain.advantage - centre) / (plain.advantage.std(1, keepdim=True) + 1e-8)
-        kept = advantage >= self.arm.zeta
+        advantage = in_unit(plain.advantage, self.arm.zeta_unit)
+        kept = (plain.advantage if self.arm.zeta_unit == "reward" else advantage) >= self.arm.zeta
         assert self.teacher is not None, "a teacher played this"
         its = log_probability(*self.teacher.policy(plain.z), plain.action)
         ratio = (plain.old - its).clamp(max=30.0).exp() * kept
