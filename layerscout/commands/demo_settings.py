@@ -28,8 +28,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "probe": {
         "top_k": 4,  # agents on all of them: what a blind pick gives up can only be told where every layer was tried
-        "score": "S-ctrl",  # where an expert plays, slow features fool S: it puts untrained blocks on top
-        "confirmation": 0.0,  # S-ctrl orders by ranks, which held-out episodes have none of
+        "confirmation": 0.0,  # every layer's agents follow, and confirm or refute
         "targets": (),  # the game's hidden state is not looked at, as with a recorded video
         "measures": False,
         "groups": 12,  # fewer groups for less memory

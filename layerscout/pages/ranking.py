@@ -31,6 +31,11 @@ def ordering(ranking: Ranking, layer: LayerScore) -> Estimate | None:
     return {"S-skill": layer.skill_score, "S-ctrl": layer.control_score}.get(short_kind(ranking), layer.score)
 
 
+def has_state(ranking: Ranking) -> bool:
+    """Whether the dataset has a state that some layer was asked for."""
+    return any(layer.targets.get("state") for layer in ranking.layers)
+
+
 def store_label(ranking: Ranking, store_id: str) -> str:
     """Return what tells a store from the others: its label, else its backbone."""
     found = next((store for store in ranking.stores if store.store_id == store_id), None)
@@ -73,7 +78,7 @@ def draw_score_and_parts(ranking: Ranking, width: float) -> Drawing:
     """Draw the score by depth, and beside or below it what it is made of."""
     wide = width >= NARROW
     best = ranking.candidates[0] if ranking.candidates else None
-    title = "Parts of S" if short_kind(ranking) == "S-ctrl" else "Its parts"
+    title = "Its parts, and those of S" if short_kind(ranking) == "S-ctrl" else "Its parts"
     title += "" if len(ranking.stores) < 2 or best is None else f": {store_label(ranking, best.store_id)}"
     left, right = (width * 0.56, width * 0.44) if wide else (width, width)
     height = 250 if wide else 220
@@ -179,13 +184,18 @@ def _parts_plot(ranking: Ranking, width: float) -> Plot:
     candidates = by_depth(ranking)
     if ranking.candidates:
         candidates = [layer for layer in candidates if layer.store_id == ranking.candidates[0].store_id]
-    parts = (
+    parts: list[tuple[str, Look, list[Estimate | None]]] = []
+    if short_kind(ranking) == "S-ctrl":
+        parts.append(("action’s effect", Look("orange", "thick", "diamond"), [_alone(control_parts(layer)[0]) for layer in candidates]))
+        if has_state(ranking):
+            parts.append(("state R²", Look("sky", "thick", "circle"), [control_parts(layer)[1] for layer in candidates]))
+    parts += [
         ("reward R²", Look("green", "thick", "circle"), [layer.reward_r2 for layer in candidates]),
         ("transition R²", Look("blue", "thick", "square"), [layer.transition_r2 for layer in candidates]),
         ("effective rank / width", Look("purple", "thick", "triangle"), [layer.effective_rank for layer in candidates]),
         ("persistence R²", Look("grey", "dashed", ""), [_alone(layer.persistence_r2) for layer in candidates]),
         (SHUFFLED, Look("green", "dotted", ""), [layer.reward_r2_shuffled for layer in candidates]),
-    )
+    ]
     shown = []
     for name, look, values in parts:
         points = tuple(
@@ -200,6 +210,19 @@ def _parts_plot(ranking: Ranking, width: float) -> Plot:
         lowest=LOWEST,
         over=(0.0, 1.0),
     )
+
+
+def control_parts(layer: LayerScore) -> tuple[float | None, Estimate | None]:
+    """Return the two parts of a layer's S-ctrl, each in [0, 1]: the share of the action's effect that stands out, and state R² where it is known.
+
+    The score is their mean, or the first alone.
+    """
+    state, whole = layer.targets.get("state"), layer.control_score
+    if whole is None or state is None:
+        return whole.value if whole else None, None
+    low, high = (None if end is None else min(max(end, 0.0), 1.0) for end in (state.low, state.high))
+    known = Estimate(value=min(max(state.value, 0.0), 1.0), low=low, high=high)
+    return 2 * whole.value - known.value, known
 
 
 def _alone(value: float | None) -> Estimate | None:

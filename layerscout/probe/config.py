@@ -40,7 +40,9 @@ class ProbeConfig(Config):
     shifts: int = Field(default=50, ge=0, le=1000, description="Shuffled copies of the reward that make the null.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Draws the shuffled copies.")
     top_k: int = Field(default=2, ge=1, description="Layers to hand to agents.")
-    score: Literal["S", "S-skill", "S-ctrl"] = Field(default="S", description="Which of the three scores orders; all are computed.")
+    score: Literal["auto", "S-ctrl", "S", "S-skill"] = Field(
+        default="auto", description="Which of the scores orders; all are computed. auto: S-ctrl where every layer has one, else S."
+    )
     measures: bool = Field(default=True, description="Also what stands beside the score: advantage, inverse dynamics, later effects.")
     weights: Annotated[tuple[float, float, float], Flag("--weight")] = Field(
         default=WEIGHTS, description="Of reward R², transition R² and effective rank; their sum is 1."

@@ -23,7 +23,7 @@ from layerscout.probe.page.tables import CSV_NAME, FIGURE_NAMES, PAGE_NAME, SELE
 from layerscout.probe.questions.sources import Job, store_labels
 from layerscout.probe.questions.targets import needed_columns
 
-ALGORITHM = "probe/6"  # raise it when the same settings would give other numbers
+ALGORITHM = "probe/7"  # raise it when the same settings would give other numbers
 RANKING_NAME, SELECTION_NAME, KEY_NAME, EVIDENCE_FOLDER = "ranking.json", "selection.json", "probe.json", "evidence"
 OUTPUTS = (RANKING_NAME, SELECTION_NAME, CSV_NAME, TABLE_NAME, SELECTED_NAME, PAGE_NAME, *FIGURE_NAMES)
 

@@ -29,7 +29,7 @@ def rank(plan: ProbePlan, evidence: Sequence[LayerEvidence]) -> tuple[Ranking, S
     config, store = plan.config, plan.store
     held = plan.split.confirmation_episodes
     episodes = len(plan.transitions.lengths) - held
-    kind = kind_of(config.score, len(plan.stores))
+    kind = kind_of(config.score, evidence, len(plan.stores))
     layers = rank_layers(evidence, config, episodes, [(job.store.id, job.label) for job in plan.jobs])
     choices, choice_notes = choose(layers, config.top_k, store.id, plan.twin.id if plan.twin else None, kind)
     digest, name = dataset_digest(store), backbone_name(store)
@@ -51,7 +51,13 @@ def rank(plan: ProbePlan, evidence: Sequence[LayerEvidence]) -> tuple[Ranking, S
         episodes=episodes,
         confirmation_episodes=held,
         folds=plan.split.folds,
-        notes=(*plan.transitions.notes, *plan.split.notes, *_silence(plan), *_exceptions(plan, evidence), *choice_notes),
+        notes=(
+            *plan.transitions.notes,
+            *plan.split.notes,
+            *_order_notes(plan, evidence, kind),
+            *_exceptions(plan, evidence),
+            *choice_notes,
+        ),
         layers=layers,
     )
     selection = Selection(
@@ -93,10 +99,20 @@ def write_outputs(plan: ProbePlan, evidence: Sequence[LayerEvidence], ranking: R
     write_atomic(out / KEY_NAME, seal(json.dumps(answers, indent=1).encode() + b"\n"))
 
 
-def _silence(plan: ProbePlan) -> tuple[str, ...]:
-    if REWARD in plan.transitions.target_names:
-        return ()
-    return (f"without reward R², {plan.config.weights[0]:.0%} of S says nothing: that part counts as 0 for every layer",)
+def _order_notes(plan: ProbePlan, evidence: Sequence[LayerEvidence], kind: str) -> tuple[str, ...]:
+    """Say which score orders where the data left no choice, and where the one that does says nothing."""
+    candidates = [(job, item) for job, item in zip(plan.jobs, evidence, strict=True) if item.role == "layer"]
+    notes = []
+    chance = [item.bits_action is not None and item.bits_action <= (item.bits_action_by_chance or 0.0) for _, item in candidates]
+    if kind == "S-ctrl" and all(chance):
+        notes.append("no layer shows the action beyond chance, so S-ctrl orders by noise; --set probe.score=S orders by S")
+    if kind != "S-ctrl" and plan.config.score == "auto":
+        without = [_name(job) for job, item in candidates if item.bits_action is None]
+        why = "of any layer" if len(without) == len(candidates) else f"of {', '.join(without)}"
+        notes.append(f"S orders: S-ctrl needs bits of action, and the data give none {why}")
+    if REWARD not in plan.transitions.target_names:
+        notes.append(f"without reward R², {plan.config.weights[0]:.0%} of S says nothing: that part counts as 0 for every layer")
+    return tuple(notes)
 
 
 def _exceptions(plan: ProbePlan, evidence: Sequence[LayerEvidence]) -> tuple[str, ...]:

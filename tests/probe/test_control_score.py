@@ -91,9 +91,9 @@ def test_no_layer_has_bits_and_nothing_fails(plain: LayerEvidence) -> None:
     assert [(one.name, one.control_score, one.p_top_k) for one in found] == [("a", None, None), ("b", None, None)]
 
 
-def test_the_score_stays_in_every_ranking_and_orders_only_when_asked(plain: LayerEvidence) -> None:
+def test_s_stays_in_every_ranking_and_orders_when_asked(plain: LayerEvidence) -> None:
     evidence = [layer(plain, "a", 0, 0.2, reward_r2=0.9), layer(plain, "b", 1, 2.0, reward_r2=0.1)]
-    by_s = rank_layers(evidence, ProbeConfig(store="memory"), 40)
+    by_s = rank_layers(evidence, ProbeConfig(store="memory", score="S"), 40)
     assert [one.name for one in by_s] == ["a", "b"]
     assert [isinstance(one.control_score, Estimate) for one in by_s] == [True, True]
     assert [one.score for one in ranked(evidence)[::-1]] == [one.score for one in by_s]

@@ -157,7 +157,8 @@ def test_inverse_dynamics_do_not_depend_on_how_far_off_the_rows_lie(away: float)
     z = rng.standard_normal((rows, width))
     following = 0.9 * z + 0.3 * actions @ rng.standard_normal((2, width)) + 0.3 * rng.standard_normal((rows, width))
     group = np.arange(rows) * groups // rows
-    given = {"predicted": np.zeros((rows, 0)), "extra": (np.zeros((rows, 0)), np.zeros((rows, 0))), "group": group, "fold": group % 3}
+    nothing = np.zeros((rows, 0)), np.zeros((rows, 0))
+    given = {"predicted": nothing[0], "extra": nothing, "held": np.zeros(0, int), "extra_held": nothing, "group": group, "fold": group % 3}
 
     def found(off: float) -> float:
         now, after = ((part + off).astype(np.float32) for part in (z, following))

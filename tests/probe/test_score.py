@@ -249,7 +249,7 @@ def test_one_layer_is_chosen_once() -> None:
         ({"folds": 2}, "expected at least 3"),
         ({"penalties": (1.0, 0.1)}, "must rise"),
         ({"confirmation": 0.001}, "must be 0, or from 0.01 to 0.5"),
-        ({"score": "S/1"}, "expected S, S-skill or S-ctrl"),
+        ({"score": "S/1"}, "expected auto, S-ctrl, S or S-skill"),
         ({"fold": 5}, "did you mean 'folds'"),
     ],
 )

@@ -17,7 +17,9 @@ class Confirmation(Record):
     reward_r2: Estimate | None
     transition_r2: Estimate | None
     effective_rank: Estimate | None  # of these episodes' rows alone
-    score: Estimate | None
+    score: Estimate | None  # the one that orders
+    bits_action: Estimate | None = None  # of the fit on all others: below 0 where that learned noise
+    state_r2: Estimate | None = None
 
 
 class LayerScore(Record):

@@ -18,6 +18,7 @@ from layerscout.probe.solve.scaling import FeatureScaling
 # Share of a feature's variance that counts as noise, so that exact features give finite bits: what the rounding of float32
 # products can grow to in nearly dependent features. It is the same for float64, or layers of one ranking could not be compared.
 NOISE_FLOOR = 1e-4
+FEWEST = 10  # rows a column of the action that bits of rows apart need
 FeatureMatrix = Float[np.ndarray, "feature feature"]
 FloatMatrix = Float[np.ndarray, "row column"]
 Places = Int[np.ndarray, " place"]
@@ -168,17 +169,40 @@ def bits_without_groups(
     """
     assert found.residuals is not None
     assert found.action is not None
-    counts, logs = np.bincount(group, minlength=groups).astype(np.float64)[:, None, None], []
-    rest = np.maximum(counts.sum() - counts, 1)
+    logs = []
     for fit, rows in zip(found.residuals, residuals, strict=True):
-        rows = rows - rows.mean(axis=0)
-        sums = np.array([np.bincount(group, column, groups) for column in rows.T]).T
-        inside = np.array([rows[group == one].T @ rows[group == one] for one in range(groups)])
-        whole, lost = inside.sum(axis=0), sums / rest[:, :, 0]
-        moved = (whole - inside) / rest - whole / len(rows) - lost[:, :, None] * lost[:, None, :]
-        logs.append(np.linalg.slogdet(fit.covariance + moved)[1])
+        both = _covariances(rows, group, groups)
+        logs.append(np.linalg.slogdet(fit.covariance + both[1:] - both[0])[1])
     without = (logs[0] - logs[1]) / (2 * math.log(2))
     return tuple((found.action + math.sqrt(share) * (without - without.mean())).tolist())
+
+
+def bits_of_residuals(
+    residuals: tuple[Float[np.ndarray, "row action"], Float[np.ndarray, "row action"]], group: Int[np.ndarray, " row"], groups: int
+) -> Float[np.ndarray, "whole_and_left"]:
+    """Bits of action of rows that nothing was fitted on: over all of them, then without each group.
+
+    No chance is subtracted, for a fit that learned noise loses by it here: it comes out below 0. NaN without rows in each group, or with
+    fewer than ten rows a column of the action.
+    """
+    rows, columns = residuals[0].shape
+    if rows < FEWEST * columns or not np.bincount(group, minlength=groups).all():
+        return np.full(1 + groups, np.nan)
+    floor = NOISE_FLOOR * np.eye(columns)  # an action has variance 1
+    alone, both = (np.linalg.slogdet(_covariances(part, group, groups) + floor)[1] for part in residuals)
+    return np.asarray((alone - both) / (2 * math.log(2)))
+
+
+def _covariances(
+    rows: Float[np.ndarray, "row action"], group: Int[np.ndarray, " row"], groups: int
+) -> Float[np.ndarray, "whole_and_left action action"]:
+    """Covariance of all rows, then without each group."""
+    rest = np.maximum(len(rows) - np.bincount(group, minlength=groups), 1)[:, None, None]
+    rows = rows - rows.mean(axis=0)
+    sums = np.array([np.bincount(group, column, groups) for column in rows.T]).T
+    inside = np.array([rows[group == one].T @ rows[group == one] for one in range(groups)])
+    whole, lost = inside.sum(axis=0), sums / rest[:, :, 0]
+    return np.concatenate([whole[None] / len(rows), (whole - inside) / rest - lost[:, :, None] * lost[:, None, :]])
 
 
 def _by_chance(freedom: float, predictors: float, targets: float) -> tuple[float, float]:

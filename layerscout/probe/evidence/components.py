@@ -39,6 +39,21 @@ class Components(Record):
     autoregression_r2: float | None
 
 
+class TargetFigure(Record):
+    """R² of a target, and without each episode group; for several columns, the mean over them."""
+
+    r2: float
+    left: LeftOut | None
+
+
+class HeldOut(Components):
+    """What a layer reaches on episodes that had no part in the ranking: the parts of every score."""
+
+    bits_action: float | None = None  # of the fit on all rows that ranked; below 0 where that fit learned noise
+    bits_action_left: LeftOut | None = None
+    state: TargetFigure | None = None
+
+
 @dataclass(frozen=True)
 class Errors:
     """What the probes and the trivial forecasts got wrong on some groups.
@@ -173,6 +188,17 @@ def mean_r2(
     missing = 1 - squares[1:] / np.where(live > 0, squares[0], np.inf)
     ratio, rows = error * share, np.asarray(groups.count) / np.sum(groups.count)
     return bounded(1 - ratio.sum() + np.append(0.0, (share_of_group - missing @ ratio) / (1 - rows)))
+
+
+def columns_figure(error: Float[np.ndarray, "group column"], groups: MomentSums, first: int) -> TargetFigure | None:
+    """R² of a target whose columns lie side by side from ``first``, of those that vary over these groups; None where none does."""
+    columns = slice(first, first + error.shape[1])
+    if error.shape[1] == 1:
+        figure = single_r2(error[:, 0], groups, first)
+    else:
+        live = (_whole_and_left(groups)[0, columns] > ROUNDING * np.sum(groups.count)).astype(np.float64)
+        figure = mean_r2(error.sum(axis=0), error @ target_share(groups, columns, live), groups, columns, live)
+    return None if np.isnan(figure[0]) else TargetFigure(r2=float(figure[0]), left=left(figure))
 
 
 def transition_skill(transition: WholeAndLeft, persistence: WholeAndLeft, autoregression: WholeAndLeft) -> WholeAndLeft:

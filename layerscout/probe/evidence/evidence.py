@@ -9,34 +9,31 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from layerscout.cache.records import Record
 from layerscout.probe.config import ProbeConfig
+from layerscout.probe.evidence.action_residuals import bits_held, bits_left, residual_matrices
 from layerscout.probe.evidence.bits import Bits, bits
 from layerscout.probe.evidence.components import (
     Components,
     Errors,
+    HeldOut,
     LeftOut,
+    TargetFigure,
+    columns_figure,
     components,
     divide,
     jackknife,
-    left,
-    mean_r2,
     shuffled_r2,
-    single_r2,
     squares_of,
-    target_share,
 )
 from layerscout.probe.evidence.confirm import confirm
 from layerscout.probe.evidence.controls import autoregression_out_of_fold, diagonals, persistence_error
 from layerscout.probe.evidence.measures import (
     SHALLOW,
     Measure,
-    bits_left,
     empty_measures,
     fixed_columns,
     measures_of_rows,
     measures_of_sums,
-    residual_matrices,
     with_turned,
 )
 from layerscout.probe.evidence.sampled import sample_rows
@@ -58,13 +55,6 @@ from layerscout.probe.solve.scaling import feature_scaling, rounding, rounding_u
 __all__ = ["LayerEvidence", "TargetFigure", "jackknife", "measure"]
 
 SPECTRUM = 256  # eigenvalues that are kept
-
-
-class TargetFigure(Record):
-    """R² of a target, and without each episode group; for several columns, the mean over them."""
-
-    r2: float
-    left: LeftOut | None
 
 
 class LayerEvidence(Components):
@@ -99,7 +89,7 @@ class LayerEvidence(Components):
     transition_penalties: tuple[float, ...]  # chosen in each fold
     reward_penalties: tuple[float, ...]
     at_grid_edge: float  # largest share of folds, over both probes, that asked for a penalty beyond the grid
-    confirmation: Components | None
+    confirmation: HeldOut | None
     method: Literal["exact", "sketch", "dual"] = "exact"
     method_error: float | None = None  # largest difference of an R² to the exact one on a part of the rows
     precision: Literal["float32", "float64"] = "float64"  # of the products
@@ -161,13 +151,16 @@ def measure(
     directions = correlation.leading / by.x_scale[:width, None]
     beside: dict[str, Measure | None] = {}
     bits_action_left: LeftOut | None = None
+    held_bits: Measure | None = None
     if config.measures:
-        beside, bits_action_left = _beside(
+        beside, bits_action_left, held_bits = _beside(
             found, targets, groups, parts_of, directions, information, moments, transitions, split, dealt, reader
         )
     singular = rankme(total, moments.shift, covariance, rounding(moments.precision, width))
     squares = squares_of(total)
-    confirmation = confirm(total, held, moments.shift, grid, found, live, has_reward, covariance, correlation) if held is not None else None
+    confirmation: HeldOut | None = None
+    if held is not None:
+        confirmation = confirm(total, held, moments.shift, grid, found, live, names, covariance, correlation, held_bits)
     return LayerEvidence(
         **parts.model_dump(),
         name=name,
@@ -215,20 +208,22 @@ def _beside(
     split: Split,
     dealt: Split,
     reader: Reader | None,
-) -> tuple[dict[str, Measure | None], LeftOut | None]:
-    """Return every measure that stands beside the score; and bits of action without each episode group."""
+) -> tuple[dict[str, Measure | None], LeftOut | None, Measure | None]:
+    """Return every measure that stands beside the score; bits of action without each episode group; and those of the confirmation set."""
     beside = empty_measures(transitions)
     if found.fixed is not None:
         ahead, expert = (as_measure(targets.get(name)) for name in (REWARD_AHEAD, EXPERT))
         beside |= measures_of_sums(found.fixed, ahead, expert, groups, folds, transitions, dealt)
     bits_action_left: LeftOut | None = None
+    held_bits: Measure | None = None
     if reader is not None:
         maps = found.fixed.maps if found.fixed is not None else ()
         extra = residual_matrices(information, moments.width)
         sample = sample_rows(reader, moments.shift, directions, maps, transitions, split, extra)
         beside |= measures_of_rows(sample, found.fixed, transitions, split)
         bits_action_left = bits_left(information, sample, transitions, split)
-    return beside, bits_action_left
+        held_bits = bits_held(information, sample, transitions, split)
+    return beside, bits_action_left, held_bits
 
 
 def as_measure(figure: TargetFigure | None) -> Measure | None:
@@ -243,11 +238,5 @@ def target_figures(found: OutOfFold, groups: MomentSums, names: tuple[str, ...],
         if name in (REWARD, SHIFTED, OUTCOME):
             continue
         first, count = names.index(name), names.count(name)
-        error = found.scalars[:, first : first + count]
-        if count == 1:
-            figure = single_r2(error[:, 0], groups, width + first)
-        else:
-            columns, live = slice(width + first, width + first + count), np.ones(count)
-            figure = mean_r2(error.sum(axis=0), error @ target_share(groups, columns, live), groups, columns, live)
-        figures[name] = TargetFigure(r2=float(figure[0]), left=left(figure))
+        figures[name] = columns_figure(found.scalars[:, first : first + count], groups, width + first)
     return figures

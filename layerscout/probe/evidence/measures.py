@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float
 
 from layerscout.cache.records import Record
-from layerscout.probe.evidence.bits import Bits, bits_without_groups
+from layerscout.probe.evidence.bits import bits_without_groups
 from layerscout.probe.evidence.components import LeftOut, WholeAndLeft, mean_r2, single_r2, target_share
 from layerscout.probe.evidence.components import left as left_out
-from layerscout.probe.evidence.sampled import SampledRows, bits_of_pairs, pairs_apart, sums_of
+from layerscout.probe.evidence.sampled import SampledRows, bits_of_pairs, pairs_apart, share_of_rows, sums_of
 from layerscout.probe.moments.moments import MomentSums
 from layerscout.probe.questions.splits import Split
 from layerscout.probe.questions.targets import EXPERT, OUTCOME, RETURN, REWARD, REWARD_AHEAD, SHIFTED, Transitions
@@ -317,33 +317,5 @@ def _bits_later(sample: SampledRows, transitions: Transitions, steps: int, split
     if found is None or found.action is None or found.residuals is None:
         return None
     residuals = tuple(x @ one.left.astype(x.dtype) + y[:, : len(one.right)] @ one.right.astype(y.dtype) for one in found.residuals)
-    share = len(pair) / max(len(sample.chosen), 1) * _share_of_rows(sample, transitions, split)
+    share = len(pair) / max(len(sample.chosen), 1) * share_of_rows(sample, transitions, split)
     return _measure(np.append(found.action, bits_without_groups(found, residuals, sample.group[pair], count, share)))
-
-
-def _share_of_rows(sample: SampledRows, transitions: Transitions, split: Split) -> float:
-    """Share of the transitions that rank which were read."""
-    return len(sample.chosen) / max(int(np.sum(split.fold_of_group[split.group_of_episode[transitions.episode]] >= 0)), 1)
-
-
-def residual_matrices(found: Bits, width: int) -> tuple[Float[np.ndarray, "feature column"], ...]:
-    """What to multiply z_t and z_{t+1} with for ``bits_left``; nothing without bits of action."""
-    if found.residuals is None or found.action is None:
-        return ()
-    alone, both = found.residuals
-    after = np.zeros((width, both.right.shape[1]))
-    after[: len(both.right)] = both.right
-    return np.hstack([alone.left[:width], both.left[:width]]), after
-
-
-def bits_left(found: Bits, sample: SampledRows, transitions: Transitions, split: Split) -> LeftOut | None:
-    """Bits of action without each episode group, from the rows that were read."""
-    if found.residuals is None or found.action is None or not len(sample.chosen):
-        return None
-    width, q = sample.width, found.columns
-    actions, (now, after) = np.asarray(transitions.inputs[sample.chosen], np.float64), sample.extra
-    alone = now[:, :q] + actions @ found.residuals[0].left[width:]
-    both = now[:, q:] + after + actions @ found.residuals[1].left[width:]
-    share = _share_of_rows(sample, transitions, split)
-    without = bits_without_groups(found, (alone, both), sample.group, len(split.ranking), share)
-    return without if np.isfinite(without).all() else None

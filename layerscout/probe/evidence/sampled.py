@@ -26,7 +26,7 @@ ROWS, BLOCK = 8192, 1024  # rows that are read at most; rows that lie side by si
 
 @dataclass(frozen=True)
 class SampledRows:
-    """Transitions that rank, both of whose rows were read.
+    """Transitions both of whose rows were read: those that rank, and beside them those of the confirmation set.
 
     Attributes
     ----------
@@ -38,6 +38,8 @@ class SampledRows:
         What the fixed fit of the other folds predicts at z_t.
     extra
         z_t, and z_{t+1}, times the matrices that were asked for.
+    held, extra_held
+        Number of each transition of the confirmation set among all, and ``extra`` of those.
     group, fold
         Of each transition.
     places
@@ -53,6 +55,8 @@ class SampledRows:
     following: Float[np.ndarray, "some direction"]
     predicted: Float[np.ndarray, "some column"]
     extra: tuple[Float[np.ndarray, "some other"], Float[np.ndarray, "some other"]]
+    held: Int[np.ndarray, " few"]
+    extra_held: tuple[Float[np.ndarray, "few other"], Float[np.ndarray, "few other"]]
     group: Int[np.ndarray, " some"]
     fold: Int[np.ndarray, " some"]
     places: Int[np.ndarray, " row"]
@@ -103,7 +107,8 @@ def sample_rows(
         taken += stop - start
     values = np.concatenate(parts)
     fold = split.fold_of_group[split.group_of_episode[transitions.episode]]
-    chosen = np.flatnonzero((fold != CONFIRMATION) & (places[transitions.row] >= 0) & (places[transitions.row + 1] >= 0))
+    known = (places[transitions.row] >= 0) & (places[transitions.row + 1] >= 0)
+    chosen, held = (np.flatnonzero(known & part) for part in (fold != CONFIRMATION, fold == CONFIRMATION))
     now, fold = places[transitions.row[chosen]], fold[chosen]
     columns = weights[0].shape[1] if weights else 0
     predicted = np.zeros((len(chosen), columns))
@@ -115,7 +120,8 @@ def sample_rows(
     beyond = extra[0].shape[1] if extra else 0
     group = split.group_of_episode[transitions.episode[chosen]]
     both = others[now, :beyond], others[after, beyond:]
-    return SampledRows(chosen, rows[now], rows[after], predicted, both, group, fold, places, rows, width)
+    apart = others[places[transitions.row[held]], :beyond], others[places[transitions.row[held] + 1], beyond:]
+    return SampledRows(chosen, rows[now], rows[after], predicted, both, held, apart, group, fold, places, rows, width)
 
 
 def pairs_apart(sample: SampledRows, transitions: Transitions, steps: int) -> tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]:
@@ -146,3 +152,8 @@ def bits_of_pairs(x: np.ndarray, y: np.ndarray, discrete: bool) -> Bits | None:
         return bits(total, standardise(total, by), moved, (by.y_variance > 0).astype(np.float64), discrete, by)
     except DataError:
         return None
+
+
+def share_of_rows(sample: SampledRows, transitions: Transitions, split: Split) -> float:
+    """Share of the transitions that rank which were read."""
+    return len(sample.chosen) / max(int(np.sum(split.fold_of_group[split.group_of_episode[transitions.episode]] >= 0)), 1)

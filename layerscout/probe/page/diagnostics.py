@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from layerscout.cache.records import Estimate, LayerScore, Ranking
 from layerscout.pages.flags import explain_flag
 from layerscout.pages.page import definitions
-from layerscout.pages.ranking import layer_title, ordering
+from layerscout.pages.ranking import layer_title
 from layerscout.pages.tables import UNDEFINED, Cell, Column, Table
 from layerscout.probe.evidence.evidence import LayerEvidence
-from layerscout.probe.page.tables import measure_names, solving_method
+from layerscout.probe.page.tables import confirmed_pairs, measure_names, solving_method
 
 Key = tuple[str, str, str]  # store, role, layer
 Figure = Estimate | float | int | str | None
@@ -154,16 +154,12 @@ def _shown(value: float | None) -> str:
 
 def confirmed(ranking: Ranking) -> Table:
     """Return the table of the confirmed layers: each figure as ranked, and on the episodes that had no part in the ranking."""
-    groups = ("Score", "Reward R²", "Transition R²", "Effective rank / width")
-    columns = (Column("Layer"), *(column for group in groups for column in (Column("ranking", group=group), Column("held out"))))
+    columns: tuple[Column, ...] = (Column("Layer"),)
     rows = []
     for layer in ranking.layers:
         if (confirmation := layer.confirmation) is not None:
-            pairs = (
-                (ordering(ranking, layer), confirmation.score),
-                (layer.reward_r2, confirmation.reward_r2),
-                (layer.transition_r2, confirmation.transition_r2),
-                (layer.effective_rank, confirmation.effective_rank),
-            )
-            rows.append((Cell(layer_title(ranking, layer)), *(figure_cell(one) for pair in pairs for one in pair)))
+            pairs = confirmed_pairs(ranking, layer, confirmation)
+            names = [name[0].upper() + name[1:] for name in pairs]
+            columns = (Column("Layer"), *(column for name in names for column in (Column("ranking", group=name), Column("held out"))))
+            rows.append((Cell(layer_title(ranking, layer)), *(figure_cell(one) for pair in pairs.values() for one in pair)))
     return Table(columns, tuple(rows))

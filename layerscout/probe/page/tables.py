@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.cache.durable import write_atomic
-from layerscout.cache.records import Estimate, LayerScore, Ranking, Selection, as_table_value
+from layerscout.cache.records import Confirmation, Estimate, LayerScore, Ranking, Selection, as_table_value
 from layerscout.pages.axes import shorten
-from layerscout.pages.ranking import UNTRAINED, layer_title, ordering, short_kind
+from layerscout.pages.ranking import UNTRAINED, has_state, layer_title, ordering, short_kind
 from layerscout.pages.tables import as_csv, as_markdown
 from layerscout.probe.page.wording import formula, handed_over, reasons
 from layerscout.text import markdown_text, visible
@@ -27,7 +27,7 @@ ESTIMATES = (
     "behind_best",
     "control_score",
 )
-CONFIRMED = ("reward_r2", "transition_r2", "effective_rank", "score")
+CONFIRMED = ("reward_r2", "transition_r2", "effective_rank", "score", "bits_action", "state_r2")
 TRANSITION = ("persistence_r2", "autoregression_r2", "transition_gain", "transition_r2_without_action", "transition_r2_weighted")
 ACTION = ("bits_action", "bits_action_by_chance", "bits_total")
 RANKS = ("correlation_rank", "log_rank", "participation_ratio", "rankme", "rankme_centred")
@@ -145,15 +145,11 @@ def confirmation_table(ranking: Ranking) -> list[str]:
     rows = []
     for layer in ranking.layers:
         if (confirmation := layer.confirmation) is not None:
-            pairs = (
-                (ordering(ranking, layer), confirmation.score),
-                (layer.reward_r2, confirmation.reward_r2),
-                (layer.transition_r2, confirmation.transition_r2),
-            )
-            rows.append((layer_title(ranking, layer), *(as_table_value(figure) for pair in pairs for figure in pair)))
+            pairs = confirmed_pairs(ranking, layer, confirmation)
+            rows.append((layer_title(ranking, layer), *(as_table_value(figure) for pair in pairs.values() for figure in pair)))
+            head = [f"{figure}, {where}" for figure in pairs for where in ("ranking", "held out")]
     if not rows:
         return []
-    head = [f"{figure}, {where}" for figure in ("score", "reward R²", "transition R²") for where in ("ranking", "held out")]
     return [
         "",
         "## Confirmation",
@@ -164,6 +160,17 @@ def confirmation_table(ranking: Ranking) -> list[str]:
     ]
 
 
+def confirmed_pairs(ranking: Ranking, layer: LayerScore, found: Confirmation) -> dict[str, tuple[Estimate | float | None, Estimate | None]]:
+    """Return by name each figure of a layer as ranked, and on the episodes that had no part in the ranking: first those that order."""
+    pairs: dict[str, tuple[Estimate | float | None, Estimate | None]] = {"score": (ordering(ranking, layer), found.score)}
+    if short_kind(ranking) == "S-ctrl":
+        pairs["bits of action"] = layer.bits_action, found.bits_action
+        if has_state(ranking):
+            pairs["state R²"] = layer.targets.get("state"), found.state_r2
+    pairs |= {"reward R²": (layer.reward_r2, found.reward_r2), "transition R²": (layer.transition_r2, found.transition_r2)}
+    return pairs | {"effective rank / width": (layer.effective_rank, found.effective_rank)}
+
+
 def solving_method(layer: LayerScore) -> str:
     """Return how the layer was solved, with its error against the exact answer where there is one."""
     return layer.method if layer.method_error is None else f"{layer.method}, error {layer.method_error:.1g}"
@@ -172,13 +179,16 @@ def solving_method(layer: LayerScore) -> str:
 def as_text(ranking: Ranking, columns: int = 120) -> str:
     """Return the ranking for a terminal: one aligned line a layer, then flags, held-out scores, notes, and why the best is the best."""
     score = short_kind(ranking)
+    controls = ("bits", "state R²") if score == "S-ctrl" else ()
     rows: list[tuple[str, ...]] = [
-        ("#", score, "behind the best", f"P(top {ranking.top_k or 'k'})", "reward R²", "transition R²", "gain", "rank")
+        ("#", score, "behind the best", f"P(top {ranking.top_k or 'k'})", *controls, "reward R²", "transition R²", "gain", "rank")
     ]
     for place, layer in enumerate(ranking.layers, 1):
         sure = (as_table_value(ordering(ranking, layer)), as_table_value(layer.behind_best) if layer.behind_best else "")
         chance = "" if layer.p_top_k is None else f"{layer.p_top_k:.2f}"
+        state = _value(layer.targets["state"]) if layer.targets.get("state") else ""
         parts = (
+            *((as_table_value(layer.bits_action, 2), state) if controls else ()),
             _value(layer.reward_r2),
             _value(layer.transition_r2),
             as_table_value(layer.transition_gain, 2),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from layerscout.cache.records import Estimate, LayerScore, Ranking, Selection, as_table_value
-from layerscout.pages.ranking import best_twin, layer_title, ordering, short_kind
+from layerscout.pages.ranking import best_twin, control_parts, has_state, layer_title, ordering, short_kind
 from layerscout.probe.ranking import score
 from layerscout.probe.ranking.control import STATE
 
@@ -32,18 +32,16 @@ def _parts(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, ...], tuple[
 
 
 def _control_parts(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, ...], tuple[float | None, ...]]:
-    """Return the share of the action's effect that stands out, which the score is short of, and state R² where there is one."""
-    state, whole = layer.targets.get(STATE), layer.control_score
-    if not any(one.targets.get(STATE) for one in ranking.layers):
-        return ("action's effect",), (whole.value if whole else None,)
-    known = None if state is None else min(max(state.value, 0.0), 1.0)
-    return ("action's effect", "state R²"), (None if whole is None or known is None else 2 * whole.value - known, known)
+    effect, state = control_parts(layer)
+    if not has_state(ranking):
+        return ("action's effect",), (effect,)
+    return ("action's effect", "state R²"), (None if state is None else effect, None if state is None else state.value)
 
 
 def formula(ranking: Ranking) -> str:
     """Return how the ranking's score was computed, with its weights, normalisation and version."""
     if short_kind(ranking) == "S-ctrl":
-        state = any(one.targets.get(STATE) for one in ranking.layers)
+        state = has_state(ranking)
         order = "mean rank by bits of action and by state R²" if state else "rank by bits of action"
         alone = "mean of 1 - 2^(-2 bits / action columns) and state R²" if state else "1 - 2^(-2 bits / action columns)"
         return f"{ranking.score_kind}: ordered by {order}; shown for each layer: {alone}"

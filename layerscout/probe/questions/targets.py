@@ -21,8 +21,8 @@ REWARD, SHIFTED, RETURN, OUTCOME = "reward", "reward shifted", "return_to_go", "
 AHEAD = 4  # steps
 REWARD_AHEAD = f"reward, {AHEAD} steps"
 NO_TARGETS = (REWARD, SHIFTED, REWARD_AHEAD, OUTCOME)  # names of columns that are none of the targets that are asked for
-EXPERT = "expert_action"
-KNOWN_TARGETS = ("state", RETURN, EXPERT)
+STATE, EXPERT = "state", "expert_action"
+KNOWN_TARGETS = (STATE, RETURN, EXPERT)
 ALWAYS_READ = ("episode", "step", "action", "reward")
 
 

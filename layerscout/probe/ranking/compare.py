@@ -33,7 +33,7 @@ def rank_layers(
     origins = origins or [("", "")] * len(evidence)
     how = config.normalisation
     weights: tuple[float, ...] = config.weights
-    kind = kind_of(config.score, len({origin for item, origin in zip(evidence, origins, strict=True) if item.role == "layer"}))
+    kind = kind_of(config.score, evidence, len({origin for item, origin in zip(evidence, origins, strict=True) if item.role == "layer"}))
     scored = [layer_score(item, config.weights, how, episodes, *origin, kind) for item, origin in zip(evidence, origins, strict=True)]
     of = {_key(layer): item for layer, item in zip(scored, evidence, strict=True)}
     ranked = order_layers(scored, kind)

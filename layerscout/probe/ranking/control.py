@@ -16,10 +16,9 @@ import numpy as np
 from jaxtyping import Float
 
 from layerscout.cache.records import Estimate, LayerScore
-from layerscout.probe.evidence.components import jackknife
+from layerscout.probe.evidence.components import LeftOut, TargetFigure, jackknife
 from layerscout.probe.evidence.evidence import LayerEvidence
-
-STATE = "state"
+from layerscout.probe.questions.targets import STATE
 
 
 def control_parts(found: LayerEvidence) -> Float[np.ndarray, "whole_and_left part"] | None:
@@ -27,11 +26,24 @@ def control_parts(found: LayerEvidence) -> Float[np.ndarray, "whole_and_left par
 
     Only row 0 where a part has no interval.
     """
-    if found.bits_action is None or not found.action_columns:
+    return _parts_of(found.bits_action, found.bits_action_left, found.action_columns, found.targets.get(STATE))
+
+
+def control_parts_held(found: LayerEvidence) -> Float[np.ndarray, "whole_and_left part"] | None:
+    """As ``control_parts``, on the episodes that had no part in the ranking; None where a part that ranked is undefined there."""
+    held, state = found.confirmation, found.targets.get(STATE)
+    if held is None or (held.state is None) != (state is None):
         return None
-    parts = [np.append(found.bits_action, found.bits_action_left or ())]
-    parts[0] = 1 - 2.0 ** (-2 * np.maximum(parts[0], 0.0) / found.action_columns)
-    if (state := found.targets.get(STATE)) is not None:
+    return _parts_of(held.bits_action, held.bits_action_left, found.action_columns, held.state)
+
+
+def _parts_of(
+    bits: float | None, bits_left: LeftOut | None, columns: int, state: TargetFigure | None
+) -> Float[np.ndarray, "whole_and_left part"] | None:
+    if bits is None or not columns:
+        return None
+    parts = [1 - 2.0 ** (-2 * np.maximum(np.append(bits, bits_left or ()), 0.0) / columns)]
+    if state is not None:
         parts.append(np.clip(np.append(state.r2, state.left or ()), 0.0, 1.0))
     rows = min(map(len, parts))
     return np.stack([part[: rows if rows == max(map(len, parts)) else 1] for part in parts], axis=1)
@@ -39,7 +51,15 @@ def control_parts(found: LayerEvidence) -> Float[np.ndarray, "whole_and_left par
 
 def control_score(found: LayerEvidence) -> Estimate | None:
     """Return the absolute S-ctrl of one layer, in [0, 1], with its jackknife interval."""
-    parts = control_parts(found)
+    return _score_of(control_parts(found))
+
+
+def control_score_held(found: LayerEvidence) -> Estimate | None:
+    """As ``control_score``, on the episodes that had no part in the ranking."""
+    return _score_of(control_parts_held(found))
+
+
+def _score_of(parts: Float[np.ndarray, "whole_and_left part"] | None) -> Estimate | None:
     if parts is None:
         return None
     values = parts.mean(axis=1).tolist()

@@ -13,7 +13,7 @@ from layerscout.cache.records import Confirmation, Estimate, LayerScore
 from layerscout.probe.evidence.components import Components, jackknife
 from layerscout.probe.evidence.evidence import LayerEvidence
 from layerscout.probe.evidence.measures import CONTROL_RANK, Measure, bounds_of
-from layerscout.probe.ranking.control import control_ranks, control_score
+from layerscout.probe.ranking.control import control_ranks, control_score, control_score_held
 
 VERSIONS: dict[str, Literal["S/1", "S-across/1", "S-skill/1", "S-ctrl/1"]] = {
     "S": "S/1",
@@ -24,8 +24,14 @@ VERSIONS: dict[str, Literal["S/1", "S-across/1", "S-skill/1", "S-ctrl/1"]] = {
 Weights = tuple[float, float, float]
 
 
-def kind_of(chosen: str, stores: int) -> str:
-    """The score that orders: what was chosen, except that S over several stores takes the rank that is fair to widths."""
+def kind_of(chosen: str, evidence: Sequence[LayerEvidence], stores: int) -> str:
+    """The score that orders.
+
+    ``auto`` is S-ctrl where every candidate has bits of action, for half an order is none, and S elsewhere: without actions, and for layers
+    with fewer rows than features. S over several stores takes the rank that is fair to widths.
+    """
+    if chosen == "auto":
+        chosen = "S-ctrl" if all(one.bits_action is not None for one in evidence if one.role == "layer") else "S"
     return "S-across" if chosen == "S" and stores > 1 else chosen
 
 
@@ -146,14 +152,19 @@ def _as_estimate(name: str, found: Measure) -> Estimate | None:
 def confirmation_scores(evidence: LayerEvidence, weights: Weights, how: str, kind: str) -> Confirmation | None:
     """Score a layer on the episodes that had no part in the ranking.
 
-    S-ctrl has no score there. There is no score where a part that ranked is undefined on these episodes: it would count as 0 here and not there.
+    There is no score where a part that ranked is undefined on these episodes: it would count as 0 here and not there.
     """
     found = evidence.confirmation
     if found is None:
         return None
+    figures = _estimates(found) | {
+        "bits_action": jackknife(found.bits_action, found.bits_action_left),
+        "state_r2": found.state and jackknife(found.state.r2, found.state.left, high=1.0),
+    }
+    if kind == "S-ctrl":
+        return Confirmation.model_validate(figures | {"score": control_score_held(evidence)})
     comparable = all((getattr(found, part) is None) == (getattr(evidence, part) is None) for part in ("reward_r2", "transition_r2"))
-    known = comparable and kind != "S-ctrl"
-    return Confirmation.model_validate(_estimates(found) | {"score": score(found, weights, how, kind) if known else None})
+    return Confirmation.model_validate(figures | {"score": score(found, weights, how, kind) if comparable else None})
 
 
 def _estimates(found: Components) -> dict[str, Estimate | None]:

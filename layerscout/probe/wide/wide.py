@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from layerscout.probe.config import ProbeConfig
-from layerscout.probe.evidence.components import Components, Errors, components, shuffled_r2
+from layerscout.probe.evidence.components import Errors, HeldOut, components, shuffled_r2
 from layerscout.probe.evidence.controls import autoregression_error, autoregression_out_of_fold, persistence_error
 from layerscout.probe.evidence.evidence import SPECTRUM, LayerEvidence, as_measure, target_figures
 from layerscout.probe.evidence.measures import AHEAD_R2, EXPERT_R2, empty_measures
@@ -126,13 +126,13 @@ def measure_wide(
     )
 
 
-def _confirmation(found: WideFit, first: int) -> Components | None:
+def _confirmation(found: WideFit, first: int) -> HeldOut | None:
     if found.held is None:
         return None
     held, features = found.held, select_groups(found.features, slice(first, None))
     forecast = autoregression_error(select_groups(found.features, slice(first)), features)
     errors = Errors(held.reward, held.transition, held.transition_share, persistence_error(features), forecast)
     spectra = held.spectra
-    return components(
-        select_sums(found.sums, slice(first, None)), errors, held.live, spectra.covariance.entropy, spectra.correlation.entropy
-    )
+    sums = select_sums(found.sums, slice(first, None))
+    parts = components(sums, errors, held.live, spectra.covariance.entropy, spectra.correlation.entropy)
+    return HeldOut(**parts.model_dump())
