@@ -252,5 +252,9 @@ def test_a_record_lies_flat_with_three_columns_for_an_interval():
         "held_reward_r2": 0.5,
         "held_reward_r2_low": 0.4,
         "held_reward_r2_high": 0.6,
-        **{f"held_{name}{end}": None for name in ("transition_r2", "effective_rank", "score") for end in ("", "_low", "_high")},
+        **{
+            f"held_{name}{end}": None
+            for name in ("transition_r2", "effective_rank", "score", "bits_action", "state_r2")
+            for end in ("", "_low", "_high")
+        },
     }

@@ -53,7 +53,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
         "collect": {"steps": 1_500},
-        "probe": {"score": "S"},  # too few rows for bits of action
         "train": {"seeds": 2, "updates": 200, "evaluations": 1, "final_episodes": 10},
     }
 }

@@ -109,7 +109,7 @@ def _order_notes(plan: ProbePlan, evidence: Sequence[LayerEvidence], kind: str) 
     if kind != "S-ctrl" and plan.config.score == "auto":
         without = [_name(job) for job, item in candidates if item.bits_action is None]
         why = "of any layer" if len(without) == len(candidates) else f"of {', '.join(without)}"
-        notes.append(f"S orders: S-ctrl needs bits of action, and the data give none {why}")
+        notes.append(f"S orders: S-ctrl needs bits of action, and these rows give none {why}")
     if REWARD not in plan.transitions.target_names:
         notes.append(f"without reward R², {plan.config.weights[0]:.0%} of S says nothing: that part counts as 0 for every layer")
     return tuple(notes)

@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 from example_records import example_ranking, example_runs, layer_score
 from hostile import HOSTILE, check, poisoned
-from team import Browser, World, rows, served
+from team import QUICK, Browser, World, rows, served
 
 from layerscout.cache.records import Ranking, load, save
 from layerscout.pages.flags import FLAGS
 from layerscout.pages.tables import Cell, Column, Table
+from layerscout.probe.config import ProbeConfig
+from layerscout.probe.ranking.score import order_layers
+from layerscout.probe.run import plan, run
 from layerscout.service.data.look import look_inside, main_directions, predict
 from layerscout.service.data.results import Results
 from layerscout.service.web.tables import Address, export_table, sort_order, sorted_view
@@ -114,7 +117,7 @@ def test_the_form_keeps_what_was_typed_and_says_what_is_wrong(browser: Browser, 
 def test_a_ranking_is_sorted_by_every_column_and_reweighted_by_its_address(browser: Browser, world: World) -> None:
     place = f"/rankings/{world.ranking}"
     page = browser.page(place)
-    assert [row[0] for row in rows(page, "layers")] == ["blocks.1", "blocks.0", "blocks.2", "pixels"]
+    assert [row[0] for row in rows(page, "layers")] == ["blocks.1", "blocks.2", "blocks.0", "pixels"]
     links = re.findall(rf'href="({place}\?sort=[^"]+)"', page)
     assert len(links) >= 12
     for link in links:
@@ -125,6 +128,7 @@ def test_a_ranking_is_sorted_by_every_column_and_reweighted_by_its_address(brows
     figures = [float(row[2]) for row in reward]
     assert figures == sorted(figures, reverse=True)
     assert [row[2] for row in reward] == [row[4] for row in reward]  # the reward's part alone
+    assert "What if S ordered" in page
     assert "What if: weights 1.00, 0.00, 0.00" in browser.page(f"{place}?w=5&w=0&w=0")
     for nonsense in ("w=x&w=1&w=1", "w=nan&w=1&w=1", "w=1", "sort=nothing:up", "sort=", "panels=all"):
         assert browser.page(f"{place}?{nonsense}")
@@ -135,16 +139,18 @@ def test_a_ranking_is_sorted_by_every_column_and_reweighted_by_its_address(brows
     assert json.loads(browser.client.get(f"{place}/selection.json").content)["choices"][0]["layer"] == "blocks.1"
 
 
-def test_weights_of_the_ranking_itself_give_its_own_order_and_figures(world: World) -> None:
+@pytest.mark.parametrize("kind", ["S", "S-ctrl"])
+def test_weights_of_the_ranking_itself_give_its_own_order_and_figures(world: World, tmp_path: Path, kind: str) -> None:
     from layerscout.service.data.measured import evidence_of, pairs, reweighted
 
-    results = Results(None, (world.runs,))
-    found = results.find(world.ranking)
+    run(plan(ProbeConfig(store=world.store, root=world.root, out=tmp_path / "probe", threads=1, score=kind, **QUICK)))
+    results = Results(None, (tmp_path,))
+    (found,) = results.all().values()
     ranking = results.ranking(found)
     evidence = evidence_of(found, ranking, {})
     assert len(evidence) == len(ranking.layers)
     again = reweighted(ranking, ranking.weights, evidence)
-    assert [one.layer.name for one in again] == [layer.name for layer in ranking.candidates]
+    assert [one.layer.name for one in again] == [layer.name for layer in order_layers(ranking.candidates, "S")]
     for one in again:
         assert one.score is not None
         assert one.layer.score is not None

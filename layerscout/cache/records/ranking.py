@@ -18,7 +18,7 @@ class Confirmation(Record):
     transition_r2: Estimate | None
     effective_rank: Estimate | None  # of these episodes' rows alone
     score: Estimate | None  # the one that orders
-    bits_action: Estimate | None = None  # of the fit on all others: below 0 where that learned noise
+    bits_action: Estimate | None = None  # of the fit on all others
     state_r2: Estimate | None = None
 
 

@@ -40,6 +40,8 @@ class Bits:
         Independent columns of the action; 0 when there are none.
     residuals
         What z_t, and what z_t and z_{t+1}, leave of the action; for ``bits_without_groups``.
+    lost_apart
+        Bits by which independent z_{t+1} would fall short, on average, on rows that nothing was fitted on.
     """
 
     action: float | None = None
@@ -47,6 +49,7 @@ class Bits:
     total: float | None = None
     columns: int = 0
     residuals: tuple[ActionResidual, ActionResidual] | None = None
+    lost_apart: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ def bits(
     in_total = None if math.isnan(by_z + learned) else (known - by_z + gained - learned) / unit
     if not len(action) or math.isnan(learned):
         return Bits(total=in_total)
-    return Bits((gained - learned) / unit, 1.645 * spread / unit, in_total, len(action), residuals)
+    lost = _lost_apart(count, len(action), present_rank, next_rank)
+    return Bits((gained - learned) / unit, 1.645 * spread / unit, in_total, len(action), residuals, lost)
 
 
 def _residual(
@@ -177,20 +181,28 @@ def bits_without_groups(
     return tuple((found.action + math.sqrt(share) * (without - without.mean())).tolist())
 
 
-def bits_of_residuals(
-    residuals: tuple[Float[np.ndarray, "row action"], Float[np.ndarray, "row action"]], group: Int[np.ndarray, " row"], groups: int
+def bits_of_rows_apart(
+    found: Bits,
+    residuals: tuple[Float[np.ndarray, "row action"], Float[np.ndarray, "row action"]],
+    group: Int[np.ndarray, " row"],
+    groups: int,
 ) -> Float[np.ndarray, "whole_and_left"]:
     """Bits of action of rows that nothing was fitted on: over all of them, then without each group.
 
-    No chance is subtracted, for a fit that learned noise loses by it here: it comes out below 0. NaN without rows in each group, or with
-    fewer than ten rows a column of the action.
+    A fit loses on new rows what it learned by chance, as it gains by it on its own: what independent predictors would lose is added, so that
+    the two can be compared. NaN without rows in each group, or with fewer than ten rows a column of the action.
+
+    Parameters
+    ----------
+    residuals
+        ``found.residuals`` of these rows.
     """
     rows, columns = residuals[0].shape
     if rows < FEWEST * columns or not np.bincount(group, minlength=groups).all():
         return np.full(1 + groups, np.nan)
     floor = NOISE_FLOOR * np.eye(columns)  # an action has variance 1
     alone, both = (np.linalg.slogdet(_covariances(part, group, groups) + floor)[1] for part in residuals)
-    return np.asarray((alone - both) / (2 * math.log(2)))
+    return np.asarray((alone - both) / (2 * math.log(2)) + found.lost_apart)
 
 
 def _covariances(
@@ -216,6 +228,15 @@ def _by_chance(freedom: float, predictors: float, targets: float) -> tuple[float
     mean = np.sum(scipy.special.digamma(each / 2) - scipy.special.digamma((each - targets) / 2))
     variance = np.sum(scipy.special.polygamma(1, (each - targets) / 2) - scipy.special.polygamma(1, each / 2))
     return float(mean), math.sqrt(float(variance))
+
+
+def _lost_apart(rows: float, actions: int, known: float, told: float) -> float:
+    """Bits that ``told`` more predictors than the ``known`` ones cost on new rows, if they tell nothing; NaN when there are too few rows.
+
+    p predictors that are Gaussian, fitted on n rows, leave a new row σ² (1 + p / (n − p − 2)) on average.
+    """
+    after = rows - known - told - 2
+    return actions / 2 * math.log2((rows - known - 2) / after) if after > 0 else math.nan
 
 
 def _scatter_of_next(total: MomentSums, next_minus_latent: FeatureMatrix) -> FeatureMatrix:

@@ -49,7 +49,7 @@ class TargetFigure(Record):
 class HeldOut(Components):
     """What a layer reaches on episodes that had no part in the ranking: the parts of every score."""
 
-    bits_action: float | None = None  # of the fit on all rows that ranked; below 0 where that fit learned noise
+    bits_action: float | None = None  # of the fit on all rows that ranked
     bits_action_left: LeftOut | None = None
     state: TargetFigure | None = None
 

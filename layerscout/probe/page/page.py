@@ -11,7 +11,7 @@ from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import LayerScore, Ranking, Selection
 from layerscout.pages.axes import tick_label
 from layerscout.pages.page import Page, banner, bullets, commands, folded, paragraph, picture, section, subsection, versions_table
-from layerscout.pages.ranking import best_twin, draw_score, layer_title, ordering, stores_of, twin_of
+from layerscout.pages.ranking import best_twin, draw_score, layer_title, ordering, short_kind, stores_of, twin_of
 from layerscout.pages.tables import facts, flatten_settings
 from layerscout.probe.config import RUN_ONLY, ProbeConfig
 from layerscout.probe.evidence.evidence import LayerEvidence
@@ -127,10 +127,15 @@ def confirmation_section(ranking: Ranking) -> str:
 
 def confirmation_caption(ranking: Ranking) -> str:
     """Return what to know before reading the confirmed figures."""
+    few = (
+        " Bits of action fall most where a layer has few rows a feature: compare them with those of the other layers."
+        if short_kind(ranking) == "S-ctrl"
+        else ""
+    )
     return (
         f"{ranking.confirmation_episodes:,} episodes had no part in the ranking. The best layers, fitted on all others, reach there what "
         "stands under “held out” (effective rank: of their rows alone). The best of many layers looks a little better in the ranking than "
-        "it is; here it does not."
+        f"it is; here it does not.{few}"
     )
 
 

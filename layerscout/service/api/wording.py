@@ -20,6 +20,8 @@ FIELDS: dict[tuple[str, str], str] = {
     ("", "reward_r2"): "R² of the reward, out of fold.",
     ("", "transition_r2"): "R² of the next activations, out of fold.",
     ("", "effective_rank"): "exp(entropy) of the covariance spectrum / width.",
+    ("", "bits_action"): "Bits of the action that the next activations tell beyond the present ones.",
+    ("", "state_r2"): "R² of the dataset's state.",
     ("Estimate", "value"): "The figure.",
     ("Estimate", "low"): "Lower end of its 95 % interval; null when there is none.",
     ("Estimate", "high"): "Upper end of its 95 % interval; null when there is none.",

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from layerscout.cache.records import Ranking, encode_record
 from layerscout.errors import shell
-from layerscout.pages.ranking import draw_score
+from layerscout.pages.ranking import draw_score, short_kind
 from layerscout.pages.tables import Cell, Column, Table
 from layerscout.probe.page import diagnostics
 from layerscout.probe.page.charts import draw_order
@@ -28,7 +28,7 @@ from layerscout.service.web import ranking_tables as tables
 from layerscout.service.web.forms import read_form
 from layerscout.service.web.tables import Address, Linked, plain_view, sorted_view
 from layerscout.service.web.view import FigureView, PageView, address_of, figure_view, respond, service_of
-from layerscout.service.web.words import PAIRS, VERSIONS, WHAT_IF, moment, short
+from layerscout.service.web.words import PAIRS, VERSIONS, WHAT_IF, WHAT_IF_S, moment, short
 from layerscout.text import html_text
 
 ROUTES = APIRouter(include_in_schema=False)
@@ -152,7 +152,7 @@ def ranking_view(state: ServiceState, address: Address, ranking_id: str) -> Page
         "formula": formula(shown),
         "weights": weights,
         "asked": bool(address.all("w")),
-        "what_if": WHAT_IF,
+        "what_if": WHAT_IF_S if short_kind(shown) == "S-ctrl" else WHAT_IF,
         "notes": state.notes.of(ranking_id),
         "command": train_command(state, shown),
         "others": [one for one in state.results.all().values() if one.dataset == found.dataset and one.id != found.id and not one.damage][

@@ -29,6 +29,10 @@ COST = {
 WHAT_IF = (
     "What if: the order under other weights, from what was measured already. Nothing is measured again, and the ranking stays what it is."
 )
+WHAT_IF_S = (
+    "What if S ordered, with weights of its own? From what was measured already: nothing is measured again, and the ranking, which S-ctrl orders by ranks "
+    "without weights, stays what it is."
+)
 PAIRS = (
     "By how much the layer of the row scores above the layer of the column, episode group by episode group (paired jackknife), with its 95 % "
     "interval. Bold: the interval does not hold 0, so the two can be told apart."
