@@ -116,6 +116,8 @@ def size(count: float) -> str:
 
 def readable(key: str, value: Any) -> str:
     """Return one value for people: bytes with their unit, thousands apart, lists joined."""
+    if key == "exists" and not value:  # a name or a path where it is there, whoever tells it
+        return "no"
     if "bytes" in key and isinstance(value, int | float):
         return size(value)
     if isinstance(value, list | tuple):

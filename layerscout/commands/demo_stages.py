@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.cache.records import Ranking, RunRecord
-from layerscout.commands.console import table
+from layerscout.commands.console import table, terminal_width
 from layerscout.commands.demo_settings import DemoSettings
 from layerscout.extract import run as extraction
 from layerscout.memory import give_back, peak_memory
@@ -75,7 +75,7 @@ def demo_result(chosen: DemoSettings, ranking: Ranking, record: RunRecord, page:
     text = "\n\n".join(
         [
             f"Layers of {ranking.backbone}, ranked on {ranking.rows:,} transitions of {ranking.episodes} episodes",
-            ranking_tables.as_text(ranking),
+            ranking_tables.as_text(ranking, terminal_width()),
             f"Agents: {agents_in_words(record, chosen)}",
             table(tables.paper_columns(record.mode), tables.summary_cells(record)),
             gate_sentence(gate_of(record)),

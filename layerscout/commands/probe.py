@@ -54,6 +54,6 @@ def _tell(config: ProbeConfig, call: Call, ranking: Ranking, following: str) -> 
     """Print a ranking, where its page is, and what comes next."""
     from layerscout.probe.page import tables as ranking_tables
 
-    text = ranking_tables.as_text(ranking, max(60, min(120, terminal_width() or 120)))
+    text = ranking_tables.as_text(ranking, terminal_width())
     after = {"page": str(config.out / PAGE_NAME), "next": following}
     call.emit(ranking.model_dump() | after, f"{text}\npage: {after['page']}\nnext: {after['next']}")

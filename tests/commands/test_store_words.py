@@ -111,6 +111,14 @@ def test_where_there_is_no_folder_of_stores_the_words_are_the_same_too(places, c
     assert error["hint"] == "another folder of stores is named by --root FOLDER or LAYERSCOUT_ROOT"
 
 
+def test_a_word_behind_an_address_that_is_no_id_says_where_the_ids_are(places):
+    folder, _ = places
+    said = call("store", "info", f"file://{folder}/shared/bset", "--root", folder / "root", "--json")
+    error = json.loads(said.stdout)
+    assert error["error"] == f"no folder {folder}/shared/bset"
+    assert error["hint"] == f"{folder}/shared has stores, named by their ids: layerscout store ls {folder}/shared"
+
+
 def test_what_is_elsewhere_is_looked_at_without_leaving_anything(places):
     folder, store = places
     before = sorted(folder.rglob("*"))

@@ -22,6 +22,8 @@ def here(tmp_path, monkeypatch, small):
     shutil.copy(small.planes, tmp_path / "outputs" / "data.h5")
     (tmp_path / "outputs" / "probe").mkdir()
     (tmp_path / "outputs" / "probe" / "selection.json").write_text("{}")
+    (tmp_path / "outputs" / "probe" / "ranking.json").write_text("{}")
+    (tmp_path / "outputs" / "train").mkdir()
     return tmp_path
 
 
@@ -32,6 +34,7 @@ def here(tmp_path, monkeypatch, small):
         ("extract outputs/data.h5 synthetic", 2, "the backbone comes first", "layerscout extract synthetic outputs/data.h5"),
         ("extract synthetic outputs", 4, "outputs is a folder, expected a file", "data.h5"),
         ("probe outputs/data.h5", 4, "outputs/data.h5 is a file, expected a store", "layerscout extract tiny outputs/data.h5"),
+        ("report outputs/train", 4, "no ranking.json in outputs/train", "layerscout report outputs"),
         ("report outputs/probe/selection.json", 4, "is a file, expected the folder", "layerscout report outputs"),
         ("train layerscout/Grid-v0 --selection outputs/probe", 4, "outputs/probe is a folder, expected a file", "selection.json"),
         ("collect layerscout/Grid-v0 --steps 5 --config outputs", 4, "outputs is a folder, expected a file of settings", "study.toml"),
@@ -86,5 +89,22 @@ def test_a_narrow_terminal_gets_rows_as_lines(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "collect layerscout/Grid-v0 --steps 20 --out outputs/new.h5",
+        "extract synthetic outputs/data.h5",
+        "transfer layerscout/Grid-v0 --set teacher_options={}",
+        "train layerscout/Dishwashing-v0 --out outputs/work --set work.episodes=2",
+    ],
+)
+def test_what_is_not_there_yet_is_told_in_one_word_by_every_dry_run(here, words):
+    """It was n/a in two commands, and no in the others."""
+    result = call(*words.split(), "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert {line.partition(": ")[2] for line in result.stdout.splitlines() if line.startswith("exists: ")} <= {"no"}
+
+
 def test_one_word_says_no_and_one_says_unknown():
+    assert [readable("exists", value) for value in (None, False, True, "ls1-0")] == ["no", "no", "yes", "ls1-0"]
     assert [readable("x", value) for value in (True, False, None, [], 1234, 1.5)] == ["yes", "no", "n/a", "none", "1,234", "1.5"]

@@ -254,6 +254,18 @@ def test_the_terminal_is_never_wider_than_120_columns(shown: Example) -> None:
     assert sum(line.startswith("best: ") for line in lines) == 1
 
 
+@pytest.mark.parametrize("room", [60, 80, 100, 140])
+@pytest.mark.parametrize("shown", [example(), example(5, stores=3)])
+def test_a_table_of_layers_fits_the_terminal_and_says_what_it_left_out(shown: Example, room: int) -> None:
+    lines = as_text(shown.ranking, room).splitlines()
+    assert max(map(len, lines)) <= max(room, 60)
+    head, whole = lines[0], as_text(shown.ranking).splitlines()[0]
+    assert head.split()[:2] == ["#", "layer"]
+    told = " ".join(" ".join(lines).split())
+    for name in ("gain", "transition R²", "behind the best"):
+        assert (name in whole) == (name in head or name in told.partition("(no room for: ")[2].partition("; a wider")[0])
+
+
 def test_flags_have_a_sentence_however_they_are_written() -> None:
     assert explain_flag("reward-null") == explain_flag("REWARD_NULL") == FLAGS["REWARD_NULL"]
     assert "see the reference" in explain_flag("NEW_FLAG")

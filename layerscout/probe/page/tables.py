@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,8 +177,18 @@ def solving_method(layer: LayerScore) -> str:
     return layer.method if layer.method_error is None else f"{layer.method}, error {layer.method_error:.1g}"
 
 
-def as_text(ranking: Ranking, columns: int = 120) -> str:
-    """Return the ranking for a terminal: one aligned line a layer, then flags, held-out scores, notes, and why the best is the best."""
+LEAST_NAME, WIDEST, NARROWEST = 12, 120, 60  # characters: of a layer's name, and of lines of words
+FIRST_LEFT_OUT = (7, 6, 3, 5, 4, 2)  # columns, in the order in which a narrow terminal has no room for them
+
+
+def as_text(ranking: Ranking, room: int | None = None) -> str:
+    """Return the ranking for a terminal: one aligned line a layer, then flags, held-out scores, notes, and why the best is the best.
+
+    Parameters
+    ----------
+    room
+        Characters of a line of the terminal; columns that do not fit are left out and named. None: nothing is left out.
+    """
     score = short_kind(ranking)
     controls = ("bits", "state R²") if score == "S-ctrl" else ()
     rows: list[tuple[str, ...]] = [
@@ -196,26 +207,42 @@ def as_text(ranking: Ranking, columns: int = 120) -> str:
         )
         rows.append((str(place) if layer.role == "layer" else layer.role, *sure, chance, *parts))
     kept = [place for place in range(len(rows[0])) if any(row[place] for row in rows[1:])]
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = [rows[0][place] for place in _too_many(kept, wide, room)]
+    kept = [place for place in kept if rows[0][place] not in left]
     cells = [[row[place] for place in kept] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    room = max(12, columns - sum(widths) - 2 * len(widths))
+    widths = [wide[place] for place in kept]
+    for_names = max(LEAST_NAME, (room or WIDEST) - sum(widths) - 2 * len(widths))
     names = [
         "layer",
-        *(shorten(visible(layer_title(ranking, layer)).removesuffix(UNTRAINED), room) for layer in ranking.layers),
+        *(shorten(visible(layer_title(ranking, layer)).removesuffix(UNTRAINED), for_names) for layer in ranking.layers),
     ]  # "twin" says it
     widths.insert(1, max(map(len, names)))
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip((row[0], name, *row[1:]), widths, strict=True)).rstrip()
         for row, name in zip(cells, names, strict=True)
     ]
-    notes = [*_flag_lines(ranking), *(f"note: {note}" for note in ranking.notes)]
+    notes = [f"(no room for: {', '.join(left)}; a wider terminal, probe.html or --json has them)"] if left else []
+    notes += [*_flag_lines(ranking), *(f"note: {note}" for note in ranking.notes)]
     notes += [
         f"held out: {layer_title(ranking, layer)} {as_table_value(layer.confirmation.score)}"
         for layer in ranking.layers
         if layer.confirmation
     ]
     notes += [f"score: {formula(ranking)}", f"best: {layer_title(ranking, ranking.candidates[0])}, {reasons(ranking)}"]
+    columns = max(NARROWEST, min(WIDEST, room or WIDEST))
     return "\n".join([*lines, *(wrapped for line in notes for wrapped in textwrap.wrap(visible(line), columns, subsequent_indent="  "))])
+
+
+def _too_many(kept: Sequence[int], wide: Sequence[int], room: int | None) -> list[int]:
+    """Return the columns that must go, the least important first, so that a line with a short name fits."""
+    gone: list[int] = []
+    for place in FIRST_LEFT_OUT:
+        taken = sum(wide[one] + 2 for one in kept if one not in gone)
+        if room is None or taken + LEAST_NAME <= room:
+            break
+        gone += [place] if place in kept else []
+    return gone
 
 
 def _value(estimate: Estimate | None) -> str:
