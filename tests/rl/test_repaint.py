@@ -169,6 +169,28 @@ def test_instances_move_the_policy_and_never_the_value() -> None:
     assert not torch.equal(taught_one.network.policy.layers[-1].weight, plain.network.policy.layers[-1].weight)  # type: ignore[union-attr, index, operator]
 
 
+def one_step(action: np.ndarray, z: np.ndarray) -> Rollout:
+    """Episodes of one step whose best action is 0.6 in every state."""
+    reward = -np.square(action - 0.6).sum(-1).astype(np.float32)
+    yes = np.ones(reward.shape, bool)
+    return Rollout(z, action, reward, yes, ~yes, np.zeros(reward.shape, np.float32), z[:, -1])
+
+
+@pytest.mark.parametrize(("until", "ends"), [(math.inf, (-0.2, 0.3)), (10, (0.5, 0.7))])
+def test_instances_hold_a_student_at_a_bad_teacher_until_their_weight_fades(until: float, ends: tuple[float, float]) -> None:
+    its = teacher(0.1)
+    its.layers[-1][0].zero_()
+    its.layers[-1][1].fill_(-0.7)  # far from the best action, and kept steps are only the better ones of its own
+    agent = learner(arm("it", instances=64, ppo=SMALL.model_copy(update={"lr": 0.01, "epochs": 4, "reward_scale": 1.0})), its)
+    rng, mine, its_own = np.random.default_rng(0), *([np.random.default_rng(seed) for seed in seeds] for seeds in ((1, 2), (3, 4)))
+    for iteration in range(40):
+        z = rng.standard_normal((2, 50, 2, 10)).astype(np.float32)
+        flat, weight = z.reshape(2, 100, 10), max(0.0, 1.0 - iteration / until)
+        taught = agent.judge(one_step(its.draw(flat, its_own).reshape(2, 50, 2, 2), z)) if weight else None
+        agent.study(one_step(agent.draw(flat, mine).reshape(2, 50, 2, 2), z), Lesson(0.0, weight, taught))
+    assert ends[0] < agent.act(flat).mean() < ends[1]
+
+
 def test_schedules_end_and_the_alternating_form_takes_turns() -> None:
     config = arm(iterations=100, beta=2.0, beta_decay=0.4, alpha2_decay=None)
     assert arm("it", iterations=100, alpha2_decay=None).alpha2_at(99) == 1.0, (

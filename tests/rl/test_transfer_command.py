@@ -142,7 +142,8 @@ def test_bad_input_is_told_before_anything_is_trained(
     refused(call("transfer", TWIN, "--teacher", teacher, *out), 2, "teacher teacher: the teacher sees 4 features and the student 10")
     hint = refused(call("transfer", INTERCEPT, "--set", "teacher_environment=layerscout/Grid-v0", *out), 2, "a state here has 4 numbers")
     assert "must see the same" in hint
-    refused(call("transfer", GRID, "--teacher", tmp_path / "no.npz", *out), 4, "there is no teacher")
+    hint = refused(call("transfer", GRID, "--teacher", tmp_path / "no.npz", *out), 4, "there is no teacher")
+    assert "student-N.npz of layerscout transfer" in hint
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(teacher.read_bytes()[:200])
     refused(call("transfer", GRID, "--teacher", damaged, *out), 4, "is damaged")

@@ -76,7 +76,9 @@ def notes_of(arm: TransferArm) -> tuple[str, ...]:
     if (shares := share_range(arm, "kept")) is not None:
         nothing = sum(row is not None and max(row) == 0.0 for row in arm.kept)
         if nothing:
-            found.append(f"{arm.name}: in {nothing} iterations no step of the teacher was kept, and nothing was learned from its steps")
+            found.append(
+                f"{arm.name}: in {nothing} iteration{'s' if nothing > 1 else ''} no step of the teacher was kept, and nothing was learned from its steps"
+            )
         elif not SHARES[0] <= shares[0] <= shares[1] <= SHARES[1]:
             wide = f"{100 * shares[0]:.0f} % to {100 * shares[1]:.0f} %"
             found.append(f"{arm.name}: between {wide} of the teacher's steps were kept in an iteration; 5 % to 50 % is a filter")

@@ -39,10 +39,10 @@ def load_teacher(path: Path, activation: Activation | None = None) -> Teacher:
     DataError
         There is no such file, it is damaged, holds no teacher, something pickled where tensors belong, or something that is not finite.
     """
+    hint = "give a student-N.npz of layerscout transfer, or the zip of a PPO or SAC of Stable-Baselines3"
     if not path.exists():
-        raise DataError(f"there is no teacher {path}", hint="Teacher.of(agent).save(path) writes one")
+        raise DataError(f"there is no teacher {path}", hint=hint)
     if not zipfile.is_zipfile(path):
-        hint = "give a student-N.npz of layerscout transfer, or the zip of a PPO or SAC of Stable-Baselines3"
         raise DataError(f"{path} holds no teacher: it is damaged or another kind of file", hint=hint)
     try:
         foreign = WEIGHTS in zipfile.ZipFile(path).namelist()
