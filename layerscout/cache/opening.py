@@ -113,8 +113,10 @@ def _brought(root: Path, url: str) -> Path:
 def _not_here(root: Path, word: str) -> DataError:
     """Return the one error for a store that is not there: it names the folder that was looked in, and how to name another."""
     if Path(word).is_file():
+        from layerscout.cache.dataset.looking import looking_command
+
         made = (
-            f"a store is made of it by: {shell('extract', 'tiny', word)}"
+            f"a store is made of it by: {looking_command(Path(word))}"
             if word.endswith((".h5", ".hdf5"))
             else "give a store's id, name or folder"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from layerscout.commands.console import Call
-from layerscout.commands.following import after_data
 from layerscout.commands.words import command
 from layerscout.worlds.config import CollectConfig
 
@@ -21,8 +20,9 @@ def collect(config: CollectConfig, call: Call) -> None:
         call.emit(planned.describe(call.measure))
         return
     path = stage.run(planned, call.reporter())
+    from layerscout.cache.dataset.looking import looking_command
     from layerscout.cache.dataset.trajectories import Trajectories
 
     with Trajectories(path) as data:
         facts = {"data": str(path), "episodes": len(data.lengths), "steps": int(data.lengths.sum()), "bytes": path.stat().st_size}
-        call.emit(facts | {"next": after_data(path, data.frame_shape)})
+        call.emit(facts | {"next": looking_command(path, data.frame_shape)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +13,6 @@ if TYPE_CHECKING:
 
 PROBE, TRAIN = Path("outputs/probe"), Path("outputs/train")  # where the stages write when nothing else is said
 UNTRAINED = "-untrained"
-
-
-def after_data(data: Path, frame_shape: Sequence[int]) -> str:
-    """Return the command that looks at a dataset with a model that can: ``tiny`` sees pictures, ``synthetic`` anything."""
-    return shell("extract", "tiny" if frame_shape[-1] == 3 else "synthetic", data)
 
 
 def after_model(kind: str, folder: Path, data: Path) -> str:

@@ -175,7 +175,7 @@ def _series(one: Series, x: Scale, y: Scale, lowest: float, bottom: float) -> Dr
     if one.band and len(ends) > 1:
         parts.append(Area([*((at, high) for at, _, high in ends), *((at, low) for at, low, _ in reversed(ends))]))
     if one.look.stroke and len(line) > 1:
-        parts.append(Stroke(line, one.look.stroke, one.hint))
+        parts.append(Stroke(line, one.look.stroke, one.hint or ("" if one.look.shape else _ends_in_words(one))))
     if not one.band:
         parts += [Stroke(((at, low), (at, high)), "whisker") for at, low, high in ends]
     if one.look.shape:
@@ -185,6 +185,12 @@ def _series(one: Series, x: Scale, y: Scale, lowest: float, bottom: float) -> Dr
         parts += [Mark(one.look.shape, x(point.x), y(value), size, kind, point.hint) for point, value in known]
     parts += [Words(x(point.x), bottom - 4, "n/a", "middle", "tick") for point in one.points if point.value is None]
     return Group(parts, one.look.colour)
+
+
+def _ends_in_words(one: Series) -> str:
+    """Say where a line without marks begins and ends: there is nothing else on it to rest the mouse on."""
+    values = [value for _, value in one.known]
+    return f"{one.name}: from {values[0]:.3g} to {values[-1]:.3g}" if one.name else ""
 
 
 def ghost_lines(plot: Plot, width: float, height: float, top: float, name: str) -> DrawingItem:

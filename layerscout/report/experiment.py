@@ -56,9 +56,9 @@ def gather_experiment(folder: Path, every: bool = False) -> Experiment:
         raise DataError(f"no folder {folder}", hint="give the folder that layerscout probe and layerscout train wrote to")
     ranking = find_stage_file(folder, "ranking.json")
     if ranking is None:
-        near = [path.parent for name in OWN_PAGES for path in sorted(folder.glob(f"*/{name}"))]
-        near += [folder.parent] if folder.name.startswith("train") and find_stage_file(folder.parent, "ranking.json") else []
-        hint = shell("report", near[0]) if near else shell("probe", "STORE", "--out", folder)
+        beside = [path.parent for name in OWN_PAGES for path in sorted(folder.glob(f"*/{name}"))]
+        beside += [folder.parent] if folder.name.startswith("train") and find_stage_file(folder.parent, "ranking.json") else []
+        hint = shell("report", beside[0]) if beside else shell("probe", "STORE", "--out", folder)
         raise DataError(f"no ranking.json in {folder} or {folder / 'probe'}", hint=hint)
     selection, cost = find_stage_file(folder, "selection.json"), ranking.parent / COST_NAME
     patterns = ("runs*.json", "train*/runs*.json", "train*/*/runs*.json")

@@ -16,6 +16,8 @@ from layerscout.probe.page.page import render
 from layerscout.report.report import write_report
 from layerscout.report.study.page import write_study
 
+pytestmark = pytest.mark.browser
+
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> dict[str, Path]:

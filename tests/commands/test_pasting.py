@@ -67,6 +67,16 @@ def test_every_next_command_runs_to_the_page_and_to_where_all_stand(study):
     assert (folder / "outputs" / "report.html").is_file()
 
 
+def test_the_five_files_of_the_owners_documents_stand_at_the_top_and_are_the_stages_own(study):
+    outputs = study[0] / "outputs"
+    for stage, names in (
+        ("probe", ("layer_analysis.csv", "selected_layer.txt")),
+        ("train", ("experiment_returns.csv", "experiment_summary.csv", "experiment_summary_table.md")),
+    ):
+        for name in names:
+            assert (outputs / name).read_bytes() == (outputs / stage / name).read_bytes()
+
+
 SHAPE = {"size": 16, "codes": 8, "code_width": 4, "tokenizer_width": 8, "z": 2, "width": 8, "heads": 2, "blocks": 1, "future": 2}
 FEW = {"prefill": 40, "environments": 4, "samples": 2, "adapt_updates": 1, "align_updates": 1, "align_batch": 4, "hidden": 4, "epochs": 1}
 

@@ -33,7 +33,7 @@ def here(tmp_path, monkeypatch, small):
         ("import empty", 4, "empty is an empty folder", "downloaded"),
         ("extract outputs/data.h5 synthetic", 2, "the backbone comes first", "layerscout extract synthetic outputs/data.h5"),
         ("extract synthetic outputs", 4, "outputs is a folder, expected a file", "data.h5"),
-        ("probe outputs/data.h5", 4, "outputs/data.h5 is a file, expected a store", "layerscout extract tiny outputs/data.h5"),
+        ("probe outputs/data.h5", 4, "outputs/data.h5 is a file, expected a store", "layerscout extract synthetic outputs/data.h5"),
         ("report outputs/train", 4, "no ranking.json in outputs/train", "layerscout report outputs"),
         ("report outputs/probe/selection.json", 4, "is a file, expected the folder", "layerscout report outputs"),
         ("train layerscout/Grid-v0 --selection outputs/probe", 4, "outputs/probe is a folder, expected a file", "selection.json"),

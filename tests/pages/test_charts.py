@@ -141,6 +141,16 @@ def test_values_below_the_cut_are_drawn_at_it() -> None:
     assert found["deep"] == found["cut"] > found["high"]
 
 
+def test_a_line_without_marks_tells_where_it_begins_and_ends() -> None:
+    points = (Point(0, 0.25), Point(1, None), Point(2, 0.75))
+    line, marked = (Series("kept", Look("blue", "thick", shape), points) for shape in ("", "circle"))
+    told = [
+        [one.hint for one, _, _ in flat(draw_plot(Plot((series,)), 300, 100).items) if isinstance(one, Stroke)] for series in (line, marked)
+    ]
+    assert "kept: from 0.25 to 0.75" in told[0]
+    assert "kept: from 0.25 to 0.75" not in told[1]
+
+
 @pytest.mark.parametrize("width", [340.0, 1060.0])
 def test_small_multiples_share_their_axes_and_show_all_lines_in_grey(width: float) -> None:
     panel = multiples(plot(6), width, 100, "curves")

@@ -11,7 +11,7 @@ from ranking_by_hand import Example, example
 from layerscout.cache.records import Estimate, as_table_value
 from layerscout.pages.drawing import Area, Drawing, Group, Shared, Stroke
 from layerscout.pages.page import NARROW, WIDE
-from layerscout.pages.ranking import answer_of, draw_file, draw_score, draw_score_and_parts
+from layerscout.pages.ranking import answer_of, best_twin, draw_file, draw_score, draw_score_and_parts
 from layerscout.pages.raster import png
 from layerscout.pages.svg import element, file
 from layerscout.probe.page.charts import MOST_NARROW, draw_order
@@ -73,7 +73,8 @@ def test_the_order_has_a_row_a_layer_with_parts_that_add_up(width: float, layers
     named = [text for text in words(drawing) if re.match(r"\d+  blocks", text)]
     assert named[:rows] == [f"{place}  {layer.name}" for place, layer in enumerate(ranking.candidates[:rows], 1)]
     bars = [item for item, _, _ in flat(drawing.items) if isinstance(item, Area) and item.kind == "pale"]
-    assert len(bars) == 3 * (rows + 1)  # with the pixels; the twin has another label here
+    assert len(bars) == 3 * (rows + 2)  # with the pixels and the best untrained block; the best layer's own twin has another label here
+    assert f"{best_twin(ranking).name} (untrained)" in words(drawing)
     first = bars[:3]
     assert [bar.hint for bar in first] == [f"{part}: {share:.3f}" for part, share in weighted_parts(ranking, ranking.candidates[0])]
     assert first[0].points[1][0] == pytest.approx(first[1].points[0][0], abs=0.11)  # each part begins where the last one ends
@@ -85,8 +86,8 @@ def test_the_order_has_a_row_a_layer_with_parts_that_add_up(width: float, layers
 def test_an_undefined_part_is_left_out_and_said() -> None:
     drawing = draw_order(example(3, rewards=False).ranking, WIDE)
     bars = [item for item, _, _ in flat(drawing.items) if isinstance(item, Area) and item.kind == "pale"]
-    assert len(bars) == 2 * 4
-    assert sum(text.endswith("(reward n/a)") for text in words(drawing)) == 4
+    assert len(bars) == 2 * 5
+    assert sum(text.endswith("(reward n/a)") for text in words(drawing)) == 5
 
 
 def measured(shown: Example) -> list[Measured]:

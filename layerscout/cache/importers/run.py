@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from layerscout.cache.dataset.episodes import Episode, Fields
+from layerscout.cache.dataset.looking import looking_command
 from layerscout.cache.dataset.recording import TrajectoryWriter
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.importers.account import what_came_over
 from layerscout.cache.importers.base import ForeignEpisode, SkippedEpisode
 from layerscout.cache.importers.fingerprint import DIGEST
 from layerscout.cache.importers.plan import DROPPED, LOST, REPEATED, SHORT, ImportPlan, detect_format, free_bytes, plan
-from layerscout.errors import BudgetError, DataError, shell
+from layerscout.errors import BudgetError, DataError
 from layerscout.progress import SILENT, Reporter
 from layerscout.settings import command_of
 
@@ -111,7 +112,7 @@ def _result(planned: ImportPlan) -> dict[str, Any]:
             **planned.counts,
             "notes": importer.user_notes(),
             "skipped": [f"{name}: {why}" for name, why in skipped.items()],
-            "next": shell("extract", "tiny", out),
+            "next": looking_command(out, data.frame_shape),
             "came_over": what_came_over(importer, planned.sample),
         }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ from layerscout.cache.records.making import load_command
 from layerscout.commands.console import Call, table
 from layerscout.commands.study.init import NAME
 from layerscout.commands.words import Root, command
-from layerscout.errors import DataError, LayerscoutError, shell
+from layerscout.errors import DataError, shell
 from layerscout.paths import expand
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def next_command(study: Study, found: Sequence[Standing]) -> str | None:
     first = next((one for one in left if one.state == "begun"), next(iter(left), None))
     if first is None:
         return None
+    from layerscout.cache.dataset.looking import looking_command
     from layerscout.cache.root import root_words
 
     if first.state in ("begun", "missing") and (whole := load_command("demo", study.folder)) is not None:
@@ -70,23 +71,15 @@ def next_command(study: Study, found: Sequence[Standing]) -> str | None:
     roots = () if len(study.roots) != 1 else root_words(study.roots[0])
     trained = [one for one in study.stores.values() if "untrained" not in (one.backbone or "")] or list(study.stores.values())
     selection = (next(iter(study.rankings), study.folder / "probe")) / "selection.json"
+    if first.stage == "extract":
+        return f"{looking_command(data)} {shlex.join(map(str, roots))}".strip()
     commands = {
         "collect": ("collect", "layerscout/Intercept-v0", "--steps", 30_000, "--out", data),
-        "extract": ("extract", _backbone(data), data, *roots),
         "probe": ("probe", trained[0].store_id if trained else "STORE", "--out", first.path, *roots),
         "train": ("train", environment_of(study), "--selection", selection, "--out", _free(first), *roots),
         "report": ("report", Path(first.path).parent),
     }
     return shell(*commands[first.stage])
-
-
-def _backbone(data: Path) -> str:
-    """Return a model that can look at the dataset."""
-    from layerscout.cache.dataset.trajectories import Trajectories
-
-    with suppress(LayerscoutError), Trajectories(data) as opened:
-        return "tiny" if opened.frame_shape[-1] == 3 else "synthetic"
-    return "tiny"
 
 
 def _needless(standing: Standing, found: Sequence[Standing]) -> bool:
