@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from layerscout.errors import UsageError
+
+ADDRESS = re.compile(r"(s3|gs|az|hf|file|https?|ftp):/", re.IGNORECASE)  # pathlib makes one stroke of two
 
 
 def expand(path: Path | str) -> Path:
@@ -16,8 +19,11 @@ def expand(path: Path | str) -> Path:
     Raises
     ------
     UsageError
-        There is no such home folder.
+        There is no such home folder; or it is an address, which would become a folder called ``s3:`` here. None of it is repeated.
     """
+    if match := ADDRESS.match(str(path)):
+        message = f"{match[1].lower()}://… is an address, and a file or folder of this machine is expected"
+        raise UsageError(message, hint="bring it here first; a store comes by: layerscout store pull ADDRESS")
     try:
         return Path(path).expanduser()
     except RuntimeError:  # neither HOME nor an entry in the list of users

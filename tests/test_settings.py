@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from layerscout.cache.records import load_object, save_settings
-from layerscout.cache.root import default_root
+from layerscout.cache.root import checked_root, default_root
 from layerscout.cli import COMMANDS, GROUPS
 from layerscout.errors import DataError, LayerscoutError, UsageError
 from layerscout.settings import STAGES, Config, as_words, build, resolve
@@ -251,6 +251,16 @@ def test_the_folder_of_stores_may_be_below_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("LAYERSCOUT_ROOT", "~/stores")
     assert default_root() == tmp_path / "stores"
+
+
+@pytest.mark.parametrize("address", ["s3://KEY:SECRET@bucket/x", "file:///x", "HTTPS://SECRET@host"])
+def test_an_address_is_no_folder_of_this_machine(address, monkeypatch):
+    """It would become a folder called ``s3:`` here, whose name holds the key."""
+    monkeypatch.setenv("LAYERSCOUT_ROOT", address)
+    for call in (lambda: train(flags={"environment": "Grid", "out": Path(address)}), lambda: checked_root(address), default_root):
+        with pytest.raises(UsageError, match="is an address") as raised:
+            call()
+        assert "SECRET" not in str(raised.value) + raised.value.hint
 
 
 def test_a_user_without_a_home_is_told_what_to_give(monkeypatch):

@@ -22,11 +22,11 @@ def default_root() -> Path:
     Raises
     ------
     UsageError
-        Neither is known, because this user has no home folder.
+        Neither is known, because this user has no home folder; or LAYERSCOUT_ROOT is an address.
     """
+    if chosen := os.environ.get("LAYERSCOUT_ROOT"):
+        return expand(chosen)
     try:
-        if chosen := os.environ.get("LAYERSCOUT_ROOT"):
-            return Path(chosen).expanduser()
         caches = os.environ.get("XDG_CACHE_HOME")
         # the XDG rules: a relative path there is invalid and must be ignored
         return (Path(caches) if caches and Path(caches).is_absolute() else Path.home() / ".cache") / "layerscout"

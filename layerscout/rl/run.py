@@ -25,7 +25,7 @@ from layerscout.rl.agents.base import Agent
 from layerscout.rl.arms import CLIPS, PIXELS, ArmSpec
 from layerscout.rl.comparison.closed_form import GROUP as CLOSED_FORM_GROUP
 from layerscout.rl.comparison.closed_form import in_closed_form, solve_group
-from layerscout.rl.comparison.dreamers import dreamer_groups
+from layerscout.rl.comparison.dreamers import dreamer_groups, require_planned_model
 from layerscout.rl.comparison.extending import merged, seeds_of
 from layerscout.rl.comparison.going_on import KeptLearners, course_of, kept_learners
 from layerscout.rl.comparison.groups import ComparisonSetting, RunGroup, feature_groups
@@ -191,6 +191,7 @@ def _train(
     config, seeds = plan.resolved, len(setting.seeds)
     folder = config.out / group.name
     folder.mkdir(parents=True, exist_ok=True)
+    require_planned_model(config, plan.selection, plan.key)
     write_atomic(folder / KEY_NAME, plan.key.encode())
     about = {"course": course_of(config, plan.selection), "arms": [arm.name for arm in group.arms], "seeds": setting.seeds}
     saved = GroupCheckpoint(
@@ -227,6 +228,7 @@ def _train(
         runs=tuple(_runs(group.arms, setting.seeds, agent, history)),
     )
     part = merged(before, part, order)
+    require_planned_model(config, plan.selection, plan.key)
     records.save(part, folder / RESULT_NAME)
     saved.finish()
     return part

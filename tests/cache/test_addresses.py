@@ -62,6 +62,10 @@ SECRETS = [
     "file:///folder?SECRET",
     "s3://bucket:SECRET/x",
     "https://KEY:SECRET@host/x",
+    "s3://KEY%3ASECRET%40bucket/x",
+    "s3://bucket/x%3FX-Amz-Signature=SECRET",
+    "s3:/KEY:SECRET@bucket/x",
+    "S3:/KEY:SECRET@bucket/x",
 ]
 
 
@@ -96,7 +100,7 @@ def test_a_mirror_whose_origin_has_a_secret_is_not_asked(store, url, tmp_path):
     assert "SECRET" not in str(raised.value)
 
 
-@pytest.mark.parametrize("word", ["folder/a@b", "a?b", "C:/x", "ls1-0"])
+@pytest.mark.parametrize("word", ["folder/a@b", "a?b", "C:/x", "ls1-0", "./s3:/x@y", "file:///a%3Fb%40c"])
 def test_what_is_no_url_may_hold_any_letter(word):
     check_address(word)
 

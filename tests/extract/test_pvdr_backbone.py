@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from layerscout.cache.records.sealing import seal
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.networks.pvdr.pvdr import PARTS, new_networks, read_networks
@@ -96,6 +98,28 @@ def test_weights_have_a_digest_and_a_control_keeps_the_tokenizer(backbone, folde
     assert torch.equal(one.tokenizer.book, other.tokenizer.book)
     assert not torch.equal(one.module.encoder.last.weight, other.module.encoder.last.weight)
     assert redrawn.identity != backbone.identity
+
+
+def test_weights_that_change_after_their_digest_are_not_loaded(folder, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "copy")
+    backbone = find_backbone(f"pvdr:{copied}")
+    backbone.weights_digest()
+    backbone.load(CPU)
+    state = {name: value * 0.5 if value.is_floating_point() else value for name, value in load_file(copied / WEIGHTS).items()}
+    save_file(state, copied / WEIGHTS)
+    with pytest.raises(DataError, match=f"the weights of {copied} changed since their digest was taken"):
+        backbone.load(CPU)
+    find_backbone(f"pvdr:{copied}").load(CPU)
+
+
+def test_a_description_that_lost_a_bit_is_refused(folder, tmp_path):
+    """Two heads or four, and every weight fits: nothing but the digest tells."""
+    whole = seal(f"{json.dumps({'shape': SHAPE.model_dump()}, indent=1)}\n".encode())
+    (tmp_path / DESCRIPTION).write_bytes(whole)
+    assert read_shape(tmp_path) == SHAPE
+    (tmp_path / DESCRIPTION).write_bytes(whole.replace(b'"heads": 2', b'"heads": 4'))
+    with pytest.raises(DataError, match="does not have the digest it states"):
+        read_shape(tmp_path)
 
 
 def test_what_is_no_model_is_refused(tmp_path):

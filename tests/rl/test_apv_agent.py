@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from layerscout.cache import records
 from layerscout.cache.records.world_models import WorldModelRecord
 from layerscout.errors import DataError, UsageError
+from layerscout.extract.backbones.finding import find_backbone
 from layerscout.report.figures.looks import LOOKS
 from layerscout.report.world_models import losses_table, pretrained_sentences
 from layerscout.rl.agents.dreamer import Dreamer, on_device
@@ -28,7 +30,7 @@ from layerscout.rl.transfer.apv.action_free import new_action_free
 from layerscout.rl.transfer.apv.agent_config import DreamerConfig
 from layerscout.rl.transfer.apv.bonus import VideoBonus
 from layerscout.rl.transfer.apv.config import APVModelConfig
-from layerscout.rl.transfer.apv.folder import PretrainedModel, write_description
+from layerscout.rl.transfer.apv.folder import DESCRIPTION, PretrainedModel, open_folder, write_description
 from layerscout.rl.transfer.apv.heads import ActionDistribution, Actor
 from layerscout.rl.transfer.apv.imagination import behaviour_losses, imagine, returns_of
 from layerscout.rl.transfer.apv.keeping import save_weights
@@ -364,6 +366,33 @@ def asked(chosen, out, **changes) -> TrainConfig:
     dreamer = {**FEW, "transfer": ["apv", "none"], "pretrained": chosen.model, **changes.pop("dreamer", {})}
     more = {"environment": INTERCEPT, "mode": "online", "algorithm": "dreamer", "steps": 40, "dreamer": dreamer, "final_episodes": 2}
     return settings(chosen.selection, out, chosen.root, **(more | {"checkpoint_updates": 7} | changes))
+
+
+def test_a_description_that_lost_a_bit_is_refused(chosen, tmp_path):
+    copied = shutil.copytree(chosen.model, tmp_path / "model")
+    file = copied / DESCRIPTION
+    file.write_bytes(file.read_bytes().replace(b'"length": 6', b'"length": 7'))
+    with pytest.raises(DataError, match="does not have the digest it states"):
+        open_folder(copied)
+
+
+def test_a_backbone_of_other_weights_than_told_is_not_loaded(chosen, tmp_path):
+    copied = shutil.copytree(chosen.model, tmp_path / "model")
+    backbone = find_backbone(f"apv:{copied}")
+    backbone.weights_digest()
+    backbone.load(torch.device("cpu"))
+    save_weights(open_folder(copied), new_action_free(SIZES, 10))
+    with pytest.raises(DataError, match=f"the weights of {copied} changed since their digest was taken"):
+        backbone.load(torch.device("cpu"))
+
+
+def test_a_model_that_is_replaced_after_the_plan_trains_nobody(chosen, tmp_path):
+    copied = shutil.copytree(chosen.model, tmp_path / "model")
+    planned = plan(asked(chosen, tmp_path / "out", dreamer={"pretrained": copied}))
+    save_weights(open_folder(copied), new_action_free(SIZES, 10))
+    with pytest.raises(DataError, match=f"the pretrained model in {copied} was changed since it was planned with"):
+        run(planned)
+    assert not list((tmp_path / "out").glob("*/result.json"))
 
 
 def test_training_is_killed_and_continued_bit_by_bit_with_its_replay_and_counts_its_budget(chosen, tmp_path, monkeypatch):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from pvdr_worlds import SMALL
+from safetensors.torch import load_file, save_file
 
 from layerscout.cache import records
 from layerscout.cache.records import RunRecord
@@ -47,6 +48,16 @@ def settings(model, out, **changes) -> TrainConfig:
     return TrainConfig(**{**given, **changes})
 
 
+def test_a_model_that_is_replaced_after_the_plan_trains_nobody(model, tmp_path):
+    copied = shutil.copytree(model, tmp_path / "model")
+    planned = stage.plan(settings(copied, tmp_path / "out", seeds=1))
+    state = load_file(copied / "pvdr.safetensors")
+    save_file({name: value * 0.5 if value.is_floating_point() else value for name, value in state.items()}, copied / "pvdr.safetensors")
+    with pytest.raises(DataError, match="changed since their digest was taken"):
+        stage.run(planned)
+    assert not list((tmp_path / "out").glob("*/seed-*.json"))
+
+
 def test_arms_under_one_budget_a_record_and_a_page(model, tmp_path):
     planned = stage.plan(settings(model, tmp_path, seeds=1))
     assert planned.options == {"ground": "flat"}, "agents play in the world that the frames are of"
@@ -63,7 +74,7 @@ def test_arms_under_one_budget_a_record_and_a_page(model, tmp_path):
     goals = records.load(GoalRecord, tmp_path / GOALS_NAME)
     assert [one.arm for one in goals.alignment] == list(GOAL_ARMS.values())[:-1], "every arm that plans"
     assert all(one.aligned is not None and one.aligned <= 1.0 for one in goals.alignment)
-    assert goals.model == json.loads((model / "pvdr.json").read_text())
+    assert goals.model == records.load_object(model / "pvdr.json")
     with Image.open(tmp_path / FILM_NAME) as moving:
         assert moving.n_frames > 2
     assert (tmp_path / "experiment_summary.csv").read_text().count("\n") > 5

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from layerscout.errors import UsageError
+from layerscout.paths import ADDRESS
 
 SCHEMES = ("s3", "gs", "az", "hf", "file")
 FORMS = "s3://bucket/…, gs://bucket/…, az://container/…, hf://datasets/ORG/NAME, hf://buckets/ORG/NAME, file:///folder or a folder"
@@ -24,11 +25,15 @@ def check_address(url: str) -> None:
     Raises
     ------
     UsageError
-        It holds "@", "?" or "#", or ":" before the first "/" that is no port of a web server.
+        It holds "@", "?" or "#", or ":" before the first "/" that is no port of a web server, as they stand or as %40; or a stroke
+        is missing, so that it would be taken for a folder.
     """
     scheme, mark, rest = url.partition("://")
     if not mark:
+        if match := ADDRESS.match(url):
+            raise UsageError(f"an address that begins with {match[0]} is not the URL of a place: a '/' is missing", hint=FORMS)
         return
+    rest = rest if scheme == "file" else unquote(rest)  # names of files may hold any letter, and are spelled so
     host = rest.partition("/")[0]
     ported = scheme in ("http", "https") and re.fullmatch(r"[^:]+:\d{1,5}|\[[0-9a-fA-F:.]+\](:\d{1,5})?", host)
     if any(letter in rest for letter in "@?#") or (":" in host and not ported):

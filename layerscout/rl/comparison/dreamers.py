@@ -21,7 +21,7 @@ from layerscout.progress import Task
 from layerscout.rl.agents.dreamer import Dreamer
 from layerscout.rl.arms import CLIPS, ArmSpec
 from layerscout.rl.comparison.groups import ComparisonSetting, RunGroup, TrainedGroup
-from layerscout.rl.config import TrainConfig
+from layerscout.rl.config import TrainConfig, comparison_key
 from layerscout.rl.loops.dreaming import learn_dreaming
 from layerscout.rl.loops.learning import GroupCheckpoint
 from layerscout.rl.loops.log import Log
@@ -72,6 +72,19 @@ def pretrained_of(config: TrainConfig) -> PretrainedModel | None:
     if {"model", "scale"} & dreamer.model_fields_set:
         model.require(dreamer.model)
     return model
+
+
+def require_planned_model(config: TrainConfig, selection: Selection, key: str) -> None:
+    """Refuse weights of a pretrained model that are not those of the plan, whose ``key`` has their digest, any more.
+
+    Raises
+    ------
+    DataError
+        The file was changed or replaced since.
+    """
+    if config.algorithm == "dreamer" and comparison_key(config, selection) != key:
+        message = f"the pretrained model in {config.dreamer.pretrained} was changed since it was planned with"
+        raise DataError(message, hint="put it back, or run the same command again with another --out")
 
 
 def dreamer_groups(arms: Sequence[ArmSpec], setting: ComparisonSetting) -> list[RunGroup]:

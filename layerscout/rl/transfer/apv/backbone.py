@@ -49,15 +49,19 @@ def build(source: str | None, options: dict[str, Any]) -> Backbone:
     frames = chosen.frames or min(model.length, 16)
     layers = layers_of(model.sizes, frames)
 
+    told: list[str | None] = [None]  # so that no other weights are loaded
+
     def load(device: Any, dtype: Any = None) -> LoadedBackbone:
         from layerscout.rl.transfer.apv.looking import load_backbone
 
-        return load_backbone(model, layers, frames, device, dtype)
+        return load_backbone(model, layers, frames, device, dtype, told[0])
 
     def digest() -> str:
         from layerscout.rl.transfer.apv.keeping import weights_digest
 
-        return weights_digest(model)
+        found = weights_digest(model)
+        told[0] = found
+        return found
 
     return Backbone(
         name="apv",

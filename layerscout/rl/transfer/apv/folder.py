@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.cache.durable import write_atomic
+from layerscout.cache.records import load_object
+from layerscout.cache.records.sealing import seal
 from layerscout.errors import DataError, UsageError, shell
 from layerscout.rl.transfer.apv.config import APVModelConfig
 from layerscout.rl.transfer.folders import CARD, CHECKPOINT, facts_rows, require_same
@@ -71,7 +73,7 @@ def open_folder(folder: Path) -> PretrainedModel:
             message, hint="run the same pretrain command to continue" if begun else shell("pretrain", "apv", "DATA", "--out", folder)
         )
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = load_object(path)
         if told["format"] != FORMAT:
             raise DataError(f"{path} has format {told['format']!r}, expected {FORMAT!r}", hint="pretrain again")
         return PretrainedModel(folder, build(APVModelConfig, told["model"], "pretrain.apv.model"), int(told["length"]), told["facts"])
@@ -83,7 +85,7 @@ def write_description(model: PretrainedModel) -> None:
     """Write what the folder says about its model, and its card; the weights were written before."""
     told = {"format": FORMAT, "model": model.sizes.model_dump(), "length": model.length, "facts": model.facts}
     write_atomic(model.folder / CARD, _card(model).encode())
-    write_atomic(model.folder / DESCRIPTION, json.dumps(told, indent=1).encode())
+    write_atomic(model.folder / DESCRIPTION, seal(f"{json.dumps(told, indent=1)}\n".encode()))
 
 
 def _card(model: PretrainedModel) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from layerscout.errors import DataError
 from layerscout.extract.backbones.base import LayerInfo
-from layerscout.extract.backbones.loaded import LoadedBackbone
+from layerscout.extract.backbones.loaded import LoadedBackbone, require_told
 from layerscout.extract.backbones.modules import from_module
 from layerscout.rl.transfer.apv.action_free import ActionFree
 from layerscout.rl.transfer.apv.config import APVModelConfig
@@ -50,14 +50,14 @@ class LookingModel(nn.Module):
 
 
 def load_backbone(
-    model: PretrainedModel, layers: tuple[LayerInfo, ...], frames: int, device: torch.device, dtype: torch.dtype | None
+    model: PretrainedModel, layers: tuple[LayerInfo, ...], frames: int, device: torch.device, dtype: torch.dtype | None, told: str | None
 ) -> LoadedBackbone:
-    """Load the model with its weights.
+    """Load the model with its weights, which have the digest ``told`` if one was.
 
     Raises
     ------
     DataError
-        The weights are damaged, or not those of the sizes.
+        The weights are damaged, not those of the sizes, or others than those that the digest was of.
     """
     found = from_module(
         "apv",
@@ -69,7 +69,7 @@ def load_backbone(
         mean=(0.5,) * model.sizes.channels,
         std=(1.0,) * model.sizes.channels,
         grid=(frames, 1, 1),
-        weights=lambda: _seeing(read_weights(model)),
+        weights=lambda: _seeing(require_told(read_weights(model), told, f"the weights of {model.folder}")),
     )
     if [_facts(one) for one in found.layers] != [_facts(one) for one in layers]:
         raise DataError(f"the model in {model.folder} is not the one that its description says", hint="pretrain again")

@@ -11,6 +11,7 @@ from torch import nn
 
 import layerscout
 from layerscout.cache.durable import write_atomic
+from layerscout.cache.records.sealing import seal
 from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.pvdr import PARTS
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
@@ -56,7 +57,7 @@ def save_model(
         "layerscout": layerscout.__version__,
     }
     write_atomic(folder / CARD, _card(dynamics, tokens, nats, facts).encode())
-    write_atomic(folder / DESCRIPTION, (json.dumps(document, indent=1) + "\n").encode())
+    write_atomic(folder / DESCRIPTION, seal(f"{json.dumps(document, indent=1)}\n".encode()))
 
 
 def _card(dynamics: VisualDynamics, tokens: TokenizerFigures, nats: DynamicsFigures, facts: dict[str, Any]) -> str:

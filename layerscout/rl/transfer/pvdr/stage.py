@@ -47,6 +47,7 @@ class GoalTrainPlan(ShownPlan):
     config: TrainConfig
     shape: PvdrShape
     options: dict[str, Any]
+    weights: str  # digest of the model's
     key: str
 
     def describe(self, measure: bool = False) -> dict[str, Any]:
@@ -86,7 +87,8 @@ def plan(config: TrainConfig) -> GoalTrainPlan:
     shape = read_shape(config.pvdr.model)
     told = _described(config)
     options = told.get("options", {}) if told.get("environment") == config.environment else {}
-    planned = GoalTrainPlan(config, shape, options, _key(config, options))
+    weights = weights_digest(config.pvdr.model)
+    planned = GoalTrainPlan(config, shape, options, weights, _key(config, options, weights))
     with closing(planned.make_world(1)) as world:
         require_goals(world, config.environment)
     if (config.out / RUNS_NAME).exists() and (config.out / "pvdr.key").read_text(encoding="utf-8") != planned.key:
@@ -154,7 +156,7 @@ def run(planned: GoalTrainPlan, reporter: Reporter = SILENT) -> RunRecord:
 
 
 def _described(config: TrainConfig) -> dict[str, Any]:
-    return dict(json.loads((config.pvdr.model / DESCRIPTION).read_text(encoding="utf-8")))
+    return records.load_object(config.pvdr.model / DESCRIPTION)
 
 
 def _show(planned: GoalTrainPlan) -> str | None:
@@ -166,7 +168,7 @@ def _show(planned: GoalTrainPlan) -> str | None:
         return None
     with closing(planned.make_world(1)) as world:
         dimensions = world.action_dimensions
-    learner = new_learner(arm, config.pvdr, read_networks(config.pvdr.model, planned.shape), dimensions, 0)
+    learner = new_learner(arm, config.pvdr, read_networks(config.pvdr.model, planned.shape, planned.weights), dimensions, 0)
     assert isinstance(learner, PvdrLearner)
     learner.load_state_dict(state["learner"])
     played = played_for_show(learner, planned.make_world)
@@ -193,7 +195,7 @@ def _run(planned: GoalTrainPlan, arm: ArmName, seed: int, task: Task) -> dict[st
     every = [round(config.steps * (part + 1) / config.evaluations) for part in range(config.evaluations)]
     at = tuple(sorted({*config.evaluate_at, config.steps})) if config.evaluate_at else tuple(every)
     goal_run = GoalRun(arm, seed, planned.make_world, at, config.evaluation_episodes, config.final_episodes)
-    networks = read_networks(config.pvdr.model, planned.shape)
+    networks = read_networks(config.pvdr.model, planned.shape, planned.weights)
     learner, curve = train_goal_run(goal_run, config.pvdr, networks, saved, planned.key, heard)
     document = {
         "key": planned.key,
@@ -242,13 +244,13 @@ def _record_of(name: ArmName, seed: int, done: dict[str, Any]) -> Run:
     )
 
 
-def _key(config: TrainConfig, options: dict[str, Any]) -> str:
+def _key(config: TrainConfig, options: dict[str, Any], weights: str) -> str:
     """Return the digest of everything that decides the numbers: settings of this learner, the model's weights, the world's options."""
     said = json.loads(
         config.model_dump_json(include={"environment", "seeds", "steps", "evaluations", "evaluation_episodes", "final_episodes"})
     )
     said |= {"evaluate_at": config.evaluate_at, "pvdr": json.loads(config.pvdr.model_dump_json(exclude={"model", "arms"}))}
-    said |= {"weights": weights_digest(config.pvdr.model), "options": options, "version": layerscout.__version__}
+    said |= {"weights": weights, "options": options, "version": layerscout.__version__}
     return hashlib.sha256(
         json.dumps({name: said[name] for name in said if name not in {*RUN_ONLY, "seeds"}}, sort_keys=True).encode()
     ).hexdigest()

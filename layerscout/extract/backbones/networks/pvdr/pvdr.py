@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from layerscout.extract.backbones.base import LayerInfo
-from layerscout.extract.backbones.loaded import LoadedBackbone, digest_tensors
+from layerscout.extract.backbones.loaded import LoadedBackbone, digest_tensors, require_told
 from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 from layerscout.extract.backbones.pvdr import WEIGHTS, PvdrShape
@@ -26,15 +26,20 @@ def new_networks(shape: PvdrShape, seed: int) -> tuple[FrameTokenizer, VisualDyn
         return FrameTokenizer(shape), VisualDynamics(shape)
 
 
-def read_networks(folder: Path, shape: PvdrShape) -> tuple[FrameTokenizer, VisualDynamics]:
+def read_networks(folder: Path, shape: PvdrShape, told: str | None = None) -> tuple[FrameTokenizer, VisualDynamics]:
     """Return both networks with the weights of a folder, frozen and in evaluation mode.
+
+    Parameters
+    ----------
+    told
+        The digest that was told of the weights, if one was.
 
     Raises
     ------
     DataError
-        There are no weights, or they do not fit the shape.
+        There are no weights, they do not fit the shape, or they do not have that digest any more.
     """
-    state, networks = read_state(folder / WEIGHTS), new_networks(shape, 0)
+    state, networks = require_told(read_state(folder / WEIGHTS), told, f"the weights of {folder}"), new_networks(shape, 0)
     for part, network in zip(PARTS, networks, strict=True):
         own = {name.removeprefix(f"{part}."): value for name, value in state.items() if name.startswith(f"{part}.")}
         network.load_state_dict(fitted(network.state_dict(), own, f"the weights of {folder}"))
@@ -53,9 +58,11 @@ class LoadedPvdr(LoadedBackbone):
     The tokenizer is what stands before the model, like a VAE: it is not among the layers.
     """
 
-    def __init__(self, folder: Path, shape: PvdrShape, device: torch.device, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, folder: Path, shape: PvdrShape, device: torch.device, dtype: torch.dtype | None = None, told: str | None = None
+    ) -> None:
         self.device, self.shape, self.dtype = device, shape, dtype or torch.float32
-        tokenizer, dynamics = read_networks(folder, shape)
+        tokenizer, dynamics = read_networks(folder, shape, told)
         self.tokenizer = tokenizer.to(device)  # tokens are chosen in float32 whatever the rest computes in
         self.module: VisualDynamics = dynamics.to(device, self.dtype)
         self._blocks = {part: trunk.blocks for part, trunk in self._trunks().items()}
