@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from layerscout.pages.axes import LETTER
 from layerscout.pages.charts import Panel
 from layerscout.pages.drawing import Area, Drawing, DrawingItem, Group, Mark, Position, Shared, Stroke, Words
 
@@ -28,8 +29,12 @@ def words(panel: Panel | Drawing) -> list[str]:
 
 
 def inside(panel: Panel | Drawing) -> None:
-    """Every point of every mark and line lies within the panel."""
+    """Every point of every mark and line lies within the panel, and no words begin left of it."""
     for item, (across, down), _ in flat(panel.items):
+        if isinstance(item, Words) and not item.turn:
+            assert item.x + across - {"start": 0.0, "middle": 0.5, "end": 1.0}[item.anchor] * 0.95 * LETTER * len(item.text) >= -1, (
+                item.text
+            )
         points = item.points if isinstance(item, Stroke | Area) else ((item.x, item.y),)
         for x, y in points:
             assert -0.5 <= x + across <= panel.width + 0.5

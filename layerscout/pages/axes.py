@@ -99,7 +99,8 @@ def level_axis(scale: Scale, top: float, bottom: float, title: str = "", most: i
     parts: list[DrawingItem] = [Stroke(((scale(tick), top), (scale(tick), bottom)), "grid") for tick in scale.ticks(most)]
     parts += [Words(scale(tick), bottom + 15, tick_label(tick), "middle", "tick") for tick in scale.ticks(most)]
     if title:
-        parts.append(Words((scale.start + scale.stop) / 2, bottom + 31, title, "middle", "axis"))
+        middle = max((scale.start + scale.stop) / 2, LETTER * len(title) / 2)  # a long one begins where the figure does
+        parts.append(Words(middle, bottom + 31, title, "middle", "axis"))
     return parts
 
 
