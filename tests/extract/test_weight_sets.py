@@ -279,6 +279,8 @@ REFUSED = {
     "bytes alone": ({"a.weight": CODES.view(torch.uint8)}, r"a packed format \(U8 numbers without a scale\)"),
     "int8 alone": ({"a.weight": CODES}, r"a packed format \(I8 numbers without a scale\)"),
     "wide numbers with a scale": ({"a.weight": W, "a.weight_scale": SCALE}, "F32 numbers with a scale beside"),
+    "scales of another name": ({"a.weight": W.to(E4M3), "a.fp8_scale": SCALE}, "a format that calls its scales otherwise"),
+    "scales below the weight": ({"a.weight": CODES, "a.weight.scale": SCALE}, "a format that calls its scales otherwise"),
     "exponents": ({"a.weight": W.to(E4M3), "a.weight_scale": torch.ones(4, 1).to(torch.float8_e8m0fnu)}, "a scale of type F8_E8M0"),
 }
 
@@ -355,10 +357,16 @@ def test_names_that_only_sound_like_adapters_are_none(tmp_path):
     assert sorted(stored(tmp_path).values) == sorted(names)
 
 
-def test_an_adapter_beside_the_model_is_not_passed_over(tmp_path):
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors", "pytorch_lora_weights.safetensors"])
+def test_an_adapter_beside_the_model_is_not_passed_over(name, tmp_path):
     whole(tmp_path, TRANSFORMERS)
-    (tmp_path / "adapter_config.json").write_text("{}")
-    says(tmp_path, "holds an adapter beside the model", "merge it")
+    (tmp_path / name).write_text("{}")
+    says(tmp_path, rf"holds an adapter beside the model \({name}\)", "merge it")
+
+
+def test_a_scale_of_the_models_own_is_no_scale_of_numbers(tmp_path):
+    whole(tmp_path, TRANSFORMERS, tensors={"a.weight": W.to(E4M3), "scale_shift_table": W, "b.scale": W.clone(), "a.bias": W[0].clone()})
+    assert stored(tmp_path).layout.scales == {}
 
 
 # --- bound to what was hashed

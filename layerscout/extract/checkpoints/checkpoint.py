@@ -16,11 +16,10 @@ from layerscout.errors import DataError
 from layerscout.extract.checkpoints.places.byte_ranges import FolderSource, document
 from layerscout.extract.checkpoints.places.hub import HubSource, split_hub_id
 from layerscout.extract.checkpoints.tensors.stored import StoredTensors, open_stored
-from layerscout.extract.checkpoints.weight_set import WeightSet, find_weights
+from layerscout.extract.checkpoints.weight_set import ADAPTERS, WeightSet, find_weights
 from layerscout.paths import expand
 
 NOTES = (".json", ".txt", ".model", ".spm", ".vocab", ".jinja", ".tiktoken")  # what tokenizers and preprocessors are kept in
-ADAPTER_NOTE = "adapter_config.json"
 
 
 class CheckpointFolder:
@@ -82,9 +81,10 @@ class CheckpointFolder:
         """
         if self.path not in self._known.stored:
             weights = self.weights()
-            if self.document(ADAPTER_NOTE) is not None:
+            beside = set(self.source.names(self.path) or ())
+            if adapter := next((name for name in ADAPTERS if name in beside), None):
                 raise DataError(
-                    f"{self} holds an adapter beside the model ({ADAPTER_NOTE})",
+                    f"{self} holds an adapter beside the model ({adapter})",
                     hint="merge it with its own library and save the whole, or move its files away",
                 )
             self._known.stored[self.path] = open_stored(self.source, self.path, weights, config)

@@ -142,6 +142,11 @@ def read_layout(
         ending = re.compile(rf"(^|\.)({pattern})$")
         if found := sorted(name for name in held - beside - passing - notes if ending.search(name)):
             raise _refused(where, kind, found[0])
+    eight_bits = {name for name, item in known.items() if item.dtype in SCALED}
+    eight_bits |= {name.rpartition(".")[0] for name in eight_bits}  # a scale lies beside its weight, or below it
+    others = (name for name in held - beside - passing - notes - set(scales) if "scal" in _leaf(name))
+    if found := sorted(name for name in others if name.rpartition(".")[0] in eight_bits):
+        raise _refused(where, "a format that calls its scales otherwise", found[0])
     if adapters := sorted(name for name in held if ADAPTER.search(name)):
         raise DataError(f"{where} holds {_counted(adapters)} of an adapter that is not merged", hint=MERGE)
     _check_types(scales, passing | notes, known, where)
