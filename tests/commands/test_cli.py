@@ -501,13 +501,14 @@ def test_sizes_are_readable(count, text):
 
 
 def test_results_are_lines_for_people_and_an_object_for_programs(capsys):
-    facts = {"rows": 12_000, "bytes": 1_400_000, "exists": None, "layers": ["a", "b"], "complete": True, "none": []}
+    facts = {"rows": 12_000, "bytes": 1_400_000, "exists": None, "other_digest": None, "layers": ["a", "b"], "complete": True, "none": []}
     with console.Call().guarded() as call:
         call.emit(facts)
     assert capsys.readouterr().out.splitlines() == [
         "rows: 12,000",
         "bytes: 1.4 MB",
-        "exists: n/a",
+        "exists: no",
+        "other_digest: n/a",
         "layers: a, b",
         "complete: yes",
         "none: none",
