@@ -120,6 +120,17 @@ def test_what_is_no_url_may_hold_any_letter(word):
         ("s3", "AWS_DEFAULT_REGION", "eu/west"),
         ("az", "AZURE_STORAGE_ACCOUNT_NAME", "a\nb"),
         ("az", "AZURE_STORAGE_ENDPOINT", "host"),
+        ("s3", "AWS_ENDPOINT_URL_STS", "localhost:9"),
+        ("s3", "AWS_METADATA_ENDPOINT", "::"),
+        ("s3", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "::"),
+        ("s3", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/a b\n"),
+        ("az", "AZURE_AUTHORITY_HOST", "localhost:9"),
+        ("az", "AZURE_STORAGE_AUTHORITY_HOST", "::"),
+        ("az", "AZURE_MSI_ENDPOINT", "localhost:9"),
+        ("az", "AZURITE_BLOB_STORAGE_URL", "localhost:9"),
+        ("az", "AZURE_STORAGE_TENANT_ID", "a b\n"),
+        ("az", "AZURE_STORAGE_ACCOUNT_NAME", "evil.example/x"),
+        ("gs", "GOOGLE_BASE_URL", "localhost:9"),
     ],
 )
 def test_a_variable_that_makes_no_sense_is_named_and_its_value_is_not(monkeypatch, scheme, name, value):
@@ -137,11 +148,26 @@ def test_variables_that_make_sense_are_let_through():
         "AWS_PROFILE": "my own profile",
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials",
         "AWS_ENDPOINT_URL_S3": "",
+        "AWS_ENDPOINT_URL_STS": "https://sts.eu-west-1.amazonaws.com",
         "AZURE_STORAGE_ACCOUNT_KEY": "not\nasked for",
     }
     check_variables("s3", sound)
     check_variables("gs", {"GOOGLE_SERVICE_ACCOUNT_KEY": '{\n "a": 1}'})
     check_variables("file", {"AWS_REGION": "\n"})
+
+
+def test_a_value_that_the_library_cannot_take_is_told_with_the_variables(monkeypatch):
+    monkeypatch.setenv("AWS_S3_EXPRESS", "maybe")
+    with pytest.raises(DataError, match='failed to parse "maybe"') as raised:
+        open_place("s3://bucket/x")
+    assert "AWS_S3_EXPRESS" in raised.value.hint
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/x\ny", "s3://bucket/\x00", "file:///x\x1b[2J", "s3:/\nbucket"])
+def test_an_address_is_one_line_of_visible_letters(url):
+    with pytest.raises(UsageError, match="control character") as raised:
+        check_address(url)
+    assert str(raised.value).isprintable()
 
 
 def test_a_panic_of_the_library_is_one_line_that_names_the_variables(monkeypatch):

@@ -12,10 +12,17 @@ from layerscout.paths import ADDRESS
 
 SCHEMES = ("s3", "gs", "az", "hf", "file")
 FORMS = "s3://bucket/…, gs://bucket/…, az://container/…, hf://datasets/ORG/NAME, hf://buckets/ORG/NAME, file:///folder or a folder"
-VARIABLES = {"s3": ("AWS_",), "gs": ("GOOGLE_",), "az": ("AZURE_",)}  # beginnings of the names of what tells how to get in
-ENDPOINT = re.compile(r"AWS_ENDPOINT(_URL(_S3)?)?|AZURE_(STORAGE_)?ENDPOINT")
+VARIABLES = {"s3": ("AWS_",), "gs": ("GOOGLE_",), "az": ("AZURE_", "AZURITE_")}  # beginnings of the names of what tells how to get in
+ENDPOINT = re.compile(
+    r"AWS_(ENDPOINT(_URL(_S3|_STS)?)?|METADATA_ENDPOINT|CONTAINER_CREDENTIALS_FULL_URI)|GOOGLE_BASE_URL|AZURITE_BLOB_STORAGE_URL"
+    r"|AZURE_(STORAGE_)?(ENDPOINT|AUTHORITY_HOST)|AZURE_(MSI|IDENTITY)_ENDPOINT"
+)
 REGION = re.compile(r"AWS_(DEFAULT_)?REGION")
-SENT = re.compile(r"AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN)|AZURE_STORAGE_(ACCOUNT_NAME|ACCOUNT_KEY|TOKEN)")  # in headers
+SENT = re.compile(  # in headers and addresses
+    r"AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|CONTAINER_CREDENTIALS_RELATIVE_URI)"
+    r"|AZURE_STORAGE_(ACCOUNT_NAME|ACCOUNT_KEY|TOKEN)|AZURE_(STORAGE_)?TENANT_ID"
+)
+ACCOUNT = "AZURE_STORAGE_ACCOUNT_NAME"  # the beginning of a server's name
 PRINTABLE = re.compile(r"[\x21-\x7e]+")  # what a header can hold: no blanks, line breaks or letters beyond ASCII
 
 
@@ -25,10 +32,12 @@ def check_address(url: str) -> None:
     Raises
     ------
     UsageError
-        It holds "@", "?" or "#", or ":" before the first "/" that is no port of a web server, as they stand or as %40; or a stroke
+        It holds a control character; or "@", "?" or "#", or ":" before the first "/" that is no port of a web server, as they stand or as %40; or a stroke
         is missing, so that it would be taken for a folder.
     """
     scheme, mark, rest = url.partition("://")
+    if (mark or ADDRESS.match(url)) and not url.isprintable():
+        raise UsageError("an address has a line break or another control character", hint=FORMS)
     if not mark:
         if match := ADDRESS.match(url):
             raise UsageError(f"an address that begins with {match[0]} is not the URL of a place: a '/' is missing", hint=FORMS)
@@ -56,6 +65,10 @@ def check_variables(scheme: str, environment: Mapping[str, str] = os.environ) ->
         if SENT.fullmatch(name) and not PRINTABLE.fullmatch(value):
             message = f"{name} has a blank, a line break or another character that cannot be sent"
             raise UsageError(message, hint=f"set {name} again without it")
+        if name == ACCOUNT and not re.fullmatch(r"[A-Za-z0-9-]+", value):
+            raise UsageError(
+                f"{name} is no name of an account: it may have letters and digits", hint=f"set {name} to the account's name alone"
+            )
         if REGION.fullmatch(name) and not re.fullmatch(r"[A-Za-z0-9-]+", value):
             raise UsageError(f"{name} is no region: it may have letters, digits and '-'", hint=f"set {name} to one such as us-east-1")
         if ENDPOINT.fullmatch(name):

@@ -136,10 +136,15 @@ def explained_failures(url: str) -> Iterator[None]:
     except BaseException as error:
         if type(error).__name__ != PANIC:
             raise
-        scheme = url.partition(":")[0]
-        named = ", ".join(sorted(name for name in os.environ if name.startswith(VARIABLES.get(scheme, ())))) or "the variables of its kind"
         cause = str(error).partition("\n")[0][:200]
-        raise DataError(f"{url}: the library for object stores failed on what it was told: {cause}", hint=f"check {named}") from None
+        message = f"{url}: the library for object stores failed on what it was told: {cause}"
+        raise DataError(message, hint=f"check {_told_by(url)}") from None
+
+
+def _told_by(url: str) -> str:
+    """Name the variables that are set and tell how to get in."""
+    own = VARIABLES.get(url.partition(":")[0], ())
+    return ", ".join(sorted(name for name in os.environ if name.startswith(own))) or "the variables of its kind"
 
 
 def _explanation(error: Exception, url: str) -> LayerscoutError | None:
@@ -154,6 +159,8 @@ def _explanation(error: Exception, url: str) -> LayerscoutError | None:
     if isinstance(error, PermissionDeniedError | UnauthenticatedError) or any(word in text for word in access):
         return DataError(f"{url}: no access, or no credentials", hint=ACCESS_HINT.get(scheme, "check the credentials"))
     line = text.partition("\n")[0]
+    if "Config error" in line or "credential error" in line:
+        return DataError(f"{url}: {line.rpartition('error: ')[2][:200]}", hint=f"check {_told_by(url)}")
     asked, cause = re.search(r"https?://[^/ ]+", line), line.rpartition(" - ")[2][:200]
     where = f"{url}, asked at {asked[0]}" if asked else url
     return DataError(f"{where}: {cause}", hint="check the URL and the connection, then run the same command again")
