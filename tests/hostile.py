@@ -33,7 +33,8 @@ class _Tags(HTMLParser):
         self.tags: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
+        if tag != "img" or not (dict(attrs).get("src") or "").startswith("data:image/"):  # films and pictures of our own
+            self.tags.append(tag)
         assert not [name for name, _ in attrs if name.startswith("on")]
 
 
@@ -70,7 +71,21 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-KEPT = ("format", "role", "mode", "status", "kind", "score_kind", "score_version", "normalisation", "method", "head")
+KEPT = (
+    "format",
+    "role",
+    "mode",
+    "status",
+    "kind",
+    "score_kind",
+    "score_version",
+    "normalisation",
+    "method",
+    "head",
+    "prices",
+    "column",
+    "setting",
+)
 
 
 def poisoned(value: Any, name: str) -> Any:

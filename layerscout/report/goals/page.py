@@ -36,6 +36,7 @@ from layerscout.report.goals.results import GoalResults, differing, load_results
 from layerscout.report.numbers.curves import is_curve, learning_curves
 from layerscout.report.study.words import plural
 from layerscout.showing import ShownPlan
+from layerscout.text import markdown_text
 
 PAGE, MARKDOWN, CURVES = "report.html", "goals.md", "success"
 SUCCESS = (
@@ -210,4 +211,4 @@ def _markdown(several: tuple[GoalResults, ...], title: str) -> str:
     if len(several) > 1 and differing(several):
         parts.append(tables.side_by_side(several))
     found = as_table_value(success(first.record, tables.PVDR), 2)
-    return f"# {title}\n\nSuccess of PVDR: {found}\n\n" + "\n".join(part.markdown() for part in parts if part.rows)
+    return f"# {markdown_text(title)}\n\nSuccess of PVDR: {found}\n\n" + "\n".join(part.markdown() for part in parts if part.rows)

@@ -21,6 +21,7 @@ from layerscout.report.labour.compare import ablated, answers, standings, words
 from layerscout.report.numbers.statistics import seed_warning
 from layerscout.report.study.words import plural
 from layerscout.showing import ShownPlan
+from layerscout.text import markdown_text
 
 PAGE, MARKDOWN = "report.html", "work.md"
 JUDGED = (
@@ -91,7 +92,8 @@ def write_labour(planned: LabourReport) -> Path:
         write_atomic(folder / "figures" / f"{name}.svg", file(draw(WIDE)).encode())
     title = f"What an hour of a machine is worth: {record.environment}"
     tables = (ablation_table(record), arms_table(record))
-    text = f"# {title}\n\n{tables[0].markdown()}\n{tables[1].markdown()}\n" + "".join(f"- {one}\n" for one in answers(record))
+    text = f"# {markdown_text(title)}\n\n{tables[0].markdown()}\n{tables[1].markdown()}\n"
+    text += "".join(f"- {markdown_text(one)}\n" for one in answers(record))
     write_atomic(planned.table, text.encode())
     write_atomic(planned.page, render(record, drawn, title, folder).encode())
     return planned.page
