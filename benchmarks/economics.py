@@ -8,7 +8,6 @@ Expected profit is that of the deterministic policy, in closed form. Seeds 100 t
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -226,11 +225,7 @@ AT_MOST = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=tuple(PARTS), help="these parts alone")
-    parser.add_argument("--quick", action="store_true", help="a shorter run, for continuous integration")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    chosen = parser.parse_args()
+    chosen = harness.options(__doc__, only=tuple(PARTS))
     torch.set_num_threads(1)
     figures: Figures = {}
     for name in chosen.only or (QUICK if chosen.quick else PARTS):

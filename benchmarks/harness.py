@@ -11,9 +11,14 @@ from typing import Any
 
 
 def options(
-    description: str | None, device: bool = False, cuda_graphs: bool = False, runs: int | None = None, results: Path | None = None
+    description: str | None,
+    device: bool = False,
+    cuda_graphs: bool = False,
+    runs: int | None = None,
+    results: Path | None = None,
+    only: tuple[str, ...] = (),
 ) -> argparse.Namespace:
-    """Read ``--quick`` and ``--json``, ``--device`` and ``--cuda-graphs`` where a benchmark runs on a GPU too, ``--runs`` and ``--results`` where it repeats."""
+    """Read ``--quick`` and ``--json``; ``--device`` and ``--cuda-graphs`` where a benchmark runs on a GPU too, ``--runs`` and ``--results`` where it repeats, ``--only`` where it has parts."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a shorter run, for continuous integration")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
@@ -24,6 +29,8 @@ def options(
     if runs is not None:
         parser.add_argument("--runs", type=int, default=runs, help=f"only the first so many of {runs} runs")
         parser.add_argument("--results", type=Path, default=results, help="where each run is kept; those that are there are not made again")
+    if only:
+        parser.add_argument("--only", nargs="+", choices=only, help="these parts alone")
     return parser.parse_args()
 
 

@@ -1,10 +1,10 @@
 """Do agents learn with the default learner, and do returns then tell a pretrained block from an untrained one?
 
-    python benchmarks/learned.py [--quick] [--json]
+    python benchmarks/learned.py [--quick] [--json] [--only NAME …]
 
 Grid with an expert in the data (IQL) and Intercept at random play (double Q-learning, eight steps ahead): all blocks of tiny and of its
 untrained twin, 8 seeds of 50 episodes each. Intercept with an expert (IQL) on block 5. The learner is what ``train.algorithm = "auto"`` takes.
-``--quick``: Grid alone, two cells, 2 seeds.
+``--quick``: Grid alone, two cells, 2 seeds. ``--only``: some of grid, random and expert.
 
 A figure is the mean final return over seeds: of the best block, or the mean over blocks. About 40 CPU minutes; ``--quick`` half a minute.
 """
@@ -91,32 +91,58 @@ def best_of(found: dict[str, Any]) -> tuple[float, str]:
     return max((float(value), layer) for (kind, layer), value in found["arms"].items() if kind == "layer")
 
 
+def grid(folder: Path) -> dict[str, Any]:
+    """All blocks and their twins on Grid, and one block with more updates."""
+    found, longer = returns(GRID, folder), returns(LONGER, folder)
+    means = {
+        "grid_pretrained_mean": mean_of(found, "layer"),
+        "grid_untrained_mean": mean_of(found, "twin"),
+        "grid_best_longer": best_of(longer)[0],
+    }
+    return told("grid", found) | means
+
+
+def random(folder: Path) -> dict[str, Any]:
+    """All blocks and their twins on Intercept at random play."""
+    found = returns(RANDOM, folder)
+    best, layer = best_of(found)
+    return told("random", found) | {"intercept_random_best": best, "intercept_random_best_layer": layer}
+
+
+def expert(folder: Path) -> dict[str, Any]:
+    """One block and its twin on Intercept with an expert."""
+    found = returns(EXPERT, folder)
+    return told("expert", found) | {
+        "intercept_expert_pretrained": mean_of(found, "layer"),
+        "intercept_expert_untrained": mean_of(found, "twin"),
+    }
+
+
+def quick(folder: Path) -> dict[str, Any]:
+    """A block of Grid and its twin, with few seeds."""
+    found = returns(GRID._replace(steps=6_000, updates=1_000, blocks=(4,), seeds=2), folder)
+    return told("grid", found) | {"pretrained": mean_of(found, "layer"), "untrained": mean_of(found, "twin")}
+
+
+def told(task: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Return what every arm returned, the references and the learner, under the task's name."""
+    figures = {f"{task}_{layer}_{kind}": float(value) for (kind, layer), value in found["arms"].items()}
+    return figures | {f"{task}_learner": found["learner"]} | {f"{task}_{name}": value for name, value in found["references"].items()}
+
+
+PARTS = {"grid": grid, "random": random, "expert": expert}
+
+
 def main() -> None:
-    chosen = harness.options(__doc__)
+    chosen = harness.options(__doc__, only=tuple(PARTS))
     began, figures = time.process_time(), dict[str, Any]()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if chosen.quick:
-            found = returns(GRID._replace(steps=6_000, updates=1_000, blocks=(4,), seeds=2), folder)
-            figures |= {"learner": found["learner"], "pretrained": mean_of(found, "layer"), "untrained": mean_of(found, "twin")}
-            figures |= {f"reference_{name}": value for name, value in found["references"].items()}
-            bars, most = {"pretrained": figures["reference_random"] + 0.3}, {}
-        else:
-            bars, most = BARS, AT_MOST
-            grid = returns(GRID, folder / "grid")
-            longer = returns(LONGER, folder / "grid")
-            random = returns(RANDOM, folder / "random")
-            best, layer = best_of(random)
-            expert = returns(EXPERT, folder / "expert")
-            figures |= {f"grid_{layer}_{kind}": float(value) for (kind, layer), value in grid["arms"].items()}
-            figures |= {"grid_pretrained_mean": mean_of(grid, "layer"), "grid_untrained_mean": mean_of(grid, "twin")}
-            figures |= {"grid_best_longer": best_of(longer)[0]}
-            figures |= {f"random_{layer}_{kind}": float(value) for (kind, layer), value in random["arms"].items()}
-            figures |= {"intercept_random_best": best, "intercept_random_best_layer": layer}
-            figures |= {"intercept_expert_pretrained": mean_of(expert, "layer"), "intercept_expert_untrained": mean_of(expert, "twin")}
-            for task, found in (("grid", grid), ("random", random), ("expert", expert)):
-                figures |= {f"{task}_learner": found["learner"]} | {f"{task}_{name}": value for name, value in found["references"].items()}
+    parts = {"quick": quick} if chosen.quick else {name: part for name, part in PARTS.items() if name in (chosen.only or PARTS)}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, part in parts.items():
+            figures |= part(Path(folder) / name)
     figures["cpu_seconds"] = round(time.process_time() - began, 1)
+    bars = {"pretrained": figures["grid_random"] + 0.3} if chosen.quick else {name: bar for name, bar in BARS.items() if name in figures}
+    most = {name: bar for name, bar in AT_MOST.items() if name in figures}
     harness.finish("learned", ("torch", "numpy"), figures, chosen.json, at_least=bars, at_most=most)
 
 
