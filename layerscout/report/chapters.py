@@ -64,10 +64,14 @@ def make_chapter(path: str, record: RunRecord, head: str, ranking: Ranking, suff
 
 
 def gate_of(record: RunRecord) -> Gate:
-    """Judge whether the task was learned by some layer, pretrained or not, of the arms of one post-adapter."""
-    layers = [arm for arm in record.arms if arm.kind in (*CANDIDATES, "twin")]
+    """Judge whether the task was learned by some layer, pretrained or not, of the arms of one post-adapter; by any arm where none is on a layer."""
+    cells = [arm for arm in record.arms if arm.kind in (*CANDIDATES, "twin")] or record.arms
     return judge_learning(
-        [arm.name for arm in layers], [final_returns(record, arm.name) for arm in layers], references_of(record), record.algorithm
+        [arm.name for arm in cells],
+        [final_returns(record, arm.name) for arm in cells],
+        references_of(record),
+        record.algorithm,
+        record.mode,
     )
 
 

@@ -12,8 +12,10 @@ from test_report import experiment, read_csv
 from layerscout.cache.records import Estimate, ReferenceReturn, RunRecord
 from layerscout.pages.ranking import best_twin
 from layerscout.probe.page.wording import reasons
+from layerscout.report.chapters import gate_of
 from layerscout.report.numbers.gate import judge_learning, references_of
 from layerscout.report.report import write_report
+from layerscout.report.verdict import final_returns
 
 LEVELS_OF = {"random": -0.5, "constant": -0.4, "data": 0.5}
 
@@ -53,6 +55,17 @@ def test_what_is_not_known_is_not_claimed(missing: str) -> None:
     assert found.learned == "cannot be judged"
     assert found.why.startswith("cannot be judged: the return of ")
     assert judge_learning(["a"], [np.zeros(0)], references()).learned == "cannot be judged"
+
+
+def test_where_no_arm_is_on_a_layer_any_arm_can_have_learned() -> None:
+    record = example_runs().model_copy(update={"references": references(), "mode": "online"})
+    arms = tuple(arm.model_copy(update={"kind": "dreamer none", "layer": ""}) for arm in record.arms)
+    found = gate_of(record.model_copy(update={"arms": arms}))
+    means = {arm.name: np.mean(final_returns(record, arm.name)) for arm in arms}
+    assert found.best == max(means, key=lambda name: means[name])
+    poor = tuple(run.model_copy(update={"final": -0.6}) for run in record.runs)
+    worse = gate_of(record.model_copy(update={"arms": arms, "runs": poor}))
+    assert (worse.learned, "environment steps" in worse.advice, "iql" in worse.advice) == ("not learned", True, False)
 
 
 def test_older_records_tell_of_random_play_and_of_the_best_possible() -> None:

@@ -45,7 +45,11 @@ def references_of(record: RunRecord) -> tuple[ReferenceReturn, ...]:
 
 
 def judge_learning(
-    names: Sequence[str], returns: Sequence[Float[np.ndarray, " seed"]], references: Sequence[ReferenceReturn], algorithm: str | None = None
+    names: Sequence[str],
+    returns: Sequence[Float[np.ndarray, " seed"]],
+    references: Sequence[ReferenceReturn],
+    algorithm: str | None = None,
+    mode: str = "offline",
 ) -> Gate:
     """Judge whether a task was learned.
 
@@ -57,6 +61,8 @@ def judge_learning(
         What policies that learn nothing earn.
     algorithm
         The learner, for the advice.
+    mode
+        Of the training, for the advice.
     """
     level: dict[str, float] = {one.name: one.mean for one in references}
     missing = [REFERENCE_WORDS[name] for name in ("random", "constant", "data") if name not in level]
@@ -74,7 +80,8 @@ def judge_learning(
     )
     if share >= SEED_SHARE and mean >= half:
         return Gate("learned", f"learned: {figures}", "", best, share)
-    return Gate("not learned", f"not learned: {figures}", _advice(level, trivial, algorithm), best, share)
+    advice = _advice(level, trivial, algorithm) if mode == "offline" else "Try more environment steps, or more updates a step."
+    return Gate("not learned", f"not learned: {figures}", advice, best, share)
 
 
 def _advice(level: dict[str, float], trivial: float, algorithm: str | None) -> str:
