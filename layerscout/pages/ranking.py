@@ -28,7 +28,7 @@ def short_kind(ranking: Ranking) -> str:
 
 def ordering(ranking: Ranking, layer: LayerScore) -> Estimate | None:
     """Return the score that orders this ranking; of S-ctrl, whose order is by ranks, what the layer has by itself."""
-    return {"S-skill": layer.skill_score, "S-ctrl": layer.control_score}.get(short_kind(ranking), layer.score)
+    return layer.ordered_by(ranking.score_kind)
 
 
 def has_state(ranking: Ranking) -> bool:

@@ -9,7 +9,7 @@ from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import Ranking, RunRecord, as_table_value
 from layerscout.pages.flags import explain_flag
 from layerscout.pages.page import versions_table
-from layerscout.pages.ranking import best_twin, ordering
+from layerscout.pages.ranking import best_twin, has_state, ordering, short_kind
 from layerscout.pages.template import fill_template
 from layerscout.report import exhibits
 from layerscout.report.by_hand import BY_HAND, stage_commands
@@ -21,6 +21,30 @@ from layerscout.report.tables import seed_caution
 from layerscout.report.verdict import judge_record
 from layerscout.text import markdown_code, markdown_text, visible
 
+DECIDED_BY = {
+    "S": "how well a layer's activations foretell reward and the next activations, and from how many directions they use",
+    "S-ctrl": "how plainly a layer's activations show what the agent's own actions change",
+}
+CONTROL = (
+    "Layers are ordered by control: the bits that the next activations tell of the action beyond the present ones,\n\n"
+    "$$\n\\tfrac12 \\log_2 \\frac{\\det \\mathrm{Cov}(z_{t+1} \\mid z_t)}{\\det \\mathrm{Cov}(z_{t+1} \\mid z_t, a_t)} ,\n$$\n\n"
+    "in a linear-Gaussian model, less what chance gives. A layer's place is its rank by these bits"
+)
+COMPOSITE = (
+    "Each layer's activations on an exploratory dataset are judged by three figures, each on episodes that the fit has not seen:\n\n"
+    "1. *Reward*: $R^2$ of a ridge regression $z_t \\to r_t$.\n"
+    "2. *Transition*: $R^2$ of a ridge regression $[z_t, a_t] \\to z_{t+1}$.\n"
+    "3. *Rank*: $\\exp(-\\sum_i p_i \\ln p_i)$ over the shares $p_i$ of the covariance eigenvalues, divided by the width."
+)
+LEARNER = "Agents learned from replay."
+LEARNERS = {
+    "dqn": "Double Q-learning with replay.",
+    "iql": "Implicit Q-learning on the recorded steps.",
+    "sac": "Soft actor-critic with replay.",
+    "ppo": "Clipped policy gradients (PPO) on the steps just played.",
+    "dreamer": "Actor and critic learned in what a world model (DreamerV2) imagines.",
+    "ridge": "Agents in closed form: ridge regressions of returns, or of the action taken, on the activations.",
+}
 MODES = {
     "offline": "Here the activations were computed once and kept; agents learned from them without acting, and only $h_\\phi$ was trained.",
     "online": "Here the frozen layer ran once for each new frame, and only $h_\\phi$ was trained.",
@@ -37,7 +61,6 @@ def write_paper(experiment: Experiment, parts: Sequence[Chapter], path: Path, as
 def paper(experiment: Experiment, parts: Sequence[Chapter], association: str = "") -> str:
     """Return the paper as Markdown; every figure in it comes from the records. ``association``: its section on score against return."""
     ranking = experiment.ranking
-    reward, transition, rank = (f"{weight:.2f}" for weight in ranking.weights)
     sentences = [part.verdict.sentence for part in parts] or [judge_record(None).sentence]
     modes = [MODES[mode] for mode in dict.fromkeys(record.mode for _, record in experiment.records)]
     return fill_template(
@@ -50,10 +73,10 @@ def paper(experiment: Experiment, parts: Sequence[Chapter], association: str = "
         best_layer=markdown_code(ranking.candidates[0].name) if ranking.candidates else "no layer",
         abstract_result=markdown_text(" ".join(sentences)),
         mode_sentence=" ".join(modes) or "No agent has been trained yet.",
-        weight_reward=reward,
-        weight_transition=transition,
-        weight_rank=rank,
-        normalisation=markdown_text(ranking.normalisation),
+        decided_by=DECIDED_BY["S-ctrl" if short_kind(ranking) == "S-ctrl" else "S"],
+        scoring=describe_score(ranking),
+        learning=" ".join(dict.fromkeys(LEARNERS.get(record.algorithm or "", LEARNER) for _, record in experiment.records))
+        or "No agent yet.",
         setup=describe_setup(experiment),
         result=" or ".join(dict.fromkeys(final_words(record) for _, record in experiment.records)) or "its final return",
         analysis_table=exhibits.analysis_table(ranking).markdown(),
@@ -65,6 +88,20 @@ def paper(experiment: Experiment, parts: Sequence[Chapter], association: str = "
         conclusion=conclusion(ranking, parts),
         reproducibility=reproducibility(experiment),
     )
+
+
+def describe_score(ranking: Ranking) -> str:
+    """Markdown of how the layers were scored: S and its parts, and before it what orders where that is S-ctrl."""
+    reward, transition, rank = (f"{weight:.2f}" for weight in ranking.weights)
+    third = "\\text{rank}" if short_kind(ranking) in ("S", "S-ctrl") else "\\text{log rank}"
+    second = "\\text{transition skill}" if short_kind(ranking) == "S-skill" else "\\tilde R^2_{\\text{transition}}"
+    how = f"\\tilde R^2 \\in [0, 1] \\text{{ by }} \\texttt{{{markdown_text(ranking.normalisation)}}}"
+    name = "S" if short_kind(ranking) == "S-ctrl" else short_kind(ranking)
+    composite = f"$$\n\\text{{{name}}}(\\ell) = {reward}\\,\\tilde R^2_{{\\text{{reward}}}} + {transition}\\,{second} + {rank}\\,{third}, \\qquad {how}\n$$"
+    if short_kind(ranking) != "S-ctrl":
+        return f"{COMPOSITE}\n\n{composite}"
+    state = " and its rank by the $R^2$ of the dataset's state, half and half" if has_state(ranking) else ""
+    return f"{CONTROL}{state}.\n\n{COMPOSITE}\n\n{composite}\n\nThis second score stands beside the first, and orders nothing here."
 
 
 def describe_setup(experiment: Experiment) -> str:
@@ -97,7 +134,7 @@ def ranking_sentences(ranking: Ranking) -> str:
     if not ranking.candidates:
         return "No candidate layer was ranked."
     best = ranking.candidates[0]
-    sentences = [f"{markdown_code(best.name)} is ranked first with a score of {as_table_value(best.score)}."]
+    sentences = [f"{markdown_code(best.name)} is ranked first with a score of {as_table_value(ordering(ranking, best))}."]
     twins = {layer.depth: layer for layer in ranking.layers if layer.role == "twin"}
     if best.depth in twins:
         sentences.append(f"The same block with random weights scores {as_table_value(ordering(ranking, twins[best.depth]))}.")
@@ -107,7 +144,7 @@ def ranking_sentences(ranking: Ranking) -> str:
             f"The best untrained block is {markdown_text(rival.name)} with {as_table_value(ordering(ranking, rival))}{behind}."
         )
     sentences += [
-        f"The control {markdown_text(layer.name)} scores {as_table_value(layer.score)}."
+        f"The control {markdown_text(layer.name)} scores {as_table_value(ordering(ranking, layer))}."
         for layer in ranking.layers
         if layer.role == "control"
     ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from example_records import example_ranking
 
-from layerscout.cache.records import Estimate, Ranking
+from layerscout.cache.records import Estimate, Ranking, as_table_value
 from layerscout.report.exhibits import analysis_table, ranking_table
+from layerscout.report.paper import describe_score, ranking_sentences
 
 
 def by_control() -> Ranking:
@@ -39,3 +40,21 @@ def test_the_papers_table_names_the_score_that_orders() -> None:
     table = analysis_table(by_control())
     assert table.columns[-1] == "S-ctrl"
     assert [row[-1] for row in table.rows][:2] == ["0.800", "0.700"]
+
+
+def test_the_paper_tells_the_score_that_orders_and_how_it_is_made() -> None:
+    """No figure of one score stands beside a figure of another."""
+    for ranking, told, formula in ((example_ranking(), "score", r"\text{S}(\ell) = 0.45"), (by_control(), "control_score", r"\log_2")):
+        sentences, best = ranking_sentences(ranking), ranking.candidates[0]
+        assert f"ranked first with a score of {as_table_value(getattr(best, told))}." in sentences
+        for control in (one for one in ranking.layers if one.role == "control"):
+            assert f"{control.name} scores {as_table_value(getattr(control, told))}." in sentences
+        assert formula in describe_score(ranking)
+    assert "Layers are ordered by control" not in describe_score(example_ranking())
+
+
+def test_a_ranking_in_a_notebook_shows_the_score_that_orders() -> None:
+    _, columns, rows = by_control().summary()
+    place = list(columns).index("S-ctrl")
+    assert [row[place] for row in rows][:2] == ["0.800", "0.700"]
+    assert list(example_ranking().summary()[1])[place] == "S"

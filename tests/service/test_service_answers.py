@@ -12,6 +12,7 @@ from team import Browser, World, live, rows, served
 
 from layerscout.cache.records import ReferenceReturn, save
 from layerscout.service.client import Client
+from layerscout.service.data.comparing import RankingBeside
 
 
 def api(browser: Browser, path: str, **parameters: Any) -> Any:
@@ -86,6 +87,16 @@ def test_a_layer_that_cannot_be_told_from_the_first_is_named_with_its_own_figure
         (one,) = (one for one in api(browser, "/decisions")["decisions"] if one["dataset"] == "sha256:0011aabb")
         (told,) = (one["answer"] for one in api(browser, f"/decisions/{one['id']}")["reasons"] if "ahead of the next" in one["question"])
         assert told.startswith(f"That cannot be told: {third.name} lies behind by 0.200 [-0.100, 0.500]")
+
+
+def test_scores_of_another_kind_are_not_subtracted() -> None:
+    """0.7 of S and 0.7 of S-ctrl have nothing in common but the digits."""
+    ranking = example_ranking()
+    layers = {layer.name: layer for layer in ranking.candidates}
+    mine, theirs = (RankingBeside(None, one, layers, {}) for one in (ranking, ranking.model_copy(update={"score_kind": "S-skill/1"})))  # type: ignore[arg-type]
+    assert {mine.above(mine, name) for name in layers} == {0.0}
+    assert {theirs.above(mine, name) for name in layers} == {None}
+    assert mine.above(mine, "no such layer") is None
 
 
 def test_rankings_side_by_side_are_the_pages(world: World, tmp_path: Path) -> None:

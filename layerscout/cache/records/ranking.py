@@ -69,6 +69,10 @@ class LayerScore(Record):
     method_error: float | None = None
     flags: tuple[str, ...] = ()
 
+    def ordered_by(self, score_kind: str) -> Estimate | None:
+        """The score that a ranking of this kind ("S/1", "S-ctrl/1", …) shows; one by S-ctrl is ordered by ranks, and shows what a layer has by itself."""
+        return {"S-skill": self.skill_score, "S-ctrl": self.control_score}.get(score_kind.partition("/")[0], self.score)
+
 
 class RankedStore(Record):
     """One of the stores whose layers stand in a ranking: its id, its video model, and the label before its layers' names."""
@@ -111,10 +115,28 @@ class Ranking(Record, Shown):
 
     def summary(self) -> tuple[str, Sequence[str], list[Sequence[object]]]:
         """Return the order of the layers, with what decided it."""
-        columns = ("rank", "layer", "store", "score", "reward R²", "transition R²", "gain", "effective rank", "flags")
+        columns = (
+            "rank",
+            "layer",
+            "store",
+            self.score_kind.partition("/")[0],
+            "bits of action",
+            "reward R²",
+            "transition R²",
+            "gain",
+            "effective rank",
+            "flags",
+        )
         rows: list[Sequence[object]] = []
         for row, layer in zip(self.frame_rows(), self.layers, strict=True):
-            estimates = (layer.score, layer.reward_r2, layer.transition_r2, layer.transition_gain, layer.effective_rank)
+            estimates = (
+                layer.ordered_by(self.score_kind),
+                layer.bits_action,
+                layer.reward_r2,
+                layer.transition_r2,
+                layer.transition_gain,
+                layer.effective_rank,
+            )
             place, which = row["rank"] or layer.role, layer.label or layer.store_id[:12]
             rows.append((place, layer.name, which, *map(as_table_value, estimates), " ".join(layer.flags)))
         return f"layers of {self.backbone}: {self.rows:,} transitions of {self.episodes:,} episodes, {self.score_kind}", columns, rows

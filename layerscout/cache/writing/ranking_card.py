@@ -79,7 +79,7 @@ def ranking_card(ranking: Ranking, provenance: Mapping[str, Any], command: str |
 
 
 def _score(ranking: Ranking, layer: LayerScore) -> Estimate | None:
-    return {"S-skill": layer.skill_score, "S-ctrl": layer.control_score}.get(ranking.score_kind.partition("/")[0], layer.score)
+    return layer.ordered_by(ranking.score_kind)
 
 
 def _row(ranking: Ranking, layer: LayerScore, place: int) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from layerscout.cache.records import Choice, LayerScore
-from layerscout.probe.ranking.score import ordering_score
 
 
 def choose(
@@ -31,7 +30,7 @@ def choose(
             notes.append(f"the {part} layer {layer.name} is already chosen as {choices[source, layer.name].kind}")
             continue
         rank = ranked.index(layer) + 1 if layer.role == "layer" else None
-        value = ordering_score(layer, kind)
+        value = layer.ordered_by(kind)
         choices[source, layer.name] = Choice.model_validate(
             {"kind": part, "store_id": source, "layer": layer.name, "rank": rank, "score": value.value if value else None}
         )

@@ -185,7 +185,7 @@ def order_layers(layers: Sequence[LayerScore], kind: str = "S") -> tuple[LayerSc
     ranks = dict(zip(map(id, candidates), found, strict=True))
 
     def place(layer: LayerScore) -> tuple[int, float, int]:
-        value, chosen = None, ordering_score(layer, kind)
+        value, chosen = None, layer.ordered_by(kind)
         if layer.role == "layer":
             value = ranks[id(layer)] if kind == "S-ctrl" else None if chosen is None else chosen.value
         return ("layer", "control", "twin").index(layer.role), 0.0 if value is None else -value, layer.depth
@@ -195,8 +195,3 @@ def order_layers(layers: Sequence[LayerScore], kind: str = "S") -> tuple[LayerSc
         return layer if rank is None else layer.model_copy(update={"measures": layer.measures | {CONTROL_RANK: Estimate(value=rank)}})
 
     return tuple(map(with_rank, sorted(layers, key=place)))
-
-
-def ordering_score(layer: LayerScore, kind: str) -> Estimate | None:
-    """The score that a ranking shows for a layer, and is ordered by; S-ctrl orders by its ranks, and shows what a layer has by itself."""
-    return {"S-skill": layer.skill_score, "S-ctrl": layer.control_score}.get(kind, layer.score)

@@ -57,9 +57,7 @@ def compare(request: Request, ids: Annotated[list[Annotated[str, Query(pattern=A
 
 
 def _beside(first: RankingBeside, one: RankingBeside, name: str) -> ScoreBeside:
-    score, other = one.score(name), first.score(name)
-    difference = score.value - other.value if score and other else None
-    return ScoreBeside(ranking=one.found.id, place=one.places.get(name), score=score, difference=difference)
+    return ScoreBeside(ranking=one.found.id, place=one.places.get(name), score=one.score(name), difference=one.above(first, name))
 
 
 @ROUTES.get("/board", summary="The best layer of every model on every task")

@@ -31,6 +31,13 @@ class RankingBeside:
         """The estimate that orders this ranking; None for a layer that is not in it or has none."""
         return ordering(self.ranking, self.layers[name]) if name in self.layers else None
 
+    def above(self, other: RankingBeside, name: str) -> float | None:
+        """By how much a layer scores higher here than in another ranking; None where one has no score of it, or another kind of score orders."""
+        mine, theirs = self.score(name), other.score(name)
+        if mine is None or theirs is None or self.ranking.score_kind != other.ranking.score_kind:
+            return None
+        return mine.value - theirs.value
+
 
 @dataclass(frozen=True)
 class SideBySide:

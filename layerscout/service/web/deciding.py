@@ -195,5 +195,5 @@ def _placed(one: RankingBeside, name: str) -> Cell:
 
 
 def _apart(first: RankingBeside, one: RankingBeside, name: str) -> Cell:
-    mine, theirs = first.score(name), one.score(name)
-    return Cell(f"{theirs.value - mine.value:+.3f}", value=theirs.value - mine.value) if mine and theirs else figure_cell(None)
+    above = one.above(first, name)
+    return figure_cell(None) if above is None else Cell(f"{above:+.3f}", value=above)
