@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from calling import call, refused
 
 from layerscout.cache import records
 from layerscout.cache.records.transfer import TransferRecord
+from layerscout.errors import DataError
+from layerscout.rl.transfer import plan as planning
 from layerscout.rl.transfer import run as transfer
 from layerscout.rl.transfer import students
 from layerscout.rl.transfer.config import TransferConfig
@@ -93,6 +96,22 @@ def test_killed_and_continued_is_bit_equal(tmp_path: Path, monkeypatch: pytest.M
             with pytest.raises(KeyboardInterrupt):
                 made(broken)
     assert without_times(made(broken)) == without_times(whole)
+
+
+def test_a_teacher_that_is_replaced_while_it_is_read_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: tuple[Path, Any]
+) -> None:
+    file = tmp_path / "teacher.npz"
+    shutil.copy(grid[0] / "arms" / "ks" / "student-0.npz", file)
+
+    def replacing(path: Path, *arguments: Any) -> Any:
+        found = load_teacher(path, *arguments)
+        shutil.copy(grid[0] / "arms" / "it" / "student-1.npz", path)
+        return found
+
+    monkeypatch.setattr(planning, "load_teacher", replacing)
+    with pytest.raises(DataError, match=f"teacher {file} was changed while it was read"):
+        transfer.plan(settings(tmp_path / "out", teachers=[file], arms=["ks"]))
 
 
 @pytest.mark.parametrize("sees", ["same", "state"])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from layerscout.cache.file_state import FileState
 from layerscout.cache.opening import open_store
 from layerscout.errors import DataError, UsageError
 from layerscout.extract.device import check_device
@@ -108,9 +109,8 @@ def plan(config: TransferConfig) -> TransferPlan:
     check_device(config.device)
     eyes, teacher_eyes, store = _eyes(config)
     task = task_in(config.environment, config.options, eyes, teacher_eyes)
-    teachers = dict(
-        zip(_names(config.teachers), (load_teacher(expand(path), config.teacher_activation) for path in config.teachers), strict=True)
-    )
+    read = [_read_teacher(expand(path), config) for path in config.teachers]
+    teachers = dict(zip(_names(config.teachers), (teacher for teacher, _ in read), strict=True))
     for name, teacher in teachers.items():
         try:
             task.fitted(teacher)
@@ -118,9 +118,18 @@ def plan(config: TransferConfig) -> TransferPlan:
             raise UsageError(f"teacher {name}: {error}", hint=error.hint) from None
     trained = _teacher_task(config, task, eyes if teacher_eyes is None else teacher_eyes)
     arms = _arms(config, [*teachers, *([TRAINED] if trained else [])])
-    key = transfer_key(config, (*(hashlib.sha256(expand(path).read_bytes()).hexdigest() for path in config.teachers), *store))
+    key = transfer_key(config, (*(digest for _, digest in read), *store))
     _require_same(config, key)
     return TransferPlan(config, task, trained, teachers, arms, key)
+
+
+def _read_teacher(path: Path, config: TransferConfig) -> tuple[Teacher, str]:
+    """Return a teacher and the digest of the very file that it was read from."""
+    state = FileState.of(path) if path.exists() else None
+    found, digest = load_teacher(path, config.teacher_activation), hashlib.sha256(path.read_bytes()).hexdigest()
+    if FileState.of(path) != state:
+        raise DataError(f"teacher {path} was changed while it was read", hint="run the same command again when nobody writes it")
+    return found, digest
 
 
 def _eyes(config: TransferConfig) -> tuple[Eyes, Eyes | None, tuple[str, ...]]:
