@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -57,6 +58,24 @@ def test_a_killed_pretraining_writes_the_same_weights(data, tmp_path, monkeypatc
     assert (tmp_path / "whole" / "README.md").read_text().count("nats a clip") == 2
     assert json.loads((tmp_path / "whole" / "pvdr.json").read_text())["episodes"] > 0
     assert find_backbone(f"pvdr:{tmp_path / 'whole'}").clip.offsets == (-2, -1, 0)
+
+
+def test_a_dataset_that_is_replaced_after_it_was_read_names_no_world(data, tmp_path, monkeypatch):
+    file = tmp_path / "dot.h5"
+    shutil.copy(data, file)
+    other = CollectConfig(environment="layerscout/Dot-v0", steps=80, policy="random:6", size=16, seed=5, out=tmp_path / "other.h5")
+    collect.run(collect.plan(other))
+    read = pretrain.read_videos
+
+    def replacing(*arguments):
+        stream = read(*arguments)
+        shutil.copy(other.out, file)
+        return stream
+
+    monkeypatch.setattr(pretrain, "read_videos", replacing)
+    with pytest.raises(DataError, match=f"{file} is not the dataset that was read any more"):
+        pretrain.run(pretrain.plan(settings(file, tmp_path / "out")))
+    assert not (tmp_path / "out" / "pvdr.json").exists()
 
 
 def test_other_settings_in_the_same_folder_are_named(data, tmp_path):

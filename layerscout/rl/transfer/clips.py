@@ -162,7 +162,9 @@ def read_frames(data: Path, size: int, out: Path, *, fps: float | None = None, s
             states.append(episode.state)
             at += length
         state = np.concatenate(states).astype(np.float32) if recorded.has_state else None  # type: ignore[arg-type]
-        return FrameStream(frames, lengths, state, recorded.stated_digest(), tuple(notes))
+        digest = recorded.stated_digest()
+        recorded.require_unchanged()  # so that this is the digest of what was read
+        return FrameStream(frames, lengths, state, digest, tuple(notes))
 
 
 def is_ours(path: Path) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from layerscout.cache.dataset.trajectories import Trajectories
 from layerscout.cache.records.making import save_command
+from layerscout.errors import DataError
 from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 from layerscout.extract.backbones.pvdr import DESCRIPTION, WEIGHTS
@@ -91,6 +92,7 @@ def run(planned: PretrainPvdrPlan, reporter: Reporter = SILENT) -> dict[str, Any
     config.out.mkdir(parents=True, exist_ok=True)
     with torch_threads(cores(config.threads)):
         stream = read_videos(config, config.shape.size, 3, "import them as RGB", reporter)
+        played = _played(config, stream.digest)
         trained, apart = parted(stream, config, lambda apart: apart.lengths.max() >= config.shape.window, reporter)
         if config.share < 1.0:
             trained = trained.episodes(np.arange(max(1, round(config.share * len(trained.lengths)))))
@@ -99,7 +101,7 @@ def run(planned: PretrainPvdrPlan, reporter: Reporter = SILENT) -> dict[str, Any
         _restore(config, learned, key)
         save_command("pretrain pvdr", config, config.out)
         _learn(config, learned, key, reporter)
-        return _finish(config, learned, apart, stream, reporter)
+        return _finish(config, learned, apart, {"dataset": stream.digest, **played}, reporter)
 
 
 def _restore(config: PretrainPvdrConfig, learned: PvdrPretraining, key: str) -> None:
@@ -124,16 +126,20 @@ def _learn(config: PretrainPvdrConfig, learned: PvdrPretraining, key: str, repor
             task.advance(sum(learned.done) - before, **latest)
 
 
-def _played(config: PretrainPvdrConfig) -> dict[str, Any]:
+def _played(config: PretrainPvdrConfig, digest: str) -> dict[str, Any]:
     """Return which environment the frames show and with which options, so that agents play in the same; nothing for videos of others."""
     if not is_ours(config.data):
         return {}
     with Trajectories(config.data) as recorded:
+        if recorded.stated_digest() != digest:
+            raise DataError(
+                f"{config.data} is not the dataset that was read any more", hint="run the same command again when nobody writes it"
+            )
         return {name: recorded.attributes[name] for name in ("environment", "options") if recorded.attributes.get(name)}
 
 
 def _finish(
-    config: PretrainPvdrConfig, learned: PvdrPretraining, apart: FrameStream, stream: FrameStream, reporter: Reporter
+    config: PretrainPvdrConfig, learned: PvdrPretraining, apart: FrameStream, source: dict[str, Any], reporter: Reporter
 ) -> dict[str, Any]:
     tokenizer, dynamics = learned.tokenizer.eval(), learned.dynamics.eval()
     held = TokenStream(coded(tokenizer, apart.frames), apart.lengths, config.shape.window)
@@ -142,8 +148,7 @@ def _finish(
     if tokens.warning is not None:
         reporter.say(f"warning: {tokens.warning}")
     facts = {
-        "dataset": stream.digest,
-        **_played(config),
+        **source,
         "episodes": len(learned.films.lengths),
         "frames": len(learned.films.frames),
         "updates": config.updates,
