@@ -21,7 +21,7 @@ import torch
 
 from layerscout.cache import records
 from layerscout.cache.records.transfer import TransferRecord
-from layerscout.report.numbers.savings import Saving, kinds_of_teachers, last_score, savings_at, share_range, targets_of
+from layerscout.report.numbers.savings import WINDOW, Saving, kinds_of_teachers, last_score, savings_at, share_range, targets_of
 from layerscout.rl.transfer.config import RepaintConfig
 from layerscout.rl.transfer.students import train_arm
 from layerscout.rl.transfer.tasks import reacher_task
@@ -113,6 +113,20 @@ def bars_of(record: TransferRecord) -> dict[str, tuple[float | None, float, bool
     return found
 
 
+def last_scores(record: TransferRecord) -> dict[str, tuple[float, float, float]]:
+    """Return last scores of REPAINT less those of every other arm of its teacher and of the baseline, with 95 % bootstraps over both arms' seeds."""
+    found = {}
+    for teacher in kinds_of_teachers(record):
+        both, generator = record.arm("repaint", teacher), np.random.default_rng(0)
+        for other in (record.arm("ks", teacher), record.arm("it", teacher), record.arm("baseline", None)):
+            if both is not None and other is not None:
+                mine, its = (one.matrix("scores")[-WINDOW:].mean(axis=0) for one in (both, other))
+                drawn = [generator.choice(values, (10_000, len(values))).mean(axis=1) for values in (mine, its)]
+                low, high = np.quantile(drawn[0] - drawn[1], [0.025, 0.975])
+                found[f"{both.name}, less {other.name}"] = (float(mine.mean() - its.mean()), float(low), float(high))
+    return found
+
+
 def whole(folder: Path, out: Path | None) -> None:
     """Print the bars and the students' scores on the simulator, and keep both."""
     record = records.load(TransferRecord, folder / "transfer.json")
@@ -120,6 +134,9 @@ def whole(folder: Path, out: Path | None) -> None:
     print(f"target {targets_of(record)[0]:.2f}; teachers: {kinds_of_teachers(record)}")
     for name, (figure, bound, holds) in bars.items():
         print(f"  {name:55} {'n/a' if figure is None else f'{figure:8.3f}'}   bar {bound:.3f}   {'holds' if holds else 'DOES NOT HOLD'}")
+    apart = last_scores(record)
+    for name, (difference, low, high) in apart.items():
+        print(f"  last score of {name:40} {difference:7.3f} [{low:.3f}, {high:.3f}]")
     rows = {}
     for arm in record.arms:
         real = real_scores(folder, arm.name, REAL_EPISODES)
@@ -131,7 +148,7 @@ def whole(folder: Path, out: Path | None) -> None:
     if out is not None:
         teachers = [one.model_dump() for one in record.teachers]
         bounds = {name: {"figure": figure, "bar": bound, "holds": holds} for name, (figure, bound, holds) in bars.items()}
-        document = {"target": targets_of(record)[0], "teachers": teachers, "bars": bounds, "arms": rows}
+        document = {"target": targets_of(record)[0], "teachers": teachers, "bars": bounds, "last_scores": apart, "arms": rows}
         out.write_text(json.dumps(document, indent=1) + "\n")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from layerscout.errors import MissingExtraError
+from layerscout.extract.config import ExtractConfig
 from layerscout.rl.transfer import run as transfer
 from layerscout.rl.transfer.config import TransferConfig
 from layerscout.settings import resolve
@@ -48,6 +49,22 @@ def test_a_teacher_is_trained_in_another_task_than_its_students(name: str, tmp_p
     assert (quick.environment, quick.options, quick.teacher_options) == (whole.environment, whole.options, whole.teacher_options)
     assert quick.iterations * quick.seeds < whole.iterations * whole.seeds
     assert quick.ppo.lr == whole.ppo.lr, "a first look changes sizes alone"
+
+
+def test_eyes_are_a_layer_of_the_store_that_the_same_file_makes_and_the_teacher_one_of_slower_balls() -> None:
+    file = EXPERIMENTS / "repaint_eyes.toml"
+    eyes, store, slow = (
+        resolve(config, stage, file=path)
+        for config, stage, path in (
+            (TransferConfig, "transfer", file),
+            (ExtractConfig, "extract", file),
+            (TransferConfig, "transfer", EXPERIMENTS / "repaint_intercept.toml"),
+        )
+    )
+    assert (eyes.store, eyes.root, eyes.environment) == (store.name, store.root, slow.environment)
+    assert eyes.teachers == (slow.out / "trained" / "teacher.npz",)
+    assert (eyes.teacher_sees, eyes.options, slow.options) == ("state", {}, {})
+    assert set(eyes.arms) == {"baseline", "ks", "it", "repaint"}, "the baseline is the frozen layer alone"
 
 
 @pytest.mark.slow
