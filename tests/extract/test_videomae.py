@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import checkpoints_encoders as made
 import encoder_laws as laws
 import golden
@@ -15,6 +17,7 @@ from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.backbones.pixels import read_scaling
 
 CPU = torch.device("cpu")
+BIASES = ("q_bias", "v_bias")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,25 @@ def test_a_checkpoint_of_another_head_gives_the_encoder_inside_it_without_a_word
     ours, theirs = golden.activations(backbone, clips), made.by_hand(inner, "videomae", clips)
     assert all(torch.equal(tokens, output) for tokens, output in zip(ours.values(), theirs, strict=True))
     assert capfd.readouterr() == ("", "")
+
+
+def test_biases_under_their_published_names_are_the_biases_and_no_zeros(folder, tmp_path):
+    """The publisher calls them q_bias and v_bias; the library names them after their layers."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    file, kept = tmp_path / "model.safetensors", load_file(folder / "model.safetensors")
+    names = {name: name.replace("query.bias", "q_bias").replace("value.bias", "v_bias") for name in kept}
+    published = {new: torch.randn(kept[name].shape) if new.endswith(BIASES) else kept[name] for name, new in names.items()}
+    own = {name.replace("q_bias", "query.bias").replace("v_bias", "value.bias"): value for name, value in published.items()}
+    assert len(set(published) - set(own)) == 2 * 3, "of three blocks"
+    save_file(own, file, {"format": "pt"})
+    described = find_backbone(f"videomae:{tmp_path}")
+    expected = golden.activations(described, golden.clips(described))
+    save_file(published, file, {"format": "pt"})
+    backbone = find_backbone(f"videomae:{tmp_path}")
+    found = golden.activations(backbone, golden.clips(backbone))
+    assert all(torch.equal(found[name], tokens) for name, tokens in expected.items())
+    plain = golden.activations(find_backbone(f"videomae:{folder}"), golden.clips(backbone))
+    assert not any(torch.equal(plain[name], tokens) for name, tokens in expected.items())
 
 
 def test_weights_that_are_missing_are_refused_not_drawn_at_random(folder, tmp_path):
