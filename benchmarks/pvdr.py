@@ -1,7 +1,7 @@
-"""Visual dynamics on Dot, gate by gate: bounds of the world, tokenizer, dynamics, plans, alignment, planning, pretraining, reinforcement, horizon.
+"""Visual dynamics on Dot, gate by gate: bounds of the world, tokenizer, dynamics, plans, alignment, planning, pretraining, arms, horizon.
 
     python benchmarks/pvdr.py --quick                 bounds, tokenizer, cost of an update; fails outside its bars (under 60 CPU s)
-    python benchmarks/pvdr.py --out FOLDER [--ground flat] [--updates 3000] [--until planner] [--future 4] [--share 1] [--seeds 3] [--adapt-updates 50]
+    python benchmarks/pvdr.py --out FOLDER [--ground flat] [--updates 4000] [--until planner] [--future 4] [--share 1] [--seeds 3] [--recorded 19200]
 
 Every gate is printed with its bar. What was learned is kept in FOLDER, and the same command goes on. One torch thread.
 """
@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -22,19 +23,20 @@ from layerscout.rl.loops.checkpoint import load_checkpoint, save_checkpoint
 from layerscout.rl.seeing.rollouts import evaluation_seeds
 from layerscout.rl.transfer.pvdr.action_fit import explained, linear_fit
 from layerscout.rl.transfer.pvdr.arms import GoalRun, evaluate, train_goal_run
-from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig, PvdrConfig
+from layerscout.rl.transfer.pvdr.config import ArmName, PretrainPvdrConfig, PvdrConfig
 from layerscout.rl.transfer.pvdr.judging import dynamics_figures, held_out_nats, tokenizer_figures
 from layerscout.rl.transfer.pvdr.learner import PvdrLearner
 from layerscout.rl.transfer.pvdr.planning import nearest, picture_distance
 from layerscout.rl.transfer.pvdr.pretraining import Films, PvdrPretraining
 from layerscout.rl.transfer.pvdr.rounds import Deed, HeldActions, play_round
 from layerscout.rl.transfer.pvdr.tokens import TokenStream, coded, pictures
+from layerscout.worlds.core import StepOutcome
 from layerscout.worlds.dot import GROUND_LIGHT, RANGE, SPEED, Dot
 from layerscout.worlds.exploring import parse_policy
 from layerscout.worlds.playing import play
 
 EPISODES, SAMPLES = 24, 16
-GATES = ("bounds", "tokenizer", "dynamics", "plans", "planner", "scratch", "reinforcement")
+GATES = ("bounds", "tokenizer", "dynamics", "plans", "planner", "scratch", "arms")
 LIGHT = 0.2  # above the ground: what counts as part of a disc
 
 
@@ -58,6 +60,25 @@ class TrueDynamics:
         ends = np.stack([world.picture_of(np.clip(world.place + self.future * SPEED * one, *RANGE)) for one in velocities], axis=1)
         best = nearest(picture_distance(pictures(ends), pictures(goals)[:, None], self.kind)).numpy()  # type: ignore[arg-type]
         return Deed(velocities[best, np.arange(world.copies)].astype(np.float32))
+
+
+class Traced(Dot):
+    """Dot that remembers which moves were made in full; where a wall stood in the way, no picture tells the whole action."""
+
+    def __init__(self, copies: int, ground: str) -> None:
+        super().__init__(copies, ground)
+        self.whole: list[np.ndarray] = []
+
+    def step(self, actions: np.ndarray) -> StepOutcome:
+        before = self.place.copy()
+        outcome = super().step(actions)
+        self.whole.append(np.abs(self.place - before - SPEED * actions).max(1) < 1e-5)
+        return outcome
+
+    def visible(self, lengths: np.ndarray) -> np.ndarray:
+        """For the frames of all episodes in a row: whether the action after each was made in full; the last has none."""
+        whole = np.stack(self.whole)
+        return np.concatenate([np.append(whole[:steps, copy], False) for copy, steps in enumerate(lengths)])
 
 
 class Servo:
@@ -157,8 +178,10 @@ def aligned(learned: PvdrPretraining, ground: str, steps: int, config: PvdrConfi
     learner.adapt(config.adapt_updates)
     learner.align(config.align_updates)
     other = PvdrLearner("supervised", config, learned.tokenizer, learner.dynamics, 2, seed).experience
-    other.add(play_round(Dot(24, ground), held, np.arange(24) + 5_000_000, history))
-    clips = other.clips(other.whole())
+    world = Traced(24, ground)
+    played = play_round(world, held, np.arange(24) + 5_000_000, history)
+    other.add(played)
+    clips, visible = other.clips(other.whole()), torch.from_numpy(world.visible(played.lengths)[other.whole()])
     with torch.no_grad():
         z = learner.dynamics.encoder(clips.tokens).mean
         said = learner.alignment(z, clips.seen)
@@ -166,8 +189,10 @@ def aligned(learned: PvdrPretraining, ground: str, steps: int, config: PvdrConfi
         print(
             f"  R² of actions from z alone, by a linear map: {linear_fit(learner.dynamics.encoder(known.tokens).mean, known.actions, z, clips.actions):.3f}"
         )
-    fit = explained(said, clips.actions)
+    fit, free = explained(said, clips.actions), explained(said[visible], clips.actions[visible])
     assert fit is not None, "random actions vary"
+    assert free is not None, "those too"
+    print(f"  R² of the {visible.float().mean():.0%} of actions that no wall hindered: {free:.3f}")
     return learner, fit
 
 
@@ -214,18 +239,19 @@ def judge_scratch(learned: PvdrPretraining, held: TokenStream, ground: str, seed
     )
 
 
-def judge_reinforcement(learned: PvdrPretraining, ground: str, seeds: int, config: PvdrConfig, steps: int) -> None:
-    """Print success with and without reinforcement, under one budget of environment steps."""
+def judge_arms(learned: PvdrPretraining, ground: str, seeds: range, config: PvdrConfig, steps: int, arms: list[ArmName]) -> None:
+    """Print what every arm reaches under one budget of environment steps, in the same 48 episodes, and whether reinforcement does harm."""
     networks, found = (learned.tokenizer, learned.dynamics), {}
-    for arm in ("supervised", "pvdr"):
-        curves = [
-            train_goal_run(GoalRun(arm, seed, lambda copies: Dot(copies, ground), (steps,), EPISODES, 48), config, networks)[1]  # type: ignore[arg-type]
-            for seed in range(seeds)
-        ]
-        found[arm] = float(np.mean([np.mean(curve.evaluations[-1][1]) for curve in curves]))
-        print(f"  {arm}: success {found[arm]:.2f} after {steps} steps", flush=True)
-    gain = found["pvdr"] - found["supervised"]
-    say("reinforced minus supervised alignment: success", gain, "at least 0", gain >= 0)
+    for arm in arms:
+        each = []
+        for seed in seeds:
+            run = GoalRun(arm, seed, lambda copies: Dot(copies, ground), (steps,), EPISODES, 48)
+            each.append(float(np.mean(train_goal_run(run, config, networks)[1].evaluations[-1][1])))
+        found[arm] = float(np.mean(each))
+        print(f"  {arm}: success {found[arm]:.2f} ({', '.join(f'{one:.2f}' for one in each)}) after {steps} steps", flush=True)
+    if {"pvdr", "supervised"} <= set(found):
+        gain = found["pvdr"] - found["supervised"]
+        say("reinforced minus supervised alignment: success", gain, "at least 0", gain >= 0)
 
 
 def pretrained(out: Path, config: PretrainPvdrConfig, learned: PvdrPretraining, held: Films | None, seconds: float | None) -> bool:
@@ -272,14 +298,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("outputs/pvdr-gates"))
     parser.add_argument("--ground", choices=("textured", "flat"), default="flat")
-    parser.add_argument("--updates", type=int, default=3_000)
+    parser.add_argument("--updates", type=int, default=4_000)
+    parser.add_argument("--recorded", type=int, default=19_200, help="steps of random:8 that are pretrained on")
     parser.add_argument("--codes", type=int, default=32)
     parser.add_argument("--future", type=int, default=4)
     parser.add_argument("--share", type=float, default=1.0, help="of the recordings that is pretrained on")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=4_000, help="environment steps of the arms with and without reinforcement")
+    parser.add_argument("--arms", nargs="+", choices=get_args(ArmName), default=list(get_args(ArmName)), help="that are compared last")
+    parser.add_argument("--first-seed", type=int, default=0, help="of these")
+    parser.add_argument("--steps", type=int, default=4_000, help="environment steps of each of them")
     parser.add_argument("--adapt-updates", type=int, default=50, help="of the dynamics after every round of play")
     parser.add_argument("--until", choices=GATES, default=GATES[-1])
+    parser.add_argument("--only", action="store_true", help="judge that gate alone")
     parser.add_argument("--pretrain-seconds", type=float, help="of the processor, in this call")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -287,24 +317,28 @@ def main() -> None:
         return quick()
     chosen.out.mkdir(parents=True, exist_ok=True)
     last = GATES.index(chosen.until)
+
+    def asked(gate: int) -> bool:
+        return last == gate if chosen.only else last >= gate
+
     shape = PvdrShape(codes=chosen.codes, future=chosen.future)
     config = PretrainPvdrConfig(data=Path("-"), shape=shape, updates=chosen.updates, share=chosen.share)
-    trained, held = films(chosen.ground, int(9_600 * chosen.share), 1), films(chosen.ground, 1_600, 2)
-    if last >= 0:
+    trained, held = films(chosen.ground, int(chosen.recorded * chosen.share), 1), films(chosen.ground, 1_600, 2)
+    if asked(0):
         bounds(chosen.ground, chosen.future, chosen.seeds)
     learned = PvdrPretraining(config, trained)
     if last >= 1:
         pretrained(chosen.out, config, learned, held, chosen.pretrain_seconds)
         stream = judge_tokenizer(learned, held)[1]
-    if last >= 2:
+    if asked(2):
         judge_dynamics(learned, stream, chosen.ground)
     agent = PvdrConfig(samples=SAMPLES, adapt_updates=chosen.adapt_updates)
-    if last >= 4:
+    if asked(4):
         judge_planner(learned, chosen.ground, chosen.seeds, agent)
-    if last >= 5:
+    if asked(5):
         judge_scratch(learned, stream, chosen.ground, chosen.seeds, agent)
-    if last >= 6:
-        judge_reinforcement(learned, chosen.ground, chosen.seeds, agent, chosen.steps)
+    if asked(6):
+        judge_arms(learned, chosen.ground, range(chosen.first_seed, chosen.first_seed + chosen.seeds), agent, chosen.steps, chosen.arms)
     print(json.dumps({"out": str(chosen.out), "updates": learned.done[1]}))
     return None
 

@@ -10,11 +10,11 @@ from pvdr_worlds import SMALL, plan_with_true_dynamics, random_tokens, small_dot
 from layerscout.errors import DataError
 from layerscout.extract.backbones.networks.pvdr.pvdr import new_networks
 from layerscout.rl.loops.checkpoint import load_checkpoint, save_checkpoint
-from layerscout.rl.transfer.pvdr.alignment import ActionAlignment, critic_of
+from layerscout.rl.transfer.pvdr.alignment import ActionAlignment, critic_of, seen
 from layerscout.rl.transfer.pvdr.arms import GoalRun, train_goal_run
 from layerscout.rl.transfer.pvdr.config import PretrainPvdrConfig, PvdrConfig
 from layerscout.rl.transfer.pvdr.experience import Experience
-from layerscout.rl.transfer.pvdr.learner import PvdrLearner
+from layerscout.rl.transfer.pvdr.learner import STEPS_TOGETHER, PvdrLearner
 from layerscout.rl.transfer.pvdr.planning import DynamicsPlanner, nearest, picture_distance
 from layerscout.rl.transfer.pvdr.pretraining import Films, PvdrPretraining
 from layerscout.rl.transfer.pvdr.reinforcing import advantages, plan_rewards
@@ -68,6 +68,19 @@ def test_pretraining_learns_what_it_sees():
     errors, nats = np.array(learned.errors), np.array(learned.nats)
     assert errors[-10:].mean() < 0.5 * errors[:5].mean()
     assert nats[-10:, 0].mean() < 0.5 * nats[:5, 0].mean()
+
+
+def test_every_clip_of_an_update_stands_still_where_the_share_is_one():
+    seen = []
+    for share in (0.0, 1.0):
+        learned = PvdrPretraining(PRETRAIN.model_copy(update={"still": share}), small_films())
+        losses = learned.dynamics.losses
+        learned.dynamics.losses = lambda clips, noise, losses=losses: (seen.append(clips), losses(clips, noise))[1]
+        while not learned.finished:
+            learned.advance(6)
+    moving, still = torch.cat(seen[:6]), torch.cat(seen[6:])
+    assert (still == still[:, :1]).all()
+    assert not (moving == moving[:, :1]).all()
 
 
 def test_clips_lie_in_one_episode_and_too_short_videos_are_refused():
@@ -207,6 +220,16 @@ def test_advantages_are_sums_of_discounted_errors():
             assert float(found[t, copy]) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("ground", ["flat", "textured"])
+def test_what_is_seen_changes_in_proportion_to_the_way_that_a_thing_moves(ground):
+    world, start = Dot(1, ground), np.array([14.0, 15.0])
+    ways = np.array([[0.3, 0.0], [0.0, 0.3], [2.0, -1.5], [-9.0, 6.0]])
+    features = seen(pictures(world.picture_of(np.concatenate([start[None], start + ways]))))
+    rows, columns = (features[1:] - features[0]).unflatten(1, (2, -1)).sum(-1).T.numpy()
+    disc = np.pi * 2.8**2 * (242 - 64) / (np.pi * 2.8**2 * (242 - 64) + 32**2 * 64)  # its share of the light
+    np.testing.assert_allclose(np.stack([rows, columns], 1), -32 * disc * ways, rtol=0.2, atol=0.2)
+
+
 def test_the_critic_is_the_alignment_with_another_last_layer():
     alignment = ActionAlignment(2, 5, 3, 8)
     critic = critic_of(alignment)
@@ -241,6 +264,26 @@ def test_a_round_of_one_step_is_learned_from_without_a_spread(networks):
     live[0] = True  # as if the first step had ended it
     learner.reinforce(Round(played.frames, played.goals, played.deeds, live, played.reached))
     assert all(torch.isfinite(parameter).all() for parameter in [*learner.alignment.parameters(), *learner.critic.parameters()])
+
+
+def test_reinforcement_comes_on_top_of_what_the_alignment_learns_without_it(networks):
+    updates = {}
+    for arm in ("supervised", "pvdr"):
+        learner = PvdrLearner(arm, QUICK, *networks, dimensions=2, seed=0)
+        learner.learn(play_round(small_dot(4), HeldActions(2, 6.0, np.random.default_rng(0)), np.arange(4), 1))
+        assert learner.updates == QUICK.adapt_updates + QUICK.align_updates, "random play has no plan to be rewarded for"
+        learner.learn(played := play_round(small_dot(4), learner, np.arange(4), 1))
+        updates[arm] = learner.updates
+    assert updates["pvdr"] - updates["supervised"] == -(-played.steps // STEPS_TOGETHER) * QUICK.epochs
+
+
+def test_play_in_which_no_episode_is_as_long_as_a_clip_is_named(networks):
+    learner = PvdrLearner("pvdr", QUICK, *networks, dimensions=2, seed=0)
+    played = play_round(small_dot(4), HeldActions(2, 6.0, np.random.default_rng(0)), np.arange(4), 1)
+    live = np.zeros_like(played.live)
+    live[0] = True  # as if the first step had ended every episode
+    with pytest.raises(DataError, match=r"z is of m \+ n = 3 frames, and the longest of 4 episodes that were played has 2"):
+        learner.learn(Round(played.frames, played.goals, played.deeds, live, played.reached))
 
 
 @pytest.mark.parametrize("arm", ARMS)

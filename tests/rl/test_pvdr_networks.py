@@ -129,6 +129,16 @@ def test_the_future_that_is_foretold_is_not_read():
     torch.testing.assert_close(dynamics.prior(past).mean, dynamics.prior(random_tokens(SMALL, 2)[:, : SMALL.history]).mean)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_token_stays_where_the_features_of_its_place_say_so(sign):
+    dynamics, tokens, z = VisualDynamics(SMALL).eval(), random_tokens(SMALL, 3), torch.randn(3, SMALL.z)
+    with torch.no_grad():
+        dynamics.stays.bias.fill_(sign * 50.0)
+    past = tokens[:, : SMALL.history]
+    same = dynamics.plans(z, past) == past[:, -1:]
+    assert bool(same.all()) if sign > 0 else not bool(same.any())
+
+
 def test_operations_are_counted_as_torch_counts_them():
     dynamics, tokens, noise = VisualDynamics(SMALL).eval(), random_tokens(SMALL, 1), torch.randn(1, SMALL.z)
     with FlopCounterMode(display=False) as counter:

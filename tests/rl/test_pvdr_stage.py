@@ -135,8 +135,12 @@ class Odd(Blind):
 def test_worlds_that_it_cannot_play_are_named(model, tmp_path):
     with pytest.raises(UsageError, match="Grid-v0 shows no goals"):
         stage.plan(settings(model, tmp_path, environment="layerscout/Grid-v0"))
-    with pytest.raises(UsageError, match="shows no goals"):
+    with pytest.raises(UsageError, match="shows no goals") as refused:
         stage.require_goals(Blind(), "a world")
+    assert refused.value.hint == "a world with goals: layerscout/Dot-v0"
+    with pytest.raises(UsageError, match="shows no goals") as refused:
+        stage.require_goals(Blind(), "dm_control/point_mass-easy")
+    assert "collect dm_control/point_mass-easy --set collect.options.goal=picture" in (refused.value.hint or "")
     with pytest.raises(DataError, match=r"shows goals of \(8, 8, 3\) and frames of \(16, 16, 3\)"):
         stage.require_goals(Odd(), "a world")
     odd = Odd()

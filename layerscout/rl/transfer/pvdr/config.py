@@ -19,13 +19,19 @@ class PretrainPvdrConfig(Config):
     )
     out: Path = Field(default=Path("outputs/pvdr"), description="Folder of the pretrained model: weights, shape, card.")
     shape: PvdrShape = Field(default=PvdrShape(), description="What the networks are made of: frames, codes, z.")
-    tokenizer_updates: int = Field(default=600, ge=1, description="Updates of the tokenizer.")
+    tokenizer_updates: int = Field(default=1000, ge=1, description="Updates of the tokenizer.")
     tokenizer_batch: int = Field(default=32, ge=1, description="Frames of one of them.")
     tokenizer_lr: float = Field(default=4e-3, gt=0.0, description="Largest step size of the tokenizer.")
-    updates: int = Field(default=3000, ge=1, description="Updates of encoder, prior and decoder.")
+    updates: int = Field(default=4000, ge=1, description="Updates of encoder, prior and decoder.")
     batch: int = Field(default=16, ge=1, description="Clips of one of them.")
     lr: float = Field(default=3e-3, gt=0.0, description="Largest step size; it rises for 30 updates and falls linearly to a tenth.")
     beta: float = Field(default=0.1, ge=0.0, description="Weight of the divergence of the encoder's z from the prior's.")
+    still: float = Field(
+        default=0.1,
+        ge=0.0,
+        le=1.0,
+        description="Share of an update's clips that stand still, one frame repeated: recordings of what always moves never show that.",
+    )
     share: float = Field(default=1.0, gt=0.0, le=1.0, description="Share of the episodes that is trained on.")
     held_out: float = Field(default=0.1, ge=0.0, lt=1.0, description="Share of the episodes that is only judged on.")
     checkpoint_every: int = Field(default=250, ge=1, description="Updates between checkpoints; the same command continues.")
@@ -60,7 +66,7 @@ class PvdrConfig(Config):
     adapt_batch: int = Field(default=16, ge=1, description="Clips of one of them.")
     adapt_beta: float = Field(default=0.1, ge=0.0, description="Weight of the divergence in them, as beta in pretraining.")
     align_updates: int = Field(default=300, ge=1, description="Supervised updates of the alignment after every round.")
-    align_lr: float = Field(default=2e-3, gt=0.0, description="Their step size.")
+    align_lr: float = Field(default=2e-3, gt=0.0, description="Largest step size of these; it falls to a tenth in every round.")
     align_batch: int = Field(default=64, ge=1, description="Steps of one of them.")
     hidden: int = Field(default=128, ge=1, description="Width of the alignment's two hidden layers, and of the critic's.")
     adherence: float = Field(default=1.0, ge=0.0, description="Weight of staying near the plan, in the reward of the alignment.")
@@ -70,5 +76,5 @@ class PvdrConfig(Config):
     lam: float = Field(default=0.95, ge=0.0, le=1.0, description="λ of its advantages.")
     clip: float = Field(default=0.2, gt=0.0, description="Bound of the ratio of probabilities.")
     epochs: int = Field(default=8, ge=1, description="Passes over a round's steps.")
-    imitation: float = Field(default=0.1, ge=0.0, description="Weight of learning from (z, action) in them, which keeps what z means.")
-    reinforce_lr: float = Field(default=1e-3, gt=0.0, description="Step size of alignment and critic in them.")
+    imitation: float = Field(default=1.0, ge=0.0, description="Weight of learning from (z, action) in them, which keeps what z means.")
+    reinforce_lr: float = Field(default=3e-4, gt=0.0, description="Step size of alignment and critic in them.")

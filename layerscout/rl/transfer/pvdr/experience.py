@@ -16,7 +16,7 @@ from layerscout.rl.transfer.pvdr.tokens import coded, pictures
 
 
 class ActionClips(NamedTuple):
-    """Clips of m + n frames; the action is the one done after the m-th frame, and ``seen`` is that frame, coarsely."""
+    """Clips of m + n frames; the action is the one done after the m-th frame, and ``seen`` says where things are in that frame."""
 
     tokens: Int64[Tensor, "clip time row column"]
     seen: Float32[Tensor, "clip feature"]
@@ -24,7 +24,7 @@ class ActionClips(NamedTuple):
 
 
 class Experience:
-    """Frames as tokens and coarse pictures, with actions, of episodes in a row.
+    """Frames as tokens and as where things are, with actions, of episodes in a row.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ class DynamicsFigures:
     unchanged
         Cross-entropy, with the encoder's mean as z, of the tokens alone that are those of the last known frame: near 0, or codes are ambiguous.
     still
-        Cross-entropy of clips whose frames are all the same, which recordings that never stand still do not teach.
+        Cross-entropy of clips whose frames are all the same.
     """
 
     cross_entropy: float

@@ -10,14 +10,15 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor, nn
 
+from layerscout.errors import DataError
 from layerscout.extract.backbones.networks.pvdr.counting import dynamics_flops, row_flops
 from layerscout.extract.backbones.networks.pvdr.dynamics import Normal, VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
-from layerscout.rl.transfer.pvdr.alignment import SEEN, ActionAlignment, critic_of, seen
+from layerscout.rl.transfer.pvdr.alignment import ActionAlignment, critic_of, seen
 from layerscout.rl.transfer.pvdr.config import ArmName, PvdrConfig
 from layerscout.rl.transfer.pvdr.experience import Experience
 from layerscout.rl.transfer.pvdr.planning import DynamicsPlanner
-from layerscout.rl.transfer.pvdr.pretraining import descend
+from layerscout.rl.transfer.pvdr.pretraining import descend, falling
 from layerscout.rl.transfer.pvdr.reinforcing import advantages, plan_rewards
 from layerscout.rl.transfer.pvdr.rounds import Deed, Frames, Round
 from layerscout.rl.transfer.pvdr.tokens import pictures
@@ -60,8 +61,9 @@ class PvdrLearner:
     Notes
     -----
     Adaptation trains the dynamics on the agent's own clips; of the encoder only the last layer, which gives mean and variance of z, moves.
-    Without pretraining there is nothing to keep, so there everything moves. The alignment learns from (z_t, a_t), z by the encoder, and by
-    clipped policy gradients from its own plans; the critic begins as the alignment module with another last layer.
+    Without pretraining there is nothing to keep, so there everything moves. The alignment learns from (z_t, a_t), z by the encoder, equally often in
+    every arm; then, where it belongs to the arm, by clipped policy gradients from its own plans. The critic begins as the alignment module with
+    another last layer.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class PvdrLearner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.dynamics = VisualDynamics(dynamics.shape) if arm == "scratch" else copy.deepcopy(dynamics).requires_grad_(True)
-            self.alignment = ActionAlignment(dynamics.shape.z, 3 * SEEN**2, dimensions, config.hidden)
+            self.alignment = ActionAlignment(dynamics.shape.z, 2 * dynamics.shape.size, dimensions, config.hidden)
             self.critic = critic_of(self.alignment)
         if arm != "scratch":
             self.dynamics.encoder.trunk.requires_grad_(False)
@@ -124,12 +126,24 @@ class PvdrLearner:
             self.flops += config.adapt_batch * dynamics_flops(self.dynamics)
 
     def align(self, updates: int) -> None:
-        """Learn actions from (z_t, a_t): −ln Π(a_t | z_t, s_t), with z_t drawn by the encoder."""
+        """Learn actions from (z_t, a_t): −ln Π(a_t | z_t, s_t), with z_t drawn by the encoder.
+
+        Raises
+        ------
+        DataError
+            No episode that was played is as long as a clip, so no action has a z.
+        """
         pairs = self._pairs()
         if pairs is None:
-            return
-        for _ in range(updates):
-            descend(self.alignment, self.optimisers[1], self._supervised(pairs), self.config.align_lr)
+            window, lengths = self.shape.window, self.experience.lengths
+            raise DataError(
+                f"there is no action to align z with: z is of m + n = {window} frames, and the longest of {len(lengths)} "
+                f"episodes that were played has {max(lengths, default=0)}",
+                hint="a model of a shorter future (layerscout pretrain pvdr DATA --set shape.future=2), or a world with longer episodes",
+            )
+        for update in range(updates):
+            lr = self.config.align_lr * falling(update, updates)
+            descend(self.alignment, self.optimisers[1], self._supervised(pairs), lr)
             self.updates += 1
             self.flops += self.config.align_batch * row_flops(self.alignment)
 
@@ -155,12 +169,12 @@ class PvdrLearner:
         config, live, pairs = self.config, torch.from_numpy(played.live), self._pairs()
         zs = [deed.z for deed in played.deeds if deed.z is not None]
         z = torch.stack(zs)[live]
-        coarse = seen(pictures(played.frames[:-1]).flatten(0, 1)).unflatten(0, played.live.shape)[live]
+        now = seen(pictures(played.frames[:-1]).flatten(0, 1)).unflatten(0, played.live.shape)[live]
         actions = torch.from_numpy(played.actions)[live]
         with torch.no_grad():
-            old = self.alignment.log_probability(z, coarse, actions)
+            old = self.alignment.log_probability(z, now, actions)
             values = torch.zeros(played.live.shape)
-            values[live] = self.critic(z, coarse)[:, 0]
+            values[live] = self.critic(z, now)[:, 0]
         rewards = plan_rewards(played, config)
         gain = advantages(rewards, values, played.live, config.gamma, config.lam)
         goal, gain = (gain + values)[live], gain[live]
@@ -168,22 +182,21 @@ class PvdrLearner:
         whole = nn.ModuleList([self.alignment, self.critic])
         for _ in range(config.epochs):
             for part in torch.from_numpy(self.generator.permutation(len(z))).split(STEPS_TOGETHER):
-                ratio = (self.alignment.log_probability(z[part], coarse[part], actions[part]) - old[part]).clamp(max=20.0).exp()
+                ratio = (self.alignment.log_probability(z[part], now[part], actions[part]) - old[part]).clamp(max=20.0).exp()
                 bounded = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
                 surrogate = torch.minimum(ratio * gain[part], bounded * gain[part]).mean()
-                error = (self.critic(z[part], coarse[part])[:, 0] - goal[part]).square().mean()
+                error = (self.critic(z[part], now[part])[:, 0] - goal[part]).square().mean()
                 copied = 0.0 if pairs is None else config.imitation * self._supervised(pairs)
                 descend(whole, self.optimisers[2], 0.5 * error - surrogate + copied, config.reinforce_lr)
                 self.updates += 1
                 self.flops += len(part) * row_flops(whole) + config.align_batch * row_flops(self.alignment)
 
     def learn(self, played: Round) -> None:
-        """Keep a round, and learn from it what this arm learns; what was played at random only aligns."""
+        """Keep a round, adapt and align, and reinforce where the arm does; what was played at random planned nothing, so it only aligns."""
         self.experience.add(played)
         self.adapt(self.config.adapt_updates)
-        if played.deeds[0].z is None or self.arm == "supervised":
-            self.align(self.config.align_updates)
-        else:
+        self.align(self.config.align_updates)
+        if played.deeds[0].z is not None and self.arm != "supervised":
             self.reinforce(played)
 
     def trained_parameters(self) -> int:

@@ -93,12 +93,18 @@ class PvdrPretraining:
         self.errors.append(float(coding.error.detach()))
 
     def _learn_dynamics(self) -> None:
-        clips = self.stream.draw(self.config.batch, self.generator)
+        clips = self._clips()
         noise = torch.randn(len(clips), self.config.shape.z, generator=self.torch_generator)
         losses = self.dynamics.train().losses(clips, noise)
         crossed, diverged = losses.cross_entropy.mean(), losses.divergence.mean()
         self._descend(1, crossed + self.config.beta * diverged, self.config.lr, self.config.updates)
         self.nats.append((float(crossed.detach()), float(diverged.detach())))
+
+    def _clips(self) -> Int64[Tensor, "clip time row column"]:
+        """Draw the clips of an update; of those that stand still, the first frame is that of a drawn clip."""
+        clips = self.stream.draw(self.config.batch, self.generator)
+        still = torch.from_numpy(self.generator.random(len(clips)) < self.config.still)
+        return torch.where(still[:, None, None, None], clips[:, :1], clips)
 
     def _descend(self, part: int, loss: Float[Tensor, ""], lr: float, total: int) -> None:
         network, optimiser = (self.tokenizer, self.dynamics)[part], self.optimisers[part]
@@ -136,7 +142,12 @@ class PvdrPretraining:
 
 def scheduled(lr: float, update: int, total: int) -> float:
     """Return the step size of an update, which count from 0: it rises for 30 updates, then falls linearly to a tenth."""
-    return lr * min(1.0, (update + 1) / WARM_UP) * (1.0 - (1.0 - LEAST) * update / total)
+    return lr * min(1.0, (update + 1) / WARM_UP) * falling(update, total)
+
+
+def falling(update: int, total: int) -> float:
+    """Return the share of the largest step size at an update, which count from 0: linearly from 1 to a tenth."""
+    return 1.0 - (1.0 - LEAST) * update / total
 
 
 def descend(network: nn.Module, optimiser: torch.optim.Optimizer, loss: Float[Tensor, ""], lr: float) -> None:

@@ -99,13 +99,20 @@ def plan(config: TrainConfig) -> GoalTrainPlan:
 def require_goals(world: GoalWorld, name: str) -> None:
     """Refuse a world without goal pictures, with goals of another shape than its frames, or with actions to choose among."""
     if not hasattr(world, "goals"):
-        raise UsageError(f"{name} shows no goals, and pvdr plans towards a picture", hint="a world with goals: layerscout/Dot-v0")
+        raise UsageError(f"{name} shows no goals, and pvdr plans towards a picture", hint=f"a world with goals: {_with_goals(name)}")
     if not world.action_dimensions:
         raise UsageError(f"{name} takes one of {world.action_count} actions, and the alignment gives vectors", hint="layerscout/Dot-v0")
     world.reset(np.array([0]), np.array([0]))
     goal, frame = world.goals().shape[1:], world.frames().shape[1:]
     if goal != frame:
         raise DataError(f"{name} shows goals of {goal} and frames of {frame}", hint="a world's goals have the shape of its frames")
+
+
+def _with_goals(name: str) -> str:
+    """Return what shows goals: the same world recorded with the option for it, where it has one."""
+    if name.startswith(("dm_control/point_mass-", "metaworld/")):
+        return f"pretrain on layerscout collect {name} --set collect.options.goal=picture --size 32, and agents see them too"
+    return "layerscout/Dot-v0"
 
 
 def run(planned: GoalTrainPlan, reporter: Reporter = SILENT) -> RunRecord:

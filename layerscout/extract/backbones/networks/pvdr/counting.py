@@ -22,7 +22,7 @@ def dynamics_flops(dynamics: VisualDynamics) -> int:
         once = sum(_weights(one) for one in conditions if isinstance(one, nn.Linear))  # z, not at every place
         attended = 2 * shape.width * (shape.places + frames)  # scores and sums, over places and over frames
         total += frames * shape.places * (_weights(trunk.blocks) - once + shape.blocks * attended) + once
-    total += shape.future * shape.places * _weights(dynamics.head)
+    total += shape.future * shape.places * (_weights(dynamics.head) + _weights(dynamics.stays))
     for reader, frames in ((dynamics.encoder, shape.window), (dynamics.prior, shape.history)):
         total += frames * shape.places * _weights(reader.squeeze) + _weights(reader.last)
     return FORWARD_AND_BACKWARD * total

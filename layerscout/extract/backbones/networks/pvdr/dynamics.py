@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from layerscout.extract.backbones.networks.pvdr.space_time import SpaceTime, unpatched
+from layerscout.extract.backbones.networks.pvdr.space_time import SpaceTime, patches, unpatched
 from layerscout.extract.backbones.pvdr import SQUEEZED, PvdrShape
 
 LOGARITHM = (-5.0, 2.0)  # bounds of the logarithm of z's standard deviation
@@ -51,7 +51,8 @@ class ZReader(nn.Module):
 class VisualDynamics(nn.Module):
     """Encoder E(z | past, future), prior P(z | past) and decoder D(future | z, past) over tokens.
 
-    L = E_q[−log D] + β KL(E ‖ P), in nats a clip, summed over the n · tokens of the future, which D foretells all at once.
+    L = E_q[−log D] + β KL(E ‖ P), in nats a clip, summed over the n · tokens of the future, which D foretells all at once. What stays need not be
+    learned code by code: the features of a place also say how much likelier each of its tokens is to be that of the last known frame.
     """
 
     def __init__(self, shape: PvdrShape) -> None:
@@ -60,12 +61,15 @@ class VisualDynamics(nn.Module):
         self.encoder, self.prior = ZReader(shape, shape.window), ZReader(shape, shape.history)
         self.decoder = SpaceTime(shape, shape.window, condition=shape.z)
         self.head = nn.Linear(shape.width, shape.patch**2 * shape.codes)
+        self.stays = nn.Linear(shape.width, shape.patch**2)
 
     def decode(self, z: Float[Tensor, "clip z"], past: Int64[Tensor, "clip m row column"]) -> Float[Tensor, "clip n row column code"]:
         """Return the logits of the future's tokens."""
         shape = self.shape
         features = self.imagine(z, past)[:, shape.history :]
         logits = self.head(features).view(len(z), shape.future, shape.places, shape.patch**2, shape.codes)
+        last = F.one_hot(patches(past[:, -1:], shape.patch), shape.codes).to(logits.dtype)
+        logits = logits + self.stays(features)[..., None] * last
         return unpatched(logits, shape.patch, shape.grid)
 
     def imagine(self, z: Float[Tensor, "clip z"], past: Int64[Tensor, "clip m row column"]) -> Float[Tensor, "clip time place width"]:
