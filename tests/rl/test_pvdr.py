@@ -143,16 +143,34 @@ def test_the_order_of_samples_decides_nothing(networks):
     assert int(nearest(tied, torch.tensor([[[3.0], [1.0], [0.0]]]))) == 1
 
 
-def test_a_plan_is_the_nearest_of_those_that_were_sampled(networks):
-    planner = DynamicsPlanner(*networks)
+@pytest.mark.parametrize(("compared", "first"), [("all", 0), ("last", -1)])
+def test_a_plan_is_the_nearest_of_those_that_were_sampled(compared, first, networks):
+    planner = DynamicsPlanner(*networks, compared=compared)
     past, goals, noise = random_tokens(SMALL, 3)[:, :1], torch.rand(3, 3, 16, 16) - 0.5, torch.randn(3, 6, SMALL.z)
     chosen = planner.choose(past, goals, noise)
     z, plans = planner.sample(past, noise)
     for copy in range(3):
         with torch.no_grad():
-            away = [float(picture_distance(networks[0].decode(plan[-1:])[0], goals[copy])) for plan in plans[copy]]
+            away = [float(picture_distance(networks[0].decode(plan[first:]), goals[copy]).mean()) for plan in plans[copy]]
         assert float(chosen.distance[copy]) == pytest.approx(min(away), rel=1e-5)
         assert any(torch.equal(chosen.z[copy], one) for one in z[copy])
+
+
+def test_of_plans_that_end_alike_the_one_that_goes_at_once_is_nearest(networks):
+    """Where the last frame alone counts they are equally near."""
+    early, late = torch.zeros(2, SMALL.future, SMALL.grid, SMALL.grid, dtype=torch.int64)
+    goal = torch.full_like(early[0], 3)
+    early[:], late[-1] = goal, goal
+    pictures_of = networks[0].decode
+    for compared, near in (("all", 0), ("last", None)):
+        planner = DynamicsPlanner(*networks, compared=compared)
+        planner.sample = lambda past, noise: (noise, torch.stack([early, late])[None])
+        found = [
+            planner.choose(goal[None, None], pictures_of(goal[None]), torch.tensor(noise)[None])
+            for noise in ([[1.0] * SMALL.z, [0.0] * SMALL.z], [[0.0] * SMALL.z, [1.0] * SMALL.z])
+        ]
+        chosen = [bool(torch.equal(one.tokens[0], early)) for one in found]
+        assert chosen == ([True, True] if near == 0 else [False, True]), "of equals the smaller z is taken"
 
 
 # --- rounds and what is kept of them

@@ -61,6 +61,10 @@ class PvdrConfig(Config):
     distance: Literal["pixels", "blurred", "both", "transport"] = Field(
         default="transport", description="How nearness of pictures is judged, see `picture_distance`."
     )
+    compared: Literal["all", "last"] = Field(
+        default="all",
+        description="Frames of a plan that are compared with the goal: all, by their mean distance, or the last alone, by which plans put off moving.",
+    )
     adapt_updates: int = Field(default=50, ge=0, description="Updates of the dynamics after every round of play.")
     adapt_lr: float = Field(default=5e-4, gt=0.0, description="Their step size.")
     adapt_batch: int = Field(default=16, ge=1, description="Clips of one of them.")

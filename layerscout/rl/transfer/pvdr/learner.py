@@ -83,7 +83,7 @@ class PvdrLearner:
         self.optimisers = [torch.optim.Adam(parameters) for parameters in (moving, self.alignment.parameters(), self._both())]
         self.generator, self.torch_generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
         self.experience = Experience(self.tokenizer, self.shape.history, self.shape.future)
-        self.planner = DynamicsPlanner(self.tokenizer, self.dynamics, config.distance)
+        self.planner = DynamicsPlanner(self.tokenizer, self.dynamics, config.distance, config.compared)
         self.updates, self.flops = 0, 0.0
         self.explores = False
 

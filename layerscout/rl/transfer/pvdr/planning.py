@@ -13,6 +13,7 @@ from layerscout.extract.backbones.networks.pvdr.dynamics import VisualDynamics
 from layerscout.extract.backbones.networks.pvdr.tokenizer import FrameTokenizer
 
 DistanceName = Literal["pixels", "blurred", "both", "transport"]
+Compared = Literal["all", "last"]
 BLURRED_WEIGHT = 40.0  # of the distance of blurred pictures, beside that of pixels, where both count
 Noise = Float[Tensor, "copy sample z"]
 
@@ -60,7 +61,7 @@ def nearest(distances: Float[Tensor, "copy sample"], noise: Noise | None = None)
 
 
 class ChosenPlans(NamedTuple):
-    """For every copy the plan that was chosen: z, the tokens of its n frames, and its last frame's distance to the goal."""
+    """For every copy the plan that was chosen: z, the tokens of its n frames, and how far those that are compared are from the goal."""
 
     z: Float[Tensor, "copy z"]
     tokens: Int64[Tensor, "copy n row column"]
@@ -68,7 +69,10 @@ class ChosenPlans(NamedTuple):
 
 
 class DynamicsPlanner:
-    """z drawn from the prior, decoded into plans, and of these the one whose last frame is nearest to the goal.
+    """z drawn from the prior, decoded into plans, and of these the one that is nearest to the goal.
+
+    Of a plan the first step is done, and then another plan is made. Where the last frame alone counts, a plan that begins slowly and hurries at its
+    end is as good as one that goes at once; chosen at every step, it never arrives. The mean over all frames prefers what goes at once.
 
     Parameters
     ----------
@@ -76,10 +80,14 @@ class DynamicsPlanner:
         The pretrained networks; they are only read.
     distance
         See ``picture_distance``.
+    compared
+        ``all``: a plan is as far from the goal as its frames are in the mean. ``last``: as its last frame is.
     """
 
-    def __init__(self, tokenizer: FrameTokenizer, dynamics: VisualDynamics, distance: DistanceName = "transport") -> None:
-        self.tokenizer, self.dynamics, self.distance = tokenizer, dynamics, distance
+    def __init__(
+        self, tokenizer: FrameTokenizer, dynamics: VisualDynamics, distance: DistanceName = "transport", compared: Compared = "all"
+    ) -> None:
+        self.tokenizer, self.dynamics, self.distance, self.compared = tokenizer, dynamics, distance, compared
 
     @torch.no_grad()
     def sample(
@@ -98,7 +106,8 @@ class DynamicsPlanner:
     ) -> ChosenPlans:
         """Choose a plan for every copy; ``noise`` is standard normal, and one sample is a plan that no goal chose."""
         z, plans = self.sample(past, noise)
-        ends = self.tokenizer.decode(plans[:, :, -1].flatten(0, 1)).unflatten(0, plans.shape[:2])
-        distances = picture_distance(ends, goals[:, None], self.distance)
+        compared = plans if self.compared == "all" else plans[:, :, -1:]
+        frames = self.tokenizer.decode(compared.flatten(0, 2)).unflatten(0, compared.shape[:3])
+        distances = picture_distance(frames, goals[:, None, None], self.distance).mean(-1)
         best, rows = nearest(distances, noise), torch.arange(len(z))
         return ChosenPlans(z[rows, best], plans[rows, best], distances[rows, best])
