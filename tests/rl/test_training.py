@@ -133,7 +133,7 @@ def test_all_layers_take_part_with_their_scores(chosen, tmp_path, synthetic_stor
     ranking = probe(plan_probe(ProbeConfig(store=synthetic_store.id, root=small.root, out=tmp_path / "probe", top_k=1, confirmation=0.0)))
     config = settings(tmp_path / "probe" / "selection.json", tmp_path / "train", small.root, all_layers=True)
     arms = {arm.name: arm for arm in plan(config).arms}
-    scores = {layer.name: layer.score.value for layer in ranking.candidates}
+    scores = {layer.name: layer.ordered_by(ranking.score_kind).value for layer in ranking.candidates}
     assert {name: arm.score for name, arm in arms.items() if name in scores} == pytest.approx(scores)
     assert set(scores) <= set(arms)
     few = plan(config.model_copy(update={"all_layers": False})).arms
