@@ -121,3 +121,9 @@ def test_a_codebook_that_collapsed_is_warned_of():
     assert TokenizerFigures(0.1, 30.0).warning is None
     assert "perplexity of 1.20" in (TokenizerFigures(0.9, 1.2).warning or "")
     assert np.isfinite(TokenizerFigures(0.9, 1.2).perplexity)
+
+
+def test_a_tokenizer_that_paints_the_mean_picture_is_warned_of():
+    assert TokenizerFigures(0.49, 20.0).warning is None
+    assert TokenizerFigures(None, 20.0).warning is None, "frames that do not vary say nothing"
+    assert "an error of 115 % of their variance" in (TokenizerFigures(1.15, 20.0).warning or "")

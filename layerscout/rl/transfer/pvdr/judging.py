@@ -17,6 +17,7 @@ from layerscout.rl.transfer.pvdr.tokens import pictures
 
 TOGETHER = 64  # clips of one pass
 COLLAPSED = 2.0  # a perplexity below this means that one code is nearly all
+BLIND = 0.5  # of the frames' variance: with a larger error most of what moves is missing from what is painted
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,17 @@ class TokenizerFigures:
 
     @property
     def warning(self) -> str | None:
-        """What to say of a codebook that collapsed."""
-        if self.perplexity >= COLLAPSED:
-            return None
-        return f"the codes have a perplexity of {self.perplexity:.2f}: one code stands for nearly everything, and plans will show nothing"
+        """What to say of a codebook that collapsed, and of one that paints hardly more than the mean picture."""
+        if self.perplexity < COLLAPSED:
+            return (
+                f"the codes have a perplexity of {self.perplexity:.2f}: one code stands for nearly everything, and plans will show nothing"
+            )
+        if self.error_share is not None and self.error_share >= BLIND:
+            return (
+                f"frames come out with an error of {100 * self.error_share:.0f} % of their variance, and the mean picture has 100 %: plans will hardly show "
+                "what moves; larger things, more --tokenizer-updates or more codes (--set shape.codes=64) may help"
+            )
+        return None
 
 
 @dataclass(frozen=True)
