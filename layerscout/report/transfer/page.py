@@ -109,7 +109,7 @@ def _claimed(claims: tuple[Claim, ...]) -> str:
 def _savings(record: TransferRecord, targets: tuple[float, ...]) -> str:
     found = [
         subsection(
-            f"To {target:.2f}{', a stricter target' if place else ''}",
+            f"To {target:.2f}{', a further target' if place else ''}",
             tables.savings_table(record, place).html(f"What each arm saved on the way to {target:.2f}", "" if place else COUNTED),
         )
         for place, target in enumerate(targets)
