@@ -51,10 +51,11 @@ def test_a_teacher_is_trained_in_another_task_than_its_students(name: str, tmp_p
     assert quick.ppo.lr == whole.ppo.lr, "a first look changes sizes alone"
 
 
-def test_eyes_are_a_layer_of_the_store_that_the_same_file_makes_and_the_teacher_one_of_slower_balls() -> None:
+@pytest.mark.parametrize("preset", [None, "quick"])
+def test_eyes_are_a_layer_of_the_store_that_the_same_file_makes_and_the_teacher_one_of_slower_balls(preset: str | None) -> None:
     file = EXPERIMENTS / "repaint_eyes.toml"
     eyes, store, slow = (
-        resolve(config, stage, file=path)
+        resolve(config, stage, file=path, preset=preset)
         for config, stage, path in (
             (TransferConfig, "transfer", file),
             (ExtractConfig, "extract", file),
