@@ -2,7 +2,7 @@
 
     python benchmarks/apv.py --quick [--sheeprl FOLDER]        60 updates of pretraining and the cost of updates; fails outside its bars
     python benchmarks/apv.py [--seeds 3] [--out FOLDER]        400 updates, read-outs, then 100 updates of every arm's world model
-    python benchmarks/apv.py --curves outputs/apv-distance/train   what the agents of experiments/apv_distance.toml earned
+    python benchmarks/apv.py --curves outputs/apv-distance/train [--kept FILE]   what the agents of experiments/apv_distance.toml earned
 
 sheeprl is measured beside ours where its unpacked wheel is (``pip download sheeprl==0.8.4 --no-deps``): the same sizes at 64 x 64 pixels, the same batch. Times are
 CPU seconds of one thread.
@@ -222,9 +222,11 @@ def whole(folder: Path, seeds: int) -> bool:
     return share <= SHARE and ball >= BALL and earlier and bool((mine < other).all())
 
 
-def compare(folder: Path) -> None:
+def compare(folder: Path, kept: Path | None) -> None:
     """Print every arm's area under the curve (mean return over all evaluations) less scratch's, paired by seed, and the reward losses at equal updates."""
     record = records.load(RunRecord, folder / "runs.json")
+    if kept is not None:
+        kept.write_text(json.dumps(curves_of(record), indent=1) + "\n")
     areas = {
         arm.name: {
             run.seed: float(np.mean([np.mean(values) for _, values in run.evaluations])) for run in record.runs if run.arm == arm.name
@@ -246,11 +248,21 @@ def compare(folder: Path) -> None:
             print(f"{row[0]:26} reward loss, seeds' means: {'  '.join(map(str, row[2:]))}")
 
 
+def curves_of(record: RunRecord) -> dict[str, object]:
+    """Return what the references earn, and of every seed of every arm the mean return of each evaluation and the final return."""
+    arms: dict[str, dict[str, dict[str, object]]] = {arm.name: {"curves": {}, "final": {}} for arm in record.arms}
+    for run in record.runs:
+        arms[run.arm]["curves"][str(run.seed)] = [[at, round(float(np.mean(values)), 4)] for at, values in run.evaluations]
+        arms[run.arm]["final"][str(run.seed)] = None if run.final is None else round(run.final, 4)
+    return {"references": [one.model_dump(include={"name", "mean", "low", "high"}) for one in record.references], "arms": arms}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true", help="with --quick: print one JSON object instead of the table")
     parser.add_argument("--curves", type=Path, help="folder of agents that experiments/apv_distance.toml trained: compare their arms")
+    parser.add_argument("--kept", type=Path, help="with --curves: write every seed's evaluations there as JSON")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
         "--out", type=Path, default=Path("outputs/apv-benchmark"), help="datasets, the pretrained model, curves; the same command continues"
@@ -259,7 +271,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     if chosen.curves is not None:
-        compare(chosen.curves)
+        compare(chosen.curves, chosen.kept)
         return
     holds = quick(chosen.sheeprl, chosen.json) if chosen.quick else whole(chosen.out, chosen.seeds)
     if not chosen.quick:

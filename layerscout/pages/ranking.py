@@ -186,9 +186,9 @@ def _parts_plot(ranking: Ranking, width: float) -> Plot:
         candidates = [layer for layer in candidates if layer.store_id == ranking.candidates[0].store_id]
     parts: list[tuple[str, Look, list[Estimate | None]]] = []
     if short_kind(ranking) == "S-ctrl":
-        parts.append(("action’s effect", Look("orange", "thick", "diamond"), [_alone(control_parts(layer)[0]) for layer in candidates]))
+        parts.append(("action’s effect", Look("orange", "thick", "diamond"), [_alone(control_shares(layer)[0]) for layer in candidates]))
         if has_state(ranking):
-            parts.append(("state R²", Look("sky", "thick", "circle"), [control_parts(layer)[1] for layer in candidates]))
+            parts.append(("state R²", Look("sky", "thick", "circle"), [control_shares(layer)[1] for layer in candidates]))
     parts += [
         ("reward R²", Look("green", "thick", "circle"), [layer.reward_r2 for layer in candidates]),
         ("transition R²", Look("blue", "thick", "square"), [layer.transition_r2 for layer in candidates]),
@@ -212,7 +212,7 @@ def _parts_plot(ranking: Ranking, width: float) -> Plot:
     )
 
 
-def control_parts(layer: LayerScore) -> tuple[float | None, Estimate | None]:
+def control_shares(layer: LayerScore) -> tuple[float | None, Estimate | None]:
     """Return the two parts of a layer's S-ctrl, each in [0, 1]: the share of the action's effect that stands out, and state R² where it is known.
 
     The score is their mean, or the first alone.

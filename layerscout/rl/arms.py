@@ -127,13 +127,12 @@ def _other_layers(selection: Selection, stores: dict[str, Store], ranking: Ranki
     twins = {layer.name: layer for layer in ranking.layers if layer.role == "twin"}
     backbones = {store for store, _ in ranked}
     chosen = {(choice.store_id, choice.layer) for choice in selection.choices}
-    figure = {"S-skill/1": "skill_score", "S-ctrl/1": "control_score"}.get(selection.score_kind or "", "score")
     found = []
     for store in stores.values():
         part: Literal["layer", "twin"] = "layer" if store.id in backbones else "twin"
         for name in (name for name, spec in store.specs.items() if spec.role == "layer" and (store.id, name) not in chosen):
             layer = ranked.get((store.id, name)) if part == "layer" else twins.get(name)
-            value = None if layer is None else getattr(layer, figure)
+            value = None if layer is None else layer.ordered_by(selection.score_kind or "S")
             found.append(Choice(kind=part, store_id=store.id, layer=name, rank=None, score=value.value if value else None))
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -254,8 +255,25 @@ def test_the_terminal_is_never_wider_than_120_columns(shown: Example) -> None:
     assert sum(line.startswith("best: ") for line in lines) == 1
 
 
+def by_control(shown: Example) -> Example:
+    """The same layers, ordered by S-ctrl."""
+    figures = {"control_score": Estimate(value=0.6, low=0.5, high=0.7), "bits_action": 1.2, "targets": {"state": Estimate(value=0.5)}}
+    layers = tuple(one.model_copy(update=figures) for one in shown.ranking.layers)
+    return replace(shown, ranking=shown.ranking.model_copy(update={"score_kind": "S-ctrl/1", "layers": layers}))
+
+
+def test_what_orders_is_left_out_last() -> None:
+    """A ranking by S-ctrl has two columns more, and they are no less important for standing in the middle."""
+    shown = by_control(example())
+    left = [as_text(shown.ranking, room).partition("(no room for: ")[2].partition("; a wider")[0] for room in range(120, 59, -1)]
+    order = list(dict.fromkeys(name for one in left for name in " ".join(one.split()).split(", ") if name))
+    assert order[:2] == ["rank", "gain"]
+    assert "bits" not in order or order.index("bits") > order.index("reward R²")
+    assert all(shown.ranking.score_kind.partition("/")[0] in as_text(shown.ranking, room).splitlines()[0] for room in (60, 120))
+
+
 @pytest.mark.parametrize("room", [60, 80, 100, 140])
-@pytest.mark.parametrize("shown", [example(), example(5, stores=3)])
+@pytest.mark.parametrize("shown", [example(), example(5, stores=3), by_control(example())])
 def test_a_table_of_layers_fits_the_terminal_and_says_what_it_left_out(shown: Example, room: int) -> None:
     lines = as_text(shown.ranking, room).splitlines()
     assert max(map(len, lines)) <= max(room, 60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from layerscout.cache.records import Estimate, LayerScore, Ranking, as_table_value
+from layerscout.cache.records import LayerScore, Ranking, as_table_value
 from layerscout.cache.writing.card import PICTURE, header, played_in
 from layerscout.text import markdown_cell, markdown_code, markdown_text
 
@@ -48,7 +48,11 @@ def ranking_card(ranking: Ranking, provenance: Mapping[str, Any], command: str |
     played = played_in(provenance)
     names = ", ".join(dict.fromkeys(store.backbone for store in ranking.stores)) or ranking.backbone
     first = ranking.candidates[0] if ranking.candidates else None
-    best = f"Best layer: **{markdown_text(first.name)}**, {ranking.score_kind} {as_table_value(_score(ranking, first))}." if first else ""
+    best = (
+        f"Best layer: **{markdown_text(first.name)}**, {ranking.score_kind} {as_table_value(first.ordered_by(ranking.score_kind))}."
+        if first
+        else ""
+    )
     about = (
         f"{best} {ranking.rows:,} transitions of {ranking.episodes:,} episodes, {ranking.folds} folds split by episode. A layer is worth what it "
         "gives above the same block without training and above the controls; an interval that holds 0 behind the best means that the two cannot "
@@ -78,11 +82,7 @@ def ranking_card(ranking: Ranking, provenance: Mapping[str, Any], command: str |
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _score(ranking: Ranking, layer: LayerScore) -> Estimate | None:
-    return layer.ordered_by(ranking.score_kind)
-
-
 def _row(ranking: Ranking, layer: LayerScore, place: int) -> str:
     role = {"layer": str(place), "control": "control", "twin": "untrained"}[layer.role]
-    figures = map(as_table_value, (_score(ranking, layer), layer.behind_best, layer.reward_r2, layer.transition_r2))
+    figures = map(as_table_value, (layer.ordered_by(ranking.score_kind), layer.behind_best, layer.reward_r2, layer.transition_r2))
     return f"| {role} | {markdown_cell(layer.name)} | {' | '.join(figures)} | {markdown_cell(', '.join(layer.flags) or '–')} |"

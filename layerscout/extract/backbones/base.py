@@ -74,6 +74,18 @@ class TokenGrid:
         return self.time * self.height * self.width
 
 
+class ToldDigest:
+    """A digest of weights that remembers what it told, so that no other weights are loaded: ``told`` is None until it was asked."""
+
+    def __init__(self, digest: Callable[[], str]) -> None:
+        self._digest = digest
+        self.told: str | None = None
+
+    def __call__(self) -> str:
+        self.told = self._digest()
+        return self.told
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A video model described without its weights.

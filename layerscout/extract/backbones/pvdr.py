@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from layerscout.cache.records import load_object
 from layerscout.errors import DataError, UsageError
-from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid, network_part
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid, ToldDigest, network_part
 from layerscout.paths import expand
 from layerscout.settings import Config
 
@@ -86,15 +86,10 @@ def build(source: str | None, options: dict[str, Any]) -> Backbone:
     shape = read_shape(folder)
     side = shape.grid // shape.patch
 
-    told: list[str | None] = [None]  # so that no other weights are loaded
+    digest = ToldDigest(lambda: network_part("pvdr.pvdr:weights_digest")(folder))
 
     def load(device: Any, dtype: Any = None) -> LoadedBackbone:
-        return network_part("pvdr.pvdr:LoadedPvdr")(folder, shape, device, dtype, told[0])
-
-    def digest() -> str:
-        found: str = network_part("pvdr.pvdr:weights_digest")(folder)
-        told[0] = found
-        return found
+        return network_part("pvdr.pvdr:LoadedPvdr")(folder, shape, device, dtype, digest.told)
 
     return Backbone(
         name="pvdr",

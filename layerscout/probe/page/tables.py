@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from layerscout.pages.axes import shorten
 from layerscout.pages.ranking import UNTRAINED, has_state, layer_title, ordering, short_kind
 from layerscout.pages.tables import as_csv, as_markdown
 from layerscout.probe.page.wording import formula, handed_over, reasons
+from layerscout.probe.questions.targets import STATE
 from layerscout.text import markdown_text, visible
 
 CSV_NAME, TABLE_NAME, SELECTED_NAME, PAGE_NAME = "layer_analysis.csv", "layer_analysis.md", "selected_layer.txt", "probe.html"
@@ -167,7 +168,7 @@ def confirmed_pairs(ranking: Ranking, layer: LayerScore, found: Confirmation) ->
     if short_kind(ranking) == "S-ctrl":
         pairs["bits of action"] = layer.bits_action, found.bits_action
         if has_state(ranking):
-            pairs["state R²"] = layer.targets.get("state"), found.state_r2
+            pairs["state R²"] = layer.targets.get(STATE), found.state_r2
     pairs |= {"reward R²": (layer.reward_r2, found.reward_r2), "transition R²": (layer.transition_r2, found.transition_r2)}
     return pairs | {"effective rank / width": (layer.effective_rank, found.effective_rank)}
 
@@ -178,7 +179,8 @@ def solving_method(layer: LayerScore) -> str:
 
 
 LEAST_NAME, WIDEST, NARROWEST = 12, 120, 60  # characters: of a layer's name, and of lines of words
-FIRST_LEFT_OUT = (7, 6, 3, 5, 4, 2)  # columns, in the order in which a narrow terminal has no room for them
+# beginnings of columns' names, in the order in which a narrow terminal has no room for them
+FIRST_LEFT_OUT = ("rank", "gain", "P(", "transition R²", "reward R²", "state R²", "bits", "behind the best")
 
 
 def as_text(ranking: Ranking, room: int | None = None) -> str:
@@ -197,7 +199,7 @@ def as_text(ranking: Ranking, room: int | None = None) -> str:
     for place, layer in enumerate(ranking.layers, 1):
         sure = (as_table_value(ordering(ranking, layer)), as_table_value(layer.behind_best) if layer.behind_best else "")
         chance = "" if layer.p_top_k is None else f"{layer.p_top_k:.2f}"
-        state = _value(layer.targets["state"]) if layer.targets.get("state") else ""
+        state = _value(layer.targets[STATE]) if layer.targets.get(STATE) else ""
         parts = (
             *((as_table_value(layer.bits_action, 2), state) if controls else ()),
             _value(layer.reward_r2),
@@ -208,7 +210,7 @@ def as_text(ranking: Ranking, room: int | None = None) -> str:
         rows.append((str(place) if layer.role == "layer" else layer.role, *sure, chance, *parts))
     kept = [place for place in range(len(rows[0])) if any(row[place] for row in rows[1:])]
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = [rows[0][place] for place in _too_many(kept, wide, room)]
+    left = _too_many({rows[0][place]: wide[place] + 2 for place in kept}, room)
     kept = [place for place in kept if rows[0][place] not in left]
     cells = [[row[place] for place in kept] for row in rows]
     widths = [wide[place] for place in kept]
@@ -234,14 +236,15 @@ def as_text(ranking: Ranking, room: int | None = None) -> str:
     return "\n".join([*lines, *(wrapped for line in notes for wrapped in textwrap.wrap(visible(line), columns, subsequent_indent="  "))])
 
 
-def _too_many(kept: Sequence[int], wide: Sequence[int], room: int | None) -> list[int]:
-    """Return the columns that must go, the least important first, so that a line with a short name fits."""
-    gone: list[int] = []
-    for place in FIRST_LEFT_OUT:
-        taken = sum(wide[one] + 2 for one in kept if one not in gone)
-        if room is None or taken + LEAST_NAME <= room:
+def _too_many(widths: Mapping[str, int], room: int | None) -> list[str]:
+    """Return the names of the columns that must go, the least important first, so that a line with a short name fits."""
+    gone: list[str] = []
+    taken = sum(widths.values()) + LEAST_NAME
+    for name in (name for beginning in FIRST_LEFT_OUT for name in widths if name.startswith(beginning)):
+        if room is None or taken <= room:
             break
-        gone += [place] if place in kept else []
+        gone.append(name)
+        taken -= widths[name]
     return gone
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from layerscout.cache.records import Estimate, LayerScore, Ranking, Selection, as_table_value
-from layerscout.pages.ranking import best_twin, control_parts, has_state, layer_title, ordering, short_kind
+from layerscout.pages.ranking import best_twin, control_shares, has_state, layer_title, ordering, short_kind
 from layerscout.probe.ranking import score
 from layerscout.probe.ranking.control import STATE
 
@@ -32,7 +32,7 @@ def _parts(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, ...], tuple[
 
 
 def _control_parts(ranking: Ranking, layer: LayerScore) -> tuple[tuple[str, ...], tuple[float | None, ...]]:
-    effect, state = control_parts(layer)
+    effect, state = control_shares(layer)
     if not has_state(ranking):
         return ("action's effect",), (effect,)
     return ("action's effect", "state R²"), (None if state is None else effect, None if state is None else state.value)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from layerscout.errors import UsageError, shell
-from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid
+from layerscout.extract.backbones.base import Backbone, ClipSpec, LayerInfo, TokenGrid, ToldDigest
 from layerscout.paths import expand
 from layerscout.rl.transfer.apv.config import APVModelConfig
 from layerscout.rl.transfer.apv.folder import PretrainedModel, open_folder
@@ -49,19 +49,16 @@ def build(source: str | None, options: dict[str, Any]) -> Backbone:
     frames = chosen.frames or min(model.length, 16)
     layers = layers_of(model.sizes, frames)
 
-    told: list[str | None] = [None]  # so that no other weights are loaded
+    @ToldDigest
+    def digest() -> str:
+        from layerscout.rl.transfer.apv.keeping import weights_digest
+
+        return weights_digest(model)
 
     def load(device: Any, dtype: Any = None) -> LoadedBackbone:
         from layerscout.rl.transfer.apv.looking import load_backbone
 
-        return load_backbone(model, layers, frames, device, dtype, told[0])
-
-    def digest() -> str:
-        from layerscout.rl.transfer.apv.keeping import weights_digest
-
-        found = weights_digest(model)
-        told[0] = found
-        return found
+        return load_backbone(model, layers, frames, device, dtype, digest.told)
 
     return Backbone(
         name="apv",
