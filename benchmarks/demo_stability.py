@@ -24,20 +24,18 @@ import harness
 
 PROGRAM = "from layerscout.cli import main; main()"
 RESULTS = Path(__file__).parents[1] / "docs" / "experiments" / "demo-stability.jsonl"
-OTHER = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell"}
-SETTINGS: dict[str, tuple[int, dict[str, str]]] = {"one thread": (1, {}), "two threads": (2, {}), "AVX2": (1, OTHER)}
 # along diagonals, so that the first few runs are of different data and of all settings
-PLANS = [(seed, list(SETTINGS)[(turn - seed) % 3]) for turn in (1, 2, 3) for seed in range(7)][:20]
+PLANS = [(seed, list(harness.SETTINGS)[(turn - seed) % 3]) for turn in (1, 2, 3) for seed in range(7)][:20]
 CLAIMS = {"pretraining": "Pretraining helps.", "frozen": "A frozen layer helps.", "ranking": "The ranking helps."}
 NEEDED, RETURN = 0.95, 0.3
 
 
 def demo(seed: int, setting: str, out: Path, preset: list[str]) -> dict[str, Any]:
     """Run one demo, or what is left of it in ``out``; return what it printed."""
-    threads, instructions = SETTINGS[setting]
+    threads, _ = harness.SETTINGS[setting]
     settings = [f"collect.seed={seed}", *(f"{stage}.threads={threads}" for stage in ("extract", "probe", "train"))]
     words = [part for each in settings for part in ("--set", each)]
-    environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)) | instructions
+    environment = os.environ | harness.environment_of(setting)
     command = [sys.executable, "-c", PROGRAM, "demo", "--out", str(out), "--json", "-q", *preset, *words]
     answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return dict(json.loads(answer.stdout))

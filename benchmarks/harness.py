@@ -1,4 +1,4 @@
-"""What every benchmark shares: the two flags, and one way to print figures against their bars."""
+"""What every benchmark shares: the two flags, one way to print figures against their bars, and the settings that figures of agents are ranges over."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+OTHER = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell"}
+# a name, its threads, and the instructions that torch, oneDNN and OpenBLAS are told
+SETTINGS: dict[str, tuple[int, dict[str, str]]] = {"one thread": (1, {}), "two threads": (2, {}), "AVX2": (1, OTHER)}
+
+
+def environment_of(setting: str) -> dict[str, str]:
+    """Return the variables that a process gets to compute in that setting."""
+    threads, instructions = SETTINGS[setting]
+    return dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)) | instructions
 
 
 def options(

@@ -2,6 +2,7 @@
 
     python benchmarks/repaint.py [--quick] [--json]           two arms, 3 seeds, 20 iterations, against the bars
     python benchmarks/repaint.py --real FOLDER --out FILE     the bars of the whole comparison, its students scored on Reacher-v5
+    python benchmarks/repaint.py --savings FOLDER             what each arm of any finished comparison saved, as JSON
 
 The comparison itself is `layerscout transfer --config experiments/repaint_reacher.toml --out FOLDER`: eight seeds of all arms with three teachers,
 which `benchmarks/reacher_teachers.py` makes. Scores are of greedy episodes; the real Reacher-v5 is Gymnasium's, on MuJoCo. One torch thread.
@@ -127,10 +128,21 @@ def last_scores(record: TransferRecord) -> dict[str, tuple[float, float, float]]
     return found
 
 
+def saved(record: TransferRecord) -> dict[str, dict[str, Any]]:
+    """Return what every arm saved to the baseline's best, its best and last score, and its CPU seconds."""
+    found = {}
+    savings = savings_at(record)
+    for arm in record.arms:
+        one = savings[arm.name]
+        figures = {"k": one.iterations, "reduced": one.reduced, "low": one.low, "high": one.high, "steps": one.steps}
+        found[arm.name] = figures | {"reduced_steps": one.reduced_steps, "best": one.best, "last": one.last, "cpu_seconds": arm.cpu_seconds}
+    return found
+
+
 def whole(folder: Path, out: Path | None) -> None:
     """Print the bars and the students' scores on the simulator, and keep both."""
     record = records.load(TransferRecord, folder / "transfer.json")
-    bars, savings = bars_of(record), savings_at(record)
+    bars, savings = bars_of(record), saved(record)
     print(f"target {targets_of(record)[0]:.2f}; teachers: {kinds_of_teachers(record)}")
     for name, (figure, bound, holds) in bars.items():
         print(f"  {name:55} {'n/a' if figure is None else f'{figure:8.3f}'}   bar {bound:.3f}   {'holds' if holds else 'DOES NOT HOLD'}")
@@ -140,11 +152,9 @@ def whole(folder: Path, out: Path | None) -> None:
     rows = {}
     for arm in record.arms:
         real = real_scores(folder, arm.name, REAL_EPISODES)
-        one = savings[arm.name]
-        figures = {"k": one.iterations, "reduced": one.reduced, "low": one.low, "high": one.high, "steps": one.steps}
-        figures |= {"reduced_steps": one.reduced_steps, "best": one.best, "last": one.last, "cpu_seconds": arm.cpu_seconds}
-        rows[arm.name] = figures | {"kept": share_range(arm, "kept"), "last_on_twin": float(np.mean(arm.scores[-1])), "on_reacher_v5": real}
-        print(f"  {arm.name:22} on Reacher-v5 {np.mean(real):7.2f}, on the twin {np.mean(arm.scores[-1]):7.2f}")
+        twin = float(np.mean(arm.scores[-1]))
+        rows[arm.name] = savings[arm.name] | {"kept": share_range(arm, "kept"), "last_on_twin": twin, "on_reacher_v5": real}
+        print(f"  {arm.name:22} on Reacher-v5 {np.mean(real):7.2f}, on the twin {twin:7.2f}")
     if out is not None:
         teachers = [one.model_dump() for one in record.teachers]
         bounds = {name: {"figure": figure, "bar": bound, "holds": holds} for name, (figure, bound, holds) in bars.items()}
@@ -157,10 +167,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the short form, which is what there is without --real")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--real", type=Path, help="folder of a finished comparison")
+    parser.add_argument("--savings", type=Path, help="folder of any finished comparison: what its arms saved, as JSON")
     parser.add_argument("--out", type=Path, help="where the figures of a finished comparison go")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    if chosen.real is not None:
+    if chosen.savings is not None:
+        print(json.dumps(saved(records.load(TransferRecord, chosen.savings / "transfer.json"))))
+    elif chosen.real is not None:
         whole(chosen.real, chosen.out)
     else:
         quick(chosen.json)

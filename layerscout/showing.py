@@ -114,6 +114,11 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where there is not one: "1 store", "3 stores", "1,200 cells"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def readable(key: str, value: Any) -> str:
     """Return one value for people: bytes with their unit, thousands apart, lists joined."""
     if key == "exists" and not value:  # a name or a path where it is there, whoever tells it

@@ -1,6 +1,7 @@
 """Control tasks in, a page with learners' returns out: run-batched DQN, SAC and PPO beside Stable-Baselines3, eight seeds each.
 
     python -m tools.agents_against_sb3 [--seeds 8] [--only PPO] [--out docs/experiments]
+    python -m tools.agents_against_sb3 --ours             prints layerscout's side alone as JSON, in a minute and a half, and writes nothing
 
 CartPole with DQN and PPO, Pendulum with SAC and PPO, on state vectors, with the same settings on both sides. ``--only`` measures one algorithm and keeps what is known of the others. After training, every seed plays the
 same 20 greedy episodes; the figure is the interquartile mean over seeds of their mean return, with a stratified bootstrap interval.
@@ -207,6 +208,22 @@ def compare(task: Task, seeds: int) -> dict[str, Any]:
     return asdict(task) | {"sides": sides, "inside": bool(baseline["low"] <= sides["layerscout"]["iqm"] <= baseline["high"])}
 
 
+def estimates_of_ours(seeds: int) -> dict[str, Any]:
+    """Train our side alone; return every task's interquartile mean, its interval and the mean return of every seed."""
+    found = {}
+    for task in TASKS:
+        returns = ours(task, seeds)
+        estimate = bootstrap([np.array(returns)])
+        assert estimate is not None
+        found[f"{task.environment} {task.algorithm}"] = {
+            "iqm": estimate.value,
+            "low": estimate.low,
+            "high": estimate.high,
+            "returns": returns,
+        }
+    return found
+
+
 def page(document: dict[str, Any]) -> str:
     """The results as Markdown."""
     lines = [
@@ -256,7 +273,11 @@ def main() -> None:
         "--only", choices=sorted({task.algorithm for task in TASKS}), help="measure this one; keep the others as they are known"
     )
     parser.add_argument("--out", type=Path, default=Path("docs/experiments"))
+    parser.add_argument("--ours", action="store_true", help="train layerscout's side alone, print JSON, write nothing")
     chosen = parser.parse_args()
+    if chosen.ours:  # on as many threads as the environment says, which is what is asked then
+        print(json.dumps(estimates_of_ours(chosen.seeds)))
+        return
     torch.set_num_threads(1)
     versions = {"python": platform.python_version()} | {name: version(name) for name in ("torch", "gymnasium", "stable_baselines3")}
     known = {(task["environment"], task["algorithm"]): task for task in kept(chosen.out)} if chosen.only else {}

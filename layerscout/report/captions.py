@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from layerscout.cache.records import RunRecord
 from layerscout.cache.records.study import StudyPair, StudyTask
+from layerscout.pages.tables import UNDEFINED
 
 PRIMARY_FIGURES = {
     "training": "mean return of the last 50 training episodes",
@@ -14,6 +15,11 @@ SHARED_EPISODES = (
     "ceilings are upper bounds, and intervals over seeds are too narrow."
 )
 LAST_EPISODES = 50  # at most, in a run's final figure
+
+
+def percent(share: float | None) -> str:
+    """Return a share in whole per cent, with a space before the sign, "12 %"; n/a for None."""
+    return UNDEFINED if share is None else f"{100 * share:.0f} %"
 
 
 def metric_name(mode: str, metric: str = "final") -> str:

@@ -22,6 +22,7 @@ from layerscout.cache.records import Arm, Estimate, Ranking, RunRecord
 from layerscout.report.numbers.comparing import improvement, welch
 from layerscout.report.numbers.statistics import bootstrap, holm, mean_interval, p_of_all, seeds_needed, sign_flip_p, smallest_p
 from layerscout.report.tables import format_estimate
+from layerscout.showing import counted
 
 SIGNIFICANCE = 0.05  # of every claim
 ROUNDING = 1e-12  # share of the largest return below which a mean difference is the last bits of adding up
@@ -214,7 +215,7 @@ def describe_shortage(comparisons: Sequence[ControlComparison], shortest: Contro
     """Return what the few seeds show and how many the claim needs, in words."""
     ahead = sum(one.mean_difference > 0 for one in comparisons)
     best_p = f" (p = {smallest_p(shortest.seeds):.3f} at the very best)" if shortest.seeds else ""
-    pairs = f"{shortest.seeds} finished pair{'' if shortest.seeds == 1 else 's'} with {shortest.control}{best_p}"
+    pairs = f"{counted(shortest.seeds, 'finished pair')} with {shortest.control}{best_p}"
     return (
         f"and was ahead of {ahead} of {len(comparisons)} controls on average, but there are too few seeds to say whether "
         f"that is luck: {pairs}; the claim needs at least {seeds_needed()} pairs with every control."

@@ -7,8 +7,8 @@ from example_records import example_runs
 
 from layerscout.cache.records import Estimate
 from layerscout.report import captions
+from layerscout.report.captions import percent
 from layerscout.report.study.tables import format_share
-from layerscout.report.study.words import percent, plural
 from layerscout.report.tables import (
     SPENT,
     UNDEFINED,
@@ -21,6 +21,7 @@ from layerscout.report.tables import (
     spent_cells,
     summary_cells,
 )
+from layerscout.showing import counted
 
 WHOLE, ALONE = Estimate(value=0.41234, low=0.38, high=0.44), Estimate(value=-0.5)
 
@@ -83,8 +84,8 @@ def test_a_share_is_written_as_per_cent(share, text):
 
 
 def test_there_is_one_of_a_thing_or_several():
-    assert [plural(count, "task") for count in (0, 1, 2, 11)] == ["0 tasks", "1 task", "2 tasks", "11 tasks"]
-    assert [percent(share) for share in (0.0, 0.004, 0.996, -0.2)] == ["0 %", "0 %", "100 %", "-20 %"]
+    assert [counted(count, "task") for count in (0, 1, 2, 1100)] == ["0 tasks", "1 task", "2 tasks", "1,100 tasks"]
+    assert [percent(share) for share in (0.0, 0.004, 0.996, -0.2, None)] == ["0 %", "0 %", "100 %", "-20 %", UNDEFINED]
 
 
 def test_what_an_arm_spent_stands_under_its_heading():

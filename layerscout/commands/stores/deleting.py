@@ -11,6 +11,7 @@ from layerscout.commands.console import Call, size
 from layerscout.commands.stores.roots import Stores, writable_root
 from layerscout.commands.words import Root, command
 from layerscout.errors import DataError, UsageError
+from layerscout.showing import counted
 
 if TYPE_CHECKING:
     from layerscout.cache.catalog.prune import Deletion
@@ -72,7 +73,7 @@ def _delete(planned: Deletion, yes: bool, call: Call) -> None:
         outcome = carry_out_deletion(planned, lambda victim: task.advance())
     left = [{"path": str(victim.path), "why": why} for victim, why in outcome.left]
     facts = plan | {"deleted": True, "freed_bytes": outcome.bytes, "left": left}
-    call.emit(facts, f"deleted: {text.counted(len(outcome.deleted), 'item')}, {size(outcome.bytes)} freed")
+    call.emit(facts, f"deleted: {counted(len(outcome.deleted), 'item')}, {size(outcome.bytes)} freed")
     if left:
         raise DataError(f"{len(left)} item(s) stay: {left[0]['path']}: {left[0]['why']}", hint="mend that, then run the same command again")
 

@@ -12,7 +12,7 @@ from layerscout.cache.catalog.prune import Deletion
 from layerscout.cache.catalog.verification import Verification
 from layerscout.commands.console import size, table
 from layerscout.errors import shell
-from layerscout.showing import readable
+from layerscout.showing import counted, readable
 from layerscout.text import visible
 
 SHORTEST_ID = 12  # "ls1-" and eight digits
@@ -139,11 +139,6 @@ def deletion(planned: Deletion) -> str:
     lines += [f"stays: {store_id} {visible(why)}" for store_id, why in planned.kept]
     lines += [f"not there: {store_id}" for store_id in planned.absent]
     return "\n".join([*lines, f"to delete: {counted(len(rows), 'item')}, {size(planned.bytes)}"])
-
-
-def counted(count: int, what: str) -> str:
-    """Return a number with its noun, in the plural where there is not one: "1 store", "3 stores"."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _state(entry: Entry) -> str:

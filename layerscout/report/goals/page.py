@@ -34,8 +34,7 @@ from layerscout.report.figures.arms import draw_learning_curves
 from layerscout.report.goals import tables
 from layerscout.report.goals.results import GoalResults, differing, load_results, success
 from layerscout.report.numbers.curves import is_curve, learning_curves
-from layerscout.report.study.words import plural
-from layerscout.showing import ShownPlan
+from layerscout.showing import ShownPlan, counted
 from layerscout.text import markdown_text
 
 PAGE, MARKDOWN, CURVES = "report.html", "goals.md", "success"
@@ -117,7 +116,7 @@ def write_goals(planned: GoalReport) -> Path:
 def _page(planned: GoalReport, title: str, drawn: Draw | None) -> Page:
     first = planned.results[0]
     record, steps = first.record, max((arm.budget.environment_steps for arm in first.record.arms), default=0)
-    under = f"{plural(len(record.arms), 'arm')}, {plural(len({run.seed for run in record.runs}), 'seed')}, about {steps:,} environment steps each."
+    under = f"{counted(len(record.arms), 'arm')}, {counted(len({run.seed for run in record.runs}), 'seed')}, about {steps:,} environment steps each."
     sections = [
         section(
             "Success",

@@ -19,8 +19,7 @@ from layerscout.pages.tables import Table
 from layerscout.report.labour import figures
 from layerscout.report.labour.compare import ablated, answers, standings, words
 from layerscout.report.numbers.statistics import seed_warning
-from layerscout.report.study.words import plural
-from layerscout.showing import ShownPlan
+from layerscout.showing import ShownPlan, counted
 from layerscout.text import markdown_text
 
 PAGE, MARKDOWN = "report.html", "work.md"
@@ -115,7 +114,7 @@ def render(record: WorkRecord, drawn: dict[str, Draw], title: str, folder: Path)
     """The whole page as HTML: what the first arm earns against the best possible and a person's wage, pictures, tables."""
     first = record.arms[0]
     best, profit = first.best, float(np.mean(first.last.profit))
-    under = f"{plural(len(record.arms), 'arm')}, {plural(len(record.seeds), 'seed')}, {plural(first.hours, 'hour')} a run; a person earns {first.prices['human_wage']:g} $/h."
+    under = f"{counted(len(record.arms), 'arm')}, {counted(len(record.seeds), 'seed')}, {counted(first.hours, 'hour')} a run; a person earns {first.prices['human_wage']:g} $/h."
     reached = profit / best.profit
     lines = [
         f"{first.name} is expected to earn {profit:.2f} $/h, {100 * reached:.1f} % of the best possible {best.profit:.2f} $/h.",

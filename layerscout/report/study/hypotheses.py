@@ -22,6 +22,7 @@ from layerscout.report.study.contrasts import RIVALS, regret_of
 from layerscout.report.study.measures import S
 from layerscout.report.tables import format_estimate
 from layerscout.report.verdict import SIGNIFICANCE
+from layerscout.showing import counted
 
 REFUTED_BELOW = 0.3
 STATEMENTS = {
@@ -157,4 +158,4 @@ def _difference_in_words(one: OverTasks | None) -> str:
 
 def _too_few(whole: OverTasks | None) -> str:
     count = whole.tasks if whole else 0
-    return f"Cannot be tested: {count} learned task{'' if count == 1 else 's'} know{'s' if count == 1 else ''} the score, and a test over tasks takes at least {FEWEST_TASKS}."
+    return f"Cannot be tested: {counted(count, 'learned task')} know{'s' if count == 1 else ''} the score, and a test over tasks takes at least {FEWEST_TASKS}."

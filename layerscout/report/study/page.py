@@ -35,7 +35,8 @@ from layerscout.report.study import tables as study_tables
 from layerscout.report.study.registered import registered_study
 from layerscout.report.study.registration import Registration
 from layerscout.report.study.study import study_experiments
-from layerscout.report.study.words import analysis_title, findings_in_words, plural, registered_sentence
+from layerscout.report.study.words import analysis_title, findings_in_words, registered_sentence
+from layerscout.showing import counted
 from layerscout.text import markdown_text
 
 CAPTIONS = {
@@ -142,7 +143,7 @@ def render_study(record: StudyRecord, parts: Sequence[AnalysisSection], command:
     """Return the page: what was promised and what came out, then the first analysis open, the others folded."""
     first = parts[0].analysis
     count = sum(task.layers for task in first.tasks)
-    under = f"{plural(len(first.tasks), 'task')}, {plural(count, 'cell')}. Shown first: {parts[0].title}."
+    under = f"{counted(len(first.tasks), 'task')}, {counted(count, 'cell')}. Shown first: {parts[0].title}."
     others = [folded(part.title, outcome_banner(part) + "".join(analysis_parts(part))) for part in parts[1:]]
     making = section(
         "How this was made",

@@ -10,11 +10,10 @@ import numpy as np
 from layerscout.cache.records import Estimate, ReferenceReturn, as_table_value
 from layerscout.cache.records.study import StudyAnalysis, StudyLayer, StudyRecord
 from layerscout.pages.tables import UNDEFINED, Table, as_csv
-from layerscout.report.captions import blocks_words, returns_column, trained_words
+from layerscout.report.captions import blocks_words, percent, returns_column, trained_words
 from layerscout.report.numbers.gate import REFERENCE_WORDS
 from layerscout.report.numbers.statistics import mean_interval
 from layerscout.report.study.measures import BITS, CTRL, DEPTH, MEASURES, MIDDLE, REWARD, SKILL, STATE, TRANSITION, S
-from layerscout.report.study.words import percent
 from layerscout.report.tables import SPENT, Value, format_number, format_p
 
 COLUMN_OF = {
@@ -106,7 +105,7 @@ def gate_table(analysis: StudyAnalysis) -> Table:
     for one in analysis.tasks:
         level: dict[str, ReferenceReturn] = {reference.name: reference for reference in one.references}
         cells = [_reference_cell(level.get(name)) for name in REFERENCES]
-        share = UNDEFINED if one.seeds_above_trivial is None else percent(one.seeds_above_trivial)
+        share = percent(one.seeds_above_trivial)
         rows.append(
             (
                 one.name,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from layerscout.cache.records.study import StudyAnalysis, StudyMeasure, StudyRegistration, StudyVerdict
-from layerscout.report.captions import SHARED_EPISODES, metric_name
+from layerscout.report.captions import SHARED_EPISODES, metric_name, percent
 from layerscout.report.numbers.gate import Gate
 from layerscout.report.numbers.over_tasks import FEWEST_TASKS
 from layerscout.report.numbers.statistics import seed_warning
@@ -16,16 +16,7 @@ from layerscout.report.numbers.within import TaskCells
 from layerscout.report.study.rows import failed_runs
 from layerscout.report.study.tasks import TrainedTask
 from layerscout.report.tables import format_estimate
-
-
-def plural(count: int, word: str) -> str:
-    """Return a number with its noun, in the plural where there is not one: "1 task", "3 tasks"."""
-    return f"{count} {word}{'' if count == 1 else 's'}"
-
-
-def percent(share: float) -> str:
-    """Per cent without decimals, with a space before the sign: "12 %"."""
-    return f"{100 * share:.0f} %"
+from layerscout.showing import counted
 
 
 def analysis_title(analysis: StudyAnalysis) -> str:
@@ -38,20 +29,20 @@ def study_outcome(main: StudyMeasure, gates: Sequence[Gate]) -> tuple[StudyVerdi
     """Return the outcome for the score that ordered the layers, and its sentence."""
     learned = sum(gate.learned == "learned" for gate in gates)
     failed = sum(gate.learned == "not learned" for gate in gates)
-    where = f"{plural(main.layers, 'cell')} in {plural(main.tasks, 'learned task')}"
+    where = f"{counted(main.layers, 'cell')} in {counted(main.tasks, 'learned task')}"
     if not learned and failed:
         return (
             "not learned",
-            f"Not learned: in none of {plural(len(gates), 'task')} did agents learn, so no return can be foretold. {advice_of_gates(gates)}".strip(),
+            f"Not learned: in none of {counted(len(gates), 'task')} did agents learn, so no return can be foretold. {advice_of_gates(gates)}".strip(),
         )
     if not learned:
         found = "" if main.spearman is None else f" For the record: Spearman ρ = {format_estimate(main.spearman, 2)} within tasks."
-        why = f"in {plural(len(gates), 'task')} nobody can tell whether agents learned at all ({gates[0].why.partition(': ')[2]})"
+        why = f"in {counted(len(gates), 'task')} nobody can tell whether agents learned at all ({gates[0].why.partition(': ')[2]})"
         return "cannot be judged", f"Cannot be judged: {why}. A number that cannot be verified is described, not claimed.{found}"
     if main.spearman is None:
         return (
             "cannot be tested",
-            f"Over {plural(learned, 'learned task')}, {main.name} or the return never differs, or {main.name} is undefined: there is nothing to correlate.",
+            f"Over {counted(learned, 'learned task')}, {main.name} or the return never differs, or {main.name} is undefined: there is nothing to correlate.",
         )
     found = f"mean Spearman ρ = {format_estimate(main.spearman, 2)} within tasks"
     cost = cost_of_choosing(main)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from layerscout.cache.records.transfer import TransferArm, TransferRecord
+from layerscout.report.captions import percent
 from layerscout.report.claims import Claim
 from layerscout.report.numbers.savings import SHARES, Saving, kinds_of_teachers, last_score, savings_at, share_range, targets_of
-from layerscout.report.transfer.tables import count, percent
+from layerscout.report.transfer.tables import count
 
 NO_WORSE = 1.5  # of Reacher's returns: what a harmful teacher may cost at the end there
 SHARE_LOST = 1 / 3  # what it may cost elsewhere, of what the baseline gained over untrained students; on Reacher that is about as much

@@ -25,6 +25,7 @@ from layerscout.pages.page import (
 )
 from layerscout.pages.svg import file
 from layerscout.pages.tables import Table, as_csv, facts, flatten_settings
+from layerscout.report.captions import percent
 from layerscout.report.claims import Claim
 from layerscout.report.numbers.savings import savings_at, targets_of
 from layerscout.report.transfer import figures, tables
@@ -91,7 +92,7 @@ def render_transfer(record: TransferRecord, settings: dict[str, Any], command: s
 def _answer(record: TransferRecord, claims: tuple[Claim, ...]) -> str:
     savings = savings_at(record)
     lines = [
-        f"{arm.name}: {tables.percent(one.reduced)} fewer iterations, {tables.percent(one.reduced_steps)} fewer environment steps; last {one.last:.2f}"
+        f"{arm.name}: {percent(one.reduced)} fewer iterations, {percent(one.reduced_steps)} fewer environment steps; last {one.last:.2f}"
         for arm in record.arms
         if arm.kind == "repaint" and arm.swept is None and (one := savings.get(arm.name)) is not None
     ]

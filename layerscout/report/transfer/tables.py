@@ -9,6 +9,7 @@ import numpy as np
 from layerscout.cache.records import as_table_value
 from layerscout.cache.records.transfer import TransferArm, TransferRecord
 from layerscout.pages.tables import UNDEFINED, Column, Table
+from layerscout.report.captions import percent
 from layerscout.report.numbers.savings import (
     Saving,
     kinds_of_teachers,
@@ -178,11 +179,6 @@ def facts_of(record: TransferRecord) -> dict[str, str]:
         "stricter targets": ", ".join(f"{target:g}" for target in record.stricter) or "none",
         "untrained students earn": f"{standing_score(record):.2f}",
     }
-
-
-def percent(share: float | None) -> str:
-    """A share in [0, 1] as whole per cent; undefined for None."""
-    return UNDEFINED if share is None else f"{100 * share:.0f} %"
 
 
 def count(value: int | None) -> str:
