@@ -29,7 +29,8 @@ from layerscout.rl.agents.configs import DQNConfig, PPOConfig, SACConfig
 from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.agents.ppo import ppo_on_features
 from layerscout.rl.agents.sac import sac_on_features
-from layerscout.rl.memory.replay import Replay, run_generators
+from layerscout.rl.generators import run_generators
+from layerscout.rl.memory.replay import Replay
 from layerscout.rl.memory.rollout import Rollout
 from layerscout.rl.networks.layers import Head
 from layerscout.rl.networks.optimiser import RunAdam

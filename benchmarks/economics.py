@@ -24,7 +24,7 @@ import torch
 from layerscout.rl.agents.configs import SACConfig
 from layerscout.rl.economics.config import EncoderConfig, WorkConfig
 from layerscout.rl.economics.working import Work, Workplace, work
-from layerscout.rl.memory.replay import run_generators
+from layerscout.rl.generators import run_generators
 from layerscout.rl.memory.sum_tree import SumTree
 from layerscout.settings import build, merge, read_toml
 from layerscout.worlds.labour.dishwashing import Dishwashing

@@ -14,7 +14,8 @@ from layerscout.rl.agents.configs import DQNConfig, SACConfig
 from layerscout.rl.agents.divided import MOST_PARTS, DividedLearner, divided
 from layerscout.rl.agents.dqn import DQN
 from layerscout.rl.agents.sac import sac_on_features
-from layerscout.rl.memory.replay import Batch, run_generators
+from layerscout.rl.generators import run_generators
+from layerscout.rl.memory.replay import Batch
 from layerscout.rl.networks.layers import Head
 from layerscout.rl.run import plan, run
 

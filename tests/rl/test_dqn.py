@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from layerscout.errors import DataError, UsageError
 from layerscout.rl.agents.configs import DQNConfig
 from layerscout.rl.agents.dqn import DQN
-from layerscout.rl.memory.replay import Batch, Replay, run_generators
+from layerscout.rl.generators import run_generators
+from layerscout.rl.memory.replay import Batch, Replay
 from layerscout.rl.networks.in_loop_network import InLoopNetwork, InputAdapter, OutputAdapter
 from layerscout.rl.networks.layers import Head
 from layerscout.settings import build

@@ -12,7 +12,8 @@ import torch
 from layerscout.errors import UsageError
 from layerscout.rl.agents.configs import DQNConfig
 from layerscout.rl.agents.dqn import DQN
-from layerscout.rl.memory.replay import Batch, Replay, run_generators
+from layerscout.rl.generators import run_generators
+from layerscout.rl.memory.replay import Batch, Replay
 from layerscout.rl.networks.layers import Head
 
 WIDTH, ACTIONS = 6, 3

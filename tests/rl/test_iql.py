@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from layerscout.errors import DataError
 from layerscout.rl.agents.configs import IQLConfig
 from layerscout.rl.agents.iql import IQL, iql_on_features
-from layerscout.rl.memory.replay import Batch, ReplayRows, run_generators
+from layerscout.rl.generators import run_generators
+from layerscout.rl.memory.replay import Batch, ReplayRows
 from layerscout.settings import build
 
 WIDTH, DIMENSIONS, ACTIONS, SIZE = 6, 2, 4, 8

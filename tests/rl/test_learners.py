@@ -19,8 +19,9 @@ from layerscout.rl.agents.ppo import PPO
 from layerscout.rl.agents.sac import SAC
 from layerscout.rl.comparison.learners import ActionSpace, algorithm_of, head_learner, network_learner, settings_of
 from layerscout.rl.config import TrainConfig
+from layerscout.rl.generators import run_generators
 from layerscout.rl.loops.checkpoint import load_checkpoint, save_checkpoint
-from layerscout.rl.memory.replay import Batch, run_generators
+from layerscout.rl.memory.replay import Batch
 from layerscout.rl.networks.layers import Head, RunLinear, RunNetwork, weight_generators
 
 WIDTH, SIZE, SEEDS = 5, 16, (3, 8, 3)

@@ -11,7 +11,8 @@ import pytest
 from layerscout.errors import DataError, UsageError
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.questions.targets import find_transitions
-from layerscout.rl.memory.replay import Batch, Replay, ReplayRows, generator_states, restore_generators, run_generators
+from layerscout.rl.generators import generator_states, restore_generators, run_generators
+from layerscout.rl.memory.replay import Batch, Replay, ReplayRows
 
 
 def numbered(runs: int, capacity: int, steps: int) -> Replay:

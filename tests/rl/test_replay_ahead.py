@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from layerscout.errors import DataError
-from layerscout.rl.memory.replay import Replay, ReplayRows, run_generators
+from layerscout.rl.generators import run_generators
+from layerscout.rl.memory.replay import Replay, ReplayRows
 
 GAMMA = 0.9
 

@@ -19,7 +19,8 @@ from layerscout.rl.agents.configs import SACConfig
 from layerscout.rl.agents.critic import Critic
 from layerscout.rl.agents.sac import SAC, sac_on_features
 from layerscout.rl.agents.squashed import squash
-from layerscout.rl.memory.replay import Batch, Replay, run_generators
+from layerscout.rl.generators import run_generators
+from layerscout.rl.memory.replay import Batch, Replay
 from layerscout.rl.networks.layers import Head
 from layerscout.rl.networks.optimiser import RunAdam
 from layerscout.settings import build

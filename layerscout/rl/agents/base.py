@@ -49,7 +49,8 @@ class Agent(Protocol):
 
     >>> from layerscout.rl.agents.configs import DQNConfig
     >>> from layerscout.rl.agents.dqn import DQN
-    >>> from layerscout.rl.memory.replay import Replay, run_generators
+    >>> from layerscout.rl.generators import run_generators
+    >>> from layerscout.rl.memory.replay import Replay
     >>> from layerscout.rl.networks.layers import Head
     >>> agent = DQN(DQNConfig(gamma=0.0, lr=0.05, batch=16), lambda seeds: Head(1, 2, seeds, "linear"), seeds=[0, 1])
     >>> z, ends = np.ones((2, 1), np.float32), np.ones(2, bool)  # [run, feature], [run]

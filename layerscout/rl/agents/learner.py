@@ -12,7 +12,8 @@ from torch import Tensor
 
 from layerscout.errors import DataError
 from layerscout.rl.agents.base import AgentConfig, learning_device
-from layerscout.rl.memory.replay import Batch, generator_states, restore_generators, run_generators
+from layerscout.rl.generators import generator_states, restore_generators, run_generators
+from layerscout.rl.memory.replay import Batch
 from layerscout.rl.networks.layers import RunNetwork
 from layerscout.rl.networks.optimiser import RunAdam, flatten, load_rows
 

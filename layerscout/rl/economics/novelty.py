@@ -13,7 +13,8 @@ from torch import Tensor
 from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.clips import ClipWindow
 from layerscout.extract.passes.noise_gap import NoiseGap
-from layerscout.rl.memory.replay import Batch, generator_states, restore_generators, run_generators
+from layerscout.rl.generators import generator_states, restore_generators, run_generators
+from layerscout.rl.memory.replay import Batch
 from layerscout.rl.networks.layers import Head
 from layerscout.rl.networks.optimiser import RunAdam
 

@@ -22,7 +22,7 @@ from layerscout.rl.economics.ledger import Terms, WorkLedger
 from layerscout.rl.economics.novelty import novelty_of
 from layerscout.rl.economics.recorded_hours import fill_with_recorded
 from layerscout.rl.economics.worked import Books, Judgement, Work, WorkedHour
-from layerscout.rl.memory.replay import generator_states, restore_generators, run_generators
+from layerscout.rl.generators import generator_states, restore_generators, run_generators
 from layerscout.worlds.labour.base import LabourWorld
 from layerscout.worlds.labour.trade import STEPS_PER_HOUR, expected_hour
 from layerscout.worlds.playing import episode_seed

@@ -9,9 +9,9 @@ import numpy as np
 from layerscout.progress import Task
 from layerscout.rl.agents.dreamer import Dreamer
 from layerscout.rl.config import TrainConfig
+from layerscout.rl.generators import generator_states, restore_generators, run_generators
 from layerscout.rl.loops.learning import EXPLORING, SAMPLING, Evaluations, GroupCheckpoint, LearningHistory
 from layerscout.rl.loops.log import Log
-from layerscout.rl.memory.replay import generator_states, restore_generators, run_generators
 from layerscout.rl.memory.sequences import SequenceReplay
 from layerscout.rl.seeing.games import Games
 from layerscout.rl.seeing.recurrent import RecurrentObserver

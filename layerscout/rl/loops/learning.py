@@ -14,9 +14,10 @@ from jaxtyping import Float32
 from layerscout.progress import Task
 from layerscout.rl.agents.base import Agent
 from layerscout.rl.config import TrainConfig
+from layerscout.rl.generators import generator_states, restore_generators, run_generators
 from layerscout.rl.loops import checkpoint
 from layerscout.rl.loops.log import Log
-from layerscout.rl.memory.replay import Replay, ReplayRows, generator_states, restore_generators, run_generators
+from layerscout.rl.memory.replay import Replay, ReplayRows
 from layerscout.rl.seeing.games import Games
 from layerscout.rl.seeing.rollouts import Stage
 

@@ -12,9 +12,9 @@ from jaxtyping import Float32, Shaped
 from layerscout.progress import Task
 from layerscout.rl.agents.ppo import PPO, playable
 from layerscout.rl.config import TrainConfig
+from layerscout.rl.generators import generator_states, restore_generators, run_generators
 from layerscout.rl.loops.learning import EXPLORING, Evaluations, GroupCheckpoint, LearningHistory
 from layerscout.rl.loops.log import Log
-from layerscout.rl.memory.replay import generator_states, restore_generators, run_generators
 from layerscout.rl.memory.rollout import RolloutBuffer
 from layerscout.rl.seeing.games import Games
 from layerscout.rl.seeing.rollouts import Stage

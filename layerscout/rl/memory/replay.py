@@ -11,7 +11,7 @@ episode terminated or was truncated earlier, or where the run has not played fur
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, Real, Shaped
@@ -41,22 +41,6 @@ class Batch(NamedTuple):
     def next_z(self) -> Shaped[np.ndarray, "run batch *feature"]:
         """The second half of ``states``, a view: what was seen after it."""
         return self.states[:, self.action.shape[1] :]
-
-
-def run_generators(seeds: Sequence[int], purpose: int) -> list[np.random.Generator]:
-    """Return one generator a run; the same seed with another ``purpose`` gives an independent stream."""
-    return [np.random.default_rng([int(seed), purpose]) for seed in seeds]
-
-
-def generator_states(generators: Sequence[np.random.Generator]) -> list[dict[str, Any]]:
-    """Return the states of the generators as plain data that JSON can hold."""
-    return [dict(generator.bit_generator.state) for generator in generators]
-
-
-def restore_generators(generators: Sequence[np.random.Generator], states: Sequence[dict[str, Any]]) -> None:
-    """Put saved states back, so that the next draw is the one that would have followed."""
-    for generator, state in zip(generators, states, strict=True):
-        generator.bit_generator.state = state
 
 
 class Replay:

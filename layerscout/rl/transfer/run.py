@@ -15,7 +15,7 @@ from layerscout.extract.device import cores, torch_threads
 from layerscout.progress import SILENT, Reporter
 from layerscout.report.numbers.savings import SHARES, share_range
 from layerscout.rl.agents.ppo import PPO
-from layerscout.rl.memory.replay import run_generators
+from layerscout.rl.generators import run_generators
 from layerscout.rl.transfer.config import TransferConfig
 from layerscout.rl.transfer.plan import KEY_NAME, TRAINED, PlannedArm, TransferPlan, plan
 from layerscout.rl.transfer.students import TEACHING, ArmCurves, train_arm

@@ -16,10 +16,10 @@ from layerscout.cache.records.transfer import TransferArm
 from layerscout.errors import UsageError
 from layerscout.progress import Task
 from layerscout.rl.agents.ppo import PPO, ActorCritic, heads, playable
+from layerscout.rl.generators import generator_states, restore_generators, run_generators
 from layerscout.rl.loops.checkpoint import load_checkpoint, save_checkpoint
 from layerscout.rl.loops.learning import EXPLORING
 from layerscout.rl.loops.on_policy import ENVIRONMENT, game_seeds, play_step, value_ahead
-from layerscout.rl.memory.replay import generator_states, restore_generators, run_generators
 from layerscout.rl.memory.rollout import Rollout, RolloutBuffer
 from layerscout.rl.networks.parts import FirstFeatures
 from layerscout.rl.seeing.games import Games

@@ -24,8 +24,8 @@ from layerscout.service.judged import (
     ScoreBeside,
 )
 from layerscout.service.problems import HttpProblem
+from layerscout.service.requests import service_of
 from layerscout.service.web.deciding import judge_of, owner_of
-from layerscout.service.web.view import service_of
 
 ROUTES = APIRouter(prefix="/api/v1", tags=["decisions"], responses=RESPONSES)
 RANKINGS = Query(

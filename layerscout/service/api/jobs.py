@@ -11,10 +11,10 @@ from layerscout.service.api.common import ANY_RESULT, RESPONSES, answered_elsewh
 from layerscout.service.jobs.progress import read_log
 from layerscout.service.jobs.question import ProbeQuestion
 from layerscout.service.jobs.records import job_folder
+from layerscout.service.requests import apart, service_of
 from layerscout.service.schemas import JobList, JobView, PlanCost
 from layerscout.service.state import ServiceState
 from layerscout.service.web.jobs import change, stream
-from layerscout.service.web.view import apart, service_of
 
 ROUTES = APIRouter(prefix="/api/v1", tags=["jobs"], responses=RESPONSES)
 JobId = Annotated[str, Path(description="A job's id.", pattern=ANY_RESULT, examples=["6888dfad7491402bdc0454a36a6cb67b"])]

@@ -10,9 +10,9 @@ from layerscout.service.api.common import RESPONSES
 from layerscout.service.api.stores import StoreName
 from layerscout.service.data.look import LayerLook, none_where_undefined
 from layerscout.service.judged import LookView
+from layerscout.service.requests import apart, service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web.looking import look_into
-from layerscout.service.web.view import apart, service_of
 
 ROUTES = APIRouter(prefix="/api/v1", tags=["stores"], responses=RESPONSES)
 

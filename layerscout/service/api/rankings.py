@@ -11,11 +11,11 @@ from layerscout.service.api.common import ANY_RESULT, RESPONSES, brief_ranking
 from layerscout.service.data import measured
 from layerscout.service.data.roots import inside
 from layerscout.service.problems import HttpProblem
+from layerscout.service.requests import service_of
 from layerscout.service.schemas import NoteIn, NoteList, NoteOut, PairList, PairView, RankingList, WhatIfLayer, WhatIfOrder
 from layerscout.service.state import ServiceState
 from layerscout.service.web.ranking_tables import MOST_PAIRS, read_weights
 from layerscout.service.web.rankings import keep_note
-from layerscout.service.web.view import service_of
 
 ROUTES = APIRouter(prefix="/api/v1", tags=["rankings"], responses=RESPONSES)
 RankingId = Annotated[str, Path(description="A ranking's id.", pattern=ANY_RESULT, examples=["6888dfad7491402bdc0454a36a6cb67b"])]

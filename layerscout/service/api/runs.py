@@ -23,9 +23,9 @@ from layerscout.service.judged import (
     RunsPart,
     StudyPart,
 )
+from layerscout.service.requests import service_of
 from layerscout.service.web.deciding import judge_of
 from layerscout.service.web.runs import ranking_beside
-from layerscout.service.web.view import service_of
 
 ROUTES = APIRouter(prefix="/api/v1", tags=["runs"], responses=RESPONSES)
 RunsId = Annotated[

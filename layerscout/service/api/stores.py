@@ -10,10 +10,10 @@ from layerscout import __version__
 from layerscout.cache.catalog.details import store_details
 from layerscout.service.api.common import ANY_STORE, RESPONSES, brief_store, job_view
 from layerscout.service.data.verified import kept_verification
+from layerscout.service.requests import service_of
 from layerscout.service.schemas import Health, JobView, StoreDetails, StoreLayer, StoreList
 from layerscout.service.web.jobs import submit_verification
 from layerscout.service.web.stores import A_PAGE
-from layerscout.service.web.view import service_of
 
 ROUTES = APIRouter(prefix="/api/v1", tags=["stores"], responses=RESPONSES)
 StoreName = Annotated[

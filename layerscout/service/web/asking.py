@@ -9,9 +9,10 @@ from fastapi.responses import RedirectResponse
 
 from layerscout.errors import LayerscoutError
 from layerscout.service.problems import as_problem
+from layerscout.service.requests import apart, service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web.forms import fields_of, question_of, read_form
-from layerscout.service.web.view import PageView, apart, respond, service_of
+from layerscout.service.web.view import PageView, respond
 from layerscout.service.web.words import cost_lines, short
 
 ROUTES = APIRouter(include_in_schema=False)

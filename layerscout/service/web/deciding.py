@@ -16,11 +16,12 @@ from layerscout.service.data.datasets import dataset_id
 from layerscout.service.data.judging import BestLayer, Judge, JudgedRuns
 from layerscout.service.jobs.newcomers import unmeasured
 from layerscout.service.problems import HttpProblem
+from layerscout.service.requests import service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web.figures import draw_slopes
 from layerscout.service.web.ranking_tables import flags_cell
 from layerscout.service.web.tables import Address, Linked, sorted_view
-from layerscout.service.web.view import FigureView, PageView, address_of, figure_view, respond, service_of
+from layerscout.service.web.view import FigureView, PageView, address_of, figure_view, respond
 from layerscout.service.web.words import BOARD, SUBMIT, day, short
 
 ROUTES = APIRouter(include_in_schema=False)

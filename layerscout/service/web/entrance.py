@@ -7,10 +7,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 
 from layerscout.service.problems import HttpProblem
+from layerscout.service.requests import service_of
 from layerscout.service.security import sessions
 from layerscout.service.security.guard import cookie_header
 from layerscout.service.web.forms import read_form
-from layerscout.service.web.view import PageView, assets, respond, service_of
+from layerscout.service.web.view import PageView, assets, respond
 
 ROUTES = APIRouter(include_in_schema=False)
 

@@ -15,9 +15,10 @@ from layerscout.pages.tables import Cell, Column, Table
 from layerscout.service.jobs.progress import progress_of, read_log
 from layerscout.service.jobs.records import ENDED, ServiceJob, job_folder
 from layerscout.service.problems import HttpProblem
+from layerscout.service.requests import service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web.tables import Address, Linked, plain_view, sorted_view
-from layerscout.service.web.view import PageView, address_of, respond, service_of
+from layerscout.service.web.view import PageView, address_of, respond
 from layerscout.service.web.words import STATES, duration, moment, short
 
 ROUTES = APIRouter(include_in_schema=False)

@@ -13,10 +13,11 @@ from layerscout.pages.tables import Cell, Column, Table
 from layerscout.service.data.datasets import dataset_id
 from layerscout.service.data.look import LayerLook, look_inside, numbers_of
 from layerscout.service.problems import HttpProblem
+from layerscout.service.requests import apart, service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web.figures import draw_components, draw_episode
 from layerscout.service.web.tables import Address, sorted_view
-from layerscout.service.web.view import PageView, address_of, apart, figure_view, respond, service_of
+from layerscout.service.web.view import PageView, address_of, figure_view, respond
 from layerscout.service.web.words import short
 
 ROUTES = APIRouter(include_in_schema=False)

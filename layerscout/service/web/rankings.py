@@ -23,11 +23,12 @@ from layerscout.service.data.datasets import dataset_id
 from layerscout.service.data.measured import evidence_of
 from layerscout.service.data.results import FoundResult
 from layerscout.service.problems import HttpProblem
+from layerscout.service.requests import service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web import ranking_tables as tables
 from layerscout.service.web.forms import read_form
 from layerscout.service.web.tables import Address, Linked, plain_view, sorted_view
-from layerscout.service.web.view import FigureView, PageView, address_of, figure_view, respond, service_of
+from layerscout.service.web.view import FigureView, PageView, address_of, figure_view, respond
 from layerscout.service.web.words import PAIRS, VERSIONS, WHAT_IF, WHAT_IF_S, moment, short
 from layerscout.text import html_text
 

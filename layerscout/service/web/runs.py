@@ -13,10 +13,11 @@ from layerscout.pages.tables import Cell, Column, Table
 from layerscout.service.data.experiments import FoundRuns
 from layerscout.service.data.judging import Judge, lies_beside
 from layerscout.service.data.results import FoundResult
+from layerscout.service.requests import service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web.deciding import judge_of
 from layerscout.service.web.tables import Address, Linked, plain_view, sorted_view
-from layerscout.service.web.view import PageView, address_of, figure_view, respond, service_of
+from layerscout.service.web.view import PageView, address_of, figure_view, respond
 from layerscout.service.web.words import moment, short
 
 ROUTES = APIRouter(include_in_schema=False)

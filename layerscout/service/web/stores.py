@@ -13,9 +13,10 @@ from layerscout.pages.tables import Cell, Column, Table, flatten_settings
 from layerscout.service.data.catalogue import Shelved
 from layerscout.service.data.datasets import dataset_id, film
 from layerscout.service.data.verified import KeptVerification, kept_verification
+from layerscout.service.requests import service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web.tables import Address, Linked, plain_view, presorted_view, sorted_view
-from layerscout.service.web.view import PageView, address_of, respond, service_of
+from layerscout.service.web.view import PageView, address_of, respond
 from layerscout.service.web.words import day, short
 from layerscout.showing import size
 

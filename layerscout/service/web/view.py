@@ -7,11 +7,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from importlib import resources
 from typing import Any
 
-from anyio import to_thread
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from jinja2 import DictLoader, Environment, StrictUndefined
@@ -24,6 +23,7 @@ from layerscout.pages.svg import css_rules, file
 from layerscout.pages.template import read_template
 from layerscout.service.data.datasets import dataset_id
 from layerscout.service.problems import HttpProblem
+from layerscout.service.requests import apart, service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web.tables import FORMATS, Address, TableView, export_table, exports_of
 from layerscout.service.web.words import FILTERS
@@ -70,17 +70,6 @@ def figure_view(name: str, draw: Draw, caption: str, address: Address) -> Figure
 def address_of(request: Request) -> Address:
     """Return the path and the parameters that a request asks for."""
     return Address(request.url.path, tuple(request.query_params.multi_items()))
-
-
-def service_of(request: Request) -> ServiceState:
-    """Return the state that all requests of this server share."""
-    found: ServiceState = request.app.state.service
-    return found
-
-
-async def apart(request: Request, work: Callable[..., Any], *given: Any) -> Any:
-    """Do what takes long in threads of its own, so that those who only read never wait for it."""
-    return await to_thread.run_sync(partial(work, *given), limiter=request.app.state.heavy)
 
 
 async def respond(

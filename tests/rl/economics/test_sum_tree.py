@@ -8,7 +8,7 @@ from scipy.stats import chisquare
 
 from layerscout.errors import UsageError
 from layerscout.rl.economics.ledger import Terms, WorkLedger
-from layerscout.rl.memory.replay import run_generators
+from layerscout.rl.generators import run_generators
 from layerscout.rl.memory.sum_tree import SumTree
 
 

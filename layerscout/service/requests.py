@@ -1,0 +1,23 @@
+"""A request in; the state that all requests share, and threads of its own for what takes long, out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from anyio import to_thread
+from fastapi import Request
+
+from layerscout.service.state import ServiceState
+
+
+def service_of(request: Request) -> ServiceState:
+    """Return the state that all requests of this server share."""
+    found: ServiceState = request.app.state.service
+    return found
+
+
+async def apart(request: Request, work: Callable[..., Any], *given: Any) -> Any:
+    """Do what takes long in threads of its own, so that those who only read never wait for it."""
+    return await to_thread.run_sync(partial(work, *given), limiter=request.app.state.heavy)
