@@ -1,8 +1,8 @@
-"""What was looked at in the registered study after its test: its own figures once more, by world, by pooling, and how the last block fares.
+"""What was looked at in a registered study after its test: its own figures once more, by world, by pooling, and how the last block fares.
 
-    python experiments/registered/exploratory.py [study.csv]
+    python experiments/registered/exploratory.py [docs/experiments/registered/encoder.csv]
 
-Reads the study's table of cells (default: the one in docs/experiments/registered) and prints one figure a line. Nothing here was registered.
+Reads a study's table of cells (default: study.csv there) and prints one figure a line. Nothing here was registered.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from scipy import stats
 
 TABLE = Path(__file__).parents[2] / "docs" / "experiments" / "registered" / "study.csv"
+BUDGET = "mean_return_at_"
 Cells = list[dict[str, str]]
 
 
@@ -30,8 +31,9 @@ def of_rank(cells: Cells) -> np.ndarray:
 
 
 def returns(cells: Cells) -> np.ndarray:
-    """Return what 8 seeds earned on each cell at 12,000 updates."""
-    return column(cells, "mean_return_at_12000")
+    """Return what 8 seeds earned on each cell at the largest budget of updates."""
+    budgets = [int(name.removeprefix(BUDGET)) for name in cells[0] if name.startswith(BUDGET)]
+    return column(cells, f"{BUDGET}{max(budgets)}")
 
 
 def correlation(cells: Cells) -> float:

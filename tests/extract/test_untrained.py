@@ -11,6 +11,7 @@ from layerscout.extract.backbones.finding import find_backbone
 from layerscout.extract.config import ExtractConfig
 from layerscout.extract.encoder import backbone_of
 from layerscout.extract.run import plan, run
+from layerscout.probe.questions.sources import backbone_name
 
 CPU = torch.device("cpu")
 
@@ -56,6 +57,8 @@ def test_a_control_has_a_store_of_its_own_and_acts_with_its_own_weights(small, t
     assert not np.allclose(trained.layer("blocks.2").all(), shuffled.layer("blocks.2").all())
     assert np.array_equal(trained.layer("pixels").all(), shuffled.layer("pixels").all())
     assert backbone_of(shuffled).identity["weights"] == "shuffled, seed 0"
+    named = [backbone_name(store(kind)) for kind in ("trained", "reinitialised", "shuffled")]
+    assert named == ["tiny", "tiny-untrained", "tiny-shuffled"], "a ranking of several stores tells them apart"
 
 
 def test_unknown_weights_are_refused():

@@ -231,12 +231,13 @@ def test_cells_measured_on_other_rows_are_refused_with_the_reason(tmp_path: Path
         first([folder])
 
 
-def test_a_stores_untrained_backbone_is_a_cell_like_a_twin(tmp_path: Path) -> None:
+@pytest.mark.parametrize("control", ["tiny-untrained", "tiny-shuffled"])
+def test_a_stores_untrained_backbone_is_a_cell_like_a_twin(tmp_path: Path, control: str) -> None:
     (folder,) = simulate(tmp_path, tasks=1, layers=4)
     path = folder / "probe" / "ranking.json"
     ranking = load(Ranking, path)
     before = first([folder])
-    stores = ({"store_id": "ls1-0", "backbone": "tiny", "label": "a"}, {"store_id": "tw-0", "backbone": "tiny-untrained", "label": "b"})
+    stores = ({"store_id": "ls1-0", "backbone": "tiny", "label": "a"}, {"store_id": "tw-0", "backbone": control, "label": "b"})
     layers = tuple(
         layer.model_copy(update={"role": "layer", "store_id": "tw-0" if layer.role == "twin" else "ls1-0", "label": "x"})
         for layer in ranking.layers

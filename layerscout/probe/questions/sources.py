@@ -16,6 +16,8 @@ from layerscout.cache.store import Store
 from layerscout.errors import DataError, suggest
 from layerscout.probe.config import ProbeConfig
 
+CONTROLS = {"reinitialised": "untrained", "shuffled": "shuffled"}  # the option ``weights`` of a backbone, and what a control is called by
+
 
 @dataclass(frozen=True)
 class Job:
@@ -116,6 +118,10 @@ def dataset_digest(store: Store) -> str:
 
 
 def backbone_name(store: Store) -> str:
-    """The video model's name in the store's identity; the digest of its weights where that has no name."""
+    """The video model's name in the store's identity; the digest of its weights where that has no name.
+
+    A control says so: ``videomae-untrained`` where weights were drawn anew, ``videomae-shuffled`` where they changed places.
+    """
     facts: Any = store.identity["backbone"]
-    return str(facts.get("name", facts["weights_digest"]))
+    name, kind = str(facts.get("name", facts["weights_digest"])), str(facts.get("weights", "")).partition(",")[0]
+    return f"{name}-{CONTROLS[kind]}" if kind in CONTROLS else name

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from layerscout.cache.records import Arm, LayerScore, Ranking, RunRecord
+
+UNTRAINED = ("untrained", "shuffled")  # words in a backbone's name that say that its weights are a control's
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def cell_of(layer: LayerScore, ranking: Ranking, record: RunRecord, arm: Arm) ->
     """Return a layer with its arm, and what tells it from other layers: backbone, weights, pooling and place in depth."""
     store = store_of_layer(layer, ranking)
     backbone = next((one.backbone for one in ranking.stores if one.store_id == store), ranking.backbone)
-    untrained = layer.role == "twin" or "untrained" in backbone
+    untrained = layer.role == "twin" or any(word in backbone for word in UNTRAINED)
     pooling = layer.name.partition("@")[2]
     beside = [
         other.depth
@@ -48,7 +51,7 @@ def cell_of(layer: LayerScore, ranking: Ranking, record: RunRecord, arm: Arm) ->
     ]
     order = sorted(set(beside))
     place = order.index(layer.depth) / (len(order) - 1) if len(order) > 1 else 0.5
-    family = backbone.replace("-untrained", "").replace(" untrained", "").strip() or backbone
+    family = re.sub(rf"[- ]?({'|'.join(UNTRAINED)})", "", backbone).strip() or backbone
     return StudyCell(layer, arm, record, store, family, "untrained" if untrained else "pretrained", pooling, place)
 
 
