@@ -10,7 +10,7 @@ from layerscout.probe.config import ProbeConfig
 from layerscout.probe.moments import products
 from layerscout.probe.moments.moments import ReusableSums, accumulate, empty_sums
 from layerscout.probe.moments.products import EMPTY, END, FIRST, GivenColumns, RunEnds, X, add_square, lay_out_rows
-from layerscout.probe.moments.rows import bad_rows, blocks, pilot_mean, widen
+from layerscout.probe.moments.rows import StoredRows, bad_rows, blocks, pilot_mean, widen
 from layerscout.probe.questions.targets import find_transitions
 
 
@@ -43,7 +43,7 @@ def test_ends_of_runs_are_what_next_squares_and_squares_differ_by(monkeypatch: p
     for marked in (None, bad):
         ends, total, scratch = RunEnds(row, 5, np.float64), np.zeros((5, 5)), np.empty((5, 5))
         for start in range(0, 40, step):
-            part = np.vstack([layer[start : start + step], np.zeros((1, 5))])
+            part = StoredRows(layer[start : start + step], np.zeros(5))
             ends.take(start, part, None if marked is None else marked[start : start + step], total, scratch)
         ends.flush(total, scratch)
         fine = row if marked is None else row[~marked[row] & ~marked[row + 1]]
@@ -92,6 +92,23 @@ def test_memory_that_is_used_again_is_empty_again() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_stored_rows_are_widened_where_they_are_wanted_and_tell_which_are_bad(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    layer = rng.standard_normal((150, 3)).astype(dtype)  # more than two slabs
+    layer[7] = [np.finfo(dtype).max, np.finfo(dtype).min, 0]  # large, and fine in its own type
+    shift, at = np.array([0.5, 0.0, -1.0]), rng.integers(0, 150, 140)
+    stored = StoredRows(layer, shift)
+    assert stored.bad() is None
+    np.testing.assert_array_equal(stored.some(at), layer[at].astype(np.float64) - shift)
+    for row, value in ((3, np.nan), (70, -np.inf), (149, np.inf)):
+        layer[row, 1] = value
+        assert np.flatnonzero(stored.bad()).tolist() == [one for one in (3, 70, 149) if one <= row]
+    narrow = StoredRows(np.array([[1e300], [1.0]]), np.zeros(1, np.float32))
+    with np.errstate(over="ignore"):
+        assert narrow.bad().tolist() == [True, False]  # an infinity in the precision of the products
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
 def test_rows_are_widened_and_shifted_exactly(dtype: type, precision: type) -> None:
     rows = np.array([[0.0, -0.0, 1.5, 6e-8], [65504.0, np.inf, -np.inf, np.nan]]).astype(dtype)
@@ -100,6 +117,15 @@ def test_rows_are_widened_and_shifted_exactly(dtype: type, precision: type) -> N
         widen(rows, shift, out)
         expected = rows.astype(precision) - shift
     np.testing.assert_array_equal(out, expected)
+
+
+def test_every_number_of_float16_is_widened_exactly() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    for numbers in (every[np.isfinite(every)], every):
+        out = np.empty((1, len(numbers)), np.float32)
+        with np.errstate(invalid="ignore"):  # a NaN may be a signalling one
+            widen(numbers[None], np.zeros(1, np.float32), out)
+        np.testing.assert_array_equal(out[0], numbers.astype(np.float32))
 
 
 def test_bad_rows_are_told_from_large_ones() -> None:

@@ -8,7 +8,7 @@ from plain_solves import Rows, errors, made_up, ridge, sums_of
 
 from layerscout.probe.moments.symmetric import mirror
 from layerscout.probe.solve.eigen import eigenvalues, eigenvectors, eigenvectors_and_raised, recompose, rotated, tridiagonal
-from layerscout.probe.solve.penalties import decompose, of_scalars, scalar_losses, validation_losses
+from layerscout.probe.solve.penalties import decompose, of_scalars, scalar_losses, validate
 from layerscout.probe.solve.ridge import (
     NotPositiveDefinite,
     fit_ridge,
@@ -37,7 +37,10 @@ def test_losses_of_the_search_are_those_of_fits_on_rows(width: int, precision: s
     rows = made_up(300, width)
     train, valid = rows[:200], rows[200:]
     shift = shift_of(width, precision)
-    found = validation_losses(decompose(sums_of(train), shift, live_of(width)), sums_of(valid), PENALTIES)
+    validation = validate(decompose(sums_of(train), shift, live_of(width)), sums_of(valid))
+    found = validation.transition(PENALTIES), validation.scalars(PENALTIES)
+    np.testing.assert_array_equal(validation.scalars(PENALTIES), found[1])  # nothing is used up
+    np.testing.assert_allclose(validation.scalars(PENALTIES[1:2], 1), found[1][1:2, :1], rtol=TOLERANCE[precision])
     variance = train.following.var(axis=0)
     weights = np.where(np.arange(width) < width - 1, 1 / np.where(variance > 0, variance, 1), 0.0) / (width - 1)
     for place, penalty in enumerate(PENALTIES):
@@ -74,11 +77,13 @@ def test_a_tridiagonal_form_solves_what_it_was_made_of_and_says_when_it_cannot()
 def test_a_search_without_actions_or_scalars_is_that_of_the_latents_alone(width: int) -> None:
     rows = made_up(300, width, actions=0, scalars=0)
     shift = shift_of(width, "float64")
-    transition, scalars = validation_losses(decompose(sums_of(rows[:200]), shift, live_of(width)), sums_of(rows[200:]), PENALTIES)
+    found = validate(decompose(sums_of(rows[:200]), shift, live_of(width)), sums_of(rows[200:]))
+    transition, scalars = found.transition(PENALTIES), found.scalars(PENALTIES)
     assert scalars.shape == (len(PENALTIES), 0)
     with_actions = made_up(300, width)
     alone = Rows(with_actions.z, with_actions.actions[:, :0], with_actions.following, with_actions.scalars)
-    again, some = validation_losses(decompose(sums_of(alone[:200]), shift, live_of(width)), sums_of(alone[200:]), PENALTIES)
+    found = validate(decompose(sums_of(alone[:200]), shift, live_of(width)), sums_of(alone[200:]))
+    again, some = found.transition(PENALTIES), found.scalars(PENALTIES)
     assert some.shape == (len(PENALTIES), 3)
     assert transition.shape == again.shape
     assert np.isfinite(transition).all()

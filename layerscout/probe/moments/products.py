@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import DTypeLike
 
-from layerscout.probe.moments.rows import FeatureRows
+from layerscout.probe.moments.rows import FeatureRows, StoredRows
 from layerscout.probe.moments.sums import ColumnSums, LatentSums
 from layerscout.probe.questions.actions import ActionInputs
 from layerscout.probe.questions.scalars import Scalars
@@ -106,10 +106,10 @@ class RunEnds:
         self.last, self.last_fine, self.last_sign = np.zeros((1, width), dtype), False, 0
 
     def take(
-        self, start: int, rows: FeatureRows, bad: Bool[np.ndarray, " row"] | None, total: Float[np.ndarray, "f f"], scratch: FeatureRows
+        self, start: int, rows: StoredRows, bad: Bool[np.ndarray, " row"] | None, total: Float[np.ndarray, "f f"], scratch: FeatureRows
     ) -> None:
-        """Take the rows that begin at ``start``; the last of ``rows`` is no row of the layer."""
-        count = len(rows) - 1
+        """Take the rows that begin at ``start``."""
+        count = len(rows)
         fine, sign = np.ones(count + 1, dtype=bool), np.zeros(count + 1, dtype=np.int64)  # of the row before, then of these
         fine[0], sign[0] = self.last_fine, self.last_sign
         if bad is not None:
@@ -121,8 +121,8 @@ class RunEnds:
         if sign[0]:
             self._put(self.last, sign[:1], total, scratch)
         edges = np.flatnonzero(sign[1:count])
-        self._put(rows[edges], sign[1 + edges], total, scratch)
-        self.last[0], self.last_fine, self.last_sign = rows[count - 1], bool(fine[count]), int(sign[count])
+        self._put(rows.some(edges), sign[1 + edges], total, scratch)
+        self.last, self.last_fine, self.last_sign = rows.some(np.array([count - 1])), bool(fine[count]), int(sign[count])
 
     def flush(self, total: Float[np.ndarray, "f f"], scratch: FeatureRows) -> None:
         """Add what is waiting; no row comes after."""
@@ -166,24 +166,24 @@ class GroupBuffer:
     def take(
         self,
         start: int,
-        rows: FeatureRows,
+        rows: StoredRows,
         bad: Bool[np.ndarray, " row"] | None,
         sums: WantedSums,
         scratch: FeatureRows,
     ) -> None:
-        """Take what belongs here of the rows that begin at ``start``; the last of ``rows`` is zeros, and no row of the layer."""
-        here = slice(*np.searchsorted(self.row, [start, start + len(rows) - 1]))
+        """Take what belongs here of the rows that begin at ``start``."""
+        here = slice(*np.searchsorted(self.row, [start, start + len(rows)]))
         role, transition, at = self.role[here], self.transition[here], self.row[here] - start
         if len(role) and (bad is not None or self.broken):
             role = self._repaired(role, bad[at] if bad is not None else np.zeros(len(role), dtype=bool))
-        at[role == EMPTY] = len(rows) - 1
         taken = 0
         while taken < len(role):
             if self.filled == len(self.z):
                 self.flush(sums, scratch)
             count = min(len(role) - taken, len(self.z) - self.filled)
             part, place = slice(taken, taken + count), slice(self.filled, self.filled + count)
-            np.take(rows, at[part], axis=0, out=self.z[place], mode="clip")
+            rows.write(at[part], self.z[place])
+            self.z[place][role[part] == EMPTY] = 0
             self.roles[place] = role[part]
             if sums[1] is not None:
                 self.columns.write(np.where(role[part] & X, transition[part], -1), self.c[place])
@@ -241,8 +241,9 @@ def _add_columns(
     sums.latent_action[group] += product[:, actions]
     sums.latent_scalar[group] += product[:, scalars]
     sums.action_next[group] += c[:, actions].T @ following
-    sums.action[group] += a.sum(axis=0)
-    sums.scalar[group] += s.sum(axis=0)
+    level = np.ones(len(exact)) @ exact
+    sums.action[group] += level[actions]
+    sums.scalar[group] += level[scalars]
     sums.action_action[group] += a.T @ a
     sums.action_scalar[group] += a.T @ s
     sums.scalar_squares[group] += np.einsum("ij,ij->j", s, s)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Float16, Float32, Int, Shaped
 from numpy.typing import DTypeLike
 
 PILOT_ROWS = 2000
 READ_ROWS = 4096  # rows read at once, at least: enough that choosing the rows of each group costs little
 SLAB_ROWS = 64  # rows converted at once: they stay in the processor's cache until the shift is subtracted
+HALF_INFINITY = 0xF800  # in float16, moved by a bit to the left, so that the sign is gone
+SIGN_AND_DIGITS = np.int32(-0x70002000)  # of a float16 that was moved by 13 bits in 32: not the copies of its sign
 
 FeatureRows = Float[np.ndarray, "row feature"]
 
@@ -58,17 +60,64 @@ def widen(rows: Shaped[np.ndarray, "row feature"], shift: Float[np.ndarray, " fe
     if rows.dtype != np.float16:
         np.subtract(rows, shift, out=out, dtype=shift.dtype)
         return
-    # numpy converts float16 one by one; looking each of the 65,536 up takes half the time, and is exact too
-    table, codes = _half_table(shift.dtype.name), rows.view(np.uint16)
-    for first in range(0, len(rows), SLAB_ROWS):
-        slab = out[first : first + SLAB_ROWS]
-        np.take(table, codes[first : first + SLAB_ROWS], out=slab, mode="clip")
-        slab -= shift
+    for part in slabs(len(rows)):
+        np.subtract(_single(rows[part]), shift, out=out[part], dtype=shift.dtype)
 
 
-@cache
-def _half_table(dtype: str) -> Float[np.ndarray, " code"]:
-    return np.arange(2**16, dtype=np.uint16).view(np.float16).astype(dtype)
+def _single(half: Float16[np.ndarray, "row feature"]) -> Float32[np.ndarray, "row feature"]:
+    """Convert float16 to float32: moving the bits of all numbers at once takes a third of the time of numpy's conversion, one by one.
+
+    Sign and digits go to their places, and a product with 2 to the difference of the exponents' origins, 112, which is exact, does the rest.
+    """
+    codes = half.view(np.int16)
+    if np.left_shift(half.view(np.uint16), 1).max(initial=0) >= HALF_INFINITY:
+        return half.astype(np.float32)  # the largest exponent of float16 stands for no number
+    bits = codes.astype(np.int32)
+    bits <<= 13
+    bits &= SIGN_AND_DIGITS
+    values = bits.view(np.float32)
+    values *= np.float32(2.0**112)
+    return values
+
+
+def slabs(rows: int) -> Iterator[slice]:
+    """Cut rows into slabs that stay in the processor's cache."""
+    return (slice(first, first + SLAB_ROWS) for first in range(0, rows, SLAB_ROWS))
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Rows as they are stored. They are widened where they are needed, so that no widened copy of all of them is made."""
+
+    rows: Shaped[np.ndarray, "row feature"]
+    shift: Float[np.ndarray, " feature"]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def write(self, at: Int[np.ndarray, " some"], out: FeatureRows) -> None:
+        """Write some rows less the shift to ``out``."""
+        for part in slabs(len(at)):
+            widen(np.take(self.rows, at[part], axis=0), self.shift, out[part])
+
+    def some(self, at: Int[np.ndarray, " some"]) -> FeatureRows:
+        """Return some rows less the shift."""
+        found = np.empty((len(at), self.rows.shape[1]), self.shift.dtype)
+        self.write(at, found)
+        return found
+
+    def bad(self) -> Bool[np.ndarray, " row"] | None:
+        """Which rows have a NaN or an infinity when they are widened, or None when none has."""
+        if self.rows.dtype == np.float16:
+            if np.left_shift(self.rows.view(np.uint16), 1).max(initial=0) < HALF_INFINITY:
+                return None
+            return ~np.isfinite(self.rows).all(axis=1)
+        found = np.zeros(len(self), dtype=bool)
+        for part in slabs(len(self)):
+            bad = bad_rows(np.subtract(self.rows[part], self.shift, dtype=self.shift.dtype))
+            if bad is not None:
+                found[part] = bad
+        return found if found.any() else None
 
 
 def bad_rows(rows: FeatureRows) -> Bool[np.ndarray, " row"] | None:

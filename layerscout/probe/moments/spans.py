@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from layerscout.probe.moments.products import GivenColumns, GroupBuffer, RunEnds, lay_out_rows
-from layerscout.probe.moments.rows import Reader, bad_rows, blocks, widen
+from layerscout.probe.moments.rows import Reader, StoredRows, blocks, widen
 from layerscout.probe.moments.sums import ColumnSums, LatentSums
 from layerscout.probe.questions.actions import ActionInputs
 from layerscout.probe.questions.scalars import Scalars
@@ -113,21 +113,16 @@ def add_up(
     sums = latents, columns
     first, last = np.empty_like(shift), np.empty_like(shift)
     nonfinite, first_nonfinite = 0, -1
-    space = np.empty((0, width), shift.dtype)
     with np.errstate(over="ignore", invalid="ignore"):  # told apart later, when the sums are not finite
         for start, stored in blocks(reader, chosen.start, chosen.stop):
-            if len(space) <= len(stored):
-                space = np.empty((len(stored) + 1, width), shift.dtype)
-            rows = space[: len(stored) + 1]
-            widen(stored, shift, rows[:-1])
-            rows[-1] = 0
-            bad = bad_rows(rows[:-1])
+            rows = StoredRows(stored, shift)
+            bad = rows.bad()
             if bad is not None:
                 first_nonfinite = start + int(bad.argmax()) if not nonfinite else first_nonfinite
                 nonfinite += int(bad.sum())
             if start == chosen.start:
-                first[:] = rows[0]
-            last[:] = rows[-2]
+                widen(stored[:1], shift, first[None])
+            widen(stored[-1:], shift, last[None])
             if latents is not None:
                 run_ends.take(start, rows, bad, latents.next_minus_latent, scratch)
             for buffer in buffers:

@@ -1,11 +1,14 @@
-"""Losses of one fit, at each penalty and a little above it, in; how much the rounding of products may have moved an R² out."""
+"""Losses of one fit in; how much the rounding of products may have moved an R², seen from losses at a little more penalty, out."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from layerscout.probe.moments.moments import MomentSums
+from layerscout.probe.solve.penalties import Validation
 
 LARGEST_ROUNDING_EFFECT = 1e-6  # of R²
 
@@ -22,8 +25,12 @@ class RoundingExceeded(Exception):
 
 
 def rounding_effect(
-    transition: Float[np.ndarray, " penalty_twice"],
-    scalars: Float[np.ndarray, "penalty_twice scalar"],
+    validation: Validation,
+    penalties: Sequence[float],
+    transition: Float[np.ndarray, " penalty"],
+    scalars: Float[np.ndarray, "penalty scalar"],
+    rounding: float,
+    checked: int,
     valid: MomentSums,
     mean: Float[np.ndarray, " target"],
 ) -> float:
@@ -37,22 +44,21 @@ def rounding_effect(
     Parameters
     ----------
     transition, scalars
-        As ``penalties.validation_losses`` gives them, for all penalties and then for all of them with ρ once more.
+        Losses that ``validation`` gave at the ``penalties``.
+    rounding
+        ρ.
+    checked
+        1 to look at the first scalar too, the reward, if there is one: shuffled copies and other targets meet the same directions. Else 0.
     valid
         Moments of the rows that the losses are of.
     mean
         Of each target over all rows.
     """
-    found = [_moved(transition[:, None] / valid.count)]
-    if scalars.shape[1]:
-        width = len(mean) - scalars.shape[1]
+    best = int(transition.argmin())
+    moved = [abs(validation.transition([penalties[best] + rounding])[0] - transition[best]) / valid.count]
+    if checked:
+        width, best = len(mean) - scalars.shape[1], int(scalars[:, 0].argmin())
         about = (valid.yy - 2 * mean * valid.y + valid.count * mean**2)[width]
-        # the first column is the reward, if there is one; shuffled copies and other targets meet the same directions
-        found.append(_moved(scalars[:, :1] / max(about, np.finfo(np.float64).tiny)))
-    return max(found)
-
-
-def _moved(losses: Float[np.ndarray, "penalty_twice target"]) -> float:
-    count = len(losses) // 2
-    best = int(losses[:count].sum(axis=1).argmin())
-    return float(np.max(np.abs(losses[count + best] - losses[best])))
+        again = validation.scalars([penalties[best] + rounding], 1)[0, 0]
+        moved.append(abs(again - scalars[best, 0]) / max(about, np.finfo(np.float64).tiny))
+    return float(max(moved))

@@ -13,7 +13,7 @@ from layerscout.probe.moments.moments import Moments, MomentSums
 from layerscout.probe.questions.splits import Split
 from layerscout.probe.solve.accuracy import RoundingExceeded, rounding_effect
 from layerscout.probe.solve.fixed import FixedColumns, FixedFit
-from layerscout.probe.solve.penalties import decompose, of_scalars, scalar_losses, validation_losses
+from layerscout.probe.solve.penalties import decompose, of_scalars, scalar_losses, validate
 from layerscout.probe.solve.ridge import fit_ridge, prediction_sums, squared_errors, squared_errors_of_both, weighted_errors
 from layerscout.probe.solve.scaling import rounding, target_weights
 
@@ -222,19 +222,17 @@ def _inner_losses(
             train = decompose(without(folds, pair), pilot, live, scaled)
         for tested, validated in of_latents:
             assert train is not None
-            grid, checked = list(penalties), largest_effect < np.inf
-            if checked:
-                grid += [penalty + rounding(pilot.dtype.name, len(live)) for penalty in penalties]
-            # of the scalars, the first fit tells for all
-            losses, scalar_found = validation_losses(train, folds[validated], grid, None if first else len(penalties))
-            if checked:
-                checked_scalars = scalar_found if first else scalar_found[:, :0]
-                amount = rounding_effect(losses, checked_scalars, folds[validated], total.y / total.count)
+            validation = validate(train, folds[validated])
+            losses, scalar_found = validation.transition(penalties), validation.scalars(penalties)
+            if largest_effect < np.inf:
+                # of the scalars, the first fit tells for all
+                more = rounding(pilot.dtype.name, len(live)), 1 if first and scalars else 0
+                amount = rounding_effect(validation, penalties, losses, scalar_found, *more, folds[validated], total.y / total.count)
                 if amount > largest_effect:
                     raise RoundingExceeded(amount)
             first = False
-            transition[tested] += losses[: len(penalties)]
-            scalar[tested] += scalar_found[: len(penalties)]
+            transition[tested] += losses
+            scalar[tested] += scalar_found
         left = [role for role in wanted if role not in of_latents] if scalars else []
         if left:
             rest = without(parts, pair)

@@ -70,55 +70,72 @@ def decompose(
     )
 
 
-def validation_losses(
-    train: Decomposition, valid: MomentSums, penalties: Sequence[float], of_scalars: int | None = None
-) -> tuple[Float[np.ndarray, " penalty"], Float[np.ndarray, "penalty scalar"]]:
-    """Squared errors on validation rows for every penalty.
+@dataclass(frozen=True)
+class Validation:
+    """Validation rows in the eigenvectors of the training rows; losses at any penalty are then nearly free.
 
-    The weights are V (λ + penalty)⁻¹ (V'C_zy - V'C_za W_a), and the action weights W_a solve a small system of the
-    actions' size (the Schur complement). An error summed over targets needs only quadratic forms of V'(validation
-    moments)V, so a penalty costs O(width²).
-
-    Parameters
-    ----------
-    of_scalars
-        The scalars' errors are wanted at so many of the penalties only, the first ones.
-
-    Returns
-    -------
-    The mean over live targets of z_{t+1} from [z_t, a_t], each in units of its training variance; and each scalar's from z_t.
+    The weights are V (λ + penalty)⁻¹ (V'C_zy - V'C_za W_a), and the action weights W_a solve a small system of the actions'
+    size (the Schur complement). An error summed over targets needs only quadratic forms of V'(validation moments)V, so a
+    penalty costs O(width²).
     """
-    width, dtype, share = len(train.values), train.vectors.dtype, train.share
+
+    train: Decomposition
+    spread: Float[np.ndarray, "feature feature"]  # V' X_zz V, with X the sums over validation rows
+    products: Float[np.ndarray, "feature feature"]  # of the training rows, times ``spread``, number by number
+    tested: Float[np.ndarray, "feature target"]  # V' X_zy
+    matches: Float[np.ndarray, " feature"]  # diagonal of V' C_zn diag(share) X_nz V
+    crossed: Float[np.ndarray, "feature action"]  # V' X_za
+    action_action: Float[np.ndarray, "action action"]
+    action_latents: Float[np.ndarray, "action feature"]
+    squares: Float[np.ndarray, " target"]
+
+    def transition(self, penalties: Sequence[float]) -> Float[np.ndarray, " penalty"]:
+        """Return the mean over live targets of the squared errors of z_{t+1} from [z_t, a_t], each in units of its training variance."""
+        train, width = self.train, len(self.train.values)
+        latents, actions, share = train.targets[:, :width], train.actions, train.share
+        # all penalties at once: [penalty, action, feature]
+        inverse = self._inverse(penalties)
+        rounded = inverse.astype(train.vectors.dtype)
+        shrunk = actions.T * rounded[:, None]
+
+        def each(
+            matrix: Float[np.ndarray, "feature other"], by: Float[np.ndarray, "penalty action feature"]
+        ) -> Float[np.ndarray, "penalty action other"]:
+            return (by.reshape(-1, width) @ matrix).reshape(*by.shape[:2], matrix.shape[1])
+
+        schur = train.action_action + np.asarray(penalties)[:, None, None] * np.eye(actions.shape[1]) - each(actions, shrunk)
+        action_weights = solve_small(schur, train.action_latents - each(latents, shrunk))
+        weighted = action_weights * share
+        match = inverse @ self.matches + np.sum((self.action_latents - each(self.tested[:, :width], shrunk)) * weighted, axis=(1, 2))
+        # the quadratic form of [z, a]: from z alone, then every term with an action weight in it
+        back = (self.crossed.T - each(self.spread, shrunk)) * rounded[:, None]
+        outer = self.action_action - each(self.crossed, shrunk) - each(actions, back)
+        form = np.sum((inverse @ self.products) * inverse, axis=1) + np.sum(
+            (2 * each(latents, back) + outer @ action_weights) * weighted, axis=(1, 2)
+        )
+        return np.asarray(share @ self.squares[:width] - 2 * match + form)
+
+    def scalars(self, penalties: Sequence[float], count: int | None = None) -> Float[np.ndarray, "penalty scalar"]:
+        """Return the squared errors of the scalars from z_t, or of the first ``count`` of them."""
+        width = len(self.train.values)
+        some = slice(width, None if count is None else width + count)
+        inverse = self._inverse(penalties).astype(self.train.vectors.dtype)
+        weights = inverse[:, None] * self.train.targets[:, some].T
+        return self.squares[some] + _error_forms(weights, self.tested[:, some], self.spread)
+
+    def _inverse(self, penalties: Sequence[float]) -> Float[np.ndarray, "penalty feature"]:
+        return np.asarray(1 / (self.train.values + np.asarray(penalties)[:, None]))
+
+
+def validate(train: Decomposition, valid: MomentSums) -> Validation:
+    """Turn the moments of validation rows into the eigenvectors of the training rows."""
+    width, dtype = len(train.values), train.vectors.dtype
     xx, xy, yy = standardise(valid, train.by, dtype=dtype)
     tested = train.vectors.T @ xy[:width]
     spread = rotated(xx[:width, :width], train.vectors)
-    latents, actions = train.targets[:, :width], train.actions
-    products = train.products * spread
     matches = np.einsum("ij,ij->i", train.weighted, tested[:, :width])
     crossed = train.vectors.T @ xx[:width, width:]
-
-    # all penalties at once: [penalty, action, feature]
-    inverse = 1 / (train.values + np.asarray(penalties)[:, None])
-    rounded = inverse.astype(dtype)
-    shrunk = actions.T * rounded[:, None]
-
-    def each(
-        matrix: Float[np.ndarray, "feature other"], by: Float[np.ndarray, "penalty action feature"]
-    ) -> Float[np.ndarray, "penalty action other"]:
-        return (by.reshape(-1, width) @ matrix).reshape(*by.shape[:2], matrix.shape[1])
-
-    schur = train.action_action + np.asarray(penalties)[:, None, None] * np.eye(actions.shape[1]) - each(actions, shrunk)
-    action_weights = solve_small(schur, train.action_latents - each(latents, shrunk))
-    weighted = action_weights * share
-    match = inverse @ matches + np.sum((xy[width:, :width] - each(tested[:, :width], shrunk)) * weighted, axis=(1, 2))
-    # the quadratic form of [z, a]: from z alone, then every term with an action weight in it
-    back = (crossed.T - each(spread, shrunk)) * rounded[:, None]
-    outer = xx[width:, width:] - each(crossed, shrunk) - each(actions, back)
-    form = np.sum((inverse @ products) * inverse, axis=1) + np.sum(
-        (2 * each(latents, back) + outer @ action_weights) * weighted, axis=(1, 2)
-    )
-    transition = share @ yy[:width] - 2 * match + form
-    return transition, yy[width:] + _scalar_errors(rounded[:of_scalars], train.targets[:, width:], tested[:, width:], spread)
+    return Validation(train, spread, train.products * spread, tested, matches, crossed, xx[width:, width:], xy[width:, :width], yy)
 
 
 def scalar_losses(
@@ -166,28 +183,20 @@ def of_scalars(sums: MomentSums, width: int) -> MomentSums:
     return MomentSums(sums.count, sums.x[:width], sums.y[width:], sums.xx[:width, :width], sums.xy[:width, width:], sums.yy[width:])
 
 
-def _scalar_errors(
-    inverse: Float[np.ndarray, "penalty feature"],
-    targets: Float[np.ndarray, "feature scalar"],
-    tested: Float[np.ndarray, "feature scalar"],
-    spread: Float[np.ndarray, "feature feature"],
-) -> Float[np.ndarray, "penalty scalar"]:
-    """Quadratic forms of w = inverse · targets; see ``_error_forms``."""
-    return _error_forms(inverse[:, None] * targets.T, tested, spread)
-
-
 def _error_forms(
     weights: Float[np.ndarray, "penalty scalar feature"],
     tested: Float[np.ndarray, "feature scalar"],
     spread: Float[np.ndarray, "feature feature"],
 ) -> Float[np.ndarray, "penalty scalar"]:
-    """w' spread w - 2 w' tested, from half of ``spread``, whose diagonal is used up."""
+    """w' spread w - 2 w' tested, from half of ``spread``."""
     shape = weights.shape[:2]
     if not shape[1]:
         return np.zeros(shape)
     weights = weights.reshape(-1, weights.shape[2])
-    spread.flat[:: len(spread) + 1] *= 0.5  # what lies above the diagonal, and half of what lies on it, make half of the form
+    diagonal = slice(None, None, len(spread) + 1)
+    spread.flat[diagonal] *= 0.5  # what lies above the diagonal, and half of what lies on it, make half of the form
     multiply = blas.strmm if spread.dtype == np.float32 else blas.dtrmm
     residual = multiply(2.0, spread.T, weights.T, lower=1, trans_a=1).T
+    spread.flat[diagonal] *= 2
     residual.reshape(*shape, -1)[:] -= 2 * tested.T
     return np.einsum("ij,ij->i", weights, residual).reshape(shape)

@@ -192,7 +192,7 @@ class _Search:
         return np.asarray(vectors.T @ self.targets[np.ix_(self.train, self.train)] @ vectors)
 
     def transition_losses(self, there: Bool[np.ndarray, " row"], penalties: Sequence[float]) -> Float[np.ndarray, " penalty"]:
-        """Squared errors on some rows for every penalty; as those of the latents of ``penalties.validation_losses``."""
+        """Squared errors on some rows for every penalty; as those of the latents of ``penalties.Validation``."""
         across = np.ix_(there, self.train)
         values, vectors = self.with_action
         mixed = self.kernels[1][across] @ vectors
