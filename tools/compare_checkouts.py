@@ -84,6 +84,7 @@ def compare(before: Path, after: Path, arguments: Sequence[str], names: Sequence
                 if name not in found[side]:
                     raise SystemExit(f"{(before, after)[side]} printed no figure '{name}', but {', '.join(sorted(found[side]))}")
                 values[early][side].append(float(found[side][name]))
+        print(f"round {turn + 1} of {rounds}", file=sys.stderr)
     return {name: ratio_of(*both) for name, both in values.items()}
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import math
 import sys
 from pathlib import Path
 
 import compare_checkouts
+import main_paths
 import numpy as np
 import pytest
 from compare_checkouts import CPU, compare, figures_of, ratio_of
@@ -68,3 +71,21 @@ def test_without_a_command_it_says_what_to_put(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(SystemExit):
         compare_checkouts.main()
     assert "put what Python is to run after --" in capsys.readouterr().err
+
+
+def test_the_main_paths_of_this_checkout_can_be_timed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).parents[2]
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    for module, sizes in {
+        "main_paths": {"LAYERS": 1, "WRITES": 1, "READS": 1, "DRAWS": 1, "FRAMES": 64, "PROBES": 1, "EPISODES": 20},
+        "store_io": {"ROWS": 512},
+        "probe_speed": {"WIDTH": 16},
+    }.items():
+        for name, value in sizes.items():
+            monkeypatch.setattr(importlib.import_module(module), name, value)
+    monkeypatch.setattr(main_paths, "STEPS", 63)
+    monkeypatch.chdir(root)
+    main_paths.main()
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]
+    assert list(figures) == ["write", "read", "rows", "extract", "probe"]
+    assert min(figures.values()) > 0
