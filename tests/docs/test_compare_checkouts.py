@@ -77,7 +77,7 @@ def test_the_main_paths_of_this_checkout_can_be_timed(monkeypatch: pytest.Monkey
     root = Path(__file__).parents[2]
     monkeypatch.syspath_prepend(str(root / "benchmarks"))
     for module, sizes in {
-        "main_paths": {"LAYERS": 1, "WRITES": 1, "READS": 1, "DRAWS": 1, "FRAMES": 64, "PROBES": 1, "EPISODES": 20},
+        "main_paths": {"LAYERS": 1, "WRITES": 1, "READS": 1, "DRAWS": 1, "EXTRACTIONS": 1, "FRAMES": 64, "PROBES": 1, "EPISODES": 20},
         "store_io": {"ROWS": 512},
         "probe_speed": {"WIDTH": 16},
     }.items():
