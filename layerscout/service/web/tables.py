@@ -26,7 +26,7 @@ class Linked(Cell):
 
 @dataclass(frozen=True)
 class Address:
-    """A page's own address: its path and its parameters. Every state of a page is one, so that it can be sent to somebody."""
+    """A page's own address: its path and its parameters. Every state of a page is one, and only one, so that it can be sent to somebody."""
 
     path: str
     parameters: tuple[tuple[str, str], ...] = ()
@@ -40,9 +40,10 @@ class Address:
         return tuple(value for key, value in self.parameters if key == name)
 
     def changed(self, **values: str | None) -> str:
-        """Return the address with parameters changed, or left out where the value is None."""
+        """Return the address with parameters changed, or left out where the value is None; parameters in the order of their names, a file's last."""
         kept = [(key, value) for key, value in self.parameters if key not in values and key != "export"]
-        words = urlencode([*kept, *((key, value) for key, value in values.items() if value is not None)])
+        given = [*kept, *((key, value) for key, value in values.items() if value is not None)]
+        words = urlencode(sorted(given, key=lambda pair: (pair[0] == "export", pair[0])))  # in whatever order a reader clicked
         return f"{self.path}?{words}" if words else self.path
 
 
