@@ -37,6 +37,8 @@ class Critic(RunNetwork):
         Numbers of a continuous action, or how many discrete ones there are; the other is 0.
     kind, hidden, live_widths
         See `Head`.
+    counted
+        What the heads are given for a continuous action's -1 and 1.
     trunk
         A trained network [run, batch, ...] → [run, batch, width] before both heads; None: they see the features themselves.
 
@@ -60,6 +62,7 @@ class Critic(RunNetwork):
         kind: Literal["linear", "mlp"] = "mlp",
         hidden: Sequence[int] = (256, 256),
         live_widths: Sequence[int] | None = None,
+        counted: tuple[float, float] = (-1.0, 1.0),
         trunk: RunNetwork | None = None,
     ) -> None:
         super().__init__(len(seeds))
@@ -68,6 +71,7 @@ class Critic(RunNetwork):
                 f"a critic of {dimensions} action dimensions and {actions} discrete actions", hint="one of the two is 0, the other is not"
             )
         self.dimensions = dimensions
+        self._scale, self._middle = (counted[1] - counted[0]) / 2.0, (counted[1] + counted[0]) / 2.0
         live = None if live_widths is None else [dimensions + live for live in live_widths]
         options = {"kind": kind, "hidden": hidden, "live_widths": live}
         self.trunk = trunk
@@ -112,7 +116,8 @@ class Critic(RunNetwork):
     @torch.no_grad()
     def action_slope(self, tape: Tape, slope: Float[Tensor, "run batch 2"]) -> Float[Tensor, "run batch dimension"]:
         """Return the gradient of sum(slope · values) by a continuous action."""
-        return self._input_slope(tape, self._by_output(tape, slope), slice(0, self.dimensions))
+        by_input = self._input_slope(tape, self._by_output(tape, slope), slice(0, self.dimensions))
+        return by_input if self._scale == 1.0 else by_input * self._scale
 
     def _input_slope(self, tape: Tape, slopes: Sequence[Tensor], columns: slice) -> Float[Tensor, "run batch _"]:
         one, two = slopes
@@ -123,7 +128,10 @@ class Critic(RunNetwork):
         return 0 if self.trunk is None else self.trunk.frozen_multiply_adds()
 
     def _joined(self, z: Float[Tensor, "run batch width"], action: Shaped[Tensor, "run batch *dimension"]) -> Float[Tensor, "run batch _"]:
-        return torch.cat([action, z], dim=-1) if self.dimensions else z
+        if not self.dimensions:
+            return z
+        given = action if self._scale == 1.0 and not self._middle else self._scale * action + self._middle
+        return torch.cat([given, z], dim=-1)
 
     def _of_taken(self, values: list[Tensor], action: Shaped[Tensor, "run batch *dimension"]) -> Float[Tensor, "run batch 2"]:
         if self.dimensions:

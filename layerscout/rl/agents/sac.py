@@ -199,14 +199,15 @@ def sac_on_features(
     kind: Literal["linear", "mlp"] = "mlp",
     hidden: Sequence[int] | None = None,
     live_widths: Sequence[int] | None = None,
+    counted: tuple[float, float] = (-1.0, 1.0),
     device: str = "cpu",
 ) -> SAC:
-    """Return the learner with heads on features of ``width``, for actions of ``dimensions`` numbers."""
+    """Return the learner with heads on features of ``width``, for actions of ``dimensions`` numbers; ``counted`` as of `Critic`."""
     options: dict[str, Any] = {"kind": kind, "hidden": config.hidden if hidden is None else hidden, "live_widths": live_widths}
     return SAC(
         config,
         lambda runs: Head(width, 2 * dimensions, runs, **options),
-        lambda runs: Critic(width, runs, dimensions=dimensions, **options),
+        lambda runs: Critic(width, runs, dimensions=dimensions, counted=counted, **options),
         seeds,
         device,
     )

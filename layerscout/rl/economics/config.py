@@ -10,7 +10,7 @@ from layerscout.rl.agents.configs import SACConfig
 from layerscout.settings import Config
 
 SETTLED = SACConfig(
-    gamma=0.9, lr=1e-3, batch=256, tau=0.01, hidden=(32, 32), init_temperature=0.1, target_entropy=-5.0, warm_up=300, train_interval=2
+    gamma=0.9, lr=1e-3, batch=256, tau=0.01, hidden=(32, 32), init_temperature=0.1, target_entropy=-5.0, warm_up=600, train_interval=2
 )
 
 
@@ -69,6 +69,10 @@ class WorkConfig(Config):
     )
     reward_scale: float = Field(default=0.1, gt=0.0, description="Factor of the reward for the learner.")
     centred: bool = Field(default=False, description="Take the mean of all stored rewards off, once an hour: steadier and slower.")
+    actions: Literal["middle", "zero", "one"] = Field(
+        default="middle",
+        description="Where critics count speed and care from. middle: from -1 to 1; zero: from 0 to 1, which makes much of both their first guess; one: from 1 to 0, its control.",
+    )
     penalty: Literal["linear", "hinge"] = Field(default="linear", description="Of λ: err − e*, or only what lies above 0.")
     step_size: float = Field(
         default=0.0, ge=0.0, description="η of λ, in dollars an hour and squared unit of error rate an episode; 0: no constraint."
@@ -92,7 +96,7 @@ class WorkConfig(Config):
         description="p of the judged policy: a mean of the actor's weights over all updates, in which update t weighs as t to the power p; larger is younger.",
     )
     averaging_after: int = Field(
-        default=0, ge=0, description="Hours after which that mean begins; until then the policy is judged as it plays."
+        default=30, ge=0, description="Hours after which that mean begins; until then the policy is judged as it plays."
     )
     evaluation_hours: int = Field(default=4, ge=1, description="Hours whose states an evaluation asks the policy about.")
     evaluate_every: int = Field(default=30, ge=1, description="Hours between two evaluations; the last hour always has one.")

@@ -40,6 +40,34 @@ def violation(
     return (errors - _rate("target", target) * attempts) / _each(above_zero, "usual_attempts", usual_attempts)
 
 
+def hinged_violation(
+    errors: Float[np.ndarray, "*place"],
+    attempts: Float[np.ndarray, "*place"],
+    errors_before: Float[np.ndarray, "*place"],
+    attempts_before: Float[np.ndarray, "*place"],
+    target: float,
+    usual_attempts: float | Float[np.ndarray, "*place"],
+) -> Float[np.ndarray, "*place"]:
+    """Return a step's share of the hour's hinge: what max(0, errors − e* attempts) of the hour until now gained in it, over usual attempts.
+
+    The steps of an hour add up to its own hinge. The hinge of the rate until now would not do in its place: a late minute moves that
+    rate by a sixtieth, and a discount of 0.9 hears of it for ten minutes, so that λ would have to be several times as large.
+
+    Parameters
+    ----------
+    errors, attempts
+        Counts of one step.
+    errors_before, attempts_before
+        Counts of its hour until that step.
+    target
+        e*, in (0, 1).
+    usual_attempts
+        As of `violation`.
+    """
+    before = violation(errors_before, attempts_before, target, usual_attempts)
+    return np.maximum(0.0, before + violation(errors, attempts, target, usual_attempts)) - np.maximum(0.0, before)
+
+
 def penalise(
     profit: Float[np.ndarray, "*place"],
     violations: Float[np.ndarray, "*place"],

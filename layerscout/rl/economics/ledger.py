@@ -9,13 +9,23 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64, Shaped
 
 from layerscout.errors import DataError, UsageError
-from layerscout.rl.economics.lagrangian import Penalty, penalise, violation
+from layerscout.rl.economics.lagrangian import Penalty, hinged_violation, penalise, violation
 from layerscout.rl.memory.replay import Batch
 from layerscout.rl.memory.sampling import draw_indices
 from layerscout.rl.memory.sum_tree import SumTree
 
 LEAST, MOST = 0.5, 2.0  # bounds of a novelty as a weight of the critics' loss
-COLUMNS = ("states", "action", "profit", "errors", "attempts", "rate", "novelty", "terminated")  # what a step is
+COLUMNS = (
+    "states",
+    "action",
+    "profit",
+    "errors",
+    "attempts",
+    "errors_before",
+    "attempts_before",
+    "novelty",
+    "terminated",
+)  # what a step is
 Weighting = Literal["none", "novelty", "importance"]
 
 
@@ -26,7 +36,7 @@ class Terms(NamedTuple):
     target: float  # e*
     usual_attempts: Float[np.ndarray, " run"]  # a step, of the last hour
     penalty: Penalty = "linear"
-    to_date: bool = False  # violations of the rate until the step, in place of the step's own share
+    to_date: bool = False  # violations of the hour's rate until the step, in place of the step's own share
     scale: float = 0.1  # of the reward, for the learner
     centre: Float[np.ndarray, " run"] | None = None  # dollars an hour that are taken off every reward; None: nothing
 
@@ -61,7 +71,8 @@ class WorkLedger:
         self.states: Shaped[np.ndarray, "run step two *feature"] = np.zeros((runs, capacity, 2, *shape), dtype)
         self.features = np.zeros((runs, capacity, 2, features), np.float32) if features else None
         self.action = np.zeros((runs, capacity, dimensions), np.float32)
-        self.profit, self.errors, self.attempts, self.rate, self.novelty = (np.zeros((runs, capacity), np.float32) for _ in range(5))
+        self.profit, self.novelty = (np.zeros((runs, capacity), np.float32) for _ in range(2))
+        self.errors, self.attempts, self.errors_before, self.attempts_before = (np.zeros((runs, capacity), np.float32) for _ in range(4))
         self.terminated = np.zeros((runs, capacity), np.bool_)
         self.tree = SumTree(runs, capacity) if weighted else None
         self._largest = np.ones(runs)
@@ -76,11 +87,12 @@ class WorkLedger:
         profit: Float[np.ndarray, " run"],
         errors: Int64[np.ndarray, " run"],
         attempts: Int64[np.ndarray, " run"],
-        rate: Float[np.ndarray, " run"],
+        errors_before: Int64[np.ndarray, " run"],
+        attempts_before: Int64[np.ndarray, " run"],
         novelty: Float[np.ndarray, " run"],
         features: Float32[np.ndarray, "run two width"] | None = None,
     ) -> None:
-        """Store a step of every run: profit in dollars an hour, the step's counts, and the hour's error rate until it.
+        """Store a step of every run: profit in dollars an hour, the step's counts, and those of its hour before it.
 
         ``features`` are those of z and of what followed, where they are kept.
         """
@@ -89,8 +101,9 @@ class WorkLedger:
         if self.features is not None and features is not None:
             self.features[:, slot] = features
         self.action[:, slot], self.terminated[:, slot] = action, terminated
-        self.profit[:, slot], self.errors[:, slot], self.attempts[:, slot], self.rate[:, slot] = profit, errors, attempts, rate
-        self.novelty[:, slot] = novelty
+        self.profit[:, slot], self.novelty[:, slot] = profit, novelty
+        self.errors[:, slot], self.attempts[:, slot] = errors, attempts
+        self.errors_before[:, slot], self.attempts_before[:, slot] = errors_before, attempts_before
         if self.tree is not None:  # what was never looked at comes first
             self.tree.change(np.full((self.runs, 1), slot), (self._largest * novelty)[:, None])
         self.position, self.size = (slot + 1) % self.capacity, min(self.size + 1, self.capacity)
@@ -130,12 +143,18 @@ class WorkLedger:
         ), places
 
     def reward(self, rows: np.ndarray, places: np.ndarray, terms: Terms) -> Float32[np.ndarray, "run batch"]:
-        """Return scale · (profit − λ v) of stored steps, with v of the step, or of the hour until it."""
-        if terms.to_date or terms.penalty == "hinge":
-            excess = self.rate[rows, places] - terms.target
+        """Return scale · (profit − λ v) of stored steps, with v the step's share of the hour's violation, or the hour's until it."""
+        errors, attempts, errors_before, attempts_before = (
+            column[rows, places] for column in (self.errors, self.attempts, self.errors_before, self.attempts_before)
+        )
+        usual, penalty = terms.usual_attempts[:, None], terms.penalty
+        if terms.to_date:
+            excess = (errors_before + errors) / (attempts_before + attempts) - terms.target
+        elif penalty == "hinge":
+            excess, penalty = hinged_violation(errors, attempts, errors_before, attempts_before, terms.target, usual), "linear"
         else:
-            excess = violation(self.errors[rows, places], self.attempts[rows, places], terms.target, terms.usual_attempts[:, None])
-        penalised = penalise(self.profit[rows, places], excess, terms.multiplier[:, None], terms.penalty)
+            excess = violation(errors, attempts, terms.target, usual)
+        penalised = penalise(self.profit[rows, places], excess, terms.multiplier[:, None], penalty)
         return (terms.scale * (penalised if terms.centre is None else penalised - terms.centre[:, None])).astype(np.float32)
 
     def mean(self, terms: Terms) -> Float[np.ndarray, " run"]:

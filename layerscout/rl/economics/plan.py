@@ -26,6 +26,7 @@ from layerscout.rl.differences import differing, elsewhere, kept_settings, told_
 from layerscout.rl.economics import closed_forms
 from layerscout.rl.economics.config import LabourConfig, WorkConfig
 from layerscout.rl.economics.encoding import encoding_of
+from layerscout.rl.economics.lagrangian import Curriculum
 from layerscout.rl.economics.working import Workplace
 from layerscout.settings import build, merge
 from layerscout.showing import ShownPlan
@@ -36,7 +37,7 @@ from layerscout.worlds.labour.trade import STEPS_PER_HOUR, Prices, Trade
 TRADES: dict[str, Trade] = {"layerscout/Dishwashing-v0": Dishwashing.trade, "layerscout/Bricklaying-v0": Bricklaying.trade}
 ARM_NAME = "arm.json"
 DECIDES = ("environment", "seeds", "work")  # settings of a comparison that an arm's numbers depend on
-STEP_BYTES = 61  # of one step in the replay of a state: two states of 4 numbers, an action of 2, 5 figures, whether it ended
+STEP_BYTES = 65  # of one step in the replay of a state: two states of 4 numbers, an action of 2, 6 figures, whether it ended
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def plan(config: TrainConfig) -> WorkPlan:
     Raises
     ------
     UsageError
-        The environment is no trade, an arm's settings are wrong, a price is out of range, or a novelty's model is no denoiser.
+        The environment is no trade, an arm's settings are wrong, a price is out of range, error targets do not tighten, or a novelty's model is no denoiser.
     DataError
         There is no such store.
     BudgetError
@@ -199,6 +200,7 @@ def _planned(name: str, base: LabourConfig, said: dict[str, Any], swept: str | N
     if config.encoder.store is not None:  # a name may be given to another store later; an id stays
         encoder = config.encoder.model_copy(update={"store": open_store(root, config.encoder.store).id})
         config = config.model_copy(update={"encoder": encoder})
+    Curriculum(config.first_target, config.last_target, config.target_episodes)  # one that does not tighten is refused here
     trade = TRADES[config.environment]
     own = {price: getattr(config, price) for price in ("price", "damage", "energy", "human_wage")}
     prices = Prices(**{price: getattr(trade.prices, price) if dollars is None else dollars for price, dollars in own.items()})

@@ -47,7 +47,7 @@ def fill_with_recorded(
     prices, runs, taken = world.prices, ledger.runs, 0
     for row in np.flatnonzero(np.isfinite(action).all(1)).tolist():  # the last row of an hour has no action
         completed, attempts, errors = (counts[row + 1] - counts[row]).tolist()
-        _, all_attempts, all_errors = counts[row + 1].tolist()
+        _, attempts_before, errors_before = counts[row].tolist()
         earned = [_earned(prices, *counts[row + late].tolist()) for late in (0, 1)]
         minutes = int(step[row]) + 1
         energy = prices.energy / STEPS_PER_HOUR
@@ -62,7 +62,8 @@ def fill_with_recorded(
             profit=np.full(runs, by_step if form == "step" else to_date),
             errors=np.full(runs, errors),
             attempts=np.full(runs, attempts),
-            rate=np.full(runs, all_errors / max(all_attempts, 1)),
+            errors_before=np.full(runs, errors_before),
+            attempts_before=np.full(runs, attempts_before),
             novelty=np.full(runs, novelty[row]),
         )
         taken += 1

@@ -29,6 +29,7 @@ from layerscout.worlds.playing import episode_seed
 
 SAMPLING, EXPLORING = 1, 2  # purposes of a run's random streams
 PARTS = ("agent", "ledger", "novelty", "books", "settled")  # of a workplace, each with a state of its own
+COUNTED = {"middle": (-1.0, 1.0), "zero": (0.0, 1.0), "one": (1.0, 0.0)}  # what critics are given for no speed or care, and for all of it
 EVALUATED = 2**32  # seeds of the evaluation's hours stand above those of training
 
 
@@ -62,7 +63,8 @@ class Workplace:
         self._kind = registry.load_entry("world", config.environment)
         self.world: LabourWorld = self._kind(runs, **self._options)
         self.encoding = encoding or encoding_of(config.encoder, config.sac, config.environment, root, trust)
-        self.agent = sac_on_features(config.sac, self.encoding.width, seeds, dimensions=2)
+        counted = COUNTED[config.actions]
+        self.agent = sac_on_features(config.sac, self.encoding.width, seeds, dimensions=2, counted=counted)
         self.agent.density_shift = 2.0 * math.log(2.0)  # actions are counted in [0, 1]
         self.latents = self.encoding.learner(self.seeds, self.agent.failed) if self.encoding.learner is not None else None
         self.agent.wants_latent_slope = self.latents is not None
@@ -125,7 +127,8 @@ class Workplace:
                 profit=profit,
                 errors=world.minute_errors,
                 attempts=world.minute_attempts,
-                rate=world.errors / world.attempts,
+                errors_before=world.errors - world.minute_errors,
+                attempts_before=world.attempts - world.minute_attempts,
                 novelty=novelties[step],
                 features=None if before is None or features is None else np.stack([before, features], axis=1),
             )

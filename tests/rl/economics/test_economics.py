@@ -13,7 +13,7 @@ from layerscout.errors import DataError, UsageError
 from layerscout.rl.economics import wages
 from layerscout.rl.economics.data_value import FIRST, GradientLine, RecursiveLine, data_value
 from layerscout.rl.economics.episode_log import COLUMNS, NAMES, EpisodeLog, episode_row, read_episodes
-from layerscout.rl.economics.lagrangian import Curriculum, ascend, penalise, time_constant, violation
+from layerscout.rl.economics.lagrangian import Curriculum, ascend, hinged_violation, penalise, time_constant, violation
 from layerscout.rl.economics.spread import allocate_spread
 from layerscout.worlds.labour.dishwashing import Dishwashing
 from layerscout.worlds.labour.trade import expected_hour
@@ -71,6 +71,16 @@ def test_violations_of_steps_add_up_to_the_hours_excess_and_a_ratio_would_not():
     steps = violation(errors, attempts, 0.06, usual_attempts=1.75)
     assert steps.mean() == pytest.approx(2 / 7 - 0.06)  # 7 attempts in 4 steps of 1.75
     assert np.mean(errors / attempts) - 0.06 != pytest.approx(2 / 7 - 0.06)
+
+
+def test_hinged_violations_of_steps_add_up_to_the_hinge_of_the_hour():
+    generator = np.random.default_rng(0)
+    for probability in (0.02, 0.06, 0.2):
+        attempts = 1 + generator.poisson(0.8, 60)
+        errors = generator.binomial(attempts, probability)
+        before = [np.cumsum(counts) - counts for counts in (errors, attempts)]
+        steps = hinged_violation(errors, attempts, *before, 0.06, usual_attempts=attempts.mean())
+        assert steps.mean() == pytest.approx(max(0.0, errors.sum() / attempts.sum() - 0.06))
 
 
 def test_penalties():

@@ -67,7 +67,8 @@ def filled(weighted: bool, steps: int = 40) -> WorkLedger:
             profit=np.array([30.0, 20.0]),
             errors=np.array([1, 0]),
             attempts=np.array([2, 1]),
-            rate=np.array([0.5, 0.0]),
+            errors_before=np.array([1, 0]),
+            attempts_before=np.array([20, 10]),
             novelty=generator.uniform(0.2, 3.0, 2),
         )
     return ledger
@@ -80,7 +81,9 @@ def test_a_stored_minute_is_priced_by_the_multiplier_of_today():
         expected = [[30.0 - multiplier * (1 - 0.12) / 2], [20.0 + multiplier * 0.06 / 2]]
         np.testing.assert_allclose(ledger.reward(rows, places, terms), expected, rtol=1e-6)
         hinge = ledger.reward(rows, places, terms._replace(penalty="hinge"))
-        np.testing.assert_allclose(hinge, [[30.0 - multiplier * 0.44], [20.0]], rtol=1e-6)
+        np.testing.assert_allclose(hinge, [[30.0 - multiplier * (2 - 0.06 * 22) / 2], [20.0]], rtol=1e-6)  # until then 1 of 20: below e*
+        to_date = ledger.reward(rows, places, terms._replace(penalty="hinge", to_date=True))
+        np.testing.assert_allclose(to_date, [[30.0 - multiplier * (2 / 22 - 0.06)], [20.0]], rtol=1e-6)
 
 
 def test_priorities_are_errors_times_novelty_and_weights_undo_them():

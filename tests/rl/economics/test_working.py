@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from layerscout.rl.agents.critic import Critic
 from layerscout.rl.economics.config import SETTLED, WorkConfig
 from layerscout.rl.economics.episode_log import read_episodes
-from layerscout.rl.economics.working import Workplace, work
+from layerscout.rl.economics.working import COUNTED, Workplace, work
 
 QUICK = SETTLED.model_copy(update={"warm_up": 60, "batch": 16, "hidden": (8,)})
 
@@ -49,3 +51,26 @@ def test_three_runs_find_a_good_hour_within_thirty():
     done = work(WorkConfig(episodes=30), [0, 1, 2])
     assert done.judgements[-1].profit.mean() > 27.0  # uniform play: 23.3; the optimum: 28.4
     assert done.judgements[-1].speed.min() > 0.8
+
+
+def test_critics_that_count_actions_from_elsewhere_are_the_same_functions_of_the_action():
+    z, generator = torch.zeros(1, 5, 4), torch.Generator().manual_seed(0)
+    action = 2.0 * torch.rand(1, 5, 2, generator=generator) - 1.0
+    middle, zero, one = (Critic(4, [3], dimensions=2, hidden=(8,), counted=COUNTED[origin]) for origin in ("middle", "zero", "one"))
+    torch.testing.assert_close(zero(z, action), middle(z, 0.5 * (action + 1.0)))
+    torch.testing.assert_close(one(z, action), zero(z, -action))
+    for critic in (middle, zero, one):
+        inputs = action.clone().requires_grad_(True)
+        critic(z, inputs).sum().backward()
+        _, tape = critic.record_pair(z, action)
+        torch.testing.assert_close(critic.action_slope(tape, torch.ones(1, 5, 2)), inputs.grad)
+
+
+def test_what_an_agent_finds_first_is_where_its_critics_count_from():
+    speeds = {}
+    for origin in ("zero", "one"):
+        sac = SETTLED.model_copy(update={"lr": 5e-4, "init_temperature": 0.03, "warm_up": 600, "train_interval": 6})
+        done = work(WorkConfig(episodes=20, actions=origin, evaluation_hours=1, averaging_after=20, sac=sac), [0, 1, 2])
+        speeds[origin] = done.judgements[-1].speed
+    assert speeds["zero"].min() > 0.6
+    assert speeds["one"].max() < 0.4
