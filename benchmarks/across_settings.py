@@ -3,7 +3,7 @@
     python benchmarks/across_settings.py [--read FILE …] [--rows COLUMN …] [--keep PATTERN] [--out FILE] COMMAND …
     python benchmarks/across_settings.py --keep '_score$' python benchmarks/repaint.py --quick --json
 
-COMMAND prints JSON; it runs once on one thread, once on two, and once on one thread with AVX2 instructions, each time in a process of its own. ``{folder}`` in it is an
+COMMAND prints JSON, at last; it runs once on one thread, once on two, and once on one thread with AVX2 instructions, each time in a process of its own. ``{folder}`` in it is an
 empty folder of that run, ``{threads}`` the number of threads. With ``--read``, figures come from files that it wrote (JSON or CSV) instead of what it prints; ``--rows`` names the
 columns that tell rows of a CSV apart. Printed is every number that PATTERN finds by its path, lowest to highest; ``--out`` keeps them, the command and the settings as JSON.
 """
@@ -49,6 +49,14 @@ def rows_of(text: str, columns: list[str]) -> dict[str, Leaf]:
     return found
 
 
+def document(text: str) -> Any:
+    """Return the JSON value that a command printed: all of it, or its last line. Raises ValueError where neither is one."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return json.loads((text.strip().splitlines() or [""])[-1])
+
+
 def _number(cell: str) -> Leaf:
     try:
         return float(cell)
@@ -67,7 +75,7 @@ def run(command: list[str], setting: str, files: list[str], columns: list[str]) 
             texts = {name: Path(name).read_text(encoding="utf-8") for name in files} or {"": answer.stdout}
             found: dict[str, Leaf] = {}
             for name, text in texts.items():
-                found |= rows_of(text, columns) if name.endswith(".csv") else leaves(json.loads(text))
+                found |= rows_of(text, columns) if name.endswith(".csv") else leaves(document(text))
         except (OSError, ValueError) as error:
             sys.exit(f"{setting}: no figures ({error}); exit code {answer.returncode}\n{answer.stdout[-1000:]}{answer.stderr[-3000:]}")
     if answer.returncode:

@@ -15,9 +15,10 @@ SETTINGS: dict[str, tuple[int, dict[str, str]]] = {"one thread": (1, {}), "two t
 
 
 def environment_of(setting: str) -> dict[str, str]:
-    """Return the variables that a process gets to compute in that setting."""
+    """Return the variables that a process gets to compute in that setting; a thread that waits sleeps, for the machine may have other work."""
     threads, instructions = SETTINGS[setting]
-    return dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)) | instructions
+    counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    return counts | {"OMP_WAIT_POLICY": "PASSIVE"} | instructions
 
 
 def options(

@@ -14,6 +14,7 @@ import typer
 from layerscout import __version__
 from layerscout.commands.console import Call, heed_signals
 from layerscout.errors import UsageError
+from layerscout.misfits import in_our_words
 from layerscout.processor import name_core_type
 
 # word → module in layerscout.commands, and the command in it; the first line of its help
@@ -134,9 +135,17 @@ def main(words: Sequence[str] | None = None) -> None:
             app = application(None if "_LAYERSCOUT_COMPLETE" in os.environ else words)
             code = app(args=words, prog_name="layerscout", standalone_mode=False)
         except typer.TyperException as error:  # words that no command knows
-            where = getattr(getattr(error, "ctx", None), "command_path", "layerscout")
-            raise UsageError(error.format_message(), hint=f"{where} --help") from None
+            where = getattr(getattr(error, "ctx", None), "command_path", _asked(words))
+            raise UsageError(in_our_words(error.format_message()), hint=f"{where} --help") from None
     raise SystemExit(code or 0)
+
+
+def _asked(words: Sequence[str]) -> str:
+    """Return the command that is asked for, as far as it exists."""
+    first, second = [*(word for word in words if not word.startswith("-")), "", ""][:2]
+    inner = GROUPS[first][0] if first in GROUPS else SERVE_COMMANDS if first == "serve" else {}
+    known = [first] if first in {*COMMANDS, *GROUPS, "serve"} else []
+    return " ".join(["layerscout", *known, *([second] if second in inner else [])])
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,22 @@ EXPECTED = {
     "too_short": "at least {min_length} values",
     "finite_number_expected": "a finite number",
 }
+
+
+SAID = (  # how the validator says it where no setting is concerned, and how this package does
+    (r"Input should be a valid integer\b.*", "expected a whole number"),
+    (r"Input should be a valid number\b.*", "expected a number"),
+    (r"Input should be greater than or equal to", "expected at least"),
+    (r"Input should be less than or equal to", "expected at most"),
+    (r"Input should be", "expected"),
+)
+
+
+def in_our_words(message: str) -> str:
+    """Return a message of the command line's parser with the validator's sentences in it said as those about settings are."""
+    for theirs, ours in SAID:
+        message = re.sub(theirs, ours, message)
+    return message
 
 
 def describe_misfits(errors: Sequence[Mapping[str, Any]], where: str, meaning: str | None) -> str:

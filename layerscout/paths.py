@@ -19,8 +19,11 @@ def expand(path: Path | str) -> Path:
     Raises
     ------
     UsageError
-        There is no such home folder; or it is an address, which would become a folder called ``s3:`` here. None of it is repeated.
+        There is no such home folder; or it is an address, which would become a folder called ``s3:`` here, and none of it is repeated; or it is
+        another option, which somebody said where a path belongs.
     """
+    if str(path).startswith("--"):
+        raise UsageError(f"{path} stands where a path is expected", hint=f"say the path before {path}, or ./{path} if it is called that")
     if match := ADDRESS.match(str(path)):
         message = f"{match[1].lower()}://… is an address, and a file or folder of this machine is expected"
         raise UsageError(message, hint="bring it here first; a store comes by: layerscout store pull ADDRESS")

@@ -7,10 +7,10 @@ import importlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from layerscout.errors import UsageError, suggest
+from layerscout.errors import LayerscoutError, UsageError, suggest
 
 REGISTRY: dict[str, dict[str, str]] = {
     "backbone": {
@@ -121,6 +121,35 @@ def load_code(kind: str, place: str) -> Any:
         near = suggest(attribute, [name for name in vars(found) if not name.startswith("_")])
         raise UsageError(f"{kind} '{place}': module '{module}' has no '{attribute}'{near}", hint=f"{module} is {found.__file__}")
     return getattr(found, attribute)
+
+
+def made_by_own(what: str, make: Any, *given: Any, expected: str, fits: Callable[[Any], bool], **named: Any) -> Any:
+    """Call somebody's function and return what it makes; whatever goes wrong is one error that begins with ``what``.
+
+    Parameters
+    ----------
+    expected
+        How it is called and what it returns, in a few words.
+    fits
+        Whether what it returned is that.
+
+    Raises
+    ------
+    UsageError
+        It cannot be called, it fails, or it returns something else.
+    """
+    if not callable(make):
+        raise UsageError(f"{what} is of type {type(make).__name__}, which cannot be called", hint=f"expected is {expected}")
+    try:
+        made = make(*given, **named)
+    except LayerscoutError:
+        raise
+    except Exception as error:  # whatever a stranger's function does
+        hint = f"expected is {expected}; --debug shows where it fails"
+        raise UsageError(f"{what} fails: {type(error).__name__}: {error}", hint=hint) from error
+    if not fits(made):
+        raise UsageError(f"{what} returned an object of type {type(made).__name__}", hint=f"expected is {expected}")
+    return made
 
 
 def import_own(module: str, what: str, known: Iterable[str] = ()) -> Any:

@@ -211,7 +211,9 @@ def read_toml(file: Path) -> dict[str, Any]:
     except IsADirectoryError:
         raise DataError(f"{file} is a folder, expected a file of settings", hint="name the file in it, as study.toml") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is not valid TOML: {error}", hint="see docs/how-to for an example file") from None
+        raise UsageError(
+            f"{file} is not valid TOML: {error}", hint="a file of settings with every setting in it is begun by: layerscout init FOLDER"
+        ) from None
 
 
 def check_tables(document: dict[str, Any], where: str, known: Iterable[str]) -> None:

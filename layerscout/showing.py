@@ -126,7 +126,9 @@ def readable(key: str, value: Any) -> str:
     if "bytes" in key and isinstance(value, int | float):
         return size(value)
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "none"
+        return ", ".join(" ".join(map(str, one)) if isinstance(one, list | tuple) else str(one) for one in value) or "none"
+    if isinstance(value, dict) and not value:
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "n/a" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import textwrap
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -128,7 +129,7 @@ def explain(error: Exception) -> tuple[str, str, str, int]:
         return str(error), error.hint, error.kind, error.exit_code
     message = str(error)
     if isinstance(error, OSError):
-        message = f"{error.strerror or error}: {error.filename}" if error.filename else message
+        message = _of_another_kind(error) or (f"{error.strerror or error}: {error.filename}" if error.filename else message)
     elif isinstance(error, MemoryError):
         message = f"out of memory: {message}" if message else "out of memory"
     if (advice := shortage(error)) is not None:
@@ -137,6 +138,16 @@ def explain(error: Exception) -> tuple[str, str, str, int]:
         return message, "check the path and its permissions", DataError.kind, DataError.exit_code
     hint = "run again with --debug and report it with the output of: layerscout doctor"
     return f"this is a bug: {type(error).__name__}: {error}", hint, "bug", 1
+
+
+def _of_another_kind(error: OSError) -> str | None:
+    """Say that a file stands where a folder is needed, or a folder where a file is; None for any other error."""
+    if not isinstance(error, NotADirectoryError | FileExistsError | IsADirectoryError) or not isinstance(error.filename, str):
+        return None
+    path = Path(error.filename)
+    if isinstance(error, IsADirectoryError):
+        return f"{path} is a folder, expected a file"
+    return next((f"{place} is a file, expected a folder" for place in (path, *path.parents) if place.is_file()), None)
 
 
 def fail(message: str, hint: str, code: int) -> None:
@@ -181,7 +192,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], last: Sequen
 
     lines = [line(columns), "  ".join("-" * widths[i] for i in kept), *map(line, cells)]
     if left := [column for i, column in enumerate(columns) if i not in kept]:
-        lines.append(f"(no room for: {', '.join(left)}; a wider terminal or --json has them)")
+        lines += textwrap.wrap(
+            f"(no room for: {', '.join(left)}; a wider terminal or --json has them)", room or NARROW, subsequent_indent="  "
+        )
     return "\n".join(lines)
 
 
@@ -195,4 +208,4 @@ def _taken(widths: Sequence[int], kept: Sequence[int]) -> int:
 
 
 def _is_number(cell: str) -> bool:
-    return cell == "n/a" or cell.replace(",", "").replace(".", "").replace("-", "").replace("+", "").strip("% ").isdigit()
+    return cell in ("n/a", "–") or cell.replace(",", "").replace(".", "").replace("-", "").replace("+", "").strip("% ").isdigit()

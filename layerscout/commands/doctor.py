@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from layerscout.commands.console import Call, size
+from layerscout import showing
+from layerscout.commands.console import Call
 from layerscout.commands.words import command
 from layerscout.errors import UsageError
 
@@ -110,4 +111,4 @@ def readable(facts: dict[str, Any]) -> str:
 
 
 def _human(key: str, value: Any) -> str:
-    return size(value) if "bytes" in key and isinstance(value, int) else str(value)
+    return showing.readable(key, value)

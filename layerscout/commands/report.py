@@ -37,16 +37,13 @@ def report(call: Call, folder: Folders = None, out: Out = None, registration: Re
         call.emit(planned.describe())
         return
     page = stage.run(planned)
+    beside: dict[str, str] = {}
     if isinstance(planned, stage.LabourReport | stage.GoalReport):
-        call.emit({"page": str(page), "table": str(planned.table)})
-        return
-    if planned.transfer:
+        beside = {"table": str(planned.table)}
+    elif planned.transfer:
         beside = {"table": str(page.with_name("transfer.md")), "csv": str(page.with_name("transfer.csv"))}
-        call.emit({"page": str(page), **beside})
-        return
-    beside = (
-        {name: str(page.with_name(f"study.{name}")) for name in ("json", "csv", "md")}
-        if planned.study
-        else {"paper": str(page.with_name("paper.md"))}
-    )
-    call.emit({"page": str(page), **beside, "next": shell("status", page.parent)} if not planned.study else {"page": str(page), **beside})
+    elif planned.study:
+        beside = {name: str(page.with_name(f"study.{name}")) for name in ("json", "csv", "md")}
+    else:
+        beside = {"paper": str(page.with_name("paper.md"))}
+    call.emit({"page": str(page), **beside, "next": shell("status", page.parent)})

@@ -106,7 +106,8 @@ class Table:
         return f"<thead>{groups}<tr>{names}</tr></thead>"
 
     def _cell(self, cell: str | Cell, at: int) -> str:
-        cell = parse_cell(cell) if isinstance(cell, str) else cell
+        if isinstance(cell, str):  # prose may end in brackets that are no interval
+            cell = Cell(cell) if self.words and "\n" not in cell else parse_cell(cell)
         kinds = [*(["first"] if at and self.heads[at].group else []), *(["none"] if cell.text == UNDEFINED else [])]
         kind = f' class="{" ".join(kinds)}"' if kinds else ""
         value = "" if cell.value is None else f' data-value="{html_text(cell.value)}"'

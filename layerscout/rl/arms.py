@@ -177,7 +177,7 @@ def check_environment(config: TrainConfig, store: Store, path: Path) -> None:
     if recorded != config.environment:
         raise UsageError(
             f"{path} was made from '{recorded}', not from '{config.environment}'",
-            hint=f"{shell('train', recorded, '--selection', path)}, or collect, extract and probe {config.environment}",
+            hint=f"collect, extract and probe {config.environment}, or train where it was made: {shell('train', recorded, '--selection', path)}",
         )
 
 

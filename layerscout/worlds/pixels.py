@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,7 +59,8 @@ def make_world(environment_id: str, copies: int, size: int | None = None, option
         world = Copies(kind(task, size or FOREIGN_SIZE, **options), copies)
     elif (own := _own_world(environment_id)) is not None:
         _check_options(environment_id, own, options, given=("copies",))
-        world = own(copies, **options)
+        expected = f"{environment_id.rpartition(':')[2]}(copies), which returns a world with all that layerscout.worlds.core.World names"
+        world = registry.made_by_own(f"environment '{environment_id}'", own, copies, expected=expected, fits=_is_world, **options)
     else:
         world = Copies(_gymnasium(environment_id, size, options), copies)
         if size is None and max(world.frame_shape[:2]) > FOREIGN_LARGEST:
@@ -105,11 +107,19 @@ def _own_world(environment_id: str) -> Any:
     if not module or not name.isidentifier():
         return None
     own = getattr(registry.import_own(module, f"environment '{environment_id}'"), name, None)
+    if own is not None and not callable(own):
+        message = f"environment '{environment_id}' is of type {type(own).__name__}, which cannot be called"
+        raise UsageError(message, hint="expected is a world's class, or a function of the number of copies that makes one")
     return own if callable(own) and not hasattr(own, "metadata") else None  # gymnasium.Env has metadata, and must be registered
 
 
+def _is_world(made: Any) -> bool:
+    """Whether an object has what every world has."""
+    return all(hasattr(made, name) for name in (*World.__annotations__, *(name for name in vars(World) if not name.startswith("_"))))
+
+
 def _check_options(environment_id: str, kind: Any, options: dict[str, Any], given: tuple[str, ...]) -> None:
-    known = [name for name in inspect.signature(kind).parameters if name not in given]
+    known = [name for name in inspect.signature(kind).parameters if name not in given] if options else []
     for name in options:
         if name not in known:
             hint = f"options of {environment_id}: {', '.join(known) or 'none'}"
@@ -135,6 +145,15 @@ def _find_specification(environment_id: str) -> Any:
     try:
         return gymnasium.spec(name)
     except gymnasium.error.Error:
+        if module and hasattr(sys.modules[module], name):
+            message = f"environment '{environment_id}' is a gymnasium.Env, which has to be registered"
+            raise UsageError(
+                message, hint=f"gymnasium.register('{name}-v0', entry_point={name}) in {module}, then {module}:{name}-v0"
+            ) from None
+        if module:
+            near = suggest(name, [one for one in vars(sys.modules[module]) if not one.startswith("_")] + [*gymnasium.registry])
+            message = f"environment '{environment_id}': module '{module}' has no '{name}' and registers no environment of this name{near}"
+            raise UsageError(message, hint=f"{module} is {sys.modules[module].__file__}") from None
         known = [*registry.names("world"), *gymnasium.registry]
         families = ", ".join(f"{family}/TASK" for family in registry.names("simulator"))
         raise UsageError(

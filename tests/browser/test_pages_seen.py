@@ -41,6 +41,16 @@ def test_a_page_is_sound_to_axe_and_no_wider_than_its_window(sight, pages, kind,
         assert overflow(page) == 0
 
 
+@pytest.mark.parametrize("kind", ["probe", "report", "study"])
+def test_sentences_in_tables_are_read_on_a_telephone_without_scrolling(sight, pages, kind):
+    """Figures in columns scroll under their names; what is a sentence is wrapped, and in a column wide enough to be read."""
+    with sight.page(pages[kind], 360) as page:
+        beyond = "[...document.querySelectorAll('table.words')].filter(one => one.scrollWidth > one.parentElement.clientWidth + 1).length"
+        assert page.evaluate(beyond) == 0
+        narrow = "[...document.querySelectorAll('table.words td')].filter(one => one.innerText.length > 60 && one.offsetParent && one.clientWidth < 150).map(one => one.innerText)"
+        assert page.evaluate(narrow) == []
+
+
 @pytest.mark.parametrize("kind", ["probe", "report"])
 def test_the_foot_says_when_by_whom_of_what_with_which_versions_and_by_which_command(sight, pages, kind):
     with sight.page(pages[kind]) as page:

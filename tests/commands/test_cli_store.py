@@ -322,6 +322,7 @@ def test_a_store_has_one_size_whoever_tells_it(stores, root, tmp_path):
     said += [told("push", name, shared, "--root", root, *more) for more in (["-n"], [], [])]
     said += [told("pull", f"file://{shared}", "--root", tmp_path / "other", *more) for more in (["-n"], [])]
     said += told("ls", f"file://{shared}")["stores"]
+    said += told("verify", name, "--root", root)["stores"]
     assert {one["bytes"] for one in said} == {size}
     assert {one["objects"] for one in said if "objects" in one} == {len([path for path in stores[0].path.rglob("*") if path.is_file()])}
     again = told("push", name, shared, "--root", root)

@@ -119,6 +119,19 @@ def test_every_quoted_command_is_parsed_without_a_usage_error(root: Any) -> None
     assert wrong == []
 
 
+def test_a_command_ends_its_sentence_so_that_a_line_can_be_pasted_from_there_on() -> None:
+    """Whatever a hint says beside its command stands before it; two commands in order are joined by ``&&``."""
+    broken = []
+    for name, tree in sources():
+        for node in ast.walk(tree):
+            parts = node.values if isinstance(node, ast.JoinedStr) else []
+            commands = [isinstance(part, ast.FormattedValue) and ast.unparse(part.value).startswith("shell(") for part in parts]
+            for part, after, is_command in zip(parts, [*parts, None][1:], commands, strict=True):
+                text = after.value if isinstance(after, ast.Constant) else ""
+                broken += [f"{name}:{part.lineno}: {text!r}"] if is_command and text not in ("", "\n", " && ") else []
+    assert broken == []
+
+
 def test_a_wrong_command_would_be_seen(root: Any) -> None:
     command, rest = command_of(root, ["store", "rm", "x", "--forever"])
     assert (command.name, unknown_options(command, rest)) == ("rm", ["--forever"])

@@ -40,6 +40,26 @@ def board(copies):
 
 def needs(source, options):
     import nothing_of_this_name
+
+
+def nothing(*given):
+    return None
+
+
+def torn(*given):
+    return {}["absent"]
+
+
+class Half:  # it cannot be seen
+    def __init__(self, copies):
+        self.copies = copies
+
+
+class Env(__import__("gymnasium").Env):
+    pass
+
+
+number = 3
 """
 
 
@@ -79,10 +99,24 @@ def test_a_world_a_backbone_and_a_format_of_ones_own_do_the_job(here):
         (["layers", "tyny:x"], "there is no module 'tyny'; did you mean 'tiny'?", "current folder"),
         (["collect", "my_cod:Dot-v0", "--steps", "5"], "environment 'my_cod:Dot-v0': there is no module 'my_cod'", "current folder"),
         (["import", "my_code.py", "--format", "my_code:None_"], "has no 'None_'", "my_code.py"),
+        (["layers", "my_code:needs"], "backbone 'my_code:needs' fails: ModuleNotFoundError", "needs(source, options)"),
+        (["layers", "my_code:nothing"], "returned an object of type NoneType", "backbones.base.Backbone"),
+        (["layers", "my_code:number"], "is of type int, which cannot be called", "number(source, options)"),
+        (["layers", "json:dumps"], "fails: TypeError", "dumps(source, options)"),
+        (["import", "my_code.py", "--format", "my_code:nothing"], "returned an object of type NoneType", "importers.base.Importer"),
+        (["import", "my_code.py", "--format", "my_code:torn"], "importer 'my_code:torn' fails: KeyError: 'absent'", "Importer"),
+        (["collect", "my_code:nothing", "--steps", "5"], "returned an object of type NoneType", "worlds.core.World"),
+        (["collect", "my_code:torn", "--steps", "5"], "environment 'my_code:torn' fails: KeyError", "torn(copies)"),
+        (["collect", "my_code:Half", "--steps", "5"], "returned an object of type Half", "worlds.core.World"),
+        (["collect", "my_code:number", "--steps", "5"], "is of type int, which cannot be called", "number of copies"),
+        (["collect", "my_code:Env", "--steps", "5"], "is a gymnasium.Env, which has to be registered", "my_code:Env-v0"),
+        (["collect", "my_code:baord", "--steps", "5"], "module 'my_code' has no 'baord'", "my_code.py"),
+        (["transfer", "my_code:nothing", "--set", "teacher_options.a=1"], "returned an object of type NoneType", "World"),
     ],
 )
 def test_what_is_wrong_with_it_is_told(here, words, message, advice):
-    assert advice in refused(call(*words), 2, message)
+    hint = refused(call(*words), 2, message)
+    assert advice in hint
 
 
 def test_a_registered_name_goes_before_a_module():

@@ -18,7 +18,7 @@ if len(sys.argv) > 2:
     with open(sys.argv[1] + "/rows.csv", "w", newline="") as lines:
         csv.writer(lines).writerows([["arm", "seed", "return"], ["one", 0, threads], ["one", 1, "n/a" if threads == 2 else 3]])
 else:
-    print(json.dumps(seen))
+    print("what else it says"); print(json.dumps(seen))
 """
 
 
@@ -41,7 +41,10 @@ def test_every_setting_is_told_to_its_process_and_figures_become_ranges(tmp_path
         "kept.none": {"lowest": 1.5, "highest": 1.5, "seen": [1.5, None, 1.5]},
     }
     assert found["words"] == {"kept.other": ["as it is", "as it is", "avx2"], "kept.here.0": ["1", "2", "1"]}
-    assert found["settings"]["two threads"] == dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2")
+    assert (
+        found["settings"]["two threads"].items()
+        >= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2").items()
+    )
     assert found["settings"]["AVX2"].items() >= {"ONEDNN_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell"}.items()
     assert "n/a in some" in answer.stdout
 

@@ -142,6 +142,7 @@ def test_intervals_and_lists_stand_small() -> None:
     assert parse_cell("[0.4, 0.6]") == Cell("[0.4, 0.6]")
     assert parse_cell("a\nb") == Cell("", "a\nb")
     assert parse_cell("a [b] c") == Cell("a [b] c")
+    assert "<td>clipped to [0, 1]</td>" in facts({"score": "clipped to [0, 1]"}, "how"), "a sentence's brackets hold no interval"
 
 
 def test_nested_settings_become_dotted_names() -> None:

@@ -75,7 +75,8 @@ def verify_store(path: Path, full: bool = False, reporter: Reporter = SILENT) ->
     problems += [problem for problem in _naming(path, manifest) if problem.path not in reported]
     listed = {item.path for item in manifest.objects} | {manifests.NAME} | ({ORIGIN_NAME} if mirror else set())
     problems += [Problem(stray, "stray", "not in the manifest") for stray in sorted(_files(path)) if stray not in listed]
-    return Verification(manifest.store_id, path, len(present) + 1, total, tuple(problems))
+    read = total + (path / manifests.NAME).stat().st_size  # the manifest is a file of the store too
+    return Verification(manifest.store_id, path, len(present) + 1, read, tuple(problems))
 
 
 def _check(root: Path, item: StoredObject, full: bool) -> Problem | None:

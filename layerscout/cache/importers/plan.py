@@ -122,7 +122,7 @@ def plan(config: ImportConfig) -> ImportPlan:
         The dataset is damaged, has no images, or is no longer the one that ``out`` was made of.
     """
     form = config.format or detect_format(config.source)
-    importer: Importer = registry.load_entry("importer", form)(config)
+    importer = _opened(form, config)
     importer.check_names()
     source = SourceFiles.find(importer.root, importer.files())
     episodes = tuple(importer.episodes)[: config.episodes]
@@ -146,6 +146,14 @@ def free_bytes(file: Path) -> int:
     """Return how many bytes are free where a file would lie."""
     folder = next(folder for folder in file.absolute().parents if folder.exists())
     return shutil.disk_usage(folder).free
+
+
+def _opened(form: str, config: ImportConfig) -> Importer:
+    """Look through a dataset with its format's class, or with somebody's own."""
+    kind, expected = registry.load_entry("importer", form), "a class on layerscout.cache.importers.base.Importer"
+    if form in registry.REGISTRY["importer"]:
+        return kind(config)
+    return registry.made_by_own(f"importer '{form}'", kind, config, expected=expected, fits=lambda made: isinstance(made, Importer))
 
 
 def _attributes(importer: Importer, form: str, episodes: tuple[ForeignEpisode, ...], sample: Episode) -> dict[str, Any]:

@@ -88,4 +88,6 @@ def name(
         )
         call.emit({"name": name, "store": opened.id, "was": before, "dry_run": call.dry_run}, sentence)
     else:
-        raise UsageError("what should have which name?", hint="layerscout store name STORE NAME, or layerscout store name --remove NAME")
+        raise UsageError(
+            "what should have which name?", hint="--remove NAME takes a name away; to give one: layerscout store name STORE NAME"
+        )

@@ -54,7 +54,7 @@ def push(
     if done.outcome == "another":
         message = f"{done.target} holds the same store as somebody else computed it first; this one was not published"
         places = root_words(root)
-        hint = f"{shell('store', 'pull', done.target, *places)} brings that one, after: {shell('store', 'rm', done.store_id, *places)}"
+        hint = f"to have that one here: {shell('store', 'rm', done.store_id, *places)} && {shell('store', 'pull', done.target, *places)}"
         raise DataError(message, hint=hint)
 
 

@@ -99,7 +99,7 @@ def flat(value: Any, name: str = "") -> Iterator[str]:
         for key, part in value.items():
             yield from flat(part, f"{name}.{key}" if name else str(key))
     else:
-        yield f"  {visible(name)}: {visible(readable('', value))}"
+        yield f"  {visible(name)}: {visible(readable(name.rpartition('.')[2], value))}"
 
 
 def problems(checked: Sequence[Verification]) -> str:

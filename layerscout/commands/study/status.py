@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from layerscout.cache.identity import STORE_ID
 from layerscout.cache.records.making import load_command
 from layerscout.commands.console import Call, table
 from layerscout.commands.study.init import NAME
@@ -41,8 +42,8 @@ def status(call: Call, folder: Folder = None, root: Root = None) -> None:
     study = Study.at(place, root)
     found = study.standings()
     after = next_command(study, found)
-    rows = [(one.stage, one.state, _short(one.path, place), "; ".join(part for part in (one.what, one.why) if part)) for one in found]
-    text = f"{table(('stage', 'state', 'where', 'what'), rows)}\nnext: {after or 'nothing is left to do'}"
+    rows = [(one.stage, one.state, _short(one, place), "; ".join(part for part in (one.what, one.why) if part)) for one in found]
+    text = f"{table(('stage', 'state', 'where', 'what'), rows, last=('where',))}\nnext: {after or 'nothing is left to do'}"
     call.emit({"folder": str(place), "stages": [asdict(one) for one in found], "next": after}, text)
 
 
@@ -120,5 +121,9 @@ def _into(folder: Path) -> str:
     return "" if folder.resolve() == Path.cwd() else f"cd {shell(folder).removeprefix('layerscout ')} && "
 
 
-def _short(path: str, folder: Path) -> str:
-    return str(Path(path).relative_to(folder)) if path and Path(path).is_relative_to(folder) else path
+def _short(standing: Standing, folder: Path) -> str:
+    """Return where a result is, from the folder that is asked about; a store elsewhere by its id, which every command takes."""
+    path = Path(standing.path)
+    if standing.path and path.is_relative_to(folder):
+        return str(path.relative_to(folder))
+    return path.name if STORE_ID.fullmatch(path.name) else standing.path

@@ -34,8 +34,14 @@ def find_backbone(spec: str, options: dict[str, Any] | None = None) -> Backbone:
     own = dict(options or {})
     weights = own.pop("weights", "trained")
     build = registry.load_entry("backbone", name)
-    found = build(source, own)
-    return with_weights(found if registry.names("backbone").get(name, name).startswith(BUILT_IN) else named_by_code(found, build), weights)
+    place = registry.names("backbone").get(name, name)
+    if place.startswith(BUILT_IN):
+        return with_weights(build(source, own), weights)
+    expected = (
+        f"{place.rpartition(':')[2]}(source, options), which returns a layerscout.extract.backbones.base.Backbone, as from_module does"
+    )
+    found = registry.made_by_own(f"backbone '{name}'", build, source, own, expected=expected, fits=lambda made: isinstance(made, Backbone))
+    return with_weights(named_by_code(found, build), weights)
 
 
 def named_by_code(backbone: Backbone, build: Callable[..., Any]) -> Backbone:

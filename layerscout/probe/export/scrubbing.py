@@ -35,12 +35,14 @@ def export_recording(store: Store, layer: str, out: Path, most: int = MOST_ROWS)
     MissingExtraError
         rerun-sdk is not installed.
     DataError
-        The store has no such layer, or a chunk is damaged.
+        The store has no such layer, a chunk is damaged, or ``out`` is a folder.
     """
     try:
         import rerun
     except ImportError:
         raise MissingExtraError("a recording for Rerun needs the package rerun-sdk", hint=install("rerun")) from None
+    if out.is_dir():
+        raise DataError(f"{out} is a folder, expected a file", hint=f"name a file in it: {out / 'store.rrd'}")
     episode = store.index("episode")
     rows = first_episodes(episode, most)
     values = store.layer(layer).read(0, len(rows)).astype(np.float64)

@@ -168,7 +168,7 @@ def _store_of(config: EncoderConfig, environment: str, root: Path | None) -> Sto
     if played != environment:
         raise UsageError(
             f"store {store.id} was made from {played or 'a dataset that names no environment'}, and the work is {environment}",
-            hint=f"{shell('collect', environment)}, extract that, and name its store",
+            hint=f"name a store of the work's own frames; they are played by: {shell('collect', environment, '--steps', 10_000)}",
         )
     if config.layer not in store.specs:
         raise UsageError(
