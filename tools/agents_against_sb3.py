@@ -234,6 +234,9 @@ def page(document: dict[str, Any]) -> str:
         "",
         f"    python -m tools.{NAME.replace('-', '_')}",
         "",
+        "One run on one machine; on another processor take the figures as of other seeds ([which results can move](../explanation/same-store.md#which-results-can-move)); learners on states moved by nothing where they were",
+        "run in three settings ([which those are](../benchmarks.md#agents-over-three-settings)).",
+        "",
         "| task | learner | steps | layerscout | Stable-Baselines3 | inside their interval | CPU seconds a seed |",
         "|---|---|---:|---|---|---|---|",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -19,6 +20,8 @@ METHODS = {
     "reference/formats.md",
     "reference/metrics.md",
 }
+SPREAD = "#agents-over-three-settings"  # what moved where a command was run three times: a page of one run leads there
+RANGE = re.compile(r"\| (\S+) to (\S+) \| \[[\w-]+\]\(experiments/settings/([\w-]+)\.json\) `([^`]+)` \|")
 LOUD = re.compile(r"\b(clearly|obviously|undoubtedly|of course|without doubt|dramatically|hugely)\b", re.IGNORECASE)
 
 
@@ -36,6 +39,32 @@ def test_a_page_with_figures_of_agents_says_how_far_they_carry() -> None:
     assert {name_of(page) for page in PAGES} >= METHODS
     silent = [name for name, text in found.items() if name not in METHODS and not any(link in text for link in CARRIES)]
     assert silent == []
+
+
+def test_a_page_of_one_run_leads_to_what_was_measured_in_three_settings() -> None:
+    """A figure of one run says so, and by how much the nearest that was run three times moved."""
+    found = {name_of(page): page.read_text(encoding="utf-8") for page in PAGES}
+    of_agents = {name for name, text in found.items() if lines_with_seeds(text)} - METHODS
+    of_agents |= {name for name, text in found.items() if CARRIES[0] in text}
+    assert len(of_agents) >= 12
+    silent = [name for name in sorted(of_agents) if SPREAD not in found[name] and CARRIES[1] not in found[name]]
+    assert silent == []
+
+
+def test_ranges_over_settings_are_those_of_the_runs_and_stand_with_their_command() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    section = text.partition("### Agents over three settings")[2].partition("\n### ")[0]
+    rows = RANGE.findall(section)
+    assert {name for *_, name, _ in rows} == {path.stem for path in (ROOT / "docs" / "experiments" / "settings").glob("*.json")}
+    assert "python benchmarks/across_settings.py" in section
+    for low, high, name, figure in rows:
+        kept = json.loads((ROOT / "docs" / "experiments" / "settings" / f"{name}.json").read_text(encoding="utf-8"))
+        assert list(kept["settings"]) == ["one thread", "two threads", "AVX2"]
+        seen = kept["figures"][figure]["seen"]
+        assert (low, high) == tuple(f"{value:.2f}".replace("-", "−") for value in (min(seen), max(seen)))
+        assert ", ".join(f"{value:.2f}" for value in seen).replace("-", "−") in section
+        command = " ".join(kept["command"][kept["command"].index("python", 1) :])
+        assert f"`{command}`" in section
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_the_command_takes_several_folders_and_says_where_the_study_is(written: 
     folders = [str(written.parent / name) for name in ("task0", "task1")]
     done = CliRunner().invoke(app, ["report", *folders, "--out", str(tmp_path / "out"), "--json"])
     assert done.exit_code == 0, done.output
-    assert {name: Path(path).is_file() for name, path in json.loads(done.stdout).items()} == dict.fromkeys(
-        ("page", "json", "csv", "md"), True
-    )
+    told = json.loads(done.stdout)
+    assert told.pop("next") == f"layerscout status {tmp_path / 'out'}"
+    assert {name: Path(path).is_file() for name, path in told.items()} == dict.fromkeys(("page", "json", "csv", "md"), True)
     assert load(StudyRecord, tmp_path / "out" / "study.json") == load(StudyRecord, written / "study.json")
