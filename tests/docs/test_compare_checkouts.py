@@ -85,6 +85,7 @@ def test_the_main_paths_of_this_checkout_can_be_timed(monkeypatch: pytest.Monkey
             monkeypatch.setattr(importlib.import_module(module), name, value)
     monkeypatch.setattr(main_paths, "STEPS", 63)
     monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "argv", ["main_paths"])
     main_paths.main()
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])["figures"]
     assert list(figures) == ["write", "read", "rows", "extract", "probe"]
