@@ -17,6 +17,7 @@ from scipy import stats
 
 TABLE = Path(__file__).parents[2] / "docs" / "experiments" / "registered" / "study.csv"
 BUDGET = "mean_return_at_"
+FEWEST = 3  # cells; among so few a rank correlation says nothing
 Cells = list[dict[str, str]]
 
 
@@ -41,6 +42,17 @@ def correlation(cells: Cells) -> float:
     return float(stats.spearmanr(of_rank(cells), returns(cells))[0])
 
 
+def of_pooling(cells: Cells) -> float:
+    """Return Spearman's ρ of a score that knows nothing but a cell's pooling, the grid above the mean."""
+    return float(stats.spearmanr(["grid" in cell["pooling"] for cell in cells], returns(cells))[0])
+
+
+def given_up(cells: Cells, among: Cells) -> float:
+    """Return what a random cell of ``among`` gives up, as a share of the way from the best to the worst."""
+    found = returns(cells)
+    return float((found.max() - returns(among).mean()) / np.ptp(found))
+
+
 def with_interval(values: Iterable[float]) -> str:
     """Return a mean over tasks with Student's 95 % interval."""
     known = np.array(list(values))
@@ -48,13 +60,22 @@ def with_interval(values: Iterable[float]) -> str:
     return f"{known.mean():.2f} [{low:.2f}, {high:.2f}]"
 
 
+def in_percent(values: Iterable[float]) -> str:
+    """Return a mean over tasks of shares, in per cent."""
+    return f"{100 * np.mean(list(values)):.0f} %"
+
+
 def figures(table: Path = TABLE) -> dict[str, str]:
-    """Return every figure under its name."""
+    """Return every figure of the learned tasks under its name."""
     with table.open(encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
+        rows = [row for row in csv.DictReader(lines) if row["learned"] == "learned"]
     tasks = {name: [row for row in rows if row["task"] == name] for name in sorted({row["task"] for row in rows})}
     pretrained = {name: [cell for cell in cells if cell["weights"] == "pretrained"] for name, cells in tasks.items()}
-    pooled = {kind: [[cell for cell in cells if kind in cell["pooling"]] for cells in pretrained.values()] for kind in ("grid", "mean")}
+    pooled, both = (
+        {kind: [[cell for cell in cells if kind in cell["pooling"]] for cells in some.values()] for kind in ("grid", "mean")}
+        for some in (pretrained, tasks)
+    )
+    enough = {kind: [cells for cells in found if len(cells) > FEWEST] for kind, found in pooled.items()}
     whole = [correlation(cells) for cells in tasks.values()]
     of_s = [float(stats.spearmanr(column(cells, "score"), returns(cells))[0]) for cells in tasks.values()]
     worlds: dict[str, list[float]] = {}
@@ -70,8 +91,10 @@ def figures(table: Path = TABLE) -> dict[str, str]:
         "H1, mean ρ of S-ctrl with return": f"{np.mean(whole):.3f}",
         "H3, its difference to that of S": f"{np.mean(whole) - np.mean(of_s):+.3f}",
         f"ρ, mean over {len(worlds)} worlds": with_interval(float(np.mean(found)) for found in worlds.values()),
-        "ρ among pretrained blocks as a grid": with_interval(map(correlation, pooled["grid"])),
-        "ρ among pretrained blocks as a mean": with_interval(map(correlation, pooled["mean"])),
+        **{f"ρ among pretrained blocks as a {kind}": with_interval(map(correlation, cells)) for kind, cells in enough.items() if cells},
+        **{f"ρ among all blocks as a {kind}": with_interval(map(correlation, cells)) for kind, cells in both.items()},
+        "ρ of the pooling alone": with_interval(map(of_pooling, tasks.values())),
+        "given up by a random cell seen as a grid": in_percent(map(given_up, tasks.values(), both["grid"])),
         "the grid earns more than the mean, by task": f"{min(more):.2f} to {max(more):.2f}",
         "tasks in which the last pretrained block is the worst, as a grid": f"{last} of {len(tasks)}",
     }

@@ -1,18 +1,40 @@
-"""The page of the registered study says what its table of cells says: figures that no page of the program prints come from a script, and are held to it."""
+"""The pages of registered studies say what their tables of cells say: figures that no page of the program prints come from a script, and are held to it."""
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 PROJECT = Path(__file__).parents[2]
-PAGE = PROJECT / "docs" / "experiments" / "registered.md"
+EXPERIMENTS = PROJECT / "docs" / "experiments"
 SCRIPT = PROJECT / "experiments" / "registered" / "exploratory.py"
+STUDIES = [("registered.md", "study", 11), ("another-family.md", "encoder", 9)]
 
 
-def test_every_figure_that_the_script_prints_stands_on_the_page():
-    text = re.sub(r"\s+", " ", PAGE.read_text(encoding="utf-8"))
-    found = runpy.run_path(str(SCRIPT))["figures"]()
-    assert len(found) == 7
+@pytest.mark.parametrize(("page", "name", "count"), STUDIES)
+def test_every_figure_that_the_script_prints_stands_on_the_page(page: str, name: str, count: int) -> None:
+    text = re.sub(r"\s+", " ", (EXPERIMENTS / page).read_text(encoding="utf-8"))
+    found = runpy.run_path(str(SCRIPT))["figures"](EXPERIMENTS / "registered" / f"{name}.csv")
+    assert len(found) == count
     assert {name: figure for name, figure in found.items() if figure not in text} == {}
+
+
+@pytest.mark.parametrize(("page", "name"), [study[:2] for study in STUDIES])
+def test_every_outcome_of_a_hypothesis_stands_on_the_page_as_the_report_said_it(page: str, name: str) -> None:
+    text = (EXPERIMENTS / page).read_text(encoding="utf-8")
+    record = json.loads((EXPERIMENTS / "registered" / f"{name}.json").read_text(encoding="utf-8"))
+    judged = [one for analysis in record["analyses"] for one in analysis["hypotheses"]]
+    assert len(judged) >= 3
+    for one in judged:
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| {one['name']} |") and f"| {one['updates']:,} |" in line]
+        assert f"**{one['outcome']}**" in row
+        assert figures_in(row.split("|")[5]) == figures_in(one["sentence"])
+
+
+def figures_in(sentence: str) -> list[str]:
+    """Correlations, regrets and their intervals; powers of ten, which pages write otherwise, are left out."""
+    return re.findall(r"[-+]?\d\.\d{2}\b", re.sub(r"[\d.]+(e-|·10⁻)\S+", "", sentence))
