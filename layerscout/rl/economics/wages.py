@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from layerscout.errors import UsageError
 
@@ -121,12 +120,6 @@ def wage_index(index: float, market: float, inflation: float = 0.0, weight: floa
         raise UsageError(f"inflation is {inflation}", hint="inflation is a finite share above -1")
     weight = _share("weight", weight)
     return (weight * above_zero("market", market) + (1.0 - weight) * above_zero("index", index)) / (1.0 + inflation)
-
-
-def trailing_mean(values: Sequence[float | None], window: int) -> float | None:
-    """Return the mean of the last ``window`` values that are defined; None when none of them is."""
-    known = [value for value in values[-window:] if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def above_zero(name: str, value: float) -> float:
