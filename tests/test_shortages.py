@@ -42,10 +42,15 @@ def test_memory_and_threads_are_shortages_too(error):
     assert "ulimit" in hint
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ENOENT, errno.EROFS, errno.EISDIR], ids=errno.errorcode.get)
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ENOENT, errno.EROFS], ids=errno.errorcode.get)
 def test_another_error_of_the_system_is_about_the_path(number):
     message, *_, code = explain(OSError(number, os.strerror(number), "x"))
     assert (message, code) == (f"{os.strerror(number)}: x", 4)
+
+
+def test_a_folder_where_a_file_belongs_is_called_so():
+    message, *_, code = explain(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), "x"))
+    assert (message, code) == ("x is a folder, expected a file", 4)
     assert shortage(OSError(number, "x")) is None
 
 

@@ -27,7 +27,7 @@ def _few_calibration_clips(monkeypatch):
 def test_another_environment_than_the_ranked_one_is_refused(chosen, tmp_path):
     with pytest.raises(UsageError, match=f"made from '{GRID}', not from '{INTERCEPT}'") as error:
         plan(small_settings(chosen, tmp_path, environment=INTERCEPT))
-    assert error.value.hint.startswith(f"layerscout train {GRID}")
+    assert f": layerscout train {GRID} --selection " in error.value.hint
 
 
 def test_a_selection_that_is_not_there_yet_is_told_with_the_command_that_writes_it(chosen, tmp_path):
