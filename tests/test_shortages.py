@@ -46,12 +46,14 @@ def test_memory_and_threads_are_shortages_too(error):
 def test_another_error_of_the_system_is_about_the_path(number):
     message, *_, code = explain(OSError(number, os.strerror(number), "x"))
     assert (message, code) == (f"{os.strerror(number)}: x", 4)
+    assert shortage(OSError(number, "x")) is None
 
 
 def test_a_folder_where_a_file_belongs_is_called_so():
-    message, *_, code = explain(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), "x"))
+    error = IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), "x")
+    message, *_, code = explain(error)
     assert (message, code) == ("x is a folder, expected a file", 4)
-    assert shortage(OSError(number, "x")) is None
+    assert shortage(error) is None
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError("can't start new thread"), OSError("no number")], ids=repr)
