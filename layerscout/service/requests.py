@@ -6,10 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from anyio import to_thread
-from fastapi import Request
-
+from layerscout.errors import MissingExtraError, install
 from layerscout.service.state import ServiceState
+
+try:
+    from anyio import to_thread
+    from fastapi import Request
+except ImportError:
+    raise MissingExtraError("the service needs FastAPI, which is not installed", hint=install("serve")) from None
 
 
 def service_of(request: Request) -> ServiceState:
