@@ -122,8 +122,8 @@ def main() -> None:
     if chosen.out is not None:
         settings = {name: harness.environment_of(name) for name in harness.SETTINGS}
         versions = {"python": platform.python_version()} | {name: version(name) for name in ("torch", "numpy")}
-        document = {"command": ["python", "benchmarks/across_settings.py", *sys.argv[1:]], "settings": settings, "versions": versions}
-        chosen.out.write_text(json.dumps(document | found, indent=1) + "\n", encoding="utf-8")
+        kept = {"command": ["python", "benchmarks/across_settings.py", *sys.argv[1:]], "settings": settings, "versions": versions}
+        chosen.out.write_text(json.dumps(kept | found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -38,8 +38,7 @@ OWNER = SACConfig(gamma=0.995, lr=3e-4, batch=1024, tau=5e-3, hidden=(256, 256),
 UPWARDS = WorkConfig(
     actions="zero",
     averaging=0.0,
-    averaging_after=30,
-    sac=WorkConfig().sac.model_copy(update={"lr": 5e-4, "init_temperature": 0.03, "warm_up": 600, "train_interval": 3}),
+    sac=WorkConfig().sac.model_copy(update={"lr": 5e-4, "init_temperature": 0.03, "train_interval": 3}),
 )
 Figures = dict[str, Any]
 

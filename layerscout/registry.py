@@ -95,6 +95,11 @@ def load_entry(kind: str, name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+def is_ours(kind: str, name: str) -> bool:
+    """Whether a name stands for this package's own code, and not for a plugin's or somebody's module."""
+    return names(kind).get(name, "").startswith("layerscout.")
+
+
 def split_source(kind: str, words: str) -> tuple[str, str | None]:
     """Cut ``NAME:SOURCE`` or ``module:function:SOURCE`` into what ``load`` takes and the source; None without a source.
 

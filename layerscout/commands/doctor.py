@@ -102,13 +102,9 @@ def readable(facts: dict[str, Any]) -> str:
     for key, value in facts.items():
         if isinstance(value, dict):
             lines.append(f"{key}:")
-            lines.extend(f"  {name}: {_human(key, item)}" for name, item in value.items())
+            lines.extend(f"  {name}: {showing.readable(key, item)}" for name, item in value.items())
         elif isinstance(value, list):
             lines.extend(f"warning: {item}" for item in value)
         else:
-            lines.append(f"{key}: {_human(key, value)}")
+            lines.append(f"{key}: {showing.readable(key, value)}")
     return "\n".join(lines)
-
-
-def _human(key: str, value: Any) -> str:
-    return showing.readable(key, value)

@@ -151,7 +151,7 @@ def free_bytes(file: Path) -> int:
 def _opened(form: str, config: ImportConfig) -> Importer:
     """Look through a dataset with its format's class, or with somebody's own."""
     kind, expected = registry.load_entry("importer", form), "a class on layerscout.cache.importers.base.Importer"
-    if form in registry.REGISTRY["importer"]:
+    if registry.is_ours("importer", form):
         return kind(config)
     return registry.made_by_own(f"importer '{form}'", kind, config, expected=expected, fits=lambda made: isinstance(made, Importer))
 

@@ -14,7 +14,6 @@ from layerscout.extract.backbones.base import Backbone
 if TYPE_CHECKING:
     from layerscout.extract.backbones.loaded import LoadedBackbone
 
-BUILT_IN = "layerscout."  # how the places of our own backbones begin, in the registry
 SEED = 0  # of the weights of a control
 WEIGHTS = ("trained", "reinitialised", "shuffled")
 
@@ -34,9 +33,9 @@ def find_backbone(spec: str, options: dict[str, Any] | None = None) -> Backbone:
     own = dict(options or {})
     weights = own.pop("weights", "trained")
     build = registry.load_entry("backbone", name)
-    place = registry.names("backbone").get(name, name)
-    if place.startswith(BUILT_IN):
+    if registry.is_ours("backbone", name):
         return with_weights(build(source, own), weights)
+    place = registry.names("backbone").get(name, name)
     expected = (
         f"{place.rpartition(':')[2]}(source, options), which returns a layerscout.extract.backbones.base.Backbone, as from_module does"
     )
