@@ -12,7 +12,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from socket import gethostname
@@ -79,7 +79,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def sync_folders(root: Path, paths: Iterable[str] = (), lasting: set[Path] | None = None) -> None:
+def sync_folders(root: Path, paths: Iterable[str] = (), lasting: set[Path] | None = None, threads: Executor | None = None) -> None:
     """Force to disk the names in ``root`` and in every folder between it and ``paths``, several folders at a time.
 
     Parameters
@@ -87,6 +87,8 @@ def sync_folders(root: Path, paths: Iterable[str] = (), lasting: set[Path] | Non
     lasting
         Folders whose own names are known to be on disk. What lies above them is left out, and the folders that are forced to disk
         now are added. Without it, every folder is.
+    threads
+        Where they are forced to disk, if there are some already; without them, several folders make their own.
     """
     if os.name != "posix":  # other systems cannot open a folder; their rename is durable or not as they please
         return
@@ -96,12 +98,14 @@ def sync_folders(root: Path, paths: Iterable[str] = (), lasting: set[Path] | Non
             folders.add(root / parent)
             if root / parent in known:  # its name is on disk, so nothing above it has changed
                 break
-    if len(folders) > FEW:  # the disk answers many at once about as fast as one
-        with ThreadPoolExecutor(SYNCERS) as pool:
-            list(pool.map(_sync_folder, sorted(folders)))
-    else:
+    if len(folders) <= FEW:
         for folder in sorted(folders):
             _sync_folder(folder)
+    elif threads is not None:  # the disk answers many at once about as fast as one
+        list(threads.map(_sync_folder, sorted(folders)))
+    else:
+        with ThreadPoolExecutor(SYNCERS) as own:
+            list(own.map(_sync_folder, sorted(folders)))
     known.update(folders)
 
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -63,13 +63,22 @@ def write_file(root: Path, path: str, data: FileContent, *, chunk: bool = False)
     return StoredObject(path=path, size=size, crc32c=checksum, sha256=digest.hexdigest())
 
 
-def write_files(root: Path, contents: Iterable[tuple[str, Callable[[], FileContent]]], *, chunk: bool = False) -> tuple[StoredObject, ...]:
+def writing_threads() -> ThreadPoolExecutor:
+    """Return the threads in which a writer checks, hashes and writes its arrays; it keeps them from unit to unit."""
+    return ThreadPoolExecutor(WRITERS, thread_name_prefix="store-writer")
+
+
+def write_files(
+    root: Path, contents: Iterable[tuple[str, Callable[[], FileContent]]], threads: Executor, *, chunk: bool = False
+) -> tuple[StoredObject, ...]:
     """Write files side by side, so that one is hashed while another waits for the disk; return them in the order given.
 
     Each content is made by a call in the thread that writes it, so that memory holds no more of them than there are threads.
 
     Parameters
     ----------
+    threads
+        Where they are written, as of `writing_threads`.
     chunk
         Append the crc32c trailer to every content.
     """
@@ -77,8 +86,7 @@ def write_files(root: Path, contents: Iterable[tuple[str, Callable[[], FileConte
     def write(item: tuple[str, Callable[[], FileContent]]) -> StoredObject:
         return write_file(root, item[0], item[1](), chunk=chunk)
 
-    with ThreadPoolExecutor(WRITERS) as pool:
-        return tuple(pool.map(write, contents))
+    return tuple(threads.map(write, contents))
 
 
 def _write_all(descriptor: int, piece: memoryview) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +17,16 @@ from layerscout.cache.layout import StoreLayout
 from layerscout.errors import BudgetError, DataError
 
 GivenRows = Shaped[np.ndarray, "..."]  # not checked yet, so no shape is claimed
-CHECKERS = 2  # arrays rounded and looked at side by side
 BLOCK_BYTES = 1 << 18  # looked at in pieces that stay in the processor's cache
 
 
 def checked_arrays(
-    what: str, arrays: Mapping[str, ArrayLayout], given: Mapping[str, GivenRows], start: int, stop: int
+    what: str, arrays: Mapping[str, ArrayLayout], given: Mapping[str, GivenRows], start: int, stop: int, threads: Executor
 ) -> list[tuple[ArrayLayout, GivenRows]]:
     """Pair every planned array with the given rows ``[start, stop)``, in the stored type.
 
     Floats may be rounded but must stay finite (an index column may hold NaN, which means "there is none");
-    integers must keep their value.
+    integers must keep their value. Arrays are rounded and looked at side by side, in ``threads``.
 
     Raises
     ------
@@ -37,9 +36,8 @@ def checked_arrays(
     if set(given) != set(arrays):
         odd = ", ".join(f"'{name}'" for name in sorted(set(given) ^ set(arrays)))
         raise DataError(f"{what} {odd} is missing or not planned", hint=f"planned: {', '.join(arrays)}")
-    with ThreadPoolExecutor(CHECKERS) as pool:
-        kept = pool.map(lambda name: _stored(f"{what} '{name}'", arrays[name], np.asarray(given[name]), start, stop), arrays)
-        return list(zip(arrays.values(), kept, strict=True))
+    kept = threads.map(lambda name: _stored(f"{what} '{name}'", arrays[name], np.asarray(given[name]), start, stop), arrays)
+    return list(zip(arrays.values(), kept, strict=True))
 
 
 def _stored(what: str, array: ArrayLayout, values: GivenRows, start: int, stop: int) -> GivenRows:

@@ -12,7 +12,16 @@ from layerscout.cache import identity as identities
 from layerscout.cache import manifest
 from layerscout.cache.arrays import Codec, ColumnSpec, LayerSpec
 from layerscout.cache.durable import sync_folders
-from layerscout.cache.files import LARGEST_DOCUMENT, FileContent, StoredObject, first_misfit, read_trailer_crc, write_file, write_files
+from layerscout.cache.files import (
+    LARGEST_DOCUMENT,
+    FileContent,
+    StoredObject,
+    first_misfit,
+    read_trailer_crc,
+    write_file,
+    write_files,
+    writing_threads,
+)
 from layerscout.cache.layout import ROWS_PER_CHUNK, STANDARD_COLUMNS, StoreLayout, planned_bytes
 from layerscout.cache.records.making import COMMAND_NAME
 from layerscout.cache.root import STAGING, STORES
@@ -82,6 +91,7 @@ class StoreWriter:
         self._attempt, self._done = attempt, dict(done)
         self._passports: dict[str, StoredObject] = {}
         self._lasting: set[Path] = set()  # folders whose names are on disk
+        self._threads = writing_threads()
 
     @staticmethod
     def open(
@@ -182,8 +192,8 @@ class StoreWriter:
         """
         start, stop = self.span(unit)
         arrays = [
-            *checked_arrays("layer", self.layout.layers(), layers, start, stop),
-            *checked_arrays("index column", self.layout.index(), index, start, stop),
+            *checked_arrays("layer", self.layout.layers(), layers, start, stop, self._threads),
+            *checked_arrays("index column", self.layout.index(), index, start, stop, self._threads),
         ]
         encoded = ((array.path(unit), partial(array.encode, values)) for array, values in arrays)
         try:
@@ -195,8 +205,8 @@ class StoreWriter:
 
     def _write(self, unit: int, encoded: Iterable[tuple[str, Callable[[], FileContent]]]) -> tuple[StoredObject, ...]:
         self._attempt.keep_alive()
-        objects = write_files(self._attempt.tree, encoded, chunk=True)
-        sync_folders(self._attempt.tree, (item.path for item in objects), self._lasting)
+        objects = write_files(self._attempt.tree, encoded, self._threads, chunk=True)
+        sync_folders(self._attempt.tree, (item.path for item in objects), self._lasting, self._threads)
         marker = UnitMarker.of(self._digest, unit, objects)
         write_file(self._attempt.folder, f"{staging.UNITS}/{unit}.json", marker.model_dump_json().encode())
         sync_folders(self._attempt.folder / staging.UNITS)
@@ -244,15 +254,18 @@ class StoreWriter:
         store = Store.open(self._target)  # when the one that stands there is damaged this raises, and our attempt is kept
         self._attempt.discard()
         staging.sweep_dead_attempts(staging.begun_attempts(self._attempt.folder.parent))
+        self._threads.shutdown()
         return store
 
     def discard(self) -> None:
         """Delete what was written, by this writer and by those that are gone: it is not what the identity says."""
+        self._threads.shutdown()
         self._attempt.discard()
         staging.sweep_dead_attempts(staging.begun_attempts(self._attempt.folder.parent))
 
     def release(self) -> None:
         """Stop writing without committing; the next writer of this store continues here."""
+        self._threads.shutdown()
         self._attempt.release()
 
     @property
@@ -280,9 +293,9 @@ class StoreWriter:
             manifest.IDENTITY_NAME: identities.canonical_json(self.identity),
             manifest.CARD_NAME: card,
         }
-        written = write_files(tree, ((path, partial(bytes, data)) for path, data in documents.items()))
+        written = write_files(tree, ((path, partial(bytes, data)) for path, data in documents.items()), self._threads)
         objects = [*chunks, *passports, *written]
-        sync_folders(tree, (*documents, *self._passports))
+        sync_folders(tree, (*documents, *self._passports), threads=self._threads)
         manifest.write_manifest(tree, self.identity, self.layout, objects, provenance)
         self._target.parent.mkdir(parents=True, exist_ok=True)
         try:
