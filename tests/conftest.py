@@ -76,6 +76,15 @@ def _extract(backbone: str, data: Path, root: Path):
     return run(plan(ExtractConfig(backbone=backbone, data=data, root=root, rows_per_chunk=128)))
 
 
+@pytest.fixture
+def kept_code(tmp_path_factory, monkeypatch):
+    """Machine code of ``torch.compile`` is kept for this run of the tests alone: torch would take code made for other instructions, and give garbage."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of all workers; the C++ headers take seconds to compile
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(shared / "inductor"))
+
+
 @pytest.fixture(scope="session")
 def quick_workers() -> None:
     """From here on, dask's worker processes fork from one that has imported what they need, instead of importing torch each."""
