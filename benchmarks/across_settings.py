@@ -1,10 +1,10 @@
-"""Do a command's figures come out the same on two threads, and with other instructions? Each as a range over three settings.
+"""Do a command's figures come out the same on two threads, and with other instructions? Each as a range over four settings, or those that are named.
 
-    python benchmarks/across_settings.py [--read FILE …] [--rows COLUMN …] [--keep PATTERN] [--out FILE] COMMAND …
+    python benchmarks/across_settings.py [--setting NAME …] [--read FILE …] [--rows COLUMN …] [--keep PATTERN] [--out FILE] COMMAND …
     python benchmarks/across_settings.py --keep '_score$' python benchmarks/repaint.py --quick --json
 
-COMMAND prints JSON, at last; it runs once on one thread, once on two, and once on one thread with AVX2 instructions, each time in a process of its own. ``{folder}`` in it is an
-empty folder of that run, ``{threads}`` the number of threads. With ``--read``, figures come from files that it wrote (JSON or CSV) instead of what it prints; ``--rows`` names the
+COMMAND prints JSON, at last; it runs on one thread, on two, and on one thread with AVX2 and with SSE instructions, each time in a process of its own. ``{folder}`` in it is an
+empty folder of that run, ``{threads}`` the number of threads; several commands are one as ``bash -c 'FIRST && SECOND'``. With ``--read``, figures come from files that it wrote (JSON or CSV) instead of what it prints; ``--rows`` names the
 columns that tell rows of a CSV apart. Printed is every number that PATTERN finds by its path, lowest to highest; ``--out`` keeps them, the command and the settings as JSON.
 """
 
@@ -98,6 +98,9 @@ def ranges(runs: dict[str, dict[str, Leaf]], keep: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
+        "--setting", action="append", choices=harness.SETTINGS, metavar="NAME", help=f"one of {', '.join(harness.SETTINGS)} (repeat); all"
+    )
+    parser.add_argument(
         "--read", action="append", default=[], metavar="FILE", help="a file that the command writes, .json or .csv (repeat)"
     )
     parser.add_argument(
@@ -110,7 +113,7 @@ def main() -> None:
     if not chosen.command:
         parser.error("say the command that is to be run, after the options")
     runs: dict[str, dict[str, Leaf]] = {}
-    for setting in harness.SETTINGS:
+    for setting in chosen.setting or harness.SETTINGS:
         print(f"{setting} ...", file=sys.stderr, flush=True)
         runs[setting] = run(chosen.command, setting, chosen.read, chosen.rows)
     found = ranges(runs, chosen.keep)
@@ -120,7 +123,7 @@ def main() -> None:
     for path, values in found["words"].items():
         print(f"{path:60} {' | '.join(str(value) for value in values)}")
     if chosen.out is not None:
-        settings = {name: harness.environment_of(name) for name in harness.SETTINGS}
+        settings = {name: harness.environment_of(name) for name in runs}
         versions = {"python": platform.python_version()} | {name: version(name) for name in ("torch", "numpy")}
         kept = {"command": ["python", "benchmarks/across_settings.py", *sys.argv[1:]], "settings": settings, "versions": versions}
         chosen.out.write_text(json.dumps(kept | found, indent=1) + "\n", encoding="utf-8")

@@ -3,7 +3,7 @@
     python benchmarks/economics.py [--quick] [--json] [--only NAME …]
 
 Parts: closed, state, upwards, surface, cumulative, limit, mild, hinge, novelty, pictures, owner, drawing. --quick: closed, state and cumulative at 30 hours, and drawing from 10⁵.
-Expected profit is that of the deterministic policy, in closed form. Seeds 100 to 105, which no setting was chosen by. One torch thread.
+Expected profit is that of the deterministic policy, in closed form. Seeds 100 to 105, which no setting was chosen by. One torch thread, or as many as OMP_NUM_THREADS says.
 """
 
 from __future__ import annotations
@@ -272,7 +272,7 @@ AT_MOST = {
 
 def main() -> None:
     chosen = harness.options(__doc__, only=tuple(PARTS))
-    torch.set_num_threads(1)
+    torch.set_num_threads(harness.threads_told())
     figures: Figures = {}
     for name in chosen.only or (QUICK if chosen.quick else PARTS):
         figures |= PARTS[name](chosen.quick)

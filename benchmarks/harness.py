@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-OTHER = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell"}
-# a name, its threads, and the instructions that torch, oneDNN and OpenBLAS are told
-SETTINGS: dict[str, tuple[int, dict[str, str]]] = {"one thread": (1, {}), "two threads": (2, {}), "AVX2": (1, OTHER)}
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell"}
+# torch's products are MKL's, which on an AMD processor takes no other instructions unless it is told to be compatible with all
+SSE = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OPENBLAS_CORETYPE": "Nehalem", "MKL_CBWR": "COMPATIBLE"}
+# a name, its threads, and the instructions that torch, oneDNN, OpenBLAS and MKL are told
+SETTINGS: dict[str, tuple[int, dict[str, str]]] = {
+    "one thread": (1, {}),
+    "two threads": (2, {}),
+    "AVX2": (1, AVX2),
+    "SSE": (1, SSE),
+}
 
 
 def environment_of(setting: str) -> dict[str, str]:
@@ -19,6 +27,11 @@ def environment_of(setting: str) -> dict[str, str]:
     threads, instructions = SETTINGS[setting]
     counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     return counts | {"OMP_WAIT_POLICY": "PASSIVE"} | instructions
+
+
+def threads_told() -> int:
+    """Return how many threads torch gets: one, so that seconds compare, unless ``OMP_NUM_THREADS`` says another number, as a setting does."""
+    return int(os.environ.get("OMP_NUM_THREADS", "1"))
 
 
 def options(

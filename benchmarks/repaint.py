@@ -5,7 +5,7 @@
     python benchmarks/repaint.py --savings FOLDER             what each arm of any finished comparison saved, as JSON
 
 The comparison itself is `layerscout transfer --config experiments/repaint_reacher.toml --out FOLDER`: eight seeds of all arms with three teachers,
-which `benchmarks/reacher_teachers.py` makes. Scores are of greedy episodes; the real Reacher-v5 is Gymnasium's, on MuJoCo. One torch thread.
+which `benchmarks/reacher_teachers.py` makes. Scores are of greedy episodes; the real Reacher-v5 is Gymnasium's, on MuJoCo. One torch thread, or as many as OMP_NUM_THREADS says.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--savings", type=Path, help="folder of any finished comparison: what its arms saved, as JSON")
     parser.add_argument("--out", type=Path, help="where the figures of a finished comparison go")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(harness.threads_told())
     if chosen.savings is not None:
         print(json.dumps(saved(records.load(TransferRecord, chosen.savings / "transfer.json"))))
     elif chosen.real is not None:
