@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,35 @@ def finish(
         else:
             print(f"  {key:36} {value:>12,.3f}{bar}" if isinstance(value, int | float) else f"  {key:36} {value}{bar}")
     print("  all bars hold" if holds else "  A BAR DOES NOT HOLD")
+
+
+class Said:
+    """Figures of gates that are judged one after the other, and their bars: printed as they come, or kept for one JSON object."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.figures: dict[str, Any] = {}
+        self.bars: tuple[dict[str, float], dict[str, float]] = ({}, {})  # at least, at most
+
+    def figure(self, name: str, value: float, note: str = "", at_least: float | None = None, at_most: float | None = None) -> bool:
+        """Take a figure, what is to be known of it, and its bars; return whether they hold."""
+        self.figures[name] = value
+        holds, words = True, [note] if note else []
+        for place, (kind, bound) in enumerate((("at least", at_least), ("at most", at_most))):
+            if bound is not None:
+                self.bars[place][name] = bound
+                holds = holds and (value <= bound if place else value >= bound)
+                words.append(f"{kind} {bound:g}")
+        verdict = "" if at_least is None and at_most is None else "   holds" if holds else "   DOES NOT HOLD"
+        if not self.as_json:
+            print(f"{name:64} {value:9.3f}   {', '.join(words)}{verdict}".rstrip(), flush=True)
+        return holds
+
+    def tell(self, text: str) -> None:
+        """Print a line that is talk and no figure."""
+        print(text, file=sys.stderr if self.as_json else sys.stdout, flush=True)
+
+    def finish(self, name: str, packages: tuple[str, ...]) -> None:
+        """Print the JSON object, where one was asked for."""
+        if self.as_json:
+            finish(name, packages, self.figures, True, *self.bars)

@@ -35,25 +35,43 @@ def test_every_setting_is_told_to_its_process_and_figures_become_ranges(tmp_path
     answer, found = measured("--keep", "^kept", sys.executable, tmp_path / "program.py", "{threads}", folder=tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert found["figures"] == {
-        "kept.threads": {"lowest": 1, "highest": 2, "seen": [1, 2, 1]},
-        "kept.list.0": {"lowest": 0.5, "highest": 0.5, "seen": [0.5, 0.5, 0.5]},
-        "kept.list.1": {"lowest": -2, "highest": -1, "seen": [-1, -2, -1]},
-        "kept.none": {"lowest": 1.5, "highest": 1.5, "seen": [1.5, None, 1.5]},
+        "kept.threads": {"lowest": 1, "highest": 2, "seen": [1, 2, 1, 1]},
+        "kept.list.0": {"lowest": 0.5, "highest": 0.5, "seen": [0.5, 0.5, 0.5, 0.5]},
+        "kept.list.1": {"lowest": -2, "highest": -1, "seen": [-1, -2, -1, -1]},
+        "kept.none": {"lowest": 1.5, "highest": 1.5, "seen": [1.5, None, 1.5, 1.5]},
     }
-    assert found["words"] == {"kept.other": ["as it is", "as it is", "avx2"], "kept.here.0": ["1", "2", "1"]}
+    assert found["words"] == {"kept.other": ["as it is", "as it is", "avx2", "default"], "kept.here.0": ["1", "2", "1", "1"]}
     assert (
         found["settings"]["two threads"].items()
         >= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2").items()
     )
     assert found["settings"]["AVX2"].items() >= {"ONEDNN_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell"}.items()
+    assert found["settings"]["SSE"].items() >= {"ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"}.items(), "products are MKL's"
     assert "n/a in some" in answer.stdout
+
+
+def test_settings_that_are_named_are_run_alone_and_in_their_order(tmp_path):
+    named = ("--setting", "two threads", "--setting", "SSE")
+    answer, found = measured(*named, "--keep", "threads|other", sys.executable, tmp_path / "program.py", folder=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert list(found["settings"]) == ["two threads", "SSE"]
+    assert found["figures"]["kept.threads"]["seen"] == [2, 1]
+    assert found["words"] == {"kept.other": ["as it is", "default"]}
+
+
+def test_several_commands_are_one_in_a_shell_and_share_their_folder(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    both = f"touch {{folder}}/made; echo talk; ls {{folder}}; {sys.executable} {tmp_path / 'program.py'} {{threads}}"
+    answer, found = measured("--setting", "two threads", "--keep", "here|threads", "bash", "-c", both, folder=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert found["figures"]["kept.threads"]["seen"] == [2]
 
 
 def test_figures_are_read_from_files_in_a_folder_of_each_run(tmp_path):
     read = ("--read", "{folder}/rows.csv", "--rows", "arm", "--rows", "seed")
     answer, found = measured(*read, sys.executable, tmp_path / "program.py", "{folder}", "file", folder=tmp_path)
     assert answer.returncode == 0, answer.stderr
-    assert {path: one["seen"] for path, one in found["figures"].items()} == {"one,0.return": [1, 2, 1], "one,1.return": [3, None, 3]}
+    assert {path: one["seen"] for path, one in found["figures"].items()} == {"one,0.return": [1, 2, 1, 1], "one,1.return": [3, None, 3, 3]}
     assert not Path(found["command"][0]).is_absolute()
 
 

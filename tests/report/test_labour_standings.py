@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from layerscout.cache import records
 from layerscout.cache.records import Estimate
-from layerscout.cache.records.work import WageHour, WorkArm, WorkJudgement, WorkRecord
+from layerscout.cache.records.work import WORK_NAME, WageHour, WorkArm, WorkJudgement, WorkRecord
 from layerscout.report.labour.compare import ablated, answers, mean_of_known, standings, words
 
 HOUR = WageHour(speed=0.5, care=0.5, product=60.0, error=0.1, profit=10.0, wage=12.0, parity=0.8)
@@ -97,3 +102,17 @@ def test_a_mean_is_over_the_seeds_that_have_the_figure():
 def test_a_figure_is_written_with_its_interval_in_the_units_asked_for():
     assert words(Estimate(value=0.5, low=0.25, high=0.75), 1, 100.0) == "50.0 [25.0, 75.0]"
     assert (words(Estimate(value=0.5), 2), words(None, 2)) == ("0.50", "n/a")
+
+
+def test_what_arms_earned_is_printed_of_a_finished_folder_and_what_cannot_be_computed_is_null(tmp_path):
+    made = record(arm("base", 1.0, 2.0, 3.0), arm("more", 2.0, 4.0, 9.0, novel=(0.5, None, 0.1)), arm("dear", 7.0, prices={"price": 2.0}))
+    records.save(made, tmp_path / WORK_NAME)
+    program = Path(__file__).parents[2] / "benchmarks" / "earned.py"
+    answer = subprocess.run([sys.executable, str(program), str(tmp_path)], capture_output=True, text=True, check=True)
+    found = json.loads(answer.stdout)
+    assert list(found) == ["base", "more"]
+    base = {"profit": 2.0, "worst": 1.0, "error": pytest.approx(0.1), "difference": None, "p": None, "adjusted": None, "novel": None}
+    assert found["base"] == base
+    assert found["more"] == pytest.approx(
+        {"profit": 5.0, "worst": 2.0, "error": 0.1, "difference": 3.0, "p": 0.25, "adjusted": 0.25, "novel": 0.3}
+    )
