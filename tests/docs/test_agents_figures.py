@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,11 @@ METHODS = {
     "reference/metrics.md",
 }
 SPREAD = "#agents-over-three-settings"  # what moved where a command was run three times: a page of one run leads there
-RANGE = re.compile(r"\| (\S+) to (\S+) \| \[[\w-]+\]\(experiments/settings/([\w-]+)\.json\) `([^`]+)` \|")
+# a row of a table: what each setting gave, lowest to highest, and in which file and by which path it is kept
+RANGE = re.compile(r"\| ([^|]+) \| (\S+) to (\S+) \| \[[\w-]+\]\((?:\.\./)?(?:experiments/)?settings/([\w-]+)\.json\) `([^`]+)` \|")
+SAME = re.compile(r"to the last digit in every setting \(\[[\w-]+\]\((?:\.\./)?(?:experiments/)?settings/([\w-]+)\.json\)\)")
+KEPT = ROOT / "docs" / "experiments" / "settings"
+ORDER = ("one thread", "two threads", "AVX2", "SSE")
 LOUD = re.compile(r"\b(clearly|obviously|undoubtedly|of course|without doubt|dramatically|hugely)\b", re.IGNORECASE)
 
 
@@ -51,20 +56,59 @@ def test_a_page_of_one_run_leads_to_what_was_measured_in_three_settings() -> Non
     assert silent == []
 
 
-def test_ranges_over_settings_are_those_of_the_runs_and_stand_with_their_command() -> None:
+def kept(name: str) -> dict[str, Any]:
+    return dict(json.loads((KEPT / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def measured(name: str) -> str:
+    """Return the command whose figures were kept, as it is typed."""
+    words = kept(name)["command"][2:]
+    while words[0].startswith("--"):
+        words = words[2:]
+    return words[2] if words[:2] == ["bash", "-c"] else " ".join(words)
+
+
+def shown(value: float | None, like: str) -> str:
+    """Write a figure with as many decimals as another has; n/a where there is none."""
+    return "n/a" if value is None else f"{value:.{len(like.partition('.')[2])}f}".replace("-", "−")
+
+
+def test_every_file_of_ranges_is_of_one_thread_two_threads_and_other_instructions() -> None:
+    files = sorted(KEPT.glob("*.json"))
+    assert len(files) >= 2
+    for path in files:
+        settings = list(kept(path.stem)["settings"])
+        assert settings == [name for name in ORDER if name in settings]
+        assert {"one thread", "two threads"} < set(settings)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if RANGE.search(page.read_text(encoding="utf-8"))], ids=name_of)
+def test_ranges_over_settings_are_those_of_the_runs(page: Path) -> None:
+    for said, low, high, name, figure in RANGE.findall(page.read_text(encoding="utf-8")):
+        runs = kept(name)
+        one = runs["figures"][figure]
+        each = dict(zip(runs["settings"], one["seen"], strict=True))
+        assert (low, high) == (shown(one["lowest"], low), shown(one["highest"], low)), figure
+        assert said == ", ".join(shown(each[setting], low) if setting in each else "–" for setting in ORDER), figure
+
+
+def test_what_is_said_to_be_the_same_in_every_setting_is_the_same() -> None:
+    """Seconds apart, which are of the machine."""
+    for page in PAGES:
+        for name in SAME.findall(page.read_text(encoding="utf-8")):
+            runs = kept(name)
+            moved = [path for path, one in runs["figures"].items() if "cpu" not in path.lower() and len(set(one["seen"])) > 1]
+            assert moved == [], f"{name_of(page)}, {name}"
+            assert runs["words"] == {}
+
+
+def test_every_file_of_ranges_stands_in_the_table_with_its_command() -> None:
     text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     section = text.partition("### Agents over three settings")[2].partition("\n### ")[0]
-    rows = RANGE.findall(section)
-    assert {name for *_, name, _ in rows} == {path.stem for path in (ROOT / "docs" / "experiments" / "settings").glob("*.json")}
+    assert {name for *_, name, _ in RANGE.findall(section)} == {path.stem for path in KEPT.glob("*.json")}
     assert "python benchmarks/across_settings.py" in section
-    for low, high, name, figure in rows:
-        kept = json.loads((ROOT / "docs" / "experiments" / "settings" / f"{name}.json").read_text(encoding="utf-8"))
-        assert list(kept["settings"]) == ["one thread", "two threads", "AVX2"]
-        seen = kept["figures"][figure]["seen"]
-        assert (low, high) == tuple(f"{value:.2f}".replace("-", "−") for value in (min(seen), max(seen)))
-        assert ", ".join(f"{value:.2f}" for value in seen).replace("-", "−") in section
-        command = " ".join(kept["command"][kept["command"].index("python", 1) :])
-        assert f"`{command}`" in section
+    for path in KEPT.glob("*.json"):
+        assert f"`{measured(path.stem)}`" in section
 
 
 @pytest.mark.parametrize(
