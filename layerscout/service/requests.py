@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from layerscout.errors import MissingExtraError, install
+from layerscout.service.data.judging import Judge
 from layerscout.service.state import ServiceState
 
 try:
@@ -19,6 +20,12 @@ except ImportError:
 def service_of(request: Request) -> ServiceState:
     """Return the state that all requests of this server share."""
     found: ServiceState = request.app.state.service
+    return found
+
+
+def judge_of(request: Request) -> Judge:
+    """Return the judge that the server keeps, with what it worked out lately."""
+    found: Judge = request.app.state.judge
     return found
 
 

@@ -24,8 +24,7 @@ from layerscout.service.judged import (
     ScoreBeside,
 )
 from layerscout.service.problems import HttpProblem
-from layerscout.service.requests import service_of
-from layerscout.service.web.deciding import judge_of, owner_of
+from layerscout.service.requests import judge_of, service_of
 
 ROUTES = APIRouter(prefix="/api/v1", tags=["decisions"], responses=RESPONSES)
 RANKINGS = Query(
@@ -65,7 +64,7 @@ def board(request: Request) -> BoardView:
     """Return one line for every video model on every task, ordered by the gain over the same block without training."""
     judge = judge_of(request)
     waiting = [one.id for one in unmeasured(judge.state.catalogue, judge.state.results)]
-    return BoardView(lines=[_line(best, runs, owner_of(judge, best)) for best, runs in judge.board()], waiting=waiting)
+    return BoardView(lines=[_line(best, runs, judge.owner_of(best)) for best, runs in judge.board()], waiting=waiting)
 
 
 def _line(best: BestLayer, runs: JudgedRuns | None, by: str) -> BoardLine:

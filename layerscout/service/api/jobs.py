@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from layerscout.service.acts import change_job
 from layerscout.service.api.common import ANY_RESULT, RESPONSES, answered_elsewhere, job_view
+from layerscout.service.following import stream
 from layerscout.service.jobs.progress import read_log
 from layerscout.service.jobs.question import ProbeQuestion
 from layerscout.service.jobs.records import job_folder
 from layerscout.service.requests import apart, service_of
 from layerscout.service.schemas import JobList, JobView, PlanCost
 from layerscout.service.state import ServiceState
-from layerscout.service.web.jobs import change, stream
 
 ROUTES = APIRouter(prefix="/api/v1", tags=["jobs"], responses=RESPONSES)
 JobId = Annotated[str, Path(description="A job's id.", pattern=ANY_RESULT, examples=["6888dfad7491402bdc0454a36a6cb67b"])]
@@ -77,14 +78,14 @@ def job(request: Request, job: JobId) -> JobView:
 def cancel(request: Request, job: JobId) -> JobView:
     """Take a job out of the queue, or stop it. What it measured is kept."""
     state = service_of(request)
-    return job_view(state, change(state, job, "cancel", request.state.who))
+    return job_view(state, change_job(state, job, "cancel", request.state.who))
 
 
 @ROUTES.post("/jobs/{job}/retry", summary="Try a job again")
 def retry(request: Request, job: JobId) -> JobView:
     """Queue a job again that failed or was cancelled; it goes on from what was kept."""
     state = service_of(request)
-    return job_view(state, change(state, job, "retry", request.state.who))
+    return job_view(state, change_job(state, job, "retry", request.state.who))
 
 
 @ROUTES.get("/jobs/{job}/log", response_class=PlainTextResponse, summary="Read a job's log")

@@ -8,11 +8,10 @@ from fastapi import APIRouter, Query, Request
 
 from layerscout.service.api.common import RESPONSES
 from layerscout.service.api.stores import StoreName
-from layerscout.service.data.look import LayerLook, none_where_undefined
+from layerscout.service.data.look import LayerLook, look_into, none_where_undefined
 from layerscout.service.judged import LookView
 from layerscout.service.requests import apart, service_of
 from layerscout.service.state import ServiceState
-from layerscout.service.web.looking import look_into
 
 ROUTES = APIRouter(prefix="/api/v1", tags=["stores"], responses=RESPONSES)
 
@@ -32,7 +31,7 @@ async def look(
 
 
 def _look(state: ServiceState, store: str, layer: str, episode: int, target: str, rows: bool) -> LookView:
-    found = look_into(state, store, layer, episode, target)
+    found = look_into(state.catalogue, store, layer, episode, target)
     return LookView(
         store=state.catalogue.find(store).id,
         layer=found.layer,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from layerscout.cache.records import Ranking, Selection
+from layerscout.service.acts import keep_note
 from layerscout.service.api.common import ANY_RESULT, RESPONSES, brief_ranking
 from layerscout.service.data import measured
 from layerscout.service.data.roots import inside
@@ -14,8 +15,6 @@ from layerscout.service.problems import HttpProblem
 from layerscout.service.requests import service_of
 from layerscout.service.schemas import NoteIn, NoteList, NoteOut, PairList, PairView, RankingList, WhatIfLayer, WhatIfOrder
 from layerscout.service.state import ServiceState
-from layerscout.service.web.ranking_tables import MOST_PAIRS, read_weights
-from layerscout.service.web.rankings import keep_note
 
 ROUTES = APIRouter(prefix="/api/v1", tags=["rankings"], responses=RESPONSES)
 RankingId = Annotated[str, Path(description="A ranking's id.", pattern=ANY_RESULT, examples=["6888dfad7491402bdc0454a36a6cb67b"])]
@@ -75,7 +74,7 @@ def what_if(
 ) -> WhatIfOrder:
     """Order the layers by other weights, from what was measured; nothing is measured again."""
     state = service_of(request)
-    weights = read_weights(w)
+    weights = measured.read_weights(w)
     if weights is None:
         raise HttpProblem(422, f"weights {', '.join(w)[:80]} are not three figures of which one is above 0", "w=0.3&w=0.3&w=0.4")
     shown, evidence = read(state, ranking), evidence_for(state, ranking)
@@ -100,7 +99,7 @@ def pairs(request: Request, ranking: RankingId) -> PairList:
     """Compare every two of the first layers by the paired jackknife over episode groups."""
     state = service_of(request)
     shown, evidence = read(state, ranking), evidence_for(state, ranking)
-    layers = shown.candidates[:MOST_PAIRS] if evidence else ()
+    layers = shown.candidates[: measured.MOST_PAIRS] if evidence else ()
     found = measured.pairs(shown, layers, evidence)
     listed = []
     for row, one in enumerate(layers):

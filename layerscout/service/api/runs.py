@@ -11,7 +11,7 @@ from layerscout.cache.records.study import StudyRecord
 from layerscout.errors import LayerscoutError
 from layerscout.service.api.common import ANY_RESULT, RESPONSES
 from layerscout.service.data.experiments import FoundRuns
-from layerscout.service.data.judging import Judge
+from layerscout.service.data.judging import Judge, ranking_beside
 from layerscout.service.judged import (
     ArmReturn,
     ClaimView,
@@ -23,9 +23,7 @@ from layerscout.service.judged import (
     RunsPart,
     StudyPart,
 )
-from layerscout.service.requests import service_of
-from layerscout.service.web.deciding import judge_of
-from layerscout.service.web.runs import ranking_beside
+from layerscout.service.requests import judge_of, service_of
 
 ROUTES = APIRouter(prefix="/api/v1", tags=["runs"], responses=RESPONSES)
 RunsId = Annotated[
@@ -53,7 +51,7 @@ def one_run(request: Request, runs_id: RunsId) -> RunsDetails:
         chapters, problem = state.experiments.chapters(found), ""
     except LayerscoutError as error:
         chapters, problem = [], f"{state.tidy(str(error))}. {error.hint}"
-    beside = ranking_beside(state, found)
+    beside = ranking_beside(state.results, found)
     return RunsDetails(
         brief=brief, problem=problem, ranking=beside.id if beside else None, parts=[_part(one) for one in chapters], study=[]
     )

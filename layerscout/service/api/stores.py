@@ -8,12 +8,12 @@ from fastapi import APIRouter, Path, Query, Request
 
 from layerscout import __version__
 from layerscout.cache.catalog.details import store_details
+from layerscout.service.acts import submit_verification
 from layerscout.service.api.common import ANY_STORE, RESPONSES, brief_store, job_view
+from layerscout.service.data.catalogue import cut_page
 from layerscout.service.data.verified import kept_verification
 from layerscout.service.requests import service_of
 from layerscout.service.schemas import Health, JobView, StoreDetails, StoreLayer, StoreList
-from layerscout.service.web.jobs import submit_verification
-from layerscout.service.web.stores import A_PAGE
 
 ROUTES = APIRouter(prefix="/api/v1", tags=["stores"], responses=RESPONSES)
 StoreName = Annotated[
@@ -50,8 +50,7 @@ def stores(
     """List the stores of all roots."""
     state = service_of(request)
     found = state.catalogue.select(q, filter or (), sort)
-    pages = max(1, -(-len(found) // A_PAGE))
-    shown = found[(page - 1) * A_PAGE : page * A_PAGE]
+    pages, shown = cut_page(found, page)
     return StoreList(count=len(found), page=page, pages=pages, stores=[brief_store(state, one) for one in shown])
 
 

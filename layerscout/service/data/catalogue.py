@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from layerscout.cache import manifest as manifests
 from layerscout.cache.catalog.entries import Entry, list_remote_entries, read_entry
@@ -21,6 +22,9 @@ from layerscout.service.problems import HttpProblem
 
 UNTRAINED = "-untrained"  # what the twin of a model is called after it
 FRESH_SECONDS, REMOTE_SECONDS = 2.0, 300.0
+A_PAGE = 50  # stores
+
+One = TypeVar("One")
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,11 @@ class Catalogue:
             found = [Shelved(entry, root) for entry in list_remote_entries(root.place)]
             self._far[root.place] = (time.monotonic(), found)
         return found
+
+
+def cut_page(found: Sequence[One], page: int) -> tuple[int, Sequence[One]]:
+    """Return how many pages of fifty there are, at least one, and what stands on a page, counted from 1; nothing behind the last."""
+    return max(1, -(-len(found) // A_PAGE)), found[(page - 1) * A_PAGE : page * A_PAGE]
 
 
 def _state(path: Path) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from layerscout.pages.ranking import best_twin, layer_title, ordering, twin_of
 from layerscout.service.data.catalogue import Shelved
 from layerscout.service.data.experiments import FoundRuns
 from layerscout.service.data.measured import difference, evidence_of
-from layerscout.service.data.results import FoundResult
+from layerscout.service.data.results import FoundResult, Results
 from layerscout.service.state import ServiceState
 
 KEPT = 256
@@ -262,10 +262,19 @@ class Judge:
             environment=self.state.environment(ranking.store_id),
         )
 
+    def owner_of(self, best: BestLayer) -> str:
+        """Return whose files the first store of a ranking is; empty where that cannot be known."""
+        return next((one.by for one in self.state.catalogue.all() if one.id in best.found.stores), "")
+
 
 def lies_beside(runs: FoundRuns, found: FoundResult) -> bool:
     """Tell whether a ranking lies beside runs: then it chose their layers."""
     return runs.experiment is not None and found.folder in (runs.experiment, runs.experiment / "probe")
+
+
+def ranking_beside(results: Results, found: FoundRuns) -> FoundResult | None:
+    """Return the ranking that lies beside runs, which chose their layers."""
+    return next((one for one in results.all().values() if lies_beside(found, one)), None)
 
 
 def _better_proof(found: FoundResult, than: FoundResult | None) -> bool:

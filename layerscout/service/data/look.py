@@ -5,7 +5,9 @@ The map is fitted on other episodes only, so what it says of this one is a forec
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,14 @@ from jaxtyping import Float, Int
 
 from layerscout.cache.store import Store
 from layerscout.errors import BudgetError, DataError, suggest
+from layerscout.service.data.catalogue import Catalogue
 
 MOST_ROWS, FEWEST_ROWS = 2048, 64
 MOST_BYTES = 2**28  # of the features that are read, as float64
 PENALTIES = 10.0 ** np.arange(-6, 4)  # shares of the mean square singular value
 HIDDEN = ("padding",)
 ITERATIONS = 24
+ONE_AT_A_TIME = threading.Lock()  # a fit takes memory
 
 
 @dataclass(frozen=True)
@@ -196,3 +200,19 @@ def r2_of(true: Float[np.ndarray, " row"], predicted: Float[np.ndarray, " row"])
 def none_where_undefined(values: Float[np.ndarray, " row"]) -> list[float | None]:
     """Python floats for JSON, which has neither NaN nor infinity: None in their place."""
     return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def look_into(catalogue: Catalogue, store_id: str, layer: str, episode: int, target: str) -> LayerLook:
+    """Return one episode of a store seen through a layer, the first one where none is named."""
+    one = catalogue.find(store_id)
+    if one.entry.damage:
+        raise DataError(f"store {store_id} is damaged: {one.entry.damage}", hint="extract it again")
+    return _looked(str(one.folder()), one.digest, layer or next(iter(one.layers), ""), episode, target)
+
+
+@lru_cache(maxsize=8)
+def _looked(folder: str, digest: str, layer: str, episode: int, target: str) -> LayerLook:
+    with ONE_AT_A_TIME:
+        store = Store.open(folder)
+        known = numbers_of(store)
+        return look_inside(store, layer, episode, target if target in known or target != "reward" else next(iter(known), target))

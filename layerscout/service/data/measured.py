@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,9 @@ from layerscout.errors import LayerscoutError
 from layerscout.service.data.results import QUESTION, FoundResult
 
 Key = tuple[str, str, str]  # store, role, layer
+
+
+MOST_PAIRS = 12  # layers of which every two are compared
 
 
 @dataclass(frozen=True)
@@ -126,3 +130,15 @@ def difference(ranking: Ranking, one: LayerScore, other: LayerScore, evidence: M
         return score_behind_best(first, second, weights)
     scores = ordering(ranking, one), ordering(ranking, other)
     return Estimate(value=scores[0].value - scores[1].value) if scores[0] and scores[1] else None
+
+
+def read_weights(words: Sequence[str]) -> tuple[float, float, float] | None:
+    """Return three weights whose sum is 1; None where the words are not three sizes of which one is above 0."""
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        return None
+    if len(values) != 3 or not all(math.isfinite(value) and 0 <= value <= 1000 for value in values) or sum(values) <= 0:
+        return None
+    total = sum(values)
+    return (round(values[0] / total, 6), round(values[1] / total, 6), round(values[2] / total, 6))

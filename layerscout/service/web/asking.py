@@ -13,7 +13,7 @@ from layerscout.service.requests import apart, service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web.forms import fields_of, question_of, read_form
 from layerscout.service.web.view import PageView, respond
-from layerscout.service.web.words import cost_lines, short
+from layerscout.service.words import cost_lines, short
 
 ROUTES = APIRouter(include_in_schema=False)
 

@@ -16,13 +16,13 @@ from layerscout.service.data.datasets import dataset_id
 from layerscout.service.data.judging import BestLayer, Judge, JudgedRuns
 from layerscout.service.jobs.newcomers import unmeasured
 from layerscout.service.problems import HttpProblem
-from layerscout.service.requests import service_of
+from layerscout.service.requests import judge_of, service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web.figures import draw_slopes
 from layerscout.service.web.ranking_tables import flags_cell
 from layerscout.service.web.tables import Address, Linked, sorted_view
 from layerscout.service.web.view import FigureView, PageView, address_of, figure_view, respond
-from layerscout.service.web.words import BOARD, SUBMIT, day, short
+from layerscout.service.words import BOARD, SUBMIT, day, short
 
 ROUTES = APIRouter(include_in_schema=False)
 SLOPES = "Each layer's place in every ranking. A thick line changes its place, a thin one keeps it."
@@ -59,12 +59,6 @@ async def compare(request: Request) -> Response:
     return await respond(request, lambda: compare_view(state, address_of(request), ids), state.version)
 
 
-def judge_of(request: Request) -> Judge:
-    """Return the judge that the server keeps, with what it worked out lately."""
-    found: Judge = request.app.state.judge
-    return found
-
-
 def board_view(judge: Judge, address: Address) -> PageView:
     """Return the board; its order is the gain over the untrained block, never the score alone."""
     columns = (
@@ -90,7 +84,7 @@ def board_view(judge: Judge, address: Address) -> PageView:
 
 def _board_row(judge: Judge, best: BestLayer, runs: JudgedRuns | None) -> tuple[Cell, ...]:
     found = best.found
-    by = owner_of(judge, best)
+    by = judge.owner_of(best)
     return (
         Linked(found.backbone, href=f"/rankings/{found.id}"),
         Linked(best.environment or short(found.dataset), href=f"/decisions/{dataset_id(found.dataset)}"),
@@ -104,11 +98,6 @@ def _board_row(judge: Judge, best: BestLayer, runs: JudgedRuns | None) -> tuple[
         Cell(by or "n/a"),
         flags_cell(best.flags),
     )
-
-
-def owner_of(judge: Judge, best: BestLayer) -> str:
-    """Return whose files the first store of a ranking is; empty where that cannot be known."""
-    return next((one.by for one in judge.state.catalogue.all() if one.id in best.found.stores), "")
 
 
 def tasks_view(judge: Judge, address: Address) -> PageView:

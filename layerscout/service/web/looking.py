@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-from functools import lru_cache, partial
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
-from layerscout.cache.store import Store
-from layerscout.errors import DataError
 from layerscout.pages.tables import Cell, Column, Table
 from layerscout.service.data.datasets import dataset_id
-from layerscout.service.data.look import LayerLook, look_inside, numbers_of
+from layerscout.service.data.look import LayerLook, look_into
 from layerscout.service.problems import HttpProblem
 from layerscout.service.requests import apart, service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web.figures import draw_components, draw_episode
 from layerscout.service.web.tables import Address, sorted_view
 from layerscout.service.web.view import PageView, address_of, figure_view, respond
-from layerscout.service.web.words import short
+from layerscout.service.words import short
 
 ROUTES = APIRouter(include_in_schema=False)
-ONE_AT_A_TIME = threading.Lock()  # a fit takes memory
 EPISODE = "What was, and what a linear map reads from this layer. The map was fitted on other episodes only."
 SCATTER = "Rows of several episodes along the two directions in which the layer's features vary most."
 
@@ -48,23 +44,7 @@ def found_look(state: ServiceState, address: Address, store_id: str) -> LayerLoo
     episode = address.get("episode", "0")
     if not episode.isdigit() or len(episode) > 9:
         raise HttpProblem(422, "an episode is a number")
-    return look_into(state, store_id, address.get("layer"), int(episode), address.get("target", "reward"))
-
-
-def look_into(state: ServiceState, store_id: str, layer: str, episode: int, target: str) -> LayerLook:
-    """Return one episode of a store seen through a layer, the first one where none is named."""
-    one = state.catalogue.find(store_id)
-    if one.entry.damage:
-        raise DataError(f"store {store_id} is damaged: {one.entry.damage}", hint="extract it again")
-    return _looked(str(one.folder()), one.digest, layer or next(iter(one.layers), ""), episode, target)
-
-
-@lru_cache(maxsize=8)
-def _looked(folder: str, digest: str, layer: str, episode: int, target: str) -> LayerLook:
-    with ONE_AT_A_TIME:
-        store = Store.open(folder)
-        known = numbers_of(store)
-        return look_inside(store, layer, episode, target if target in known or target != "reward" else next(iter(known), target))
+    return look_into(state.catalogue, store_id, address.get("layer"), int(episode), address.get("target", "reward"))
 
 
 def look_view(state: ServiceState, address: Address, store_id: str) -> PageView:

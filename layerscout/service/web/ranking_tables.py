@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,6 @@ from layerscout.probe.page.tables import solving_method
 from layerscout.service.data import measured
 from layerscout.service.web.tables import Linked
 
-MOST_PAIRS = 12
 SCORES = (
     ("S", "score", "0.45 reward R², 0.45 transition R², 0.10 effective rank: the reference"),
     ("S-skill", "skill_score", "transition R² counts only above trivial forecasts; the rank by its logarithm"),
@@ -79,18 +77,6 @@ def flags_cell(flags: Sequence[str]) -> Cell:
     return Linked("", value=" ".join(flags), tips=tips)
 
 
-def read_weights(words: Sequence[str]) -> tuple[float, float, float] | None:
-    """Return three weights whose sum is 1; None where the words are not three sizes of which one is above 0."""
-    try:
-        values = [float(word) for word in words]
-    except ValueError:
-        return None
-    if len(values) != 3 or not all(math.isfinite(value) and 0 <= value <= 1000 for value in values) or sum(values) <= 0:
-        return None
-    total = sum(values)
-    return (round(values[0] / total, 6), round(values[1] / total, 6), round(values[2] / total, 6))
-
-
 def what_if_table(ranking: Ranking, weights: Sequence[float], evidence: Mapping[measured.Key, Any]) -> tuple[Table, list[dict[str, str]]]:
     """Return the candidates in order under other weights, and the parts of each row's score, for the script."""
     columns = (
@@ -132,7 +118,7 @@ def versions_table(ranking: Ranking) -> Table:
 
 def pairs_table(ranking: Ranking, evidence: Mapping[measured.Key, Any]) -> Table:
     """Return the differences of the first layers, each beside each; what can be told apart from 0 is marked."""
-    layers = ranking.candidates[:MOST_PAIRS]
+    layers = ranking.candidates[: measured.MOST_PAIRS]
     found = measured.pairs(ranking, layers, evidence)
     titles = [layer_title(ranking, layer) for layer in layers]
     rows = tuple((Cell(title), *(_pair(cell) for cell in row)) for title, row in zip(titles, found, strict=True))

@@ -19,6 +19,8 @@ from layerscout.probe.page.charts import draw_order
 from layerscout.probe.page.page import answer, confirmation_caption, evidence_sections, measured_layers
 from layerscout.probe.page.panels import penalty_paths, sheet, spectra
 from layerscout.probe.page.wording import formula
+from layerscout.service.acts import keep_note
+from layerscout.service.data import measured
 from layerscout.service.data.datasets import dataset_id
 from layerscout.service.data.measured import evidence_of
 from layerscout.service.data.results import FoundResult
@@ -29,7 +31,7 @@ from layerscout.service.web import ranking_tables as tables
 from layerscout.service.web.forms import read_form
 from layerscout.service.web.tables import Address, Linked, plain_view, sorted_view
 from layerscout.service.web.view import FigureView, PageView, address_of, figure_view, respond
-from layerscout.service.web.words import PAIRS, VERSIONS, WHAT_IF, WHAT_IF_S, moment, short
+from layerscout.service.words import PAIRS, VERSIONS, WHAT_IF, WHAT_IF_S, moment, short
 from layerscout.text import html_text
 
 ROUTES = APIRouter(include_in_schema=False)
@@ -69,13 +71,6 @@ async def add_note(request: Request, ranking_id: str) -> Response:
     state, given = service_of(request), read_form(await request.body())
     await run_in_threadpool(keep_note, state, ranking_id, request.state.who, given.get("text", ""))
     return RedirectResponse(f"/rankings/{ranking_id}#notes", 303)
-
-
-def keep_note(state: ServiceState, ranking_id: str, who: str, text: str) -> Any:
-    """Add a note to a ranking that is here, against ``who``'s allowance."""
-    state.results.find(ranking_id)
-    state.allowance.spend(who)
-    return state.notes.add(ranking_id, who, text)
 
 
 def notes_version(state: ServiceState, ranking_id: str) -> int:
@@ -126,7 +121,7 @@ def ranking_view(state: ServiceState, address: Address, ranking_id: str) -> Page
     if not shown.candidates:
         raise HttpProblem(409, "this ranking has no layers", "probe again", "data")
     evidence = evidence_of(found, shown, state.digests())
-    weights = tables.read_weights(address.all("w")) or shown.weights
+    weights = measured.read_weights(address.all("w")) or shown.weights
     what_if, data = tables.what_if_table(shown, weights, evidence)
     views = [
         sorted_view("layers", tables.layers_table(shown), address, "The layers in order"),

@@ -11,14 +11,12 @@ from layerscout.cache.records.study import StudyRecord
 from layerscout.errors import LayerscoutError
 from layerscout.pages.tables import Cell, Column, Table
 from layerscout.service.data.experiments import FoundRuns
-from layerscout.service.data.judging import Judge, lies_beside
-from layerscout.service.data.results import FoundResult
-from layerscout.service.requests import service_of
+from layerscout.service.data.judging import Judge, ranking_beside
+from layerscout.service.requests import judge_of, service_of
 from layerscout.service.state import ServiceState
-from layerscout.service.web.deciding import judge_of
 from layerscout.service.web.tables import Address, Linked, plain_view, sorted_view
 from layerscout.service.web.view import PageView, address_of, figure_view, respond
-from layerscout.service.web.words import moment, short
+from layerscout.service.words import moment, short
 
 ROUTES = APIRouter(include_in_schema=False)
 CAPTIONS = {
@@ -117,14 +115,9 @@ def runs_view(state: ServiceState, address: Address, runs_id: str) -> PageView:
         )
         tables += made
         figures += drawn
-    values = {"found": found, "parts": parts, "problem": problem, "beside": ranking_beside(state, found)}
+    values = {"found": found, "parts": parts, "problem": problem, "beside": ranking_beside(state.results, found)}
     title = f"Agents of {found.title}, {found.mode}" if not found.damage else "Damaged runs"
     return PageView(title, "run.html", values, tuple(tables), tuple(figures))
-
-
-def ranking_beside(state: ServiceState, found: FoundRuns) -> FoundResult | None:
-    """Return the ranking that lies beside runs, which chose their layers."""
-    return next((one for one in state.results.all().values() if lies_beside(found, one)), None)
 
 
 def study_view(found: FoundRuns, address: Address) -> PageView:

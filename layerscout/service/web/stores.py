@@ -10,18 +10,17 @@ from fastapi.concurrency import run_in_threadpool
 from layerscout.cache.catalog.details import store_details
 from layerscout.errors import LayerscoutError, UsageError, shell
 from layerscout.pages.tables import Cell, Column, Table, flatten_settings
-from layerscout.service.data.catalogue import Shelved
+from layerscout.service.data.catalogue import Shelved, cut_page
 from layerscout.service.data.datasets import dataset_id, film
 from layerscout.service.data.verified import KeptVerification, kept_verification
 from layerscout.service.requests import service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web.tables import Address, Linked, plain_view, presorted_view, sorted_view
 from layerscout.service.web.view import PageView, address_of, respond
-from layerscout.service.web.words import day, short
+from layerscout.service.words import day, short
 from layerscout.showing import size
 
 ROUTES = APIRouter(include_in_schema=False)
-A_PAGE = 50
 ORDERS = {0: "id", 1: "name", 2: "backbone", 3: "dataset", 4: "layers", 5: "rows", 6: "size", 7: "created"}
 
 
@@ -56,10 +55,10 @@ def list_view(state: ServiceState, address: Address) -> PageView:
     except UsageError as error:  # the form keeps what was typed
         found, trouble = state.catalogue.select(text), f"{error}. {error.hint}"
     page = int(address.get("page", "1")) if address.get("page", "1").isdigit() else 1
-    pages = max(1, -(-len(found) // A_PAGE))
-    page = min(max(1, page), pages)
     rows = tuple(_row(state, one) for one in found)
-    shown = rows[(page - 1) * A_PAGE : page * A_PAGE]
+    pages, _ = cut_page(rows, page)
+    page = min(max(1, page), pages)
+    shown = tuple(cut_page(rows, page)[1])
     columns = (
         Column("Store", "the digest of everything that its numbers were computed from"),
         Column("Names", "what people call it"),

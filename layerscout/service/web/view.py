@@ -26,7 +26,7 @@ from layerscout.service.problems import HttpProblem
 from layerscout.service.requests import apart, service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web.tables import FORMATS, Address, TableView, export_table, exports_of
-from layerscout.service.web.words import FILTERS
+from layerscout.service.words import FILTERS
 from layerscout.text import html_lines, visible
 
 FIGURES = {"svg": "image/svg+xml", "png": "image/png"}
