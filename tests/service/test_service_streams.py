@@ -48,7 +48,7 @@ def test_a_browser_that_leaves_in_the_middle_of_a_stream_is_let_go(world: World,
             reader.close()
         until(lambda: app.inner.state.streams == 0)
         until(lambda: streaming() == [])
-        assert threading.active_count() <= threads
+        until(lambda: threading.active_count() <= threads)  # a busy machine took more of them at once, and idle ones end
 
 
 def streaming() -> list[Any]:
