@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from typing import Any
 
 import torch
@@ -15,9 +16,18 @@ from torch import nn
 from layerscout.errors import MissingExtraError
 
 
+@functools.cache
 def dispatch_mode() -> Any:
-    """Return the class whose subclasses see the result of every operation."""
-    return private("torch.utils._python_dispatch", "TorchDispatchMode")
+    """Return a class whose subclasses see the result of every operation."""
+
+    class Watching(private("torch.utils._python_dispatch", "TorchDispatchMode")):  # type: ignore[misc]
+        """Imports no compiler to keep it from compiling what looks at results: that takes longer than many an extraction."""
+
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            return "torch._dynamo" in sys.modules
+
+    return Watching
 
 
 def compile_errors() -> tuple[type[Exception], ...]:

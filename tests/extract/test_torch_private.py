@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,17 @@ def test_every_name_is_there():
     assert not torch_private.is_transposed(nn.Conv2d(1, 1, 1))
     assert torch_private.is_transposed(nn.ConvTranspose3d(1, 1, 1))
     assert callable(torch_private.fused_adam())
+
+
+def test_looking_at_every_operation_imports_no_compiler():
+    program = """
+import sys, torch
+from layerscout.extract.passes.autotune import _largest_tensor
+assert _largest_tensor(lambda clips: torch.zeros(clips, 3, 4) + torch.ones(5)[:4]) == 48
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("module", "name"), [("torch", "_no_such_name"), ("torch._no_such_module", "anything")])
