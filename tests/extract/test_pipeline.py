@@ -77,22 +77,22 @@ def test_cuts_cover_a_unit_once_and_do_not_depend_on_where_a_run_begins(start, r
 
 
 def test_reading_computing_and_taking_overlap():
-    """Each of the three takes 10 ms a batch: one after another, 20 batches would take 600 ms."""
-    spans = batch_spans(0, 40, 2)
+    """Each batch is computed until a later one is read, and taken until a later one is computed: one after another, this would never end."""
+    read_begun, compute_begun = ([threading.Event() for _ in range(20)] for _ in range(2))
 
     def read(span):
-        time.sleep(0.01)
+        read_begun[span[0] // 2].set()
         return (torch.arange(*span, dtype=torch.float32)[:, None],)
 
     def compute(inputs):
-        time.sleep(0.01)
+        number = int(inputs[0][0]) // 2
+        compute_begun[number].set()
+        assert all(one.wait(20) for one in read_begun[number + 1 : number + 2])
         return inputs[0] * 2
 
-    began = time.perf_counter()
-    for (low, high), found in features_in_order(spans, read, HostTransfer(compute), 1):
+    for (low, high), found in features_in_order(batch_spans(0, 40, 2), read, HostTransfer(compute), 1):
         np.testing.assert_array_equal(found[:, 0], 2 * np.arange(low, high))
-        time.sleep(0.01)
-    assert time.perf_counter() - began < 0.5
+        assert all(one.wait(20) for one in compute_begun[high // 2 : high // 2 + 1])
 
 
 def test_a_slow_taker_holds_up_the_readers():
