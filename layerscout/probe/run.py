@@ -134,8 +134,10 @@ def _measure_all(plan: ProbePlan, reporter: progress.Reporter) -> dict[Job, Laye
 
 def _in_threads(work: Callable[[Any], None], pieces: Sequence[Any], workers: int) -> None:
     import dask
+    import dask.threaded
     from threadpoolctl import threadpool_limits
 
     # threads share one BLAS: left alone, each product would spread over all cores and the threads would fight for them
     with threadpool_limits(limits=1, user_api="blas"):
-        dask.compute(*(dask.delayed(work)(piece) for piece in pieces), scheduler="threads", num_workers=workers)
+        # were the scheduler told by its name, dask would first import distributed
+        dask.compute(*(dask.delayed(work)(piece) for piece in pieces), scheduler=dask.threaded.get, num_workers=workers)

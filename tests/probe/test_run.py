@@ -353,9 +353,10 @@ def test_shards_that_make_no_sense_are_refused(settings: dict[str, str]) -> None
         ProbeConfig(store="s", **settings)
 
 
-def test_probing_never_imports_torch() -> None:
-    code = "import sys, layerscout.probe.run; sys.exit('torch' in sys.modules or 'layerscout.extract' in sys.modules or 'matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_probing_imports_no_torch_and_threads_no_cluster() -> None:
+    code = "import sys\nfrom layerscout.probe.run import _in_threads\n_in_threads(lambda piece: None, [1, 2], 2)\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "layerscout.extract", "matplotlib", "distributed"} & set(done.stdout.split())
 
 
 def test_a_layer_that_float32_cannot_fit_is_measured_in_float64_and_the_ranking_says_so(tmp_path: Path) -> None:
