@@ -54,7 +54,8 @@ def test_a_browser_that_leaves_in_the_middle_of_a_stream_is_let_go(world: World,
 def streaming() -> list[Any]:
     """The generators of streams that have not ended."""
     gc.collect()
-    found = [one for one in gc.get_objects() if type(one) is AsyncGeneratorType]  # isinstance asks each object for its class, and some of torch warn
+    # isinstance would ask each object for its class, and some of torch warn then
+    found = [one for one in gc.get_objects() if type(one) is AsyncGeneratorType]
     return [one for one in found if one.__name__ == "_events" and one.ag_frame is not None]
 
 
