@@ -137,15 +137,51 @@ def held(name: str) -> Figures:
     The settings are those of an arm of ``experiments/labour_limit.toml``.
     """
     told = read_toml(LIMITS)["train"]["work"]
-    done, _ = timed(build(WorkConfig, merge({key: told[key] for key in told.keys() - {"arms"}}, told["arms"][name]), "train.work"))
+    config = build(WorkConfig, merge({key: told[key] for key in told.keys() - {"arms"}}, told["arms"][name]), "train.work")
+    place = Workplace(config, SEEDS)
+    done = Work(place.agent)
+    for hour in place.hours():
+        done.take(hour)
     multiplier, last = done.column("multiplier"), done.judgements[-1]
-    return {
+    figures = {
         f"{name}: λ of the last 200": float(multiplier[-200:].mean()),
         f"{name}: largest λ": float(multiplier.mean(1).max()),
         f"{name}: error of the last 200, %": 100 * float(done.column("error_rate")[-200:].mean()),
         f"{name}: profit in the end, $/h": float(last.profit.mean()),
         f"{name}: error in the end, %": 100 * float(last.error.mean()),
+        f"{name}: λ of each run": [round(float(value), 1) for value in multiplier[-200:].mean(0)],
     }
+    if config.penalty == "hinge":  # whose λ is no price
+        return figures
+    regressed = np.array([_regressed(config, place, run) for run in range(len(SEEDS))])
+    return figures | {
+        f"{name}: λ that a regression of the same minutes tells, each run": [round(float(value), 1) for value in regressed],
+        f"{name}: … its mean": float(regressed.mean()),
+        f"{name}: … its standard deviation over runs": float(regressed.std(ddof=1)),
+    }
+
+
+def _regressed(config: WorkConfig, place: Workplace, run: int) -> float:
+    """Return the price of the limit that least squares read from all minutes of a run: the slope of profit by care over that of the error rate.
+
+    Both are polynomials of third degree in speed and care, read at the action that is best in closed form: what the minutes tell, whoever learns from them.
+    """
+    trade, ledger = Dishwashing.trade, place.ledger
+    best = optimum(trade, replace(trade.prices, damage=config.damage), config.last_target)
+    speed, care = (0.5 * (ledger.action[run] + 1.0)).T.astype(np.float64)
+    attempts = ledger.attempts[run].astype(np.float64)
+    per_attempt = float(attempts.mean())
+    design = _cubic(speed, care)
+    slopes = []
+    for seen in (ledger.profit[run].astype(np.float64), (ledger.errors[run] - config.last_target * attempts) / per_attempt):
+        weights = np.linalg.lstsq(design, seen, rcond=None)[0]
+        above, below = (_cubic(np.array([best.speed]), np.array([best.care + step])) @ weights for step in (0.01, -0.01))
+        slopes.append(float((above - below)[0]))
+    return slopes[0] / slopes[1]
+
+
+def _cubic(speed: np.ndarray, care: np.ndarray) -> np.ndarray:
+    return np.stack([speed**power * care**other for power in range(4) for other in range(4 - power)], axis=1)
 
 
 def limit(quick: bool) -> Figures:

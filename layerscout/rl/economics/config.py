@@ -73,6 +73,11 @@ class WorkConfig(Config):
         default="middle",
         description="Where critics count speed and care from. middle: from -1 to 1; zero: from 0 to 1, which makes much of both their first guess; one: from 1 to 0, its control.",
     )
+    last_entropy: float | None = Field(
+        default=None,
+        description="Entropy of one action that the temperature aims at in the last hour, in nats: broad play first, which tells one action from another, and then the action itself; left out: sac.target_entropy all along.",
+    )
+    entropy_after: int = Field(default=0, ge=0, description="Hours after which that aim begins to move, on a line to the last hour.")
     penalty: Literal["linear", "hinge"] = Field(default="linear", description="Of λ: err − e*, or only what lies above 0.")
     step_size: float = Field(
         default=0.0, ge=0.0, description="η of λ, in dollars an hour and squared unit of error rate an episode; 0: no constraint."

@@ -75,6 +75,7 @@ class Workplace:
         self.sight = self.encoding.sight(runs)
         self.novelty = novelty_of(config.novelty, seeds, self.encoding.width, 2, config.denoiser)
         self.curriculum = Curriculum(config.first_target, config.last_target, config.target_episodes)
+        self._first_entropy = self.agent.target_entropy
         self.multiplier = np.zeros(runs)
         self.usual = np.full(runs, 1.0)
         self.books = Books(seeds)
@@ -102,6 +103,7 @@ class Workplace:
         world, config, runs = self.world, self.config, len(self.seeds)
         self._maybe_tune(episode)
         self._averages = episode >= config.averaging_after
+        self.agent.target_entropy = self._target_entropy(episode)
         terms = self.terms(episode)
         target = terms.target
         world.reset(np.arange(runs), np.array([episode_seed(seed, episode) for seed in self.seeds]))
@@ -143,6 +145,10 @@ class Workplace:
         config, target = self.config, self.curriculum.target(episode)
         terms = Terms(self.multiplier, target, self.usual, config.penalty, config.reward == "cumulative", config.reward_scale)
         return terms._replace(centre=self.ledger.mean(terms)) if config.centred else terms
+
+    def _target_entropy(self, episode: int) -> float:
+        first, last, after = self._first_entropy, self.config.last_entropy, self.config.entropy_after
+        return first if last is None else float(np.interp(episode, (after, max(after + 1, self.config.episodes - 1)), (first, last)))
 
     def judge(self, episode: int) -> Judgement:
         """Ask the policy about what it sees in its own hours, and say in closed form what its actions are expected to earn."""

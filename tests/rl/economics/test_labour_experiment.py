@@ -67,7 +67,7 @@ def test_finished_arms_are_not_worked_again_and_other_settings_are_refused(done)
 
 
 WAYS = {
-    "state": {"replay": "novelty", "novelty": "neighbours", "weighting": "importance"},
+    "state": {"replay": "novelty", "novelty": "neighbours", "weighting": "importance", "last_entropy": -7.0},
     "mlp": {"encoder": {"kind": "mlp", "hidden": [8], "contrastive": 0.1}, "novelty": "ensemble", "replay": "novelty", "centred": True},
 }
 
@@ -223,8 +223,9 @@ def test_the_limits_that_are_checked_in_are_the_documents_own(tmp_path):
     assert arms["damage 0.10 $"].best.multiplier == pytest.approx(10.3, abs=0.3)
     for arm in arms.values():
         assert arm.config.sac == SETTLED.model_copy(
-            update={"target_entropy": -3.0, "capacity": 36_000, "warm_up": 600, "train_interval": 3}
+            update={"lr": 5e-4, "target_entropy": -3.0, "capacity": 36_000, "warm_up": 600, "train_interval": 3}
         )
+        assert arm.config.entropy_after < arm.config.episodes, "play narrows before the end"
         assert arm.config.sac.capacity >= 60 * arm.config.episodes, "nothing is forgotten"
     assert resolve(TrainConfig, "train", file=file, preset="quick", flags={"out": tmp_path}).work.episodes == 20
 

@@ -34,6 +34,23 @@ def test_the_multiplier_moves_once_an_hour_by_the_hours_error(tmp_path):
     assert [row["seed"] for row in read_episodes(tmp_path / "episodes.csv")] == [0, 1] * 4
 
 
+def test_play_is_broad_until_its_entropy_falls_on_a_line_to_the_last_hour():
+    sac = QUICK.model_copy(update={"target_entropy": -1.0, "lr": 0.05})
+    temperature = {}
+    for last, expected in ((None, [-1.0] * 7), (-9.0, [-1.0, -1.0, -1.0, -3.0, -5.0, -7.0, -9.0])):
+        place = Workplace(WorkConfig(episodes=7, last_entropy=last, entropy_after=2, sac=sac), [0, 1])
+        aims = []
+        for episode in range(7):
+            place.hour(episode)
+            aims.append(place.agent.target_entropy)
+        assert aims == pytest.approx(expected)
+        temperature[last] = place.agent.temperature.logarithm.detach().exp().max()
+    assert temperature[-9.0] < 0.8 * temperature[None], "an aim that fell is followed"
+    short = Workplace(WorkConfig(episodes=2, last_entropy=-9.0, entropy_after=5, sac=sac), [0])
+    short.hour(0)
+    assert short.agent.target_entropy == -1.0, "a run that ends before the aim moves never sees it move"
+
+
 @pytest.mark.parametrize("form", ["step", "cumulative"])
 def test_a_reward_is_what_a_minute_earned_or_the_profit_until_it(form):
     place = Workplace(WorkConfig(reward=form, sac=QUICK), [0, 1])
