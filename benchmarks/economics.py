@@ -167,7 +167,7 @@ def _regressed(config: WorkConfig, place: Workplace, run: int) -> float:
     Both are polynomials of third degree in speed and care, read at the action that is best in closed form: what the minutes tell, whoever learns from them.
     """
     trade, ledger = Dishwashing.trade, place.ledger
-    best = optimum(trade, replace(trade.prices, damage=config.damage), config.last_target)
+    best = optimum(trade, place.world.prices, config.last_target)
     speed, care = (0.5 * (ledger.action[run] + 1.0)).T.astype(np.float64)
     attempts = ledger.attempts[run].astype(np.float64)
     per_attempt = float(attempts.mean())
