@@ -16,6 +16,8 @@ REGISTRY: dict[str, dict[str, str]] = {
     "backbone": {
         "tiny": "layerscout.extract.backbones.tiny:pretrained",
         "tiny-untrained": "layerscout.extract.backbones.tiny:untrained",
+        "tiny-2": "layerscout.extract.backbones.tiny:second_pretrained",
+        "tiny-2-untrained": "layerscout.extract.backbones.tiny:second_untrained",
         "synthetic": "layerscout.extract.backbones.synthetic:build",
         "cogvideox": "layerscout.extract.backbones.denoisers.cogvideox:build",
         "wan": "layerscout.extract.backbones.denoisers.wan:build",

@@ -1,19 +1,24 @@
-"""Environment names in, rendered random play out: the videos that the embedded backbone is trained on."""
+"""Environment names in, rendered random play out: the videos that the embedded backbones are trained on.
+
+An environment is named ``ID`` or, of our own worlds, ``ID OPTION=VALUE ...``: ``layerscout/Intercept-v0 gravity=0.06``.
+"""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from layerscout.worlds.grid import Grid
-from layerscout.worlds.intercept import Intercept
+from layerscout import registry
+from layerscout.worlds.core import random_actions
 
 SIZE = 32
 HOLD = 4  # steps for which a random action is kept, so that things move far enough to be seen
-MIXTURE = {  # share of training clips
+LIMIT = 60  # steps that are played of an episode
+MIXTURE = {  # share of the clips that ``tiny`` and the small VideoMAE were trained on
     "layerscout/Intercept-v0": 0.55,
     "layerscout/Grid-v0": 0.07,
     "CartPole-v1": 0.08,
@@ -30,19 +35,21 @@ State = NDArray[np.float32]  # [time, feature]
 def play(name: str, episodes: int, seed: int) -> list[tuple[Video, State | None]]:
     """Return ``episodes`` videos of random play, with the true state where the world tells it; a function of its arguments alone."""
     if name.startswith("layerscout/"):
-        return _play_world(Intercept if "Intercept" in name else Grid, episodes, seed)
+        return _play_world(name, episodes, seed)
     return _play_gymnasium(name, episodes, seed)
 
 
-def _play_world(world_class: type[Intercept] | type[Grid], episodes: int, seed: int) -> list[tuple[Video, State | None]]:
-    world = world_class(episodes)
+def _play_world(name: str, episodes: int, seed: int) -> list[tuple[Video, State | None]]:
+    known, *options = name.split()
+    settings = {key: float(value) for key, value in (option.split("=") for option in options)}
+    world: Any = registry.load_entry("world", known)(episodes, **settings)
     world.reset(np.arange(episodes), seed * 100_000 + np.arange(episodes))
     rng = np.random.default_rng(seed)
     frames, states, alive = [world.frames()], [world.state()], [~world.done]
-    actions = np.zeros(episodes, dtype=np.int64)
-    while not world.done.all():
+    actions = None
+    while not world.done.all() and len(frames) <= LIMIT:
         if (len(frames) - 1) % HOLD == 0:
-            actions = rng.integers(0, world.action_count, episodes)
+            actions = random_actions(world, rng)
         alive.append(~world.done)
         world.step(actions)
         frames.append(world.frames())
@@ -52,7 +59,7 @@ def _play_world(world_class: type[Intercept] | type[Grid], episodes: int, seed: 
     return [(video[i, :length].copy(), state[i, :length].copy()) for i, length in enumerate(lengths)]
 
 
-def _play_gymnasium(name: str, episodes: int, seed: int, limit: int = 60) -> list[tuple[Video, State | None]]:
+def _play_gymnasium(name: str, episodes: int, seed: int) -> list[tuple[Video, State | None]]:
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # classic-control games draw with SDL; no window is wanted
     import gymnasium
 
@@ -64,7 +71,7 @@ def _play_gymnasium(name: str, episodes: int, seed: int, limit: int = 60) -> lis
         environment.reset(seed=seed * 100_000 + episode)
         environment.action_space.seed(seed * 100_000 + episode)
         frames = [_shrink(environment.render())]
-        for step in range(limit):
+        for step in range(LIMIT):
             if step % HOLD == 0:
                 action = environment.action_space.sample()
             _, _, terminated, truncated, _ = environment.step(action)

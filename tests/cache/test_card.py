@@ -54,5 +54,6 @@ def test_a_card_says_what_made_the_store_and_whose_the_weights_are():
     assert "\nlicense: mit" not in text
     assert "<script>" not in text.partition("\n---\n")[2]
     assert licence({"backbone": "tiny-untrained"})[0] == "apache-2.0"
+    assert licence({"backbone": "tiny-2"}) == licence({"backbone": "tiny"})
     assert licence({"backbone": "wan:/models/wan"})[0] == licence({})[0] == "other"
     assert "does not say" in store_card("ls1-x", identity, layout, {"command": "rm -rf /"})

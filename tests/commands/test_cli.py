@@ -313,7 +313,7 @@ def test_a_reader_that_goes_away_is_no_error():
 def test_layers_are_listed_without_weights(monkeypatch):
     from layerscout.extract.backbones import tiny
 
-    monkeypatch.setattr(tiny, "weights", lambda: pytest.fail("weights were read"))
+    monkeypatch.setattr(tiny, "weights", lambda model: pytest.fail("weights were read"))
     shown = json.loads(call("layers", "tiny", "--json").stdout)
     assert [layer["name"] for layer in shown["layers"]] == [f"blocks.{i}" for i in range(8)]
     assert {layer["width"] for layer in shown["layers"]} == {64}

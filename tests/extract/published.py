@@ -149,6 +149,8 @@ def write(folder: Path) -> list[str]:
     return [
         "tiny",
         "tiny-untrained",
+        "tiny-2",
+        "tiny-2-untrained",
         "synthetic",
         "transnet",
         "transnet-untrained",

@@ -36,7 +36,7 @@ from layerscout.rl.transfer.apv.folder import PretrainedModel, write_description
 from layerscout.rl.transfer.apv.keeping import save_weights
 
 CPU = torch.device("cpu")
-FAMILIES = ["tiny", "tiny-untrained", "synthetic", "cogvideox-2b", "cogvideox-5b", *made.CONFIGS, "transnet", "apv"]
+FAMILIES = ["tiny", "tiny-untrained", "tiny-2", "tiny-2-untrained", "synthetic", "cogvideox-2b", "cogvideox-5b", *made.CONFIGS, "transnet", "apv"]
 ELSEWHERE = {  # families that obey the same laws, and more, in a file of their own
     "wan": "test_wan.py",
     "ltx": "test_ltx.py",
@@ -216,8 +216,9 @@ def test_identities_are_plain_data_and_do_not_alias_the_module(family):
     assert not any("/" in str(value) for value in identity.values()), "a path is no part of an identity"
 
 
-def test_the_untrained_twin_has_the_same_shape_and_other_weights():
-    trained, untrained = find_backbone("tiny"), find_backbone("tiny-untrained")
+@pytest.mark.parametrize("name", ["tiny", "tiny-2"])
+def test_the_untrained_twin_has_the_same_shape_and_other_weights(name):
+    trained, untrained = find_backbone(name), find_backbone(f"{name}-untrained")
     assert trained.layers == untrained.layers
     assert (trained.clip, trained.grid, trained.default_pooling, trained.identity) == (
         untrained.clip,
@@ -231,7 +232,7 @@ def test_the_untrained_twin_has_the_same_shape_and_other_weights():
     assert any(not torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("name", ["tiny", "tiny-untrained", "synthetic"])
+@pytest.mark.parametrize("name", ["tiny", "tiny-untrained", "tiny-2", "tiny-2-untrained", "synthetic"])
 def test_families_without_options_refuse_them(name):
     for spec, options in [(f"{name}:folder", {}), (name, {"sigma": 0.5})]:
         with pytest.raises(UsageError, match="takes no source and no options"):

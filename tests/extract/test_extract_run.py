@@ -424,7 +424,7 @@ def test_pixels_alone_need_no_model(unbroken, monkeypatch):
 
 def test_other_weights_than_the_stores_are_refused(unbroken, monkeypatch):
     assert backbone_of(unbroken).name == "tiny"
-    monkeypatch.setattr(tiny, "weights", lambda: b"other weights")
+    monkeypatch.setattr(tiny, "weights", lambda model: b"other weights")
     with pytest.raises(DataError, match="weights_digest is sha256:") as error:
         backbone_of(unbroken)
     assert error.value.hint == "extract again: layerscout extract tiny DATA"

@@ -27,13 +27,13 @@ CPU = torch.device("cpu")
 def oracle():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(tiny.UNTRAINED_SEED)
-        return CogVideoXTransformer3DModel(**tiny.ARCHITECTURE).eval()
+        return CogVideoXTransformer3DModel(**tiny.ARCHITECTURES["tiny"]).eval()
 
 
 @pytest.fixture
 def trained(oracle):
     model = copy.deepcopy(oracle)
-    model.load_state_dict(load(tiny.weights()))
+    model.load_state_dict(load(tiny.weights("tiny")))
     return model
 
 

@@ -15,7 +15,7 @@ from layerscout.cache.layout import StoreLayout
 from layerscout.cache.records.making import safe_command
 from layerscout.text import markdown_code, markdown_text, visible
 
-OURS = ("tiny", "synthetic", "pixels")  # models whose weights come with layerscout, or are drawn
+OURS = ("tiny", "tiny-2", "synthetic", "pixels")  # models whose weights come with layerscout, or are drawn
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"), (10**8, "10M<n<100M"))
 PICTURE = "score_by_depth.png"
 

@@ -1,7 +1,7 @@
-"""The embedded video-diffusion transformer: a 2 MB-class model that runs anywhere; trained, and its untrained twin.
+"""The embedded video-diffusion transformers: ``tiny`` and the deeper ``tiny-2``, which run anywhere; each trained, and its untrained twin.
 
-Three past frames and one future slot of 32x32 RGB pixels, patches of 8x8, eight CogVideoX blocks of width 64.
-It was trained to predict the clean future frame from a clean past and a noised future (``tools/pretrain_tiny.py``);
+Three past frames and one future slot of 32x32 RGB pixels, patches of 8x8, eight or twelve CogVideoX blocks of width 64.
+They were trained to predict the clean future frame from a clean past and a noised future (``tools/pretrain_tiny.py``);
 features are read in the same regime, with pure noise in the future slot, so a row never sees a later frame.
 """
 
@@ -23,20 +23,19 @@ FUTURE = 1  # slots
 SIZE = 32  # pixels
 PATCH = 8  # pixels
 WIDTH = 64
-BLOCKS = 8
+BLOCKS = {"tiny": 8, "tiny-2": 12}
 TEXT_WIDTH = 8  # one zero text token: the block needs a text stream, the model none
 PURE_NOISE = 999  # timestep of sigma = 1 in the model's 1000 steps
 NOISE_SEED = 5
 UNTRAINED_SEED = 0
 
-ARCHITECTURE: dict[str, Any] = {
+_SHARED: dict[str, Any] = {
     "num_attention_heads": 4,
     "attention_head_dim": WIDTH // 4,
     "in_channels": 3,
     "out_channels": 3,
     "time_embed_dim": 64,
     "text_embed_dim": TEXT_WIDTH,
-    "num_layers": BLOCKS,
     "sample_width": SIZE,
     "sample_height": SIZE,
     "sample_frames": PAST + FUTURE,
@@ -44,52 +43,64 @@ ARCHITECTURE: dict[str, Any] = {
     "temporal_compression_ratio": 1,
     "max_text_seq_length": 1,
 }
+ARCHITECTURES: dict[str, dict[str, Any]] = {model: _SHARED | {"num_layers": blocks} for model, blocks in BLOCKS.items()}
 
 
 def pretrained(source: str | None, options: dict[str, Any]) -> Backbone:
-    """The trained model, from the weights inside the package."""
-    return _describe("tiny", source, options)
+    """``tiny`` as it was trained, from the weights inside the package."""
+    return _describe("tiny", True, source, options)
 
 
 def untrained(source: str | None, options: dict[str, Any]) -> Backbone:
-    """The same architecture with random weights (seed 0): the control for what training adds."""
-    return _describe("tiny-untrained", source, options)
+    """The architecture of ``tiny`` with random weights (seed 0): the control for what training adds."""
+    return _describe("tiny", False, source, options)
 
 
-def _describe(name: str, source: str | None, options: dict[str, Any]) -> Backbone:
+def second_pretrained(source: str | None, options: dict[str, Any]) -> Backbone:
+    """``tiny-2`` as it was trained; its file holds float16, which loading widens."""
+    return _describe("tiny-2", True, source, options)
+
+
+def second_untrained(source: str | None, options: dict[str, Any]) -> Backbone:
+    """The architecture of ``tiny-2`` with random weights (seed 0)."""
+    return _describe("tiny-2", False, source, options)
+
+
+def _describe(model: str, trained: bool, source: str | None, options: dict[str, Any]) -> Backbone:
+    name = model if trained else f"{model}-untrained"
     if source or options:
         raise UsageError(f"backbone '{name}' takes no source and no options", hint=f"write just: {name}")
 
     def load(device: Any, dtype: Any = None) -> LoadedBackbone:
-        return network_part("tiny.tiny:Tiny")(weights() if name == "tiny" else None, device, dtype)
+        return network_part("tiny.tiny:Tiny")(model, weights(model) if trained else None, device, dtype)
 
     cells = SIZE // PATCH
-    parameters = json.loads((files(__package__) / "weights" / "tiny.json").read_text(encoding="utf-8"))["parameters_per_block"]
+    parameters = json.loads((files(__package__) / "weights" / f"{model}.json").read_text(encoding="utf-8"))["parameters_per_block"]
     return Backbone(
         name=name,
         clip=ClipSpec(offsets=tuple(range(1 - PAST, 1)), frame_shape=(SIZE, SIZE, 3)),
         grid=TokenGrid(time=PAST + FUTURE, height=cells, width=cells, past=PAST),
-        layers=tuple(LayerInfo(f"blocks.{i}", f"transformer_blocks.{i}", i, WIDTH, parameters) for i in range(BLOCKS)),
+        layers=tuple(LayerInfo(f"blocks.{i}", f"transformer_blocks.{i}", i, WIDTH, parameters) for i in range(BLOCKS[model])),
         default_pooling="future/grid4",
         identity={
             "class": "CogVideoXTransformer3DModel",
-            "architecture": ARCHITECTURE,
+            "architecture": ARCHITECTURES[model],
             "regime": "condition",
             "sigma": 1.0,
             "noise": f"fixed, seed {NOISE_SEED}",
             "text": "zeros",
         },
-        weights_digest=lambda: f"sha256:{hashlib.sha256(weights()).hexdigest()}" if name == "tiny" else _untrained_digest(),
+        weights_digest=lambda: f"sha256:{hashlib.sha256(weights(model)).hexdigest()}" if trained else _untrained_digest(model),
         load=load,
     )
 
 
-def weights() -> bytes:
-    """Return the bytes of the safetensors file inside the package."""
-    return (files(__package__) / "weights" / "tiny.safetensors").read_bytes()
+def weights(model: str) -> bytes:
+    """Return the bytes of a model's safetensors file inside the package."""
+    return (files(__package__) / "weights" / f"{model}.safetensors").read_bytes()
 
 
-def _untrained_digest() -> str:
+def _untrained_digest(model: str) -> str:
     from layerscout.extract.backbones.loaded import digest_tensors
 
-    return digest_tensors(network_part("tiny.tiny:new_model")(UNTRAINED_SEED).state_dict())
+    return digest_tensors(network_part("tiny.tiny:new_model")(UNTRAINED_SEED, model).state_dict())

@@ -13,14 +13,14 @@ from layerscout.extract.backbones.base import LayerInfo
 from layerscout.extract.backbones.loaded import LoadedBackbone, fixed_noise, scale_pixels
 from layerscout.extract.backbones.networks.tiny.scratch import Scratch, used
 from layerscout.extract.backbones.networks.tiny.transformer import TinyTransformer
-from layerscout.extract.backbones.tiny import ARCHITECTURE, FUTURE, NOISE_SEED, PURE_NOISE, SIZE, TEXT_WIDTH, UNTRAINED_SEED
+from layerscout.extract.backbones.tiny import ARCHITECTURES, FUTURE, NOISE_SEED, PURE_NOISE, SIZE, TEXT_WIDTH, UNTRAINED_SEED
 
 
-def new_model(seed: int) -> TinyTransformer:
-    """Build the transformer with random weights drawn from ``seed`` alone; the global generator is left as it was."""
+def new_model(seed: int, model: str = "tiny") -> TinyTransformer:
+    """Build a model's transformer with random weights drawn from ``seed`` alone; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return TinyTransformer(ARCHITECTURE)
+        return TinyTransformer(ARCHITECTURES[model])
 
 
 def predict(
@@ -32,15 +32,15 @@ def predict(
 
 
 class Tiny(LoadedBackbone):
-    """The transformer in memory; with the weights of a safetensors file's bytes, or random ones."""
+    """The transformer of ``model`` in memory; with the weights of a safetensors file's bytes, or random ones."""
 
-    def __init__(self, weights: bytes | None, device: torch.device, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, model: str, weights: bytes | None, device: torch.device, dtype: torch.dtype | None = None) -> None:
         self.device, dtype = device, dtype or torch.float32
-        self.module: TinyTransformer = new_model(UNTRAINED_SEED)
+        self.module: TinyTransformer = new_model(UNTRAINED_SEED, model)
         if weights is not None:
             from safetensors.torch import load
 
-            self.module.load_state_dict(load(weights))
+            self.module.load_state_dict(load(weights))  # float16 is widened
         self.module.eval().requires_grad_(False).to(device, dtype)
         self._blocks = self.module.transformer_blocks
         self._scratch = threading.local()  # a piece of memory for each thread that runs passes
