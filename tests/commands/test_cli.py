@@ -314,9 +314,10 @@ def test_layers_are_listed_without_weights(monkeypatch):
     from layerscout.extract.backbones import tiny
 
     monkeypatch.setattr(tiny, "weights", lambda model: pytest.fail("weights were read"))
-    shown = json.loads(call("layers", "tiny", "--json").stdout)
-    assert [layer["name"] for layer in shown["layers"]] == [f"blocks.{i}" for i in range(8)]
-    assert {layer["width"] for layer in shown["layers"]} == {64}
+    for model, blocks in (("tiny", 8), ("tiny-2", 12)):
+        shown = json.loads(call("layers", model, "--json").stdout)
+        assert [layer["name"] for layer in shown["layers"]] == [f"blocks.{i}" for i in range(blocks)]
+        assert {layer["width"] for layer in shown["layers"]} == {64}
     text = call("layers", "tiny").stdout.splitlines()
     assert text[1].split() == ["depth", "layer", "width", "parameters"]
     assert len(text) == 11

@@ -36,7 +36,18 @@ from layerscout.rl.transfer.apv.folder import PretrainedModel, write_description
 from layerscout.rl.transfer.apv.keeping import save_weights
 
 CPU = torch.device("cpu")
-FAMILIES = ["tiny", "tiny-untrained", "tiny-2", "tiny-2-untrained", "synthetic", "cogvideox-2b", "cogvideox-5b", *made.CONFIGS, "transnet", "apv"]
+FAMILIES = [
+    "tiny",
+    "tiny-untrained",
+    "tiny-2",
+    "tiny-2-untrained",
+    "synthetic",
+    "cogvideox-2b",
+    "cogvideox-5b",
+    *made.CONFIGS,
+    "transnet",
+    "apv",
+]
 ELSEWHERE = {  # families that obey the same laws, and more, in a file of their own
     "wan": "test_wan.py",
     "ltx": "test_ltx.py",

@@ -1,4 +1,4 @@
-"""The transformer of ``tiny`` against diffusers' class, bit for bit: weights drawn, weights loaded, every block, gradients, controls."""
+"""The transformer of ``tiny`` and ``tiny-2`` against diffusers' class, bit for bit: weights drawn, weights loaded, every block, gradients, controls."""
 
 from __future__ import annotations
 
@@ -23,17 +23,22 @@ from layerscout.extract.passes.capture import Capture
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(scope="module", params=["tiny", "tiny-2"])
+def name(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def oracle():
+def oracle(name):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(tiny.UNTRAINED_SEED)
-        return CogVideoXTransformer3DModel(**tiny.ARCHITECTURES["tiny"]).eval()
+        return CogVideoXTransformer3DModel(**tiny.ARCHITECTURES[name]).eval()
 
 
 @pytest.fixture
-def trained(oracle):
+def trained(name, oracle):
     model = copy.deepcopy(oracle)
-    model.load_state_dict(load(tiny.weights("tiny")))
+    model.load_state_dict(load(tiny.weights(name)))
     return model
 
 
@@ -45,8 +50,8 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return list(one) == list(other) and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_random_weights_controls_and_configuration_are_those_of_diffusers(oracle):
-    own = new_model(tiny.UNTRAINED_SEED)
+def test_random_weights_controls_and_configuration_are_those_of_diffusers(name, oracle):
+    own = new_model(tiny.UNTRAINED_SEED, name)
     assert same(own.state_dict(), oracle.state_dict())
     assert configuration(own) == configuration(oracle)
     assert json.loads(own.to_json_string())["_class_name"] == type(oracle).__name__
@@ -60,8 +65,8 @@ def test_random_weights_controls_and_configuration_are_those_of_diffusers(oracle
 @pytest.mark.numeric
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("count", [1, 3, 9])
-def test_predictions_are_the_same_bits(trained, count, dtype):
-    own = new_model(1)
+def test_predictions_are_the_same_bits(name, trained, count, dtype):
+    own = new_model(1, name)
     own.load_state_dict(trained.state_dict())
     theirs = torch.nn.Module.to(trained, dtype)
     own.to(dtype)
@@ -72,20 +77,20 @@ def test_predictions_are_the_same_bits(trained, count, dtype):
 
 
 @pytest.mark.numeric
-def test_gradients_are_those_of_diffusers(trained):
-    own = new_model(1)
+def test_gradients_are_those_of_diffusers(name, trained):
+    own = new_model(1, name)
     own.load_state_dict(trained.state_dict())
     times = torch.tensor([5, 700, 999])
     predict(own, frames(), times).square().mean().backward()
     trained(frames(), torch.zeros(3, 1, tiny.TEXT_WIDTH), times).sample.square().mean().backward()
-    for (name, mine), (_, theirs) in zip(own.named_parameters(), trained.named_parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-4 * float(theirs.grad.abs().max()), msg=name)
+    for (part, mine), (_, theirs) in zip(own.named_parameters(), trained.named_parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-4 * float(theirs.grad.abs().max()), msg=part)
 
 
 @pytest.mark.numeric
 @pytest.mark.parametrize("count", [1, 2, 5, 16])
-def test_a_pass_with_scratch_memory_gives_the_bits_of_a_plain_one_and_of_diffusers(trained, count):
-    backbone = find_backbone("tiny")
+def test_a_pass_with_scratch_memory_gives_the_bits_of_a_plain_one_and_of_diffusers(name, trained, count):
+    backbone = find_backbone(name)
     loaded, clips = backbone.load(CPU), golden.clips(backbone, count)
     plain = golden.activations(backbone, clips)  # without inference mode: no scratch memory
     captured = Capture(loaded, backbone.layers, backbone.grid, "all/tokens")(clips)
@@ -97,9 +102,9 @@ def test_a_pass_with_scratch_memory_gives_the_bits_of_a_plain_one_and_of_diffuse
     noise = loaded._noise.expand(count, -1, -1, -1, -1)
     with torch.no_grad():
         trained(torch.cat([past, noise], 1), torch.zeros(count, 1, tiny.TEXT_WIDTH), torch.full((count,), tiny.PURE_NOISE))
-    for name, tokens in seen.items():
-        assert torch.equal(plain[name], tokens), name
-        assert torch.equal(captured[name], tokens.flatten(1)), name
+    for block, tokens in seen.items():
+        assert torch.equal(plain[block], tokens), block
+        assert torch.equal(captured[block], tokens.flatten(1)), block
 
 
 def test_what_a_block_put_out_is_not_written_over_by_later_passes():
