@@ -56,7 +56,7 @@ def main() -> None:
     document: dict[str, Any] = {"rows": arguments.rows, "episodes": arguments.episodes, "state": STATES[INTERCEPT]}
     document["readouts"] = readouts(INTERCEPT, models, arguments.rows, arguments.episodes)
     if recipe.unseen:
-        others = (*models, "tiny", "tiny-untrained")
+        others = (*models, "tiny")
         document["unseen"] = {name: unseen(name, others, arguments.rows // 2, arguments.episodes // 2) for name in recipe.unseen}
     document["training"] = json.loads(arguments.training.read_text())
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def readouts(name: str, models: Sequence[str], rows: int, episodes: int, blocks:
     """R² of every part of an environment's state, from raw pixels and from every layer of the models, or ``blocks`` of them evenly spaced."""
     videos = play(name, episodes, SEED)
     frames, places = clips(videos, tuple(range(1 - tiny.PAST, 1)), rows, np.random.default_rng(0))
-    state = np.stack([videos[episode][1][step] for episode, step in places])  # type: ignore[index]
+    state = np.stack([videos[episode][1][step] for episode, step in places])
     found = {"pixels": read(pixel_features(torch.from_numpy(frames)).numpy(), state, places[:, 0])}
     for model in models:
         backbone = find_backbone(model)

@@ -16,6 +16,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from layerscout.extract.backbones import tiny
 from layerscout.extract.backbones.loaded import fixed_noise, scale_pixels
 from layerscout.extract.backbones.networks.tiny.tiny import new_model, predict
+from layerscout.extract.backbones.networks.tiny.transformer import TinyTransformer
 from tools.tiny_recipes import RECIPES, Recipe
 from tools.videos import clips, play
 
@@ -47,10 +49,9 @@ def main() -> None:
     held_out = {name: few(recipe, name, rng) for name in recipe.mixture}
     unseen = {name: few(recipe, name, rng) for name in recipe.unseen}
     average, curve = train(recipe, training, held_out, unseen, arguments)
-    if recipe.half:
-        average.half().float()  # what is measured is what is shipped
     arguments.out.mkdir(parents=True, exist_ok=True)
     shipped = {name: tensor.half() if recipe.half else tensor.contiguous() for name, tensor in average.state_dict().items()}
+    average.load_state_dict(shipped)  # what is measured is what is shipped
     save_file(shipped, arguments.out / f"{recipe.model}.safetensors")
     facts = {"parameters": count(average), "parameters_per_block": count(average.transformer_blocks[0])}
     (arguments.out / f"{recipe.model}.json").write_text(json.dumps(facts, indent=1) + "\n")
@@ -94,7 +95,7 @@ def few(recipe: Recipe, name: str, rng: np.random.Generator) -> np.ndarray:
 
 def train(
     recipe: Recipe, data: Tensor, held_out: Clips, unseen: Clips, arguments: argparse.Namespace
-) -> tuple[nn.Module, list[dict[str, float]]]:
+) -> tuple[TinyTransformer, list[dict[str, float]]]:
     """AdamW, warm-up and cosine, weights averaged over the last stretch (EMA); returns the average and the loss curve."""
     model, average = (new_model(arguments.seed + 1, recipe.model) for _ in range(2))
     optimiser = torch.optim.AdamW(model.parameters(), arguments.lr, weight_decay=0.01, betas=(0.9, 0.95))
@@ -132,8 +133,9 @@ class Run:
     """A training under way, which a file can keep."""
 
     def __init__(self, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-        self.parts = {"model": model, "average": average, "optimiser": optimiser}
-        self.step, self.smooth, self.curve = 0, math.nan, []
+        self.parts: dict[str, Any] = {"model": model, "average": average, "optimiser": optimiser}
+        self.step, self.smooth = 0, math.nan
+        self.curve: list[dict[str, float]] = []
 
     def write(self, path: Path) -> None:
         """Put down the run; the file there before is replaced by a whole one."""
