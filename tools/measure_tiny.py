@@ -57,7 +57,7 @@ def main() -> None:
     document["readouts"] = readouts(INTERCEPT, models, arguments.rows, arguments.episodes)
     if recipe.unseen:
         others = (*models, "tiny")
-        document["unseen"] = {name: unseen(name, others, arguments.rows // 2, arguments.episodes // 2) for name in recipe.unseen}
+        document["unseen"] = {name: unseen(name, others, 2 * arguments.rows // 5, arguments.episodes // 2) for name in recipe.unseen}
     document["training"] = json.loads(arguments.training.read_text())
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / f"{recipe.model}.json").write_text(json.dumps(document, indent=1) + "\n")
