@@ -142,7 +142,7 @@ def plots(document: dict, model: str) -> dict[str, Plot]:
                 Series("Intercept, held out", Look("blue", "thick", ""), held_out),
                 *([Series("worlds never trained on", Look("green", "thick", ""), strange)] if strange else []),
             ),
-            (Level("copying the last frame", Look("red", "dashed", ""), copied),),
+            (Level("copying, Intercept" if strange else "copying the last frame", Look("red", "dashed", ""), copied),),
             "training step",
             "squared error",
             y_range=(min(*values, copied) * 0.9, max(*values, copied) * 1.1),
