@@ -163,6 +163,16 @@ def paste(command: str) -> None:
     assert result.exit_code == 0, f"{command}\n{result.output}"
 
 
+def test_a_probe_that_is_killed_before_a_layer_is_measured_has_begun(here, ranked, monkeypatch):
+    before, words, folder = KINDS["probe"]
+    made_before(before, ranked)
+    assert kill(monkeypatch, [*words, "--threads", 1], 0)
+    assert not list(Path(folder).glob("evidence/*.json"))
+    stages, after = standing(folder)
+    assert ("probe", "begun") in stages
+    assert "--shifts 2" in after, "the very command, with its settings"
+
+
 def kill(monkeypatch, words: list[object], after: int) -> bool:
     """Run a command and interrupt it after so many steps of work; False where it ended before."""
     real, told = progress.Task.advance, [0]

@@ -116,12 +116,10 @@ class Study:
         for place in places:
             if (place / "ranking.json").is_file():
                 found.append(self._ranking(place))
-            elif measured := len(list(place.glob("evidence/*.json"))):
-                found.append(
-                    Standing(
-                        "probe", "begun", str(place), f"{measured} layers measured", CONTINUES, command=_kept(place / "evidence", "probe")
-                    )
-                )
+                continue
+            measured, command = len(list(place.glob("evidence/*.json"))), _kept(place / "evidence", "probe")
+            if measured or command:
+                found.append(Standing("probe", "begun", str(place), f"{measured} layers measured", CONTINUES, command=command))
         return found or [Standing("probe", "missing", str(self.folder / "probe"))]
 
     def _ranking(self, place: Path) -> Standing:
