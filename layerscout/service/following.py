@@ -7,16 +7,20 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import Request, Response
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
-
+from layerscout.errors import MissingExtraError, install
 from layerscout.service.jobs.progress import progress_of
 from layerscout.service.jobs.records import ENDED, job_folder
 from layerscout.service.problems import HttpProblem
 from layerscout.service.requests import service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.words import STATES, duration
+
+try:
+    from fastapi import Request, Response
+    from fastapi.concurrency import run_in_threadpool
+    from fastapi.responses import StreamingResponse
+except ImportError:
+    raise MissingExtraError("the service needs FastAPI, which is not installed", hint=install("serve")) from None
 
 LOOK_SECONDS, MOST_STREAMS = 0.5, 200
 
