@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,11 @@ def of_pooling(cells: Cells) -> float:
     return float(stats.spearmanr(["grid" in cell["pooling"] for cell in cells], returns(cells))[0])
 
 
+def of_weights(cells: Cells) -> float:
+    """Return Spearman's ρ of a score that knows nothing but whether a cell was pretrained."""
+    return float(stats.spearmanr([cell["weights"] == "pretrained" for cell in cells], returns(cells))[0])
+
+
 def given_up(cells: Cells, among: Cells) -> float:
     """Return what a random cell of ``among`` gives up, as a share of the way from the best to the worst."""
     found = returns(cells)
@@ -65,6 +70,11 @@ def in_percent(values: Iterable[float]) -> str:
     return f"{100 * np.mean(list(values)):.0f} %"
 
 
+def deepest_is_worst(tasks: Collection[Cells]) -> str:
+    """Return in how many tasks the deepest of these cells earned least."""
+    return f"{sum(int(column(cells, 'depth').argmax() == returns(cells).argmin()) for cells in tasks)} of {len(tasks)}"
+
+
 def figures(table: Path = TABLE) -> dict[str, str]:
     """Return every figure of the learned tasks under its name."""
     with table.open(encoding="utf-8") as lines:
@@ -81,22 +91,31 @@ def figures(table: Path = TABLE) -> dict[str, str]:
     worlds: dict[str, list[float]] = {}
     for name, found in zip(tasks, whole, strict=True):
         worlds.setdefault(name.split(" ")[0], []).append(found)
+    told = {
+        "H1, mean ρ of S-ctrl with return": f"{np.mean(whole):.3f}",
+        "H3, its difference to that of S": f"{np.mean(whole) - np.mean(of_s):+.3f}",
+        f"ρ, mean over {len(worlds)} worlds": with_interval(float(np.mean(found)) for found in worlds.values()),
+    }
+    if len({cell["pooling"] for cells in tasks.values() for cell in cells}) == 1:
+        untrained = [[cell for cell in cells if cell["weights"] != "pretrained"] for cells in tasks.values()]
+        return told | {
+            "ρ among pretrained blocks": with_interval(map(correlation, pretrained.values())),
+            "ρ among untrained blocks": with_interval(map(correlation, untrained)),
+            "ρ of the weights alone": with_interval(map(of_weights, tasks.values())),
+            "tasks in which the last pretrained block is the worst": deepest_is_worst(pretrained.values()),
+        }
     more = [
         float(np.mean([value for value, cell in zip(returns(cells), cells, strict=True) if "grid" in cell["pooling"]]))
         - float(np.mean([value for value, cell in zip(returns(cells), cells, strict=True) if "mean" in cell["pooling"]]))
         for cells in tasks.values()
     ]
-    last = sum(int(column(cells, "depth").argmax() == returns(cells).argmin()) for cells in pooled["grid"])
-    return {
-        "H1, mean ρ of S-ctrl with return": f"{np.mean(whole):.3f}",
-        "H3, its difference to that of S": f"{np.mean(whole) - np.mean(of_s):+.3f}",
-        f"ρ, mean over {len(worlds)} worlds": with_interval(float(np.mean(found)) for found in worlds.values()),
+    return told | {
         **{f"ρ among pretrained blocks as a {kind}": with_interval(map(correlation, cells)) for kind, cells in enough.items() if cells},
         **{f"ρ among all blocks as a {kind}": with_interval(map(correlation, cells)) for kind, cells in both.items()},
         "ρ of the pooling alone": with_interval(map(of_pooling, tasks.values())),
         "given up by a random cell seen as a grid": in_percent(map(given_up, tasks.values(), both["grid"])),
         "the grid earns more than the mean, by task": f"{min(more):.2f} to {max(more):.2f}",
-        "tasks in which the last pretrained block is the worst, as a grid": f"{last} of {len(tasks)}",
+        "tasks in which the last pretrained block is the worst, as a grid": deepest_is_worst(pooled["grid"]),
     }
 
 

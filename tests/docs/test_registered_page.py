@@ -12,7 +12,7 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 EXPERIMENTS = PROJECT / "docs" / "experiments"
 SCRIPT = PROJECT / "experiments" / "registered" / "exploratory.py"
-STUDIES = [("registered.md", "study", 11), ("another-family.md", "encoder", 9)]
+STUDIES = [("registered.md", "study", 11), ("another-family.md", "encoder", 9), ("depth.md", "depth", 7)]
 
 
 @pytest.mark.parametrize(("page", "name", "count"), STUDIES)
