@@ -21,7 +21,8 @@ from layerscout.errors import raise_shortage
 CRC_BYTES = 4  # the trailer of a chunk file: crc32c of everything before it, little-endian
 BLOCK_BYTES = 1 << 19  # checked, hashed and written in pieces that stay in the processor's cache
 LARGEST_DOCUMENT = 64 * 2**20  # bytes of a JSON file of a store that are read into memory
-WRITERS = 8  # files written at once: the disk is waited for while others are hashed
+# files written at once: the disk is waited for while others are hashed; more of them get in each other's way
+WRITERS = min(8, 2 * (os.cpu_count() or 1))
 
 FileContent = bytes | NDArray[np.uint8]
 
