@@ -23,6 +23,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from layerscout.cache.durable import whole_file
 from layerscout.extract.backbones import tiny
 from layerscout.extract.backbones.loaded import fixed_noise, scale_pixels
 from layerscout.extract.backbones.networks.tiny.tiny import new_model, predict
@@ -141,9 +142,8 @@ class Run:
         """Put down the run; the file there before is replaced by a whole one."""
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"step": self.step, "smooth": self.smooth, "curve": self.curve, "random": torch.get_rng_state()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, path.with_suffix(".part"))
-        path.with_suffix(".part").replace(path)
+        with whole_file(path) as file:
+            torch.save(state, file)
 
     def read(self, path: Path) -> None:
         """Go on where ``write`` was, with the same random numbers."""

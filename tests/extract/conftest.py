@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import hub_by_hand
+import numpy as np
 import pytest
 
 TRANSFORMER = {
@@ -75,3 +77,16 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refused)
     monkeypatch.setattr(socket, "create_connection", refused)
     monkeypatch.setattr(socket, "getaddrinfo", refused)
+
+
+@pytest.fixture
+def script(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script that trains a model, which the tests' own module names as ``SCRIPT``."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+    return importlib.import_module(request.module.SCRIPT)
+
+
+@pytest.fixture
+def videos(script: ModuleType) -> np.ndarray:
+    """64 clips of Intercept from episodes that pretraining did not see."""
+    return script.clips(script.play("layerscout/Intercept-v0", 8, seed=3), script.OFFSETS, 64, np.random.default_rng(0))[0]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from argparse import Namespace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,18 +15,7 @@ from layerscout.extract.backbones.finding import find_backbone
 PROJECT = Path(__file__).parents[2]
 FOLDER = PROJECT / "experiments" / "registered" / "encoder"
 INTERCEPT = "layerscout/Intercept-v0"
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(PROJECT))
-    return importlib.import_module("tools.pretrain_encoder")
-
-
-@pytest.fixture
-def videos(script: ModuleType) -> np.ndarray:
-    """64 clips of Intercept from episodes that pretraining did not see."""
-    return script.clips(script.play(INTERCEPT, 8, seed=3), script.OFFSETS, 64, np.random.default_rng(0))[0]
+SCRIPT = "tools.pretrain_encoder"
 
 
 def test_a_few_updates_lower_the_loss_and_make_a_checkpoint_that_extraction_reads(script, videos, tmp_path):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
 
@@ -17,18 +15,7 @@ from layerscout.extract.backbones import tiny
 
 PROJECT = Path(__file__).parents[2]
 INTERCEPT = "layerscout/Intercept-v0"
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(PROJECT))
-    return importlib.import_module("tools.pretrain_tiny")
-
-
-@pytest.fixture
-def videos(script: ModuleType) -> np.ndarray:
-    """48 clips of Intercept from episodes that pretraining did not see."""
-    return script.clips(script.play(INTERCEPT, 8, seed=3), script.OFFSETS, 48, np.random.default_rng(0))[0]
+SCRIPT = "tools.pretrain_tiny"
 
 
 def shorter(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> object:

@@ -87,6 +87,22 @@ def test_novelty_earns_its_keep_only_where_seeds_can_show_it(seeds, verdict):
     assert f"{seeds} seeds" in sentence
 
 
+def test_drawing_by_novelty_is_held_against_what_differs_in_nothing_else():
+    novel = {"replay": "novelty", "weighting": "novelty", "novelty": "neighbours"}
+    network = {"encoder": {"kind": "mlp"}}
+    arms = (
+        arm("state", *(10.0 + seed for seed in range(6))),
+        arm("network", *(2.0 * seed for seed in range(6)), settings=network),
+        arm("network by novelty", *(2.0 * seed + 3.0 for seed in range(6)), settings=network | novel),
+        arm("layer by novelty", *(5.0,) * 6, settings={"encoder": {"kind": "store"}} | novel),  # none beside it draws evenly
+    )
+    [sentence] = answers(record(*arms))
+    assert (
+        sentence
+        == "network by novelty (drawing by |error| · novelty, neighbours) earns more than network: 3.00 [3.00, 3.00] $/h, p = 0.031, 6 seeds."
+    )
+
+
 def test_an_hours_novelty_goes_with_its_gain_only_where_the_interval_leaves_zero():
     clear, unclear = (arm(name, 1.0, 1.0, 1.0, novel=novel) for name, novel in (("base", (0.5, 0.51, 0.52)), ("other", (-0.5, 0.5, None))))
     first, second = answers(record(clear, unclear))

@@ -28,5 +28,5 @@ def test_every_module_of_the_service_imports_or_says_its_extra():
     told = dict(line.split(": ", 1) for line in done.stdout.splitlines())
     assert len(told) > 50
     assert {name: said for name, said in told.items() if said.startswith("FAILS")} == {}
-    assert told["layerscout.service.following"].startswith("extra: ")
+    assert told["layerscout.service.requests"].startswith("extra: ")
     assert told["layerscout.service.acts"] == "imports"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from layerscout.cache.records import Estimate
 from layerscout.cache.records.work import WorkArm, WorkRecord
 from layerscout.report.numbers.statistics import holm, mean_interval, sign_flip_p
+
+HOW_DRAWN = ("replay", "weighting", "novelty", "denoiser")  # settings that say which stored steps are learned from
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,16 @@ def standings(record: WorkRecord) -> tuple[EarnedArm, ...]:
     )
 
 
+def drawn_evenly(record: WorkRecord, arm: WorkArm) -> WorkArm | None:
+    """Return the arm that differs from another in nothing but that its replay draws evenly; None where there is none."""
+    alike = [one for one in ablated(record) if one.settings.get("replay") != "novelty" and _but_for_drawing(one) == _but_for_drawing(arm)]
+    return next(iter(alike), None)
+
+
+def _but_for_drawing(arm: WorkArm) -> dict[str, Any]:
+    return {name: value for name, value in arm.settings.items() if name not in HOW_DRAWN}
+
+
 def mean_of_known(values: tuple[float | None, ...]) -> Estimate | None:
     """Return the mean over the seeds that have a figure, with Student's interval; None where none has."""
     return mean_interval(np.array([value for value in values if value is not None]))
@@ -62,12 +75,9 @@ def mean_of_known(values: tuple[float | None, ...]) -> Estimate | None:
 def answers(record: WorkRecord) -> tuple[str, ...]:
     """Say in sentences which seeds failed, whether drawing by novelty earned its keep, and whether novelty foretold the gain in marginal product."""
     found = [f"{arm.name}: seed {seed} stopped learning: {reason}." for arm in record.arms for seed, reason in sorted(arm.reasons.items())]
-    rows = standings(record)
-    for row in rows:
-        if row.arm.settings.get("replay") == "novelty" and row.difference is not None:
-            novelty = row.arm.settings.get("novelty", "none")
-            found.append(_earned_its_keep(row, str(novelty), rows[0].arm.name, len(record.seeds)))
-    with_novelty = [row for row in rows if row.novel is not None]
+    novel = [arm for arm in ablated(record) if arm.settings.get("replay") == "novelty"]
+    found += [_earned_its_keep(arm, other, len(record.seeds)) for arm in novel if (other := drawn_evenly(record, arm)) is not None]
+    with_novelty = [row for row in standings(record) if row.novel is not None]
     for row in with_novelty:
         assert row.novel is not None, "chosen by that"
         clear = row.novel.low is not None and row.novel.high is not None and not row.novel.low <= 0.0 <= row.novel.high
@@ -76,13 +86,14 @@ def answers(record: WorkRecord) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _earned_its_keep(row: EarnedArm, novelty: str, other: str, seeds: int) -> str:
-    assert row.difference is not None, "chosen by that"
-    sure = row.p is not None and row.p < 0.05
-    said = "earns more" if row.difference.value > 0 else "earns less"
-    verdict = f"{said} than {other}" if sure else f"is not told apart from {other}"
-    p = "n/a" if row.p is None else f"{row.p:.3f}"
-    return f"{row.arm.name} (drawing by |error| · novelty, {novelty}) {verdict}: {words(row.difference, 2)} $/h, p = {p}, {seeds} seeds."
+def _earned_its_keep(arm: WorkArm, other: WorkArm, seeds: int) -> str:
+    apart = np.array(arm.last.profit) - np.array(other.last.profit)
+    difference, p = mean_interval(apart), sign_flip_p(apart)
+    sure = p is not None and p < 0.05
+    said = "earns more" if apart.mean() > 0 else "earns less"
+    verdict = f"{said} than {other.name}" if sure else f"is not told apart from {other.name}"
+    novelty, told = arm.settings.get("novelty", "none"), "n/a" if p is None else f"{p:.3f}"
+    return f"{arm.name} (drawing by |error| · novelty, {novelty}) {verdict}: {words(difference, 2)} $/h, p = {told}, {seeds} seeds."
 
 
 def words(estimate: Estimate | None, digits: int, factor: float = 1.0) -> str:

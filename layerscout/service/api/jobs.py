@@ -9,11 +9,10 @@ from fastapi.responses import PlainTextResponse
 
 from layerscout.service.acts import change_job
 from layerscout.service.api.common import ANY_RESULT, RESPONSES, answered_elsewhere, job_view
-from layerscout.service.following import stream
 from layerscout.service.jobs.progress import read_log
 from layerscout.service.jobs.question import ProbeQuestion
 from layerscout.service.jobs.records import job_folder
-from layerscout.service.requests import apart, service_of
+from layerscout.service.requests import apart, service_of, stream
 from layerscout.service.schemas import JobList, JobView, PlanCost
 from layerscout.service.state import ServiceState
 

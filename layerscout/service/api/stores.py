@@ -10,7 +10,7 @@ from layerscout import __version__
 from layerscout.cache.catalog.details import store_details
 from layerscout.service.acts import submit_verification
 from layerscout.service.api.common import ANY_STORE, RESPONSES, brief_store, job_view
-from layerscout.service.data.catalogue import cut_page
+from layerscout.service.data.catalogue import count_pages, on_page
 from layerscout.service.data.verified import kept_verification
 from layerscout.service.requests import service_of
 from layerscout.service.schemas import Health, JobView, StoreDetails, StoreLayer, StoreList
@@ -50,8 +50,8 @@ def stores(
     """List the stores of all roots."""
     state = service_of(request)
     found = state.catalogue.select(q, filter or (), sort)
-    pages, shown = cut_page(found, page)
-    return StoreList(count=len(found), page=page, pages=pages, stores=[brief_store(state, one) for one in shown])
+    shown = [brief_store(state, one) for one in on_page(found, page)]
+    return StoreList(count=len(found), page=page, pages=count_pages(found), stores=shown)
 
 
 @ROUTES.get("/stores/{store}", summary="Show a store")

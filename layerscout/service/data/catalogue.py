@@ -157,9 +157,14 @@ class Catalogue:
         return found
 
 
-def cut_page(found: Sequence[One], page: int) -> tuple[int, Sequence[One]]:
-    """Return how many pages of fifty there are, at least one, and what stands on a page, counted from 1; nothing behind the last."""
-    return max(1, -(-len(found) // A_PAGE)), found[(page - 1) * A_PAGE : page * A_PAGE]
+def count_pages(found: Sequence[One]) -> int:
+    """Return how many pages of fifty there are, at least one."""
+    return max(1, -(-len(found) // A_PAGE))
+
+
+def on_page(found: Sequence[One], page: int) -> Sequence[One]:
+    """Return what stands on a page, counted from 1; nothing behind the last."""
+    return found[(page - 1) * A_PAGE : page * A_PAGE]
 
 
 def _state(path: Path) -> tuple[int, ...]:

@@ -8,10 +8,10 @@ from fastapi.responses import RedirectResponse
 
 from layerscout.pages.tables import Cell, Column, Table
 from layerscout.service.acts import change_job, submit_verification
-from layerscout.service.following import standing, stream
+from layerscout.service.following import standing
 from layerscout.service.jobs.progress import read_log
 from layerscout.service.jobs.records import job_folder
-from layerscout.service.requests import service_of
+from layerscout.service.requests import service_of, stream
 from layerscout.service.state import ServiceState
 from layerscout.service.web.tables import Address, Linked, plain_view, sorted_view
 from layerscout.service.web.view import PageView, address_of, respond

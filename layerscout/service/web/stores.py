@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from layerscout.cache.catalog.details import store_details
 from layerscout.errors import LayerscoutError, UsageError, shell
 from layerscout.pages.tables import Cell, Column, Table, flatten_settings
-from layerscout.service.data.catalogue import Shelved, cut_page
+from layerscout.service.data.catalogue import Shelved, count_pages, on_page
 from layerscout.service.data.datasets import dataset_id, film
 from layerscout.service.data.verified import KeptVerification, kept_verification
 from layerscout.service.requests import service_of
@@ -56,9 +56,9 @@ def list_view(state: ServiceState, address: Address) -> PageView:
         found, trouble = state.catalogue.select(text), f"{error}. {error.hint}"
     page = int(address.get("page", "1")) if address.get("page", "1").isdigit() else 1
     rows = tuple(_row(state, one) for one in found)
-    pages, _ = cut_page(rows, page)
+    pages = count_pages(rows)
     page = min(max(1, page), pages)
-    shown = tuple(cut_page(rows, page)[1])
+    shown = tuple(on_page(rows, page))
     columns = (
         Column("Store", "the digest of everything that its numbers were computed from"),
         Column("Names", "what people call it"),
