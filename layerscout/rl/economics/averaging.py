@@ -59,7 +59,7 @@ class WeightMean:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what ``state_dict`` gave."""
-        self._count, self._means = int(state["count"]), [torch.from_numpy(values) for values in state["means"]]
+        self._count, self._means = int(state["count"]), [torch.tensor(values) for values in state["means"]]
 
 
 def _put(weights: Weights, wanted: Weights) -> None:

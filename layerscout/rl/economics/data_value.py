@@ -56,7 +56,7 @@ class _Line:
         return {"weights": self.weights.copy(), "seen": self.seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.weights, self.seen = state["weights"], int(state["seen"])
+        self.weights, self.seen = state["weights"].copy(), int(state["seen"])
 
 
 class GradientLine(_Line):

@@ -118,7 +118,8 @@ class NeighbourNovelty(Novelty):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Remember again what was remembered."""
         restore_generators(self._generators, state["generators"])
-        self._memory, self._seen, self._usual.mean = state["memory"], int(state["seen"]), state["usual"]
+        self._memory = None if state["memory"] is None else state["memory"].copy()
+        self._seen, self._usual.mean = int(state["seen"]), state["usual"]
 
 
 class EnsembleNovelty(Novelty):

@@ -163,7 +163,10 @@ def shadow_price(trade: Trade, largest_error: float, prices: Prices | None = Non
     """Return λ*: dollars an hour that the best profit gains for each unit by which the error rate may be larger.
 
     λ* = d(best profit at error ≤ e)/de at ``largest_error``, by a central difference over ``2 · width``. A linear penalty
-    λ (error − e) holds the error at e when λ = λ*; 0 where the limit does not bind.
+    λ (error − e) holds the error at e when λ = λ*; 0 where the limit does not bind. Below the fewest errors that there can be is no hour,
+    so the difference begins there at the earliest.
     """
-    above, below = (optimum(trade, prices, largest_error + sign * width).hour.profit for sign in (1.0, -1.0))
-    return (above - below) / (2.0 * width)
+    fewest = float(trade.error_probability(0.0, 1.0))
+    tight, loose = min(largest_error, max(largest_error - width, fewest)), largest_error + width
+    above, below = (optimum(trade, prices, limit).hour.profit for limit in (loose, tight))
+    return (above - below) / (loose - tight)
