@@ -198,8 +198,8 @@ def _become_the_tests(tests: list[str], copy: Path, first: bool) -> None:
         here = str(Path.cwd())
         # the checkout must not stand before the copy, or every mutant would live
         sys.path[:] = [str(copy), *(path for path in sys.path if path and os.path.realpath(path) != here)]
-        os.environ |= {"PYTHONPATH": str(copy), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1", "CI": "true"}
-        sys.dont_write_bytecode = True
+        os.environ |= {"PYTHONPATH": str(copy), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "" if first else "1", "CI": "true"}
+        sys.dont_write_bytecode = not first
         code = int(
             pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", *tests])
         )

@@ -55,6 +55,7 @@ def column_values(table: Any, path: Sequence[str], shape: Sequence[int] | None, 
         There is no such column, a value is missing, or the rows do not have the shape.
     """
     import pyarrow
+    import pyarrow.compute
 
     name = ".".join(path)
     try:
@@ -71,9 +72,12 @@ def column_values(table: Any, path: Sequence[str], shape: Sequence[int] | None, 
         raise DataError(f"{where}: '{name}' has no value in {found.null_count} of {rows} rows", hint=way_out)
     if packed and (pyarrow.types.is_binary(found.type) or pyarrow.types.is_large_binary(found.type)):
         return np.array(found.to_pylist(), dtype=object)
-    inner = found
+    inner, ragged = found, False
     while pyarrow.types.is_list(inner.type) or pyarrow.types.is_large_list(inner.type) or pyarrow.types.is_fixed_size_list(inner.type):
+        ragged |= pyarrow.compute.count_distinct(pyarrow.compute.list_value_length(inner), mode="all").as_py() > 1
         inner = inner.flatten()
+    if ragged:
+        raise DataError(f"{where}: '{name}' holds lists of different lengths, expected one length for all rows", hint=way_out)
     if shape is None:
         shape = () if inner is found or len(inner) == rows else (max(1, len(inner) // max(1, rows)),)
     expected = rows * math.prod(shape)

@@ -82,7 +82,8 @@ def _score_text(ranking: Ranking, layer: LayerScore) -> str:
     estimate = ordering(ranking, layer)
     if estimate is None:
         return "n/a"
-    return f"{estimate.value:.3f}{'' if layer.reward_r2 is not None else ' (reward n/a)'}"
+    lacks = layer.reward_r2 is None and short_kind(ranking) != "S-ctrl"  # of which the reward is no part
+    return f"{estimate.value:.3f}{' (reward n/a)' if lacks else ''}"
 
 
 def _behind(ranking: Ranking, rows: Sequence[LayerScore]) -> RowColumn:

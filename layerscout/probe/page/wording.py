@@ -79,7 +79,9 @@ def reasons(ranking: Ranking) -> str:
     elif short_kind(ranking) == "S":
         text += f"reward R² {as_table_value(best.reward_r2)}, transition R² {as_table_value(best.transition_r2)}, relative effective rank {as_table_value(best.effective_rank)}"
     else:
-        text += f"reward R² {as_table_value(best.reward_r2)}, transition skill {as_table_value(best.transition_skill)}, log rank {as_table_value(best.log_rank)}"
+        skilled = short_kind(ranking) == "S-skill"
+        forecast = f"skill {as_table_value(best.transition_skill)}" if skilled else f"R² {as_table_value(best.transition_r2)}"
+        text += f"reward R² {as_table_value(best.reward_r2)}, transition {forecast}, log rank {as_table_value(best.log_rank)}"
     if best.confirmation is not None:
         text += f"; on held-out episodes {as_table_value(best.confirmation.score)}"
     others = [("next best", layer) for layer in rest[:1]]
