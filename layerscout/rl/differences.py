@@ -63,4 +63,6 @@ def _told(name: str, there: object, here: object) -> Iterator[str]:
 def _word(value: object) -> str:
     if value is None or value == ():
         return "not set"
+    if isinstance(value, BaseModel):
+        return "set"  # a table that is there, beside none
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
