@@ -306,3 +306,11 @@ def test_a_limit_just_above_the_fewest_errors_has_a_price(share):
 def test_a_limit_below_the_fewest_errors_is_refused_by_its_own_number():
     with pytest.raises(UsageError, match=r"no action errs as little as 0\.0199"):
         shadow_price(TRADE, LOWEST_ERROR - 1e-4)
+
+
+def test_a_gain_that_nobody_foretold_is_the_platforms():
+    books = Books([0])
+    rows = [close(books, hour_of((product, 0))) for product in (100, 110)]
+    assert rows[1]["gain"] == 10.0
+    assert rows[1]["spread_value"] == pytest.approx(0.30 * 110 - 18.0)
+    assert (rows[1]["customer_share"], rows[1]["captured"]) == (0.0, rows[1]["spread_value"])
