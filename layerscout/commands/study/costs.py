@@ -53,36 +53,34 @@ def expected_cost(task: TaskSettings, measure: bool = False) -> dict[str, Any]:
     cells = [(extract, cell_widths(extract)) for extract in task.extracts.values()]
     widths = [width for _, cell in cells for _, width in cell.layers]
     train = choose_learner(task.train, actions, lambda: coverage_of_policy(task.collect.policy) or RANDOM_PLAY).config
-    arms = (len(widths) + train.pixels + train.random_layers) * len(train.heads) + train.scratch + train.cnn
-    runs, episodes = arms * train.seeds, evaluation_episodes(train)
-    updates = train.updates if train.mode == "offline" else train.steps
+    algorithm, given = algorithm_of(train, actions), len(widths) + train.pixels + train.random_layers
+    heads = 0 if algorithm == "ridge" else len(train.heads)  # heads that learn; what is solved has none, and is looked at once, in the end
+    learned = given * heads + train.scratch + train.cnn
+    solved = given if algorithm == "ridge" or train.closed_form else 0
+    updates = train.length
+    looks = heads * evaluation_episodes(train) + (train.final_episodes if solved else 0)  # of every seed on one frozen layer
     played = {"collect": round(0.0 if planned.complete else planned.seconds, 1)} if measure else {}
     found: dict[str, Any] = {
         "task": task.name,
         "environment": task.collect.environment,
-        "algorithm": algorithm_of(train, actions),
+        "algorithm": algorithm,
         "episode_length": round(length, 1),
         "rows": rows,
         "cells": len(widths),
         "clips": rows * len(cells),
-        "runs": runs,
-        "updates": runs * updates,
-        "evaluation_episodes": runs * episodes,
-        "evaluation_clips": round(length * episodes * train.seeds * len(widths) * len(train.heads)),
+        "runs": (learned + solved) * train.seeds,
+        "updates": learned * train.seeds * updates,
+        "evaluation_episodes": (learned * evaluation_episodes(train) + solved * train.final_episodes) * train.seeds,
+        "evaluation_clips": round(length * looks * train.seeds * len(widths)),
         "store_bytes": rows * sum(cell.bytes_of_number * sum(width for _, width in cell.layers) for _, cell in cells),
     }
     if not measure:
         return found
-    solved = found["algorithm"] == "ridge"
-    hidden = () if solved else settings_of(train, algorithm_of(train, actions)).hidden
+    hidden = settings_of(train, algorithm).hidden if heads else ()
     seconds = played | {
         "extract": sum(rows * seconds_of_clip(extract.model_copy(update={"data": task.collect.out})) for extract, _ in cells),
-        "updates_of_agents": 0.0 if solved else sum(updates * _update(train, actions, head, hidden, widths) for head in train.heads),
-        "evaluation": length
-        * episodes
-        * train.seeds
-        * len(train.heads)
-        * sum(_deep(extract, layer) for extract, cell in cells for layer, _ in cell.layers),
+        "updates_of_agents": sum(updates * _update(train, actions, head, hidden, widths) for head in train.heads[:heads]),
+        "evaluation": length * looks * train.seeds * sum(_deep(extract, layer) for extract, cell in cells for layer, _ in cell.layers),
     }
     return found | {"seconds": {name: round(value, 1) for name, value in seconds.items()} | {"all": round(sum(seconds.values()), 1)}}
 
@@ -107,11 +105,10 @@ def episode_length(task: TaskSettings) -> float:
 
 
 def evaluation_episodes(config: TrainConfig) -> int:
-    """Return how many episodes one run plays in all its evaluations."""
-    if config.evaluate_at:
-        total = config.updates if config.mode == "offline" else config.steps
-        return config.final_episodes * len({*config.evaluate_at, total})
-    return config.final_episodes + (config.evaluations - 1) * config.evaluation_episodes
+    """Return how many episodes one run that learns plays in all its evaluations."""
+    from layerscout.rl.loops.learning import evaluation_points
+
+    return sum(evaluation_points(config, config.length).values())
 
 
 def cell_widths(config: ExtractConfig) -> CellWidths:
