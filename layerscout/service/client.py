@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import Ranking, Selection
@@ -231,8 +232,8 @@ class Client:
 
     def events(self, job_id: str) -> Iterator[dict[str, Any]]:
         """Yield a job's progress as the server sends it, until the job ends."""
-        with self._http.stream("GET", f"/jobs/{_segment(job_id)}/events", timeout=None) as answer:
-            if answer.status_code >= 400:
+        with self._answering(), self._http.stream("GET", f"/jobs/{_segment(job_id)}/events", timeout=None) as answer:
+            if answer.status_code >= 300:
                 answer.read()
             _check(answer, self.url)
             for line in answer.iter_lines():
@@ -240,29 +241,46 @@ class Client:
                     yield json.loads(line.removeprefix("data: "))
 
     def _get(self, model: type[Model], path: str, **options: Any) -> Model:
-        return model.model_validate_json(self._send("GET", path, **options).content)
+        return self._read(model, self._send("GET", path, **options))
 
     def _post(self, model: type[Model], path: str, body: Any) -> Model:
-        return model.model_validate_json(self._send("POST", path, json=body if body is not None else {}).content)
+        return self._read(model, self._send("POST", path, json=body if body is not None else {}))
+
+    def _read(self, model: type[Model], answer: Any) -> Model:
+        try:
+            return model.model_validate_json(answer.content)
+        except ValidationError:
+            raise _stranger(self.url, answer.status_code) from None
 
     def _send(self, method: str, path: str, **options: Any) -> Any:
-        try:
+        with self._answering():
             answer = self._http.request(method, path, **options)
-        except httpx2.HTTPError as error:
-            raise DataError(
-                f"the server at {self.url} does not answer: {error or type(error).__name__}", hint="see that layerscout serve runs there"
-            ) from None
         _check(answer, self.url)
         return answer
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx2.HTTPError as error:
+            raise DataError(
+                f"the server at {self.url} does not answer: {str(error) or type(error).__name__}", hint="see that layerscout serve runs there"
+            ) from None
 
 
 def _check(answer: Any, url: str) -> None:
     """Raise what the server refused as the error that it stands for."""
-    if answer.status_code < 400:
+    if answer.status_code < 300:
         return
     if answer.headers.get("content-type", "").startswith(MEDIA_TYPE):
-        raise as_error(answer.json())
-    raise DataError(f"{url} answered {answer.status_code}, and is no server of layerscout", hint="check the address")
+        with suppress(ValueError):  # cut off on its way
+            if isinstance(details := answer.json(), dict):
+                raise as_error(details)
+    raise _stranger(url, answer.status_code)
+
+
+def _stranger(url: str, status: int) -> DataError:
+    return DataError(f"{url} answered {status}, and is no server of layerscout, or one of another version", hint="check the address")
 
 
 def _segment(name: str) -> str:

@@ -185,7 +185,9 @@ class DecisionBrief(ApiModel):
     backbone: str | None = Field(description="The video model to train on; null before any ranking.", examples=["tiny"])
     layer: str | None = Field(description="The layer to train on; null before any ranking.", examples=["blocks.5"])
     over_untrained: Estimate | None = Field(description="Its score minus that of the same block without training.")
-    surely_first: bool | None = Field(description="Whether it can be told from the next layers; null before any ranking.", examples=[False])
+    surely_first: bool | None = Field(
+        description="Whether it can be told from the next layers; null where that was not measured.", examples=[False]
+    )
     verdict: str = Field(description="What agents say, in two words.", examples=["not trained"])
 
 

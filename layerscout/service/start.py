@@ -66,7 +66,7 @@ def listen(host: str, port: int) -> socket.socket:
             raise UsageError(
                 f"port {port} is in use{f' by {by}' if by else ''}", hint=f"layerscout serve --port {port + 1}, or --port 0 for any"
             ) from None
-        if error.errno in (errno.EADDRNOTAVAIL, errno.EACCES):
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EACCES) or isinstance(error, socket.gaierror):
             raise UsageError(
                 f"cannot listen at {host}, port {port}: {error.strerror}", hint="give an address of this machine, and a port above 1023"
             ) from None

@@ -126,6 +126,6 @@ def _brief(task: TaskDecision) -> DecisionBrief:
         backbone=best.found.backbone if best else None,
         layer=best.title if best else None,
         over_untrained=best.over_untrained if best else None,
-        surely_first=not best.tied if best else None,
+        surely_first=best.surely_first if best else None,
         verdict=task.runs[0].chip if task.runs else "not trained",
     )

@@ -56,14 +56,14 @@ def side_by_side(results: Results, ids: Sequence[str]) -> SideBySide:
     """Open rankings and put those together that are of the first one's dataset."""
     kept: list[RankingBeside] = []
     refused: list[tuple[str, str]] = []
-    for place, result_id in enumerate(dict.fromkeys(ids)):
+    for result_id in dict.fromkeys(ids):
         try:
             found = results.find(result_id)
             ranking = results.ranking(found)
         except LayerscoutError as error:
             refused.append((result_id, str(error)))
             continue
-        if place >= MOST:
+        if len(kept) >= MOST:
             refused.append((result_id, f"{MOST} rankings are compared at most"))
         elif kept and found.dataset != kept[0].found.dataset:
             refused.append(
@@ -79,6 +79,7 @@ def side_by_side(results: Results, ids: Sequence[str]) -> SideBySide:
 
 
 def _common(ranking: Ranking, layer: LayerScore) -> str:
-    """Return a layer's name with its model's: the same block of two models is not one layer."""
+    """Return a layer's name with its model's, or with its store's label where two stores are of one model: their blocks are not one layer."""
     backbone = next((store.backbone for store in ranking.stores if store.store_id == layer.store_id), ranking.backbone)
-    return f"{backbone}: {layer.name}"
+    alike = sum(store.backbone == backbone for store in ranking.stores)
+    return f"{layer.label if alike > 1 and layer.label else backbone}: {layer.name}"

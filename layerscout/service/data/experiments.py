@@ -58,7 +58,10 @@ class Experiments:
         if time.monotonic() - self._looked >= FRESH_SECONDS and self._looking.acquire(blocking=self._looked < 0):
             try:  # one looks; the others are shown what was there a moment ago
                 listed = [one for place in self.places for one in self._under(place)]
-                found = {one.id: one for one in sorted(listed, key=lambda one: -one.when)}
+                found: dict[str, FoundRuns] = {}
+                for one in sorted(listed, key=lambda one: (one.experiment is None, -one.when)):
+                    found.setdefault(one.id, one)  # of copies the one with a ranking beside it, then the newest
+                found = dict(sorted(found.items(), key=lambda item: -item[1].when))
                 if found != self._all:
                     self._all = found
                     self.version += 1

@@ -39,6 +39,11 @@ class BestLayer:
     flags: tuple[str, ...]
     environment: str
 
+    @property
+    def surely_first(self) -> bool | None:
+        """Whether no other layer could as well be first; None where it was not measured how far the next one lies behind."""
+        return None if self.next and self.over_next is None else not self.tied
+
 
 @dataclass(frozen=True)
 class JudgedRuns:
@@ -138,13 +143,14 @@ def _against(found: Estimate | None, what: str) -> str:
 
 def _ahead(best: BestLayer) -> str:
     if best.over_next is None:
-        return "There is no other layer."
+        return f"How far {best.next} lies behind was not measured." if best.next else "There is no other layer."
     found = best.over_next
     figure = f"by {found.value:.3f}" + (f" [{found.low:.3f}, {found.high:.3f}]" if found.low is not None and found.high is not None else "")
     if not best.tied:
         return f"Yes: {best.next} lies behind {figure}."
     more = f" and {len(best.tied) - 1} more" if len(best.tied) > 1 else ""
-    return f"That cannot be told: {best.tied[0]}{more} lies behind {figure}, and the interval holds 0. Train on both."
+    why = "there is no interval" if found.low is None else "the interval holds 0"
+    return f"That cannot be told: {best.tied[0]}{more} lies behind {figure}, and {why}. Train on both."
 
 
 class Judge:
@@ -194,11 +200,12 @@ class Judge:
         return TaskDecision(dataset, environment, stores, tuple(rankings), best, known)
 
     def best_of(self, found: FoundResult) -> BestLayer | None:
-        """Return a ranking's first layer against what it must beat; None for a ranking that cannot be read."""
+        """Return a ranking's first layer against what it must beat; None for a ranking that cannot be read, or has no layers."""
         name = (found.id, found.when, self.state.catalogue.version)
         if name not in self._best:
             try:
-                made = self._compare(found, self.state.results.ranking(found))
+                ranking = self.state.results.ranking(found)
+                made = self._compare(found, ranking) if ranking.candidates else None
             except LayerscoutError:
                 made = None
             _keep(self._best, name, made, self._lock)

@@ -12,6 +12,7 @@ from pathlib import Path
 from layerscout.service.problems import HttpProblem
 
 LONGEST, MOST = 4000, 500  # characters of a note, notes of a ranking
+LATEST = 2.5e11  # seconds since 1970: the year 9892, behind which no calendar goes
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,10 @@ class Notes:
         for line in self._text(subject).splitlines():
             try:
                 fields = json.loads(line)
-                found.append(Note(str(fields["who"]), float(fields["when"]), str(fields["text"])))
+                note = Note(str(fields["who"]), float(fields["when"]), str(fields["text"]))
             except (ValueError, KeyError, TypeError):
                 continue
+            found += [note] if 0 <= note.when < LATEST else []
         return found
 
     def add(self, subject: str, who: str, text: str) -> Note:
@@ -57,8 +59,9 @@ class Notes:
             raise HttpProblem(409, f"there are {MOST} notes on this ranking already", kind="data")
         note = Note(who, round(time.time(), 3), text)
         self.folder.mkdir(parents=True, exist_ok=True)
+        torn = self._text(subject)[-1:] not in ("", "\n")  # somebody pulled the plug in the middle of the line before
         with self._path(subject).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(note)) + "\n")
+            file.write("\n" * torn + json.dumps(asdict(note)) + "\n")
             file.flush()
             os.fsync(file.fileno())
         return note
@@ -74,6 +77,6 @@ class Notes:
 
     def _text(self, subject: str) -> str:
         try:
-            return self._path(subject).read_text(encoding="utf-8") if self.folder else ""
+            return self._path(subject).read_text(encoding="utf-8", errors="replace") if self.folder else ""
         except FileNotFoundError:
             return ""

@@ -193,9 +193,10 @@ def _read(folder: Path, place: Path, here: bool) -> FoundResult:
 def _named(path: Path) -> str:
     """Return a ranking's id: its question's, else that of its own text, which an older version wrote."""
     try:
-        return result_id(str(load_object(path.parent / QUESTION)["key"]))
+        named = result_id(str(load_object(path.parent / QUESTION)["key"]))
     except (DataError, KeyError):
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+        named = ""
+    return named if RESULT_ID.fullmatch(named) else hashlib.sha256(path.read_bytes()).hexdigest()[:32]
 
 
 def _without_place(text: str, place: Path) -> str:

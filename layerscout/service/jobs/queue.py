@@ -41,6 +41,7 @@ class Queue:
         A job that failed or was cancelled is queued again.
         """
         folder = job_folder(self.service, request.id)
+        self.knows(request.id)  # so that a database that must be made first does not find this job in the files, and call it known
         if not (folder / REQUEST).exists():
             records.save(request, folder / REQUEST)
         with self.database.change() as connection:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,15 +114,23 @@ class Runner:
         except Exception as error:  # its store vanished, or does not fit any more
             self.queue.finish(job.id, JobOutcome(state="failed", ended=round(time.time(), 3), error=error_fields(error)))
             return
+        try:
+            self.running[job.id] = Running(job, self._child(folder, task))
+        except OSError:  # a full disk, no more processes: it waits for a better turn
+            self.queue.put_back(job.id, counted=False)
+            raise
+
+    def _child(self, folder: Path, task: dict[str, Any]) -> subprocess.Popen[bytes]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / OUTCOME).unlink(missing_ok=True)
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [_package(), os.environ.get("PYTHONPATH", "")]))}
         with (folder / LOG).open("ab") as log:
             process = subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment)
         assert process.stdin is not None
-        process.stdin.write(json.dumps(task).encode() + b"\n")
-        process.stdin.flush()  # left open: its end tells the process that its server is gone
-        self.running[job.id] = Running(job, process)
+        with suppress(BrokenPipeError):  # it has ended already, which the next turn tells
+            process.stdin.write(json.dumps(task).encode() + b"\n")
+            process.stdin.flush()  # left open: its end tells the process that its server is gone
+        return process
 
     def _task(self, job: ServiceJob) -> dict[str, Any]:
         if job.kind == "verify":

@@ -103,7 +103,7 @@ class Guard:
         origin, site = headers.get("origin", ""), headers.get("sec-fetch-site", "")
         # told to send no referrer, a browser calls its own page's origin null too; then it must say itself that the page is ours
         foreign = site not in ("", "same-origin", "none") or (origin == "null" and site != "same-origin")
-        if foreign or (origin not in ("", "null") and urlsplit(origin).netloc != headers.get("host", "")):
+        if foreign or (origin not in ("", "null") and _host_of(origin) != headers.get("host", "")):
             raise HttpProblem(403, "this request was sent from another site", "open the page of this server and send it from there")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if path.startswith("/api/"):
@@ -112,7 +112,9 @@ class Guard:
             return
         if kind != FORM:
             raise HttpProblem(415, f"the body is {kind or 'of no stated kind'}, expected a form", "use the pages' own forms, or /api/v1")
-        sent = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS + 1))
+        if body.count(b"&") > MOST_PARAMETERS:
+            raise HttpProblem(413, f"a form may have {MOST_PARAMETERS + 1} fields", "send less")
+        sent = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
         if not cookie or not sessions.fits(self.state.secret, cookie, sent.get(sessions.FIELD, "")):
             raise HttpProblem(403, "the form is too old, or not from a page of this server", "open the page again and send it once more")
 
@@ -122,14 +124,13 @@ WANTED = {"WWW-Authenticate": 'Bearer realm="layerscout"'}
 
 def allowed_hosts(state: ServiceState) -> frozenset[str]:
     """Return the names, without port, under which this server may be called."""
-    return frozenset(
-        name.lower() for name in (*LOOPBACK, "[::1]", state.config.host, *state.config.allow_hosts) if name not in ("0.0.0.0", "::")
-    )
+    names = (name.lower() for name in (*LOOPBACK, state.config.host, *state.config.allow_hosts) if name not in ("0.0.0.0", "::"))
+    return frozenset(f"[{name}]" if ":" in name and not name.startswith("[") else name for name in names)  # as browsers write them
 
 
 def check_name(host: str, allowed: Iterable[str]) -> None:
     """Refuse a name that is not this server's: a page of another site may have rebound its own name to this address."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and not host.endswith("]") else host
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
     if name.lower() not in allowed:
         raise HttpProblem(421, "this server does not go by the name that was asked for", "layerscout serve --allow-host NAME")
 
@@ -137,7 +138,7 @@ def check_name(host: str, allowed: Iterable[str]) -> None:
 def check_size(scope: dict[str, Any], headers: dict[str, str]) -> None:
     """Refuse a body, a path or parameters beyond every use."""
     length = headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > LARGEST_BODY:
+    if not length.isdecimal() or len(length) > 20 or int(length) > LARGEST_BODY:
         raise HttpProblem(413, f"a request may have {LARGEST_BODY:,} bytes", "send less")
     query = scope["query_string"]
     if len(query) > LONGEST_QUERY or query.count(b"&") > MOST_PARAMETERS or len(scope["path"]) > LONGEST_PATH:
@@ -166,6 +167,13 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return once
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # half a pair of brackets
+        return ""
 
 
 def _cookie(header: str) -> str:

@@ -59,7 +59,7 @@ def read_users(path: Path) -> dict[str, str]:
     if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise DataError(f"others may write to {path}, and so let anybody in", hint=f"chmod go-w {path}")
     found: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         if line.strip() and not line.startswith("#"):
             match = LINE.fullmatch(line.strip())
             if match is None:

@@ -118,7 +118,7 @@ def tasks_view(judge: Judge, address: Address) -> PageView:
             Linked(task.environment or short(task.dataset), href=f"/decisions/{dataset_id(task.dataset)}"),
             Cell(f"{task.best.found.backbone}, {task.best.title}" if task.best else "not ranked yet"),
             figure_cell(task.best.over_untrained if task.best else None),
-            Cell("n/a" if task.best is None else "no" if task.best.tied else "yes"),
+            Cell({None: "n/a", False: "no", True: "yes"}[task.best.surely_first if task.best else None]),
             Cell(f"{sum(shown for *_, shown in task.reasons)} of {len(task.reasons)}" if task.reasons else "n/a"),
             Cell(task.runs[0].chip if task.runs else "not trained"),
             Cell(str(len(task.stores))),

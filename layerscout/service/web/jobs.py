@@ -69,7 +69,7 @@ def list_view(state: ServiceState, address: Address) -> PageView:
             Cell(one.who),
             Cell(moment(one.submitted), value=one.submitted),
             Cell(STATES[one.state]),
-            Cell(duration(one.ended - one.started) if one.ended and one.started else "–"),
+            Cell(duration(one.ended - one.started), value=one.ended - one.started) if one.ended and one.started else Cell("–"),
         )
         for one in found
     )

@@ -42,7 +42,7 @@ async def projector(request: Request, store_id: str, name: str) -> Response:
 def found_look(state: ServiceState, address: Address, store_id: str) -> LayerLook:
     """Return what the address asks to look at; without a choice the first layer, the first episode and its reward."""
     episode = address.get("episode", "0")
-    if not episode.isdigit() or len(episode) > 9:
+    if not episode.isdecimal() or len(episode) > 9:
         raise HttpProblem(422, "an episode is a number")
     return look_into(state.catalogue, store_id, address.get("layer"), int(episode), address.get("target", "reward"))
 
@@ -53,7 +53,7 @@ def look_view(state: ServiceState, address: Address, store_id: str) -> PageView:
     one = state.catalogue.find(store_id)
     steps = found.steps
     wanted = address.get("step", str(steps[0]))
-    place = steps.index(int(wanted)) if wanted.isdigit() and int(wanted[:9]) in steps else 0
+    place = steps.index(int(wanted)) if wanted.isdecimal() and int(wanted) in steps else 0
     column = address.get("colour", "step") if address.get("colour", "step") in found.columns else next(iter(found.columns))
     dataset = one.entry.dataset or ""
     values = {

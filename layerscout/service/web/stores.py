@@ -54,7 +54,7 @@ def list_view(state: ServiceState, address: Address) -> PageView:
         found = state.catalogue.select(text, filters, order)
     except UsageError as error:  # the form keeps what was typed
         found, trouble = state.catalogue.select(text), f"{error}. {error.hint}"
-    page = int(address.get("page", "1")) if address.get("page", "1").isdigit() else 1
+    page = int(address.get("page", "1")) if address.get("page", "1").isdecimal() else 1
     rows = tuple(_row(state, one) for one in found)
     pages = count_pages(rows)
     page = min(max(1, page), pages)
@@ -146,7 +146,7 @@ def _layers(one: Shelved, facts: dict[str, Any]) -> Table:
     columns = (Column("Layer"), Column("Depth"), Column("Role"), Column("Width", "features"), Column("Type"), Column("Size"))
     rows = tuple(
         (
-            Linked(layer["name"], href=f"/stores/{one.id}/look?layer={layer['name']}"),
+            Linked(layer["name"], href=Address(f"/stores/{one.id}/look").changed(layer=layer["name"])),
             Cell(str(layer["depth"])),
             Cell(layer["role"]),
             Cell(f"{layer['width']:,}"),

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,7 +14,7 @@ from layerscout.pages.tables import EMPTY, Cell, Column, Table, as_csv
 from layerscout.text import visible
 
 FORMATS = {"csv": "text/csv; charset=utf-8", "md": "text/markdown; charset=utf-8", "json": "application/json"}
-NUMBER = re.compile(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def slugs(columns: Sequence[Column]) -> tuple[str, ...]:
         group = column.group or group
         words = column.name if column.name not in ("R²",) else f"{group} {column.name}"
         slug = re.sub(r"[^a-z0-9]+", "-", words.replace("²", "2").replace("#", "place").lower()).strip("-") or "column"
-        found.append(slug if slug not in found else f"{slug}-{len(found)}")
+        found.append(slug if slug not in found else next(name for at in count(len(found)) if (name := f"{slug}-{at}") not in found))
     return tuple(found)
 
 
@@ -194,7 +195,7 @@ def sort_key(cell: Cell) -> float | str | None:
     if cell.text in EMPTY:
         return None
     plain = cell.text.replace(",", "").replace("−", "-").replace("%", "").strip()
-    return float(plain) if NUMBER.fullmatch(plain) and plain.count(".") < 2 else cell.text.casefold()
+    return float(plain) if NUMBER.fullmatch(plain) else cell.text.casefold()
 
 
 def export_table(view: TableView, form: str) -> bytes:
@@ -220,7 +221,7 @@ def _plain(cell: Cell) -> Any:
     key = sort_key(cell)
     if key is None:
         return cell.text if cell.text not in EMPTY else None
-    if isinstance(key, float):
+    if isinstance(key, float) and not getattr(cell, "href", ""):  # what leads somewhere is a name, though it be all digits
         return None if key != key or abs(key) == float("inf") else key
     tips = getattr(cell, "tips", ())
     return visible(" ".join(word for word, _ in tips) if tips and not cell.text else cell.text)
