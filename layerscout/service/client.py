@@ -264,7 +264,8 @@ class Client:
             yield
         except httpx2.HTTPError as error:
             raise DataError(
-                f"the server at {self.url} does not answer: {str(error) or type(error).__name__}", hint="see that layerscout serve runs there"
+                f"the server at {self.url} does not answer: {str(error) or type(error).__name__}",
+                hint="see that layerscout serve runs there",
             ) from None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from layerscout.cache.records import Estimate, LayerScore, Ranking
 from layerscout.errors import LayerscoutError, shell
 from layerscout.pages.ranking import best_twin, layer_title, ordering, twin_of
-from layerscout.service.data.catalogue import Shelved
+from layerscout.service.data.catalogue import UNTRAINED, Shelved
 from layerscout.service.data.experiments import FoundRuns
 from layerscout.service.data.measured import difference, evidence_of
 from layerscout.service.data.results import FoundResult, Results
@@ -167,7 +167,7 @@ class Judge:
         newest: dict[tuple[str, str], FoundResult] = {}
         for found in self.state.results.all().values():
             name = (found.backbone, found.dataset)
-            if not found.damage and not found.backbone.endswith("-untrained") and _better_proof(found, newest.get(name)):
+            if not found.damage and not found.backbone.endswith(UNTRAINED) and _better_proof(found, newest.get(name)):
                 newest[name] = found
         lines = [(best, self._run_of(found)) for found in newest.values() if (best := self.best_of(found)) is not None]
         return sorted(lines, key=lambda line: -line[0].over_untrained.value if line[0].over_untrained else float("inf"))
@@ -285,8 +285,12 @@ def ranking_beside(results: Results, found: FoundRuns) -> FoundResult | None:
 
 
 def _better_proof(found: FoundResult, than: FoundResult | None) -> bool:
-    """Tell whether a ranking is to be believed rather than another: one with an untrained twin, then the newer one."""
-    return than is None or (found.twin is not None, found.when) > (than.twin is not None, than.when)
+    """Tell whether a ranking is to be believed rather than another: of a trained model, then with an untrained twin, then the newer one."""
+    return than is None or _proof(found) > _proof(than)
+
+
+def _proof(found: FoundResult) -> tuple[bool, bool, float]:
+    return not found.backbone.endswith(UNTRAINED), found.twin is not None, found.when
 
 
 def _keep(made: OrderedDict[Any, Any], name: Any, value: Any, lock: threading.Lock) -> None:

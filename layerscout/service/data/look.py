@@ -124,8 +124,10 @@ def sampled_rows(number: Int[np.ndarray, " row"], episode: int, width: int) -> I
     others = [np.flatnonzero(number == one) for one in np.unique(number) if one != episode]
     if not others:
         raise DataError("the store has one episode, so there is no other one to learn from", hint="record more episodes")
-    step = max(1, round(sum(map(len, others)) / max(1, most - len(own))))
-    chosen = np.concatenate(others[::step])[: max(0, most - len(own))]
+    room = most - len(own)
+    count = min(len(others), max(1, round(len(others) * room / sum(map(len, others)))))
+    evenly = np.linspace(0, len(others) - 1, count).round().astype(np.int64)  # a whole step would leave out the end of the store
+    chosen = np.concatenate([others[at] for at in evenly])[:room]
     return np.sort(np.concatenate([own, chosen]))
 
 
