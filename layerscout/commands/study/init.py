@@ -60,7 +60,8 @@ def init(call: Call, folder: Annotated[Path, typer.Argument(metavar="FOLDER", pa
         raise UsageError(f"{file} is there already", hint=shell("status", folder))
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(settings_file(), encoding="utf-8")
-    (folder / ".gitignore").write_text("*.h5\n*.parts/\nstores/\n", encoding="utf-8")
+    if not (ignored := folder / ".gitignore").exists():
+        ignored.write_text("*.h5\n*.parts/\nstores/\n", encoding="utf-8")
     into = f"cd {shell(folder).removeprefix('layerscout ')} && "
     call.emit({"settings": str(file), "next": into + shell("collect", "--config", NAME)})
 
