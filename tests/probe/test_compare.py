@@ -79,6 +79,23 @@ def test_the_best_is_behind_nobody_and_only_the_best_are_confirmed() -> None:
     assert found[3].p_top_k_weights is None
 
 
+def test_weights_are_drawn_as_closely_as_is_said() -> None:
+    """A weight of 0.45 has a standard deviation of 0.07, one of 0.10 of 0.04."""
+    drawn = np.random.default_rng(0).dirichlet(CONCENTRATION * np.array(WEIGHTS), size=DRAWS)
+    np.testing.assert_allclose(drawn.std(axis=0), [0.07, 0.07, 0.04], atol=0.005)
+
+
+def test_the_rank_is_fair_to_widths_as_soon_as_candidates_come_from_two_stores() -> None:
+    config, evidence = ProbeConfig(store="memory"), [known("a", 0, 0.2), known("b", 1, 0.6)]
+    alone, together = (0.45 * 0.6 + 0.45 * 0.5 + 0.1 * rank for rank in (0.3, 0.6))
+    origins = [("ls1-x", "x"), ("ls1-x", "x")]
+    assert rank_layers(evidence, config, 40, origins)[0].score.value == pytest.approx(alone)
+    assert rank_layers(evidence, config, 40, [("ls1-x", "x"), ("ls1-y", "y")])[0].score.value == pytest.approx(together)
+    others = [known("pixels", -1, 0.1, role="control"), known("a", 0, 0.1, role="twin")]
+    mixed = rank_layers([*evidence, *others], config, 40, [*origins, ("ls1-y", "y"), ("ls1-z", "z")])
+    assert mixed[0].score.value == pytest.approx(alone), "controls and twins are no candidates"
+
+
 def test_layers_of_one_name_are_told_apart_by_store_and_role() -> None:
     config, evidence = ProbeConfig(store="memory", top_k=1), [known("a", 0, 0.2), known("a", 0, 0.6)]
     found = rank_layers(evidence, config, 40, [("ls1-x", "x"), ("ls1-y", "y")])

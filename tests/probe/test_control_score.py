@@ -75,6 +75,24 @@ def test_with_a_state_the_two_ranks_count_alike_whatever_their_scale(plain: Laye
     assert better[0].p_top_k > 0.5
 
 
+def test_a_layer_is_behind_the_best_by_the_mean_of_both_parts(plain: LayerEvidence) -> None:
+    found = ranked([layer(plain, "a", 0, 2.0, 0.9), layer(plain, "b", 1, 1.0, 0.3)])
+    assert found[1].behind_best.value == pytest.approx(found[0].control_score.value - found[1].control_score.value)
+    assert found[1].behind_best.value == pytest.approx((2**-1.0 - 2**-2.0 + 0.6) / 2)
+
+
+def test_one_layer_alone_is_the_best_for_certain(plain: LayerEvidence) -> None:
+    (found,) = ranked([layer(plain, "a", 0, 1.0)])
+    assert (found.behind_best, found.p_top_k) == (None, 1.0)
+
+
+def test_a_layer_whose_bits_have_no_interval_leaves_no_chance_to_any(plain: LayerEvidence) -> None:
+    alone = layer(plain, "b", 1, 2.0).model_copy(update={"bits_action_left": None})
+    found = ranked([layer(plain, "a", 0, 1.0), alone])
+    assert [(one.name, one.p_top_k) for one in found] == [("b", None), ("a", None)]
+    assert (found[1].behind_best.low, found[1].behind_best.high) == (None, None)
+
+
 def test_ties_share_their_mean_rank_and_one_layer_is_best(plain: LayerEvidence) -> None:
     assert mean_rank(np.array([[3.0, 1.0, 3.0]])).tolist() == [0.75, 0.0, 0.75]
     assert mean_rank(np.array([[3.0]])).tolist() == [1.0]
