@@ -42,9 +42,14 @@ def store_label(ranking: Ranking, store_id: str) -> str:
     return (found.label or found.backbone) if found else ranking.backbone
 
 
+def labelled_name(ranking: Ranking, layer: LayerScore) -> str:
+    """Return a layer's name, with its store's label when there are several."""
+    return f"{layer.label}: {layer.name}" if len(ranking.stores) > 1 and layer.label else layer.name
+
+
 def layer_title(ranking: Ranking, layer: LayerScore) -> str:
-    """Return a layer's name, with its store's label when there are several, and "untrained" for a twin."""
-    name = f"{layer.label}: {layer.name}" if len(ranking.stores) > 1 and layer.label else layer.name
+    """Return a layer's labelled name, and "untrained" for a twin."""
+    name = labelled_name(ranking, layer)
     return name + UNTRAINED if layer.role == "twin" else name
 
 

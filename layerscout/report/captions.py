@@ -19,7 +19,7 @@ LAST_EPISODES = 50  # at most, in a run's final figure
 
 def percent(share: float | None) -> str:
     """Return a share in whole per cent, with a space before the sign, "12 %"; n/a for None."""
-    return UNDEFINED if share is None else f"{100 * share:.0f} %"
+    return UNDEFINED if share is None else f"{100 * share:z.0f} %"
 
 
 def metric_name(mode: str, metric: str = "final") -> str:

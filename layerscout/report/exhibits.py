@@ -7,7 +7,7 @@ from typing import Any
 
 from layerscout.cache.records import LayerScore, Ranking, RunRecord, as_table_value
 from layerscout.pages.flags import explain_flag
-from layerscout.pages.ranking import ordering, short_kind
+from layerscout.pages.ranking import labelled_name, ordering, short_kind
 from layerscout.pages.tables import UNDEFINED, Table, flatten_settings
 from layerscout.report.experiment import Experiment
 from layerscout.report.tables import (
@@ -24,7 +24,7 @@ from layerscout.report.verdict import Verdict
 
 def ranking_table(ranking: Ranking) -> Table:
     """Return every layer with its evidence, candidates first in their order; where S-ctrl orders, S and the bits of action stand beside it."""
-    places = {layer.name: str(place) for place, layer in enumerate(ranking.candidates, start=1)}
+    places = {(layer.store_id, layer.name): str(place) for place, layer in enumerate(ranking.candidates, start=1)}
     columns = (
         "Layer",
         "Rank",
@@ -42,7 +42,8 @@ def ranking_table(ranking: Ranking) -> Table:
         ranking.layers, key=lambda layer: ("layer", "twin", "control").index(layer.role)
     )  # stable: keeps the order inside a role
     return Table(
-        columns, tuple(ranking_row(ranking, layer, places.get(layer.name, "–") if layer.role == "layer" else layer.role) for layer in order)
+        columns,
+        tuple(ranking_row(ranking, layer, places[layer.store_id, layer.name] if layer.role == "layer" else layer.role) for layer in order),
     )
 
 
@@ -52,13 +53,16 @@ def ranking_row(ranking: Ranking, layer: LayerScore, place: str) -> tuple[str, .
     scores = (ordered, layer.bits_action, layer.score) if short_kind(ranking) == "S-ctrl" else (ordered,)
     estimates = (*scores, layer.reward_r2, layer.reward_r2_shuffled, layer.transition_r2, layer.persistence_r2, layer.transition_gain)
     figures = tuple(as_table_value(value) for value in (*estimates, layer.effective_rank))
-    return (layer.name, place, *figures, f"{layer.width:,}", "\n".join(layer.flags))
+    return (labelled_name(ranking, layer), place, *figures, f"{layer.width:,}", "\n".join(layer.flags))
 
 
 def analysis_table(ranking: Ranking) -> Table:
     """Return the paper's short table of the candidates."""
     rows = [
-        (layer.name, *map(as_table_value, (layer.reward_r2, layer.transition_r2, layer.effective_rank, ordering(ranking, layer))))
+        (
+            labelled_name(ranking, layer),
+            *map(as_table_value, (layer.reward_r2, layer.transition_r2, layer.effective_rank, ordering(ranking, layer))),
+        )
         for layer in ranking.candidates
     ]
     kind = short_kind(ranking)

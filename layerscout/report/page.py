@@ -19,7 +19,7 @@ from layerscout.pages.page import (
     subsection,
     versions_table,
 )
-from layerscout.pages.ranking import draw_score_and_parts
+from layerscout.pages.ranking import draw_score_and_parts, labelled_name
 from layerscout.pages.tables import Table
 from layerscout.report import exhibits
 from layerscout.report.by_hand import BY_HAND, stage_commands
@@ -60,7 +60,7 @@ ASKED = (
 def render_report(experiment: Experiment, parts: Sequence[Chapter], studied: Sequence[str] = ()) -> str:
     """Return the page; ``studied`` are its sections on score against return."""
     ranking = experiment.ranking
-    best = ranking.candidates[0].name if ranking.candidates else "none"
+    best = labelled_name(ranking, ranking.candidates[0]) if ranking.candidates else "none"
     under = f"Ranked first: {best}, of {len(ranking.candidates)} layers, on {ranking.rows:,} clips of {ranking.episodes:,} episodes."
     answers = [verdict_banner(part.verdict, part.title if len(parts) > 1 else "", part.gate) for part in parts] or [
         verdict_banner(judge_record(None), "")

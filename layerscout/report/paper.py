@@ -9,7 +9,7 @@ from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import Ranking, RunRecord, as_table_value
 from layerscout.pages.flags import explain_flag
 from layerscout.pages.page import versions_table
-from layerscout.pages.ranking import best_twin, has_state, ordering, short_kind
+from layerscout.pages.ranking import best_twin, has_state, labelled_name, ordering, short_kind
 from layerscout.pages.template import fill_template
 from layerscout.report import exhibits
 from layerscout.report.by_hand import BY_HAND, stage_commands
@@ -70,7 +70,7 @@ def paper(experiment: Experiment, parts: Sequence[Chapter], association: str = "
         candidates=str(len(ranking.candidates)),
         rows=f"{ranking.rows:,}",
         episodes=f"{ranking.episodes:,}",
-        best_layer=markdown_code(ranking.candidates[0].name) if ranking.candidates else "no layer",
+        best_layer=markdown_code(labelled_name(ranking, ranking.candidates[0])) if ranking.candidates else "no layer",
         abstract_result=markdown_text(" ".join(sentences)),
         mode_sentence=" ".join(modes) or "No agent has been trained yet.",
         decided_by=DECIDED_BY["S-ctrl" if short_kind(ranking) == "S-ctrl" else "S"],
@@ -109,7 +109,7 @@ def describe_setup(experiment: Experiment) -> str:
     ranking = experiment.ranking
     lines = [
         f"- Video model: {markdown_text(ranking.backbone)}",
-        f"- Candidate layers: {', '.join(markdown_code(layer.name) for layer in sorted(ranking.candidates, key=lambda layer: layer.depth))}",
+        f"- Candidate layers: {', '.join(markdown_code(labelled_name(ranking, layer)) for layer in sorted(ranking.candidates, key=lambda layer: layer.depth))}",
         f"- Probing data: {ranking.rows:,} clips of {ranking.episodes:,} episodes, {ranking.folds} folds by episode",
     ]
     lines += [f"- Environment: {markdown_text(describe_record(record))}" for _, record in experiment.records] or [
@@ -134,17 +134,19 @@ def ranking_sentences(ranking: Ranking) -> str:
     if not ranking.candidates:
         return "No candidate layer was ranked."
     best = ranking.candidates[0]
-    sentences = [f"{markdown_code(best.name)} is ranked first with a score of {as_table_value(ordering(ranking, best))}."]
-    twins = {layer.depth: layer for layer in ranking.layers if layer.role == "twin"}
+    sentences = [
+        f"{markdown_code(labelled_name(ranking, best))} is ranked first with a score of {as_table_value(ordering(ranking, best))}."
+    ]
+    twins = {layer.depth: layer for layer in ranking.layers if layer.role == "twin" and layer.label == best.label}
     if best.depth in twins:
         sentences.append(f"The same block with random weights scores {as_table_value(ordering(ranking, twins[best.depth]))}.")
     if (rival := best_twin(ranking)) is not None:
         behind = "" if rival.behind_best is None else f", {as_table_value(rival.behind_best)} behind, paired by group of episodes"
         sentences.append(
-            f"The best untrained block is {markdown_text(rival.name)} with {as_table_value(ordering(ranking, rival))}{behind}."
+            f"The best untrained block is {markdown_text(labelled_name(ranking, rival))} with {as_table_value(ordering(ranking, rival))}{behind}."
         )
     sentences += [
-        f"The control {markdown_text(layer.name)} scores {as_table_value(ordering(ranking, layer))}."
+        f"The control {markdown_text(labelled_name(ranking, layer))} scores {as_table_value(ordering(ranking, layer))}."
         for layer in ranking.layers
         if layer.role == "control"
     ]
@@ -208,7 +210,7 @@ def limitations(experiment: Experiment, parts: Sequence[Chapter]) -> str:
 
 def conclusion(ranking: Ranking, parts: Sequence[Chapter]) -> str:
     """Return the conclusion that the tests allow, and no more."""
-    best = markdown_code(ranking.candidates[0].name) if ranking.candidates else "the first layer"
+    best = markdown_code(labelled_name(ranking, ranking.candidates[0])) if ranking.candidates else "the first layer"
     outcomes = [part.verdict.outcome for part in parts]
     if not outcomes:
         return f"The probes put {best} first. Whether that serves an agent has not been tested."

@@ -80,7 +80,7 @@ def estimate_cells(estimate: Estimate | None) -> tuple[float | None, float | Non
 
 def format_number(value: float | None, digits: int = 3) -> str:
     """Return a figure for people, n/a when there is none."""
-    return UNDEFINED if value is None else f"{value:,.{digits}f}"
+    return UNDEFINED if value is None else f"{value:z,.{digits}f}"
 
 
 def format_p(p: float | None, digits: int = 4) -> str:
@@ -93,15 +93,15 @@ def format_estimate(estimate: Estimate | None, digits: int = 3, sign: str = "") 
     if estimate is None:
         return UNDEFINED
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:{sign}.{digits}f}"
-    return f"{estimate.value:{sign}.{digits}f} [{estimate.low:{sign}.{digits}f}, {estimate.high:{sign}.{digits}f}]"
+        return f"{estimate.value:{sign}z.{digits}f}"
+    return f"{estimate.value:{sign}z.{digits}f} [{estimate.low:{sign}z.{digits}f}, {estimate.high:{sign}z.{digits}f}]"
 
 
 def format_interval(estimate: Estimate | None, digits: int = 3) -> str:
     """Return the interval alone, for a column of its own beside the value."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return UNDEFINED
-    return f"[{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+    return f"[{estimate.low:z.{digits}f}, {estimate.high:z.{digits}f}]"
 
 
 def spent_cells(arm: Arm) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def words(estimate: Estimate | None, digits: int, factor: float = 1.0) -> str:
     """Write a figure with its interval as tables and sentences do; n/a where there is none."""
     if estimate is None:
         return "n/a"
-    value = f"{factor * estimate.value:.{digits}f}"
+    value = f"{factor * estimate.value:z.{digits}f}"
     if estimate.low is None or estimate.high is None:
         return value
-    return f"{value} [{factor * estimate.low:.{digits}f}, {factor * estimate.high:.{digits}f}]"
+    return f"{value} [{factor * estimate.low:z.{digits}f}, {factor * estimate.high:z.{digits}f}]"

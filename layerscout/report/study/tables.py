@@ -51,7 +51,7 @@ def format_share(estimate: Estimate | float | None) -> str:
         return percent(estimate)
     if estimate.low is None or estimate.high is None:
         return percent(estimate.value)
-    return f"{percent(estimate.value)} [{100 * estimate.low:.0f}, {100 * estimate.high:.0f}]"
+    return f"{percent(estimate.value)} [{100 * estimate.low:z.0f}, {100 * estimate.high:z.0f}]"
 
 
 def measures_table(analysis: StudyAnalysis) -> Table:
