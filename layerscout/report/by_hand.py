@@ -56,9 +56,10 @@ def _provenance(experiment: Experiment, store_id: str) -> Provenance | None:
 def _collection(found: Provenance) -> str | None:
     """Return the command that collected a store's dataset, under the name that its extraction read; None for an imported dataset."""
     played, extraction = found.dataset_attributes, safe_command("extract", found.command)
-    if extraction is None or played.environment is None or played.steps is None:
+    read = shlex.split(extraction or "")[3:4]  # layerscout extract BACKBONE DATA; a stranger's command may end before it
+    if not read or played.environment is None or played.steps is None:
         return None
-    words: list[object] = ["collect", played.environment, "--steps", played.steps, "--out", shlex.split(extraction)[3]]
+    words: list[object] = ["collect", played.environment, "--steps", played.steps, "--out", *read]
     words += ["--policy", played.policy] if played.policy else []
     words += ["--seed", played.seed] if played.seed else []
     words += ["--size", played.size] if played.size and not played.options else []

@@ -11,6 +11,7 @@ from layerscout.pages.embedded import embedded
 from layerscout.pages.page import bullets, folded, paragraph, section, subsection
 from layerscout.pages.tables import Table
 from layerscout.report.experiment import Experiment
+from layerscout.showing import counted
 
 AT = (0.1, 0.25, 0.5, 1.0)  # shares of the updates at which losses are shown
 PARTS = ("picture", "reward", "divergence", "bonus", "bonus spread")
@@ -55,7 +56,7 @@ def pretrained_sentences(records: list[WorldModelRecord]) -> str:
 
 def _pretrained_sentence(facts: dict[str, Any]) -> str:
     loss, mean, read = (facts.get(name) for name in ("video_loss", "mean_picture", "read_out_of_the_state"))
-    parts = [f"{facts['updates']:,} updates" if isinstance(facts.get("updates"), int) else "an unknown number of updates"]
+    parts = [counted(facts["updates"], "update") if isinstance(facts.get("updates"), int) else "an unknown number of updates"]
     if isinstance(loss, int | float) and isinstance(mean, int | float):
         parts.append(f"video loss {loss:.2f} nats a frame on episodes apart, the mean picture's {mean:.2f}")
     if isinstance(read, list):

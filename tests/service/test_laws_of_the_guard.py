@@ -198,6 +198,21 @@ def test_what_others_made_a_browser_send_is_refused(headers: dict[str, str], bod
     assert refused_with(origin_of, "/api/v1/jobs", headers, body) == status
 
 
+@pytest.mark.parametrize(
+    ("path", "kind", "said"),
+    [
+        ("/api/v1/jobs", "", "the body is of no stated kind, expected application/json"),
+        ("/api/v1/jobs", "Text/Plain; x", "the body is text/plain, expected application/json"),
+        ("/probe", "", "the body is of no stated kind, expected a form"),
+        ("/probe", JSON, "the body is application/json, expected a form"),
+    ],
+)
+def test_a_body_of_another_kind_is_told_which_one_is_read(path: str, kind: str, said: str) -> None:
+    with pytest.raises(HttpProblem) as refused:
+        origin_of(path, {"content-type": kind}, b"x")
+    assert (str(refused.value), refused.value.status) == (said, 415)
+
+
 def test_a_forms_token_is_that_of_its_own_cookie() -> None:
     cookie = sessions.new_cookie(SECRET, "ada")
     good = sessions.form_token(SECRET, cookie)
