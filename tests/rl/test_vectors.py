@@ -172,6 +172,7 @@ def test_a_scale_is_measured_over_live_copies_until_none_is_left():
     np.testing.assert_allclose(scale.mean, rows.mean(0), rtol=1e-6)
     np.testing.assert_allclose(scale.inverse, 1 / rows.std(0), rtol=1e-6)
     assert len(world.played) == 3
+    assert world.resets == [([0, 1, 2], [0, 1, 2])]
     assert all(0 <= action < 3 for actions in world.played for action in actions)
 
 
