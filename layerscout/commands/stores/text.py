@@ -36,8 +36,8 @@ def listing(found: Sequence[Entry], shown: Sequence[Entry]) -> str:
         )
         for entry in shown
     ]
-    of = f"{len(shown)} of " if len(shown) < len(found) else ""
     mirrors = sum(entry.mirror_of is not None for entry in found)
+    of = f"{len(shown)} of {f'{len(found)}: ' if mirrors else ''}" if len(shown) < len(found) else ""
     kinds = [counted(len(found) - mirrors, "store"), *([counted(mirrors, "mirror")] if mirrors else [])]
     footer = f"{of}{' and '.join(kinds)}, {size(sum(entry.bytes for entry in found))}"
     return f"{table(columns, rows, last=('created', 'layers', 'rows'))}\n{footer}" if rows else footer
