@@ -170,13 +170,23 @@ def read_episodes(file: Path) -> list[dict[str, Any]]:
     Raises
     ------
     DataError
-        The file's columns are not those of this log.
+        The file's columns are not those of this log, or a line is no episode.
     """
-    if file.suffix == ".jsonl":
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    else:
-        with file.open(encoding="utf-8", newline="") as lines:
-            rows = [{name: None if text == "" else float(text) for name, text in row.items()} for row in csv.DictReader(lines)]
-    if any(tuple(row) != NAMES for row in rows):
+    try:
+        names, rows = _lines_of(file) if file.suffix == ".jsonl" else _table_of(file)
+    except (ValueError, TypeError, AttributeError) as error:  # a line that was cut, or says something else than numbers
+        raise DataError(f"{file} is no log of episodes: {error}", hint="work these hours again, or read the log's other file") from None
+    if any(tuple(one) != NAMES for one in names):
         raise DataError(f"{file} is no log of episodes: its columns are others", hint=f"expected {', '.join(NAMES)}")
     return rows
+
+
+def _lines_of(file: Path) -> tuple[list[tuple[str, ...]], list[dict[str, Any]]]:
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [tuple(row.keys()) for row in rows], rows
+
+
+def _table_of(file: Path) -> tuple[list[tuple[str, ...]], list[dict[str, Any]]]:
+    with file.open(encoding="utf-8", newline="") as lines:
+        names, *rows = [tuple(line) for line in csv.reader(lines)] or [()]
+    return [names], [{name: None if text == "" else float(text) for name, text in zip(names, row, strict=True)} for row in rows]
