@@ -183,3 +183,56 @@ def test_a_hunter_walks_along_the_longer_axis_to_a_prey_that_stands(prey, action
     world = begun(Hunt)
     world.hunter[0], world.prey[0], world.speed[0] = (10.0, 10.0), prey, (0.0, 0.0)
     assert world.expert().tolist() == [action]
+
+
+def test_a_hunter_aims_at_the_first_place_where_it_can_be_in_time():
+    """Step by step along the prey's way: the first place that is no further than the hunter can walk until then, less a touch."""
+    world = Hunt(200)
+    world.reset(np.arange(200), np.arange(200))
+    advice = world.expert()
+    for copy in range(200):
+        place, speed = world.prey[copy].copy(), world.speed[copy].copy()
+        for step in range(1, world.step_limit + 1):
+            place += speed
+            for axis in (0, 1):
+                if not 2.0 <= place[axis] <= 29.0:
+                    place[axis] = 4.0 - place[axis] if place[axis] < 2.0 else 58.0 - place[axis]
+                    speed[axis] = -speed[axis]
+            if np.abs(place - world.hunter[copy]).sum() - 3.5 <= HUNTER_SPEED * step + 1e-9:
+                break
+        down, right = place - world.hunter[copy]
+        if abs(down) >= abs(right):
+            expected = UP if down < 0 else DOWN
+        else:
+            expected = LEFT if right < 0 else RIGHT
+        assert advice[copy] == (STAY if max(abs(down), abs(right)) < 0.5 * HUNTER_SPEED else expected), copy
+
+
+@pytest.mark.parametrize(
+    ("down", "right", "action"), [(5.0, 5.0, DOWN), (-5.0, 5.0, UP), (0.39, 0.39, STAY), (0.41, 0.0, DOWN), (0.0, -0.41, LEFT)]
+)
+def test_a_hunter_walks_rows_first_where_both_ways_are_as_long_and_waits_within_half_a_step(down, right, action):
+    world = begun(Hunt)
+    world.hunter[0], world.prey[0], world.speed[0] = (15.0, 15.0), (15.0 + down, 15.0 + right), (0.0, 0.0)
+    assert world.expert().tolist() == [action]
+
+
+def test_states_name_columns_before_rows_in_the_order_that_is_told():
+    hunt, catch, lob, rally, two = (begun(kind) for kind in (Hunt, Catch, Lob, Rally, TwoBalls))
+    hunt.hunter[0], hunt.prey[0], hunt.speed[0] = (1, 2), (3, 4), (5, 6)
+    assert hunt.state().tolist() == [[2, 1, 4, 3, 6, 5]]
+    catch.leaf[0], catch.speed[0], catch.wind[0], catch.basket[0] = (1, 2), (3, 4), 5, 6
+    assert catch.state().tolist() == [[2, 1, 4, 3, 5, 6]]
+    for world in (lob, rally):
+        world.ball[0], world.speed[0], world.paddle[0] = (1, 2), (3, 4), 5
+        assert world.state().tolist() == [[2, 1, 4, 3, 5]]
+    two.ball[0], two.speed[0], two.paddle[0] = ((1, 2), (3, 4)), ((5, 6), (7, 8)), 9
+    assert two.state().tolist() == [[2, 1, 6, 5, 4, 3, 8, 7, 9]]
+
+
+@pytest.mark.parametrize(("action", "edge"), [(LEFTWARDS, 3.0), (RIGHTWARDS, 28.0)])
+def test_a_basket_stops_at_the_edges(action, edge):
+    world = begun(Catch)
+    world.basket[0] = edge + 0.1 * (1 if action == LEFTWARDS else -1)
+    world.step(np.array([action]))
+    assert world.basket[0] == edge
