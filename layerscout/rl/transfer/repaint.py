@@ -49,7 +49,8 @@ def in_unit(advantage: Float[Tensor, "run step"], unit: ZetaUnit) -> Float[Tenso
         upper = above.clamp(min=0.0).square().sum(1, keepdim=True) / (above > 0).sum(1, keepdim=True).clamp(min=1)
         return above / torch.where(upper > 0.0, upper, 1.0).sqrt()  # where nothing lies above, nothing passes
     centre = advantage.mean(1, keepdim=True) if unit == "deviation" else 0.0
-    return (advantage - centre) / (advantage.std(1, keepdim=True) + 1e-8)
+    spread = advantage.std(1, keepdim=True) + 1e-8 if advantage.shape[1] > 1 else 1.0  # one step alone has none
+    return (advantage - centre) / spread
 
 
 @dataclass(frozen=True)
