@@ -67,11 +67,14 @@ def covering(values: Sequence[float], start: float, stop: float) -> Scale:
 
 
 def tick_label(value: float) -> str:
-    """Return a tick's label: 0.2, 10, 2,000, 1e−5."""
+    """Return a tick's label: 0.2, 10, 2,000, 1e−5, 1.5e6; no two ticks of a scale that holds 0 have the same."""
     if value and not 1e-3 <= abs(value) < 1e6:
-        return f"{value:.0e}".replace("e-0", "e−").replace("e+0", "e").replace("-", "−")
-    shown = f"{round(value):,}" if abs(value) >= 1000 else f"{round(value, 10):g}"
-    return shown.replace("-", "−")
+        digits, _, power = f"{value:.2e}".partition("e")
+        return f"{digits.rstrip('0').rstrip('.')}e{int(power)}".replace("-", "−")
+    shown = round(value, 10) + 0.0  # no minus before nothing
+    if abs(shown) < 1000:
+        return f"{shown:g}".replace("-", "−")
+    return f"{shown:,.{0 if abs(shown - round(shown)) < 0.05 else 1}f}".replace("-", "−")
 
 
 def shorten(words: str, letters: int) -> str:

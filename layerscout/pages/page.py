@@ -84,7 +84,7 @@ def short_versions() -> str:
 def today() -> str:
     """Return the day on which a page is written, by ``SOURCE_DATE_EPOCH`` where that is set, as in 2026-05-31."""
     seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return datetime.datetime.fromtimestamp(int(seconds) if seconds.isdigit() else time.time(), datetime.UTC).date().isoformat()
+    return datetime.datetime.fromtimestamp(int(seconds) if seconds.isdecimal() else time.time(), datetime.UTC).date().isoformat()
 
 
 def number_headings(body: str) -> tuple[str, str]:
@@ -92,15 +92,15 @@ def number_headings(body: str) -> tuple[str, str]:
 
     Sections are listed, each with the headings inside it; what is folded away is not.
     """
-    used: dict[str, int] = {}
+    used: set[str] = set()
     entries: list[tuple[str, str, str]] = []
 
     def identified(match: re.Match[str]) -> str:
         level, words = match[1], match[2]
         plain = html.unescape(re.sub(r"<[^>]*>", "", words))
-        name = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-") or "section"
-        used[name] = used.get(name, 0) + 1
-        name = name if used[name] == 1 else f"{name}-{used[name]}"
+        own = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-") or "section"
+        name = next(one for one in (own, *(f"{own}-{number}" for number in range(2, len(used) + 3))) if one not in used)
+        used.add(name)
         before = body[: match.start()]
         if before.count("<details") == before.count("</details"):
             entries.append((level, name, words))

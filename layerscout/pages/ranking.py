@@ -114,8 +114,10 @@ def answer_of(ranking: Ranking) -> str:
     twin = twin_of(ranking, best)
     others = [("the same block untrained", twin)] if twin is not None else []
     highest = best_twin(ranking)
-    others += [(f"the best untrained block {highest.name}", highest)] if highest is not None and highest is not twin else []
-    others += [(f"the control {layer.name}", layer) for layer in ranking.layers if layer.role == "control"]
+    others += (
+        [(f"the best untrained block {labelled_name(ranking, highest)}", highest)] if highest is not None and highest is not twin else []
+    )
+    others += [(f"the control {labelled_name(ranking, layer)}", layer) for layer in ranking.layers if layer.role == "control"]
     return answer + "".join(f", {name} has {as_table_value(ordering(ranking, layer))}" for name, layer in others)
 
 

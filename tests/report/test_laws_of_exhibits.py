@@ -96,8 +96,8 @@ def test_the_answer_names_what_the_first_layer_stands_beside() -> None:
     told = answer_of(ranking)
     assert told.startswith(f"Score by depth of 3 layers: mean: b.0 is first with {first.value:.3f} [")
     assert "the same block untrained" not in told
-    assert ", the best untrained block b.0 has 0.37" in told
-    assert ", the control pixels has 0.2" in told
+    assert ", the best untrained block grid: b.0 has 0.37" in told
+    assert ", the control mean: pixels has 0.2" in told
     bare = ranking.model_copy(update={"layers": tuple(one.model_copy(update={"score": None}) for one in ranking.layers)})
     assert answer_of(bare) == "Score by depth of 3 layers: n/a for all of them"
 
