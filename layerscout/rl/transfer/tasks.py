@@ -211,9 +211,12 @@ def layer_eyes(
         raise UsageError(f"store {store.id} has no layer '{layer}'{suggest(layer, store.specs)}", hint=f"layers: {', '.join(store.specs)}")
     size = attributes.get("size")
     with closing(make_world(environment, 1, size, options)) as world:
-        shown, stored = tuple(world.frame_shape), tuple(store.identity["preprocessing"]["frame_shape"])
-    if shown != stored:
-        raise DataError(f"{environment} shows {shown} with these options, and store {store.id} holds {stored}", hint="collect again")
+        shown = tuple(world.frame_shape)
+    recorded = tuple(attributes.get("frame_shape", shown))  # before the video model's own size, to which it brings all frames
+    if shown != recorded:
+        raise DataError(
+            f"{environment} shows {shown} with these options, and store {store.id} was made from {recorded}", hint="collect again"
+        )
     arm = ArmSpec(layer, "ranked", layer, store, "mlp", (), None)
     seen = Representation.measure(arm, standardise=True)
     encoders = cache(lambda: encoders_of([arm], device, trust))  # the model is loaded when somebody looks, not to plan
