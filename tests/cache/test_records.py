@@ -83,6 +83,28 @@ def test_a_file_of_an_older_version_is_read_and_said_to_be_one(record, path):
         assert records.load(type(record), path, warn=False) == record
 
 
+def test_a_record_without_a_digest_is_told_of_where_it_is_read(path):
+    path.write_bytes(RECORDS["cost"].model_dump_json().encode())
+    with pytest.warns(UnsealedFile) as told:
+        records.load(Cost, path)
+    assert [one.filename for one in told] == [__file__]
+
+
+def test_a_record_is_one_member_a_line_for_whoever_compares_two(path):
+    records.save(RECORDS["cost"], path)
+    assert path.read_text() == json.dumps(json.loads(path.read_bytes()), indent=1) + "\n"
+    settings = RECORDS["cost"]
+    records.save_settings(settings, path)
+    assert path.read_text() == json.dumps(json.loads(path.read_bytes()), indent=1) + "\n"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_none_is_no_figure(value):
+    for end in ("value", "low", "high"):
+        with pytest.raises(ValidationError, match="finite"):
+            Estimate.model_validate({"value": 0.5} | {end: value})
+
+
 def test_no_single_bit_can_change_in_silence(record, path):
     whole = records.encode_record(record)
     every = range(8 * len(whole))  # a seal is of 86 bytes

@@ -344,3 +344,13 @@ def test_the_age_of_a_claim_is_counted_from_its_time():
     assert staging.claimed_age({"time": time.time() - 7}) == pytest.approx(7, abs=1)
     assert staging.claimed_age({"time": time.time() + 7}) == pytest.approx(-7, abs=1)
     assert staging.claimed_age({}) == staging.claimed_age({"time": "x"}) == float("inf")
+
+
+@pytest.mark.parametrize(
+    "moment", [10**400, -(10**400), 1e300, float("nan"), float("inf")], ids=["long", "long before", "late", "none", "never"]
+)
+def test_a_time_that_is_none_has_no_owner(folder, moment):
+    attempt = staging.begin_attempt(folder, PLAN)
+    lease(attempt.folder, host=ELSEWHERE, time=moment)
+    assert staging.claimed_age(json.loads((attempt.folder / "lease.json").read_bytes())) == float("inf")
+    assert not staging.owner_is_alive(attempt.folder)

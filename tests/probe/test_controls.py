@@ -68,10 +68,33 @@ def test_a_feature_that_did_not_vary_in_training_is_forecast_by_the_mean_that_fo
     assert autoregression_error(train, tested)[0, 0] == pytest.approx(np.sum((following - 3.0) ** 2))
 
 
-def test_each_group_is_forecast_by_the_other_folds() -> None:
-    parts, fold = cut(), np.array([0, 1, 0, 1])
+def of_values(now: list[float], following: list[float]) -> Diagonals:
+    """The moments of one feature of one group."""
+    z, after = np.array(now), np.array(following)
+    return Diagonals(np.full((1, 1), float(len(z))), *(np.array([[part.sum()]]) for part in (z, after, z**2, z * after, after**2)))
+
+
+@pytest.mark.parametrize(
+    ("now", "unit", "varies"),
+    [
+        ([9.5, 10.5, 9.5, 10.5], 0.01, False),  # a variance of 1 in 4 rows, of a mean square of 401
+        ([9.5, 10.5, 9.5, 10.5], 0.001, True),
+        ([0.1, -0.1, 0.1, -0.1], 0.01, True),
+        ([0.0, 0.0, 0.0, 0.0], 0.01, False),
+    ],
+)
+def test_a_feature_varies_whose_variance_is_above_a_share_of_its_mean_square(now: list[float], unit: float, varies: bool) -> None:
+    following = [1.0, 3.0, 1.0, 3.0]
+    train, tested = of_values(now, following), of_values([now[0]], [0.0])
+    forecast = 1.0 if varies else 2.0  # what follows such a value, or the mean
+    assert autoregression_error(train, tested, unit)[0, 0] == pytest.approx(forecast**2)
+
+
+@pytest.mark.parametrize("fold", [[0, 1, 0, 1], [0, 1, 2, 0]])
+def test_each_group_is_forecast_by_the_other_folds(fold: list[int]) -> None:
+    parts = cut()
     whole = diagonals(stacked([sums_of(part) for part in parts]), WIDTH)
-    found = autoregression_out_of_fold(whole, fold)
+    found = autoregression_out_of_fold(whole, np.array(fold))
     for place, part in enumerate(parts):
         others = diagonals(stacked([sums_of(parts[other]) for other in range(4) if fold[other] != fold[place]]), WIDTH)
         alone = diagonals(stacked([sums_of(part)]), WIDTH)

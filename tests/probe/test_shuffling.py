@@ -10,7 +10,7 @@ from synthetic_layers import columns_of, prepare, probe, with_reward
 
 from layerscout.probe.config import ProbeConfig
 from layerscout.probe.questions.scalars import Scalars
-from layerscout.probe.questions.shuffling import ExchangedRewards, ShiftedRewards, keeps_steps, shift_amounts, shuffle_rewards
+from layerscout.probe.questions.shuffling import ExchangedRewards, ShiftedRewards, _hashed, keeps_steps, shift_amounts, shuffle_rewards
 from layerscout.probe.ranking.score import layer_flags
 
 RAGGED = np.array([23, 11, 40, 17, 31, 22, 8, 35, 29, 27])
@@ -23,6 +23,7 @@ def test_shifts_keep_no_reward_in_its_episode() -> None:
     assert amounts.max() < 950
     assert len(shift_amounts(12, 5, 40, seed=3)) == 1
     assert len(shift_amounts(10, 5, 40, seed=3)) == 0
+    assert len(shift_amounts(1000, 50, 0, seed=3)) == 0
 
 
 def test_episodes_of_several_lengths_are_shifted_as_a_whole() -> None:
@@ -38,7 +39,7 @@ def test_episodes_of_several_lengths_are_shifted_as_a_whole() -> None:
     np.testing.assert_array_equal(half.values(np.array([3]))[0], found[3].astype(np.float32))
 
 
-@pytest.mark.parametrize("lengths", [[10] * 16, [10] * 15 + [7], [2] * 9])
+@pytest.mark.parametrize("lengths", [[10] * 16, [10] * 15 + [7], [10] * 7 + [7] + [10] * 8, [10] * 9 + [13] + [10] * 7, [2] * 9])
 def test_episodes_of_one_length_get_rolled_rewards_of_others(lengths: list[int]) -> None:
     cycle = np.random.default_rng(1).standard_normal(sum(lengths))
     copies, notes = shuffle_rewards(cycle, np.array(lengths), 20, seed=5)
@@ -58,12 +59,39 @@ def test_episodes_of_one_length_get_rolled_rewards_of_others(lengths: list[int])
             np.testing.assert_array_equal(values, other[(roll + np.arange(length)) % len(other)])
             rolls.append(roll)
     counts = np.bincount(rolls, minlength=min(lengths))
-    assert counts.min() > 0.5 * len(rolls) / max(lengths)  # every number of steps occurs
+    assert counts[: sorted(lengths)[1]].min() > 0.5 * len(rolls) / max(lengths)  # every number of steps occurs
     some = np.array([5, 0, len(cycle) - 1])
     np.testing.assert_array_equal(copies.values(some), found[some])  # whichever rows are asked for
     again, _ = shuffle_rewards(cycle, np.array(lengths), 20, seed=6)
     assert (again.values(some) != found[some]).any()
     np.testing.assert_array_equal(copies.astype(np.float32).values(some), found[some].astype(np.float32))
+
+
+def test_every_way_to_move_on_by_whole_episodes_is_taken_and_again_only_where_they_can_be_rolled() -> None:
+    cycle = np.random.default_rng(0).standard_normal(160)
+    copies, notes = shuffle_rewards(cycle, np.full(16, 10), 15, seed=0)
+    assert sorted(copies.by.tolist()) == list(range(1, 16))
+    assert len(notes) == 1
+    again, _ = shuffle_rewards(cycle, np.full(16, 10), 40, seed=0)
+    assert again.by.tolist() == np.tile(copies.by, 3)[:40].tolist()
+    single, told = shuffle_rewards(cycle[:151], np.array([10] * 15 + [1]), 40, seed=0)  # an episode of one step cannot be rolled
+    assert isinstance(single, ExchangedRewards)
+    assert single.count == 15
+    assert told[1] == "only 15 of 40 reward shifts move every reward out of its episode"
+
+
+def mixed(bits: int) -> int:
+    """The mixing function with Python's own numbers: two rounds of a shift by 33 and a product, and a last shift."""
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        bits = (bits ^ bits >> 33) * factor % 2**64
+    return bits ^ bits >> 33
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7, 2**32 - 1])
+def test_the_random_numbers_of_steps_are_those_of_the_named_function_on_every_machine(seed: int) -> None:
+    copy, episode = np.array([0, 1, 19, 999]), np.array([0, 1, 5, 70_000])
+    expected = [[mixed((one << 20) + other + (seed << 32) & 2**64 - 1) for other in copy.tolist()] for one in episode.tolist()]
+    assert _hashed(seed, copy, episode[:, None]).tolist() == expected
 
 
 def test_episodes_of_one_step_are_shifted_and_too_few_shifts_are_said() -> None:
@@ -82,8 +110,26 @@ def test_a_shift_keeps_steps_where_episodes_are_equally_long() -> None:
     assert not keeps_steps(np.ones(100, dtype=int), by)
     assert not keeps_steps(np.array([10, 9, 8, 7] * 5), np.array([34]))  # all moved alike, but of several lengths
     rng = np.random.default_rng(0)
-    mixed = np.where(rng.random(60) < 0.6, 10, rng.integers(3, 10, 60))
-    assert not keeps_steps(mixed, np.array([101, 205, 317]))  # most of one length, but moved by many distances
+    various = np.where(rng.random(60) < 0.6, 10, rng.integers(3, 10, 60))
+    assert not keeps_steps(various, np.array([101, 205, 317]))  # most of one length, but moved by many distances
+
+
+@pytest.mark.parametrize(
+    ("lengths", "shift", "kept"),
+    [
+        (
+            [2, 2, 2, 3],
+            4,
+            True,
+        ),  # episodes begin at 0, 2, 4, 6 and get what was at 5, 7, 0, 2: at steps 1, 1, 0, 0 of theirs; the last two have 5 of 9
+        ([2, 2, 2, 3], 5, False),
+        ([2, 2, 3, 3], 4, False),  # just half of the rewards are moved alike
+        ([4, 2, 2] * 5, 8, False),  # just half are of one length
+    ],
+)
+def test_more_than_half_of_the_rewards_are_moved_alike_where_steps_are_kept(lengths: list[int], shift: int, kept: bool) -> None:
+    found = keeps_steps(np.array(lengths), np.array([shift]))
+    assert found is kept
 
 
 def test_a_matrix_of_scalars_is_that_of_its_columns() -> None:
