@@ -37,7 +37,7 @@ PLAN = {
     "layerscout/probe/questions/targets.py": ["tests/probe/test_targets.py"],
     "layerscout/probe/questions/shuffling.py": ["tests/probe/test_shuffling.py"],
     "layerscout/probe/evidence/controls.py": ["tests/probe/test_controls.py"],
-    "layerscout/probe/evidence/bits.py": ["tests/probe/test_controls.py"],
+    "layerscout/probe/evidence/bits.py": ["tests/probe/test_controls.py", "tests/probe/test_bits_apart.py"],
     "layerscout/probe/ranking/compare.py": ["tests/probe/test_compare.py", "tests/probe/test_control_score.py"],
     "layerscout/probe/ranking/choose.py": ["tests/probe/test_choose.py"],
     "layerscout/report/numbers/statistics.py": ["tests/report/test_number_laws.py", "tests/report/test_statistics.py"],

@@ -14,7 +14,7 @@ from layerscout.probe.config import ProbeConfig
 from layerscout.probe.questions import rewards
 from layerscout.probe.questions.actions import OneHot, action_codes
 from layerscout.probe.questions.rewards import return_to_go
-from layerscout.probe.questions.targets import _target_width, find_transitions, needed_columns
+from layerscout.probe.questions.targets import _target_width, find_transitions, needed_columns, searched_only
 
 LENGTHS = [23, 11, 40, 17, 31, 22, 8, 35, 29, 27, 12, 19, 26, 30, 14, 21]
 
@@ -117,6 +117,57 @@ def test_rewards_that_are_equal_everywhere_are_no_target() -> None:
 @pytest.mark.parametrize(("shape", "width"), [((40,), 1), ((40, 1), 1), ((40, 3), 3), ((40, 2, 3), 6), ((0, 3), 0)])
 def test_a_target_has_a_column_a_number_of_its_row(shape: tuple[int, ...], width: int) -> None:
     assert _target_width("state", {"state": np.zeros(shape)}, False) == width
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "discrete", "width"),
+    [
+        ("state", np.arange(12.0).reshape(4, 3), True, 3),
+        ("state", np.arange(4.0), True, 1),
+        ("state", np.arange(3.0)[None], False, 3),
+        ("expert_action", np.array([3, 0, 3, 9]), True, 3),  # a column a level
+        ("expert_action", np.array([[3], [0], [3], [9]]), True, 3),
+        ("expert_action", np.array([3.0, 0.0, 3.0, 9.0]), False, 1),
+        ("expert_action", np.arange(8.0).reshape(4, 2), True, 2),
+        ("return_to_go", np.zeros(0), True, 1),
+        ("ghost", np.zeros(0), True, 0),
+    ],
+)
+def test_an_experts_choice_has_a_column_a_level_and_other_targets_one_a_number(
+    name: str, values: np.ndarray, discrete: bool, width: int
+) -> None:
+    assert _target_width(name, {name: values} if name not in ("ghost", "return_to_go") else {}, discrete) == width
+
+
+def test_a_single_transition_is_one_of_episode_0() -> None:
+    columns = {"episode": np.array([7, 7]), "step": np.array([3, 4]), "action": np.array([1, -1]), "reward": np.array([0.5, np.nan])}
+    found = find_transitions(columns, ProbeConfig(store="memory", confirmation=0))
+    assert (found.row.tolist(), found.episode.tolist(), found.lengths.tolist()) == ([0], [0], [1])
+    assert found.target_names == ()
+
+
+@pytest.mark.parametrize(("rows", "kind"), [(2**31 - 1, np.int32), (2**31, np.int64)])
+def test_rows_are_numbered_in_half_the_bytes_while_their_numbers_fit(rows: int, kind: type) -> None:
+    class Long(np.ndarray):
+        """An array that says that it has so many rows."""
+
+        def __len__(self) -> int:
+            return rows
+
+    columns = columns_of([3, 3, 3], np.random.default_rng(0))
+    found = find_transitions(columns | {"episode": columns["episode"].view(Long)}, ProbeConfig(store="memory", confirmation=0))
+    assert found.row.dtype == kind
+    assert found.row.tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]
+
+
+def test_what_is_fitted_at_a_fixed_penalty_is_left_out_of_the_search(world) -> None:
+    _, columns, state = world
+    whole = find_transitions(columns | {"state": state}, ProbeConfig(store="memory", shifts=2))
+    assert {"reward, 4 steps", "outcome"} <= set(whole.target_names)
+    found = searched_only(whole)
+    assert found.target_names == ("reward", *["reward shifted"] * 2, *["state"] * 4, "return_to_go", "reward, 4 steps")
+    np.testing.assert_array_equal(np.asarray(found.scalars), np.asarray(whole.scalars)[:, : len(found.target_names)])
+    assert (found.row is whole.row, found.levels) == (True, whole.levels)
 
 
 def test_transitions_are_not_changed_once_they_are_found() -> None:
