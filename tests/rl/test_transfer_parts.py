@@ -16,7 +16,9 @@ from layerscout.errors import DataError, UsageError
 from layerscout.extract import run as extracting
 from layerscout.extract.config import ExtractConfig
 from layerscout.rl.loops.checkpoint import save_checkpoint
+from layerscout.rl.memory.sequences import SequenceReplay
 from layerscout.rl.transfer.apv.action_free import new_action_free
+from layerscout.rl.transfer.apv.agent_config import DreamerConfig
 from layerscout.rl.transfer.apv.backbone import APVBackboneOptions, build, layers_of
 from layerscout.rl.transfer.apv.config import APVModelConfig
 from layerscout.rl.transfer.apv.pictures import picture_loss, scaled
@@ -240,6 +242,33 @@ def test_held_actions_change_as_often_as_they_are_held(hold):
     assert actions.dtype == np.float32
     fewer = policy.act(past[:3], past[:3, 0], live[:3]).action
     assert fewer.shape == (3, 2), "other copies begin with actions of their own"
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"queue": 15, "neighbours": 16}, "queue 15 is smaller than the 16 neighbours"),
+        ({"batch": 2, "length": 20, "warm_up": 30, "queue": 16}, "queue 16: one update pushes 32 averages of 5 of 20 steps"),
+        ({"length": 4}, "one update pushes 0 averages"),
+        ({"warm_up": 24}, "warm_up 24 is shorter than a window, 25"),
+        ({"capacity": 24}, "capacity 24 holds no window of 25 steps"),
+        ({"transfer": ["apv", "apv"]}, "names an arm twice"),
+    ],
+)
+def test_settings_under_which_a_dreamer_could_not_learn_are_refused(said, message):
+    with pytest.raises(ValidationError, match=message):
+        DreamerConfig.model_validate(said)
+    assert DreamerConfig(capacity=25, warm_up=25).capacity == 25
+
+
+def test_a_memory_that_just_holds_a_window_gives_that_window():
+    replay = SequenceReplay(1, 5, (1, 1, 1), 2)
+    replay.begin(np.array([0]), np.zeros((1, 1, 1, 1), np.uint8))
+    for step in range(1, 9):
+        replay.add(np.full((1, 1, 1, 1), step, np.uint8), np.zeros((1, 2), np.float32), np.zeros(1, np.float32), np.zeros(1, bool))
+    windows = replay.sample(0, 3, 5, np.random.default_rng(0))
+    assert windows.frames[..., 0, 0, 0].tolist() == [[4, 5, 6, 7, 8]] * 3
+    assert windows.first.tolist() == [[True, False, False, False, False]] * 3
 
 
 # --- what students see

@@ -109,6 +109,8 @@ class DreamerConfig(Config):
             )
         if self.warm_up < self.length:
             raise ValueError(f"warm_up {self.warm_up} is shorter than a window, {self.length}")
+        if self.capacity < self.length:
+            raise ValueError(f"capacity {self.capacity} holds no window of {self.length} steps")
         if len(set(self.transfer)) < len(self.transfer):
             raise ValueError("transfer names an arm twice")
         return self
