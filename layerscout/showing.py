@@ -108,7 +108,7 @@ def _three(name: str, estimate: Any) -> dict[str, float | None]:
 def size(count: float) -> str:
     """Bytes for people: 512 B, 1.4 MB, 3.2 GB."""
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
+        if round(count, 0 if unit == "B" else 1) < 1000:  # 999.96 kB are 1.0 MB, not 1000.0 kB
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"

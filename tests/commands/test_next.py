@@ -9,11 +9,13 @@ from types import SimpleNamespace
 import pytest
 from calling import call
 
+from layerscout.cache.records.making import save_words
 from layerscout.commands.following import after_agents, after_model, after_selection, results_folder
 from layerscout.commands.study.init import NAME
 from layerscout.commands.study.results import Study, whole_of
 from layerscout.commands.study.standing import Standing, page_standing
-from layerscout.commands.study.status import next_command
+from layerscout.commands.study.status import _default as default_folder
+from layerscout.commands.study.status import environment_of, next_command
 from layerscout.rl.transfer.folders import IMPORTED
 
 
@@ -109,6 +111,40 @@ def test_a_settings_file_says_the_rest_but_for_the_page(study, monkeypatch):
 def test_a_pretrained_model_looks_before_anybody_else_is_asked(study):
     found = [missing("collect"), done("pretrain", command="layerscout extract apv:m d.h5"), missing("extract")]
     assert next_command(study, found) == "layerscout extract apv:m d.h5"
+
+
+@pytest.mark.parametrize(
+    ("here", "outputs", "place"),
+    [
+        ([], False, "."),
+        ([], True, "outputs"),
+        ([NAME], True, "."),
+        (["data.h5"], True, "."),
+        (["notes.txt"], True, "outputs"),
+        ([NAME], False, "."),
+    ],
+)
+def test_without_a_folder_outputs_is_asked_about_unless_results_lie_here(tmp_path, monkeypatch, here, outputs, place):
+    monkeypatch.chdir(tmp_path)
+    for name in here:
+        (tmp_path / name).write_text("")
+    if outputs:
+        (tmp_path / "outputs").mkdir()
+    assert default_folder() == Path(place)
+
+
+def test_a_demo_is_gone_on_with_as_a_whole_but_what_is_stale_in_it_is_made_again_by_itself(study):
+    save_words(study.folder, "demo", "--out", study.folder)
+    whole = f"layerscout demo --out {study.folder}"
+    assert next_command(study, [begun("train", "layerscout train E")]) == whole
+    assert next_command(study, [done("collect"), missing("extract")]) == whole
+    assert next_command(study, [done("train"), Standing("report", "stale", "here/report.html")]) == "layerscout report here"
+
+
+def test_the_environment_is_what_the_data_tell(study, small):
+    assert environment_of(study) == "ENVIRONMENT"
+    study.datasets["sha256:00"] = small.planes
+    assert environment_of(study) == "layerscout/Grid-v0"
 
 
 # --- what follows a stage

@@ -20,6 +20,7 @@ from layerscout.commands.words import Sources, setting_parameters
 from layerscout.errors import UsageError
 from layerscout.probe.config import ProbeConfig
 from layerscout.rl.config import TrainConfig
+from layerscout.showing import size
 
 IDS = ["ls1-" + letter * 32 for letter in "abc"]
 
@@ -183,6 +184,22 @@ def test_a_bug_report_is_lines_with_what_belongs_together_indented():
         "warning: two",
         "gl:",
     ]
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (999.4, "999 B"),
+        (999.6, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_951, "1.0 MB"),
+        (999_960_000, "1.0 GB"),
+        (999_999_999_999, "1.0 TB"),
+        (999_999_999_999_999, "1000.0 TB"),
+    ],
+)
+def test_a_size_never_shows_a_thousand_of_a_unit_that_has_a_larger_one(count, told):
+    assert size(count) == told
 
 
 # --- words of a command
