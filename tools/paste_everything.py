@@ -3,15 +3,18 @@
 Collected are the ``next:`` lines, the command at the end of every hint, the commands on the pages and in the papers, and the hints of a few deliberate
 mistakes. They run in the order in which they were printed, in the same folder, as a user would paste them. What holds a place for a word of the user's
 own (in capital letters) is only checked to be a command that exists. A ``train`` that was offered before agents were trained with smaller settings is
-tried as it was offered, where no agents are, and as a dry run: at full size it would take an hour.
+tried as it was offered, where no agents are, and as a dry run: at full size it would take an hour. The commands fork from one process that has
+imported everything (``tools.forking``); ``--real`` starts each as a user does.
 
     python -m tools.paste_everything            # everything; the demo takes minutes
     python -m tools.paste_everything --tutorial # the tutorial alone
+    python -m tools.paste_everything --real     # every command a new program
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import html
 import os
 import re
@@ -21,6 +24,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from tools import forking
 
 ROOT = Path(__file__).parents[1]
 MARKED = re.compile(r"<!-- ci: run -->\n```sh\n(.*?)```", re.DOTALL)
@@ -107,9 +112,12 @@ def main() -> None:
     """Paste everything and end with 1 when something failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tutorial", action="store_true", help="the tutorial alone, without the demo")
+    parser.add_argument("--real", action="store_true", help="every command a new program, which takes longer")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if not arguments.real:
+            os.environ["PATH"] = f"{stack.enter_context(forking.programs())}{os.pathsep}{os.environ['PATH']}"
         commands, failures = collect(folder, demo=not arguments.tutorial)
         for command in commands:
             wrong = paste(command, folder)

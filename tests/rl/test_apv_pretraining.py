@@ -312,7 +312,11 @@ def machine_code(graph, inputs):
     """Machine code for what learns, in one C++ file forwards and one backwards; one a kernel would be 55 of them, and a minute of compiling."""
     from torch._inductor.compile_fx import compile_fx
 
-    return compile_fx(graph, inputs, config_patches={"cpp_wrapper": True}) if torch.is_grad_enabled() else graph.forward
+    return (
+        compile_fx(graph, inputs, config_patches={"cpp_wrapper": True, "aot_inductor.debug_compile": True})
+        if torch.is_grad_enabled()
+        else graph.forward
+    )
 
 
 NEEDS_A_COMPILER = pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler")
@@ -326,12 +330,12 @@ def test_a_compiled_model_learns_the_same_up_to_rounding(backend, small, tmp_pat
     torch._dynamo.reset()
     found = {}
     for compiled in (False, True):
-        config = settings(small.intercept, tmp_path / str(compiled), updates=2, look_every=2, length=3, compile=compiled)
+        config = settings(small.intercept, tmp_path / str(compiled), updates=2, look_every=2, length=2, compile=compiled)
         found[compiled] = pretraining.run(pretraining.plan(config))
     for name in ("video_loss", "kl", "mean_picture"):
         assert found[True][name] == pytest.approx(found[False][name], rel=1e-4)
     with pytest.raises(DataError, match="was made with compile = True, and False is asked for"):
-        pretraining.run(pretraining.plan(settings(small.intercept, tmp_path / "True", updates=4, length=3)))
+        pretraining.run(pretraining.plan(settings(small.intercept, tmp_path / "True", updates=4, length=2)))
 
 
 def test_without_a_compiler_the_next_step_is_told(small, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Programs that start at once, for tests of the documentation: one process has imported everything, and forks for each of them.
+"""Programs that start at once, for what runs many commands: one process has imported everything, and forks for each of them.
 
 Two programs are made: ``layerscout``, and ``page``, which runs a Python file with every warning an error. Each run still is a process of its own,
 with its words, folder, environment, input and output, and runs the entry point. What is spared is importing torch and scikit-learn
@@ -11,10 +11,16 @@ import json
 import os
 import runpy
 import socket
+import subprocess
 import sys
+import tempfile
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import layerscout
 
 PROGRAMS = ("layerscout", "page")
 
@@ -27,6 +33,27 @@ socket.send_fds(server, [len(said).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(said)
 sys.exit(int(server.recv(8) or b"70"))
 """
+
+
+@contextmanager
+def programs() -> Iterator[Path]:
+    """Yield a folder for PATH that holds the programs; the process that they fork from ends with the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        address = f"{folder}/socket"
+        environment = os.environ | {
+            "PYTHONPATH": str(Path(layerscout.__file__).parents[1]),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        with subprocess.Popen([sys.executable, __file__, address], env=environment, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            if server.stdout.readline() != "ready\n":
+                raise RuntimeError("the process that commands fork from did not start")
+            try:
+                yield write_shims(Path(folder) / "bin", address)
+            finally:
+                server.terminate()
 
 
 def write_shims(folder: Path, address: str) -> Path:
