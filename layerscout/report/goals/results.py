@@ -71,9 +71,15 @@ def fit_of(goals: GoalRecord, arm: str, which: str) -> Estimate | None:
     return mean_interval(np.array([value for value in values if value is not None]))
 
 
+def told_of(model: dict[str, Any], part: str) -> dict[str, Any]:
+    """Return what a pretrained model says of one of its parts; nothing where it says nothing, or nonsense."""
+    found = model.get(part)
+    return found if isinstance(found, dict) else {}
+
+
 def nats(results: GoalResults, name: str) -> float | None:
     """Return a figure of the dynamics in nats for each future frame, so that horizons can be compared."""
-    value, future = results.goals.model.get("dynamics", {}).get(name), results.goals.model.get("shape", {}).get("future")
+    value, future = told_of(results.goals.model, "dynamics").get(name), told_of(results.goals.model, "shape").get("future")
     return value / future if isinstance(value, int | float) and isinstance(future, int) and future > 0 else None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from layerscout.cache.records import as_table_value
 from layerscout.cache.records.goals import GOAL_ARMS
 from layerscout.pages.tables import UNDEFINED, Column, Table
-from layerscout.report.goals.results import GoalResults, differing, fit_of, nats, paired, reached, success
+from layerscout.report.goals.results import GoalResults, differing, fit_of, nats, paired, reached, success, told_of
 from layerscout.report.numbers.gate import REFERENCE_WORDS, references_of
 from layerscout.report.tables import format_number, format_p
 
@@ -75,7 +75,7 @@ def alignment_table(results: GoalResults) -> Table:
 
 def model_table(model: dict[str, Any]) -> Table:
     """Return the figures of a pretrained model, each beside its baselines."""
-    tokens, said = model.get("tokenizer", {}), model.get("dynamics", {})
+    tokens, said = told_of(model, "tokenizer"), told_of(model, "dynamics")
     rows = (
         ("error of frames, share of their variance", _short(tokens.get("error_share")), "1, the mean picture", "–"),
         ("perplexity of the codes", _short(tokens.get("perplexity")), "1, one code for all", "–"),

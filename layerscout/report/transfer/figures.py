@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -91,7 +92,7 @@ def figures_of(record: TransferRecord) -> dict[str, Callable[[float], Drawing]]:
     found: dict[str, Draw] = {}
     names: list[str | None] = [one.name for one in record.teachers]
     for teacher in names or [None]:
-        suffix = f"-{teacher}" if len(record.teachers) > 1 else ""
+        suffix = file_suffix(record, teacher)
         found[f"scores{suffix}"] = draw_curves(record, teacher, "scores", "iteration")
         found[f"sampled{suffix}"] = draw_curves(record, teacher, "sampled", "iteration")
         found[f"steps{suffix}"] = draw_curves(record, teacher, "scores", "steps")
@@ -99,5 +100,23 @@ def figures_of(record: TransferRecord) -> dict[str, Callable[[float], Drawing]]:
             found[f"kept{suffix}"] = draw_curves(record, teacher, "kept", "iteration")
         for setting in dict.fromkeys(arm.swept for arm in record.arms if arm.swept and arm.teacher == teacher):
             if teacher is not None and setting is not None and (drawn := draw_sweep(record, teacher, setting)) is not None:
-                found[f"sweep-{setting}{suffix}"] = drawn
+                found[sweep_name(record, teacher, setting)] = drawn
     return found
+
+
+def file_suffix(record: TransferRecord, teacher: str | None) -> str:
+    """Return what tells a teacher's figures from another's in the names of files: nothing where there is one teacher."""
+    names = [one.name for one in record.teachers]
+    return f"-{_harmless(names, teacher)}" if teacher is not None and len(names) > 1 else ""
+
+
+def sweep_name(record: TransferRecord, teacher: str, setting: str) -> str:
+    """Return the name of the file of a swept setting's figure."""
+    settings = [arm.swept for arm in record.arms if arm.swept]
+    return f"sweep-{_harmless(settings, setting)}{file_suffix(record, teacher)}"
+
+
+def _harmless(names: Sequence[str], name: str) -> str:
+    """Return a stranger's name as part of a file's: itself where it can be one, else what is left of it and its place."""
+    plain = re.sub(r"[^\w.-]+", "-", name)[:60]
+    return plain if plain == name else f"{plain}-{names.index(name) + 1}"

@@ -134,10 +134,9 @@ def _curves(record: TransferRecord) -> str:
 def _sweeps(record: TransferRecord) -> str:
     drawn, parts = figures.figures_of(record), []
     for teacher in record.teachers:
-        suffix = f"-{teacher.name}" if len(record.teachers) > 1 else ""
         for setting in dict.fromkeys(arm.swept for arm in record.arms if arm.swept and arm.teacher == teacher.name):
             if setting is not None and (table := tables.sweep_table(record, teacher.name, setting)) is not None:
-                figure = drawn.get(f"sweep-{setting}{suffix}")
+                figure = drawn.get(figures.sweep_name(record, teacher.name, setting))
                 shown = picture(figure, CAPTIONS["sweep"]) if figure else ""
                 parts.append(subsection(f"{setting}, {teacher.name}", shown, table.html(f"{setting}, {teacher.name}")))
     return section("What single settings do", *parts) if parts else ""

@@ -161,7 +161,7 @@ def swept_arms(record: TransferRecord, teacher: str, setting: str) -> list[tuple
     if not swept:
         return []
     plain = record.arm(swept[0].kind, teacher)
-    found = [(arm.settings[setting], arm) for arm in (*([plain] if plain else []), *swept)]
+    found = [(arm.settings.get(setting), arm) for arm in (*([plain] if plain else []), *swept)]
     return sorted(found, key=lambda one: (one[0] is not None, one[0] or 0.0))
 
 
