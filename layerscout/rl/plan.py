@@ -28,6 +28,7 @@ from layerscout.rl.comparison.extending import require_same_or_more
 from layerscout.rl.comparison.learners import ActionSpace, Algorithm, algorithm_of, head_learner, settings_of, updates_within
 from layerscout.rl.config import TrainConfig, comparison_key
 from layerscout.rl.coverage import coverage_of
+from layerscout.rl.kinds import require_same_kind
 from layerscout.rl.learner_choice import choose_learner
 from layerscout.rl.memory.replay import Batch
 from layerscout.showing import ShownPlan
@@ -221,7 +222,7 @@ def plan(config: TrainConfig) -> TrainPlan:
     Raises
     ------
     UsageError
-        The selection was made from another environment, the device is not there, ``out`` holds results of other settings, or
+        The selection was made from another environment, the device is not there, ``out`` holds results of other settings or of another kind, or
         the learner asked for cannot take the environment's actions.
     DataError
         A store of the selection is missing or does not fit, has no actions to learn from offline, or the environment fails.
@@ -239,6 +240,7 @@ def plan(config: TrainConfig) -> TrainPlan:
             f"no selection {config.selection}: it says which layers agents are trained on",
             hint="layerscout probe STORE writes it; layerscout store ls has the stores",
         )
+    require_same_kind(config)
     selection = records.load(Selection, config.selection)
     home = open_store(config.root, selection.store_id)
     check_environment(config, home, config.selection)

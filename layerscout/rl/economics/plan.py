@@ -28,6 +28,7 @@ from layerscout.rl.economics.config import LabourConfig, WorkConfig
 from layerscout.rl.economics.encoding import encoding_of
 from layerscout.rl.economics.lagrangian import Curriculum
 from layerscout.rl.economics.working import Workplace
+from layerscout.rl.kinds import require_same_kind
 from layerscout.settings import build, merge
 from layerscout.showing import ShownPlan
 from layerscout.worlds.labour.bricklaying import Bricklaying
@@ -140,7 +141,8 @@ def plan(config: TrainConfig) -> WorkPlan:
     Raises
     ------
     UsageError
-        The environment is no trade, an arm's settings are wrong, a price is out of range, error targets do not tighten, or a novelty's model is no denoiser.
+        The environment is no trade, an arm's settings are wrong, a price is out of range, error targets do not tighten, a novelty's model is no denoiser, or ``out`` holds another kind of
+        training.
     DataError
         There is no such store.
     BudgetError
@@ -151,6 +153,7 @@ def plan(config: TrainConfig) -> WorkPlan:
         raise UsageError(
             f"{config.environment} is no hour of labour{suggest(config.environment, TRADES)}", hint=f"one of: {', '.join(TRADES)}"
         )
+    require_same_kind(config)
     base = config.work.model_copy(update={"environment": config.environment})
     arms = [_planned(name, base, said, None, config.root) for name, said in _named_arms(config, base).items()]
     for setting, values in base.sweep.items():

@@ -24,8 +24,9 @@ from layerscout.extract.device import cores, torch_threads
 from layerscout.progress import SILENT, Reporter, Task
 from layerscout.report import tables
 from layerscout.rl.config import RUN_ONLY, TrainConfig
+from layerscout.rl.kinds import require_same_kind
 from layerscout.rl.loops.checkpoint import load_checkpoint
-from layerscout.rl.loops.learning import final_mean
+from layerscout.rl.loops.learning import evaluation_points, final_mean
 from layerscout.rl.references import reference_returns
 from layerscout.rl.seeing.filming import gif_of, png_of
 from layerscout.rl.seeing.planned import FRAMES_PER_SECOND, contact_sheet, film, played_for_show
@@ -37,7 +38,7 @@ from layerscout.showing import ShownPlan
 from layerscout.worlds.core import GoalWorld
 from layerscout.worlds.pixels import is_light, make_world, side_by_side
 
-RUNS_NAME = "runs.json"
+RUNS_NAME, KEY_NAME = "runs.json", "pvdr.key"
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,13 @@ def plan(config: TrainConfig) -> GoalTrainPlan:
     Raises
     ------
     UsageError
-        The world shows no goals, its actions are choices, or the settings say another mode than online.
+        The world shows no goals, its actions are choices, the settings say another mode than online, or ``out`` holds another kind of training.
     DataError
         The folder holds no model, goals are pictures of another size than frames, or ``out`` holds results of other settings.
     """
     if config.mode != "online":
         raise UsageError(f"pvdr learns while it plays, and mode is {config.mode}", hint="--mode online")
+    require_same_kind(config)
     shape = read_shape(config.pvdr.model)
     told = _described(config)
     options = told.get("options", {}) if told.get("environment") == config.environment else {}
@@ -91,7 +93,8 @@ def plan(config: TrainConfig) -> GoalTrainPlan:
     planned = GoalTrainPlan(config, shape, options, weights, _key(config, options, weights))
     with closing(planned.make_world(1)) as world:
         require_goals(world, config.environment)
-    if (config.out / RUNS_NAME).exists() and (config.out / "pvdr.key").read_text(encoding="utf-8") != planned.key:
+    key = config.out / KEY_NAME
+    if (config.out / RUNS_NAME).exists() and (not key.is_file() or key.read_text(encoding="utf-8") != planned.key):
         raise DataError(f"{config.out} holds agents of other settings", hint="use the same settings, or another --out")
     return planned
 
@@ -121,7 +124,7 @@ def run(planned: GoalTrainPlan, reporter: Reporter = SILENT) -> RunRecord:
     config.out.mkdir(parents=True, exist_ok=True)
     records.save_settings(config, config.out / "settings.json")
     save_command("train", config, config.out)
-    write_atomic(config.out / "pvdr.key", planned.key.encode())
+    write_atomic(config.out / KEY_NAME, planned.key.encode())
     arms, runs, fits = list[Arm](), list[Run](), list[GoalAlignment]()
     total = config.steps * config.seeds * len(config.pvdr.arms)
     with torch_threads(cores(config.threads)), reporter.task("train pvdr (online)", total, "steps") as task:
@@ -199,9 +202,8 @@ def _run(planned: GoalTrainPlan, arm: ArmName, seed: int, task: Task) -> dict[st
         task.advance(min(steps, config.steps) - told)
         told = min(steps, config.steps)
 
-    every = [round(config.steps * (part + 1) / config.evaluations) for part in range(config.evaluations)]
-    at = tuple(sorted({*config.evaluate_at, config.steps})) if config.evaluate_at else tuple(every)
-    goal_run = GoalRun(arm, seed, planned.make_world, at, config.evaluation_episodes, config.final_episodes)
+    points = evaluation_points(config, config.steps)
+    goal_run = GoalRun(arm, seed, planned.make_world, tuple(points), next(iter(points.values())), config.final_episodes)
     networks = read_networks(config.pvdr.model, planned.shape, planned.weights)
     learner, curve = train_goal_run(goal_run, config.pvdr, networks, saved, planned.key, heard)
     document = {
