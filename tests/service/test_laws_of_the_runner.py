@@ -1,4 +1,4 @@
-"""The runner and the process of a job by themselves: what begins, what ends and how, and what readers may change and are told."""
+"""The runner and the process of a job by themselves: what begins, and what ends and how."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from asked import request
 
 from layerscout.cache import records
 from layerscout.errors import BudgetError, DataError
-from layerscout.service.acts import change_job, keep_note, submit_verification
-from layerscout.service.data.notes import Notes
-from layerscout.service.following import standing
 from layerscout.service.jobs import child
 from layerscout.service.jobs.queue import Queue
 from layerscout.service.jobs.quotes import Limits
@@ -288,79 +285,34 @@ def test_evidence_is_shared_without_a_second_copy_and_never_overwritten(tmp_path
     assert not (shared / "g.json").samefile(own / "g.json")
 
 
-# --- what readers may change, and what they are told
+def test_what_is_done_between_jobs_is_done_now_and_then(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, done = [0.0], []
+    monkeypatch.setattr("layerscout.service.jobs.runner.time.monotonic", lambda: clock[0])
+    runner.each_while, runner._not_before = lambda: done.append(clock[0]), 1e18
+    for clock[0] in (1.0, 2.0, 11.0, 11.5, 30.0):
+        runner._turn()
+    assert done == [1.0, 11.5, 30.0]  # when ten seconds have passed, and not at every turn
 
 
-def state_of(queue: Queue, **changes: Any) -> Any:
-    spent: list[str] = []
-    facts: dict[str, Any] = {
-        "taking_jobs": lambda: queue,
-        "runner": SimpleNamespace(wake=lambda: spent.append("woken")),
-        "allowance": SimpleNamespace(spend=spent.append),
-        "tidy": lambda text: text.replace("/secret/", ""),
-        "spent": spent,
-    }
-    return SimpleNamespace(**facts | changes)
+def test_no_more_jobs_run_at_once_than_were_allowed(runner: Runner) -> None:
+    runner.quotes.quote = lambda question: SimpleNamespace(id=question.store, config={})  # type: ignore[method-assign]
+    for number in (2, 3):
+        runner.queue.submit(request(number, 1, question={"store": f"{number:032x}"}))
+    runner.queue.cancel(request().id)
+    runner._turn()
+    assert list(runner.running) == [request(2).id]
+    runner._ending.set()  # and none once it is told to end
+    only(runner).process.returncode = -15
+    runner._turn()
+    assert runner.running == {}
 
 
-def test_a_retry_is_counted_against_whoever_asks_and_a_cancel_is_not(queue: Queue) -> None:
-    state = state_of(queue)
-    queue.submit(request())
-    assert change_job(state, request().id, "cancel", "ada").state == "cancelled"
-    assert state.spent == ["woken"]
-    assert change_job(state, request().id, "retry", "ada").state == "queued"
-    assert state.spent == ["woken", "ada", "woken"]
-    with pytest.raises(HttpProblem, match=f"cannot be told to '{'x' * 40}'") as refused:
-        change_job(state, request().id, "x" * 50, "ada")
-    assert (refused.value.status, refused.value.hint) == (404, "cancel or retry")
-
-
-def test_a_verification_is_one_job_a_store_and_counted_each_time(queue: Queue) -> None:
-    state = state_of(
-        queue,
-        catalogue=SimpleNamespace(find=lambda name: name),
-        verification=lambda found, who: request(9, kind="verify", store=found, who=who),
-    )
-    first, second = (submit_verification(state, "ls1-y", who) for who in ("ada", "bob"))
-    assert (first.id, first.kind, first.store, second.who) == (second.id, "verify", "ls1-y", "ada")
-    assert state.spent == ["ada", "woken", "bob", "woken"]
-
-
-def test_a_note_needs_its_ranking_before_it_costs_anything(queue: Queue, tmp_path: Path) -> None:
-    def missing(name: str) -> None:
-        raise HttpProblem(404, "no ranking", kind="data")
-
-    state = state_of(queue, results=SimpleNamespace(find=missing), notes=Notes(tmp_path / "notes"))
-    with pytest.raises(HttpProblem):
-        keep_note(state, "0" * 32, "ada", "x")
-    assert state.spent == []
-    state.results.find = lambda name: None
-    assert keep_note(state, "0" * 32, "ada", "x").text == "x"
-    assert state.spent == ["ada"]
-
-
-def test_a_jobs_standing_hides_the_servers_places_and_ends_its_clock(queue: Queue) -> None:
-    state = state_of(queue)
-    queue.submit(request())
-    folder = job_folder(queue.service, request().id)
-    written(folder, BEGIN | {"time": 0.0}, {"event": "progress", "done": 1, "total": 2}, {"event": "say", "text": "reading /secret/x"})
-    told = standing(state, request().id)
-    assert (told["words"], told["said"], told["seconds_left"], told["left"], told["answer"]) == ("waiting", "reading x", None, "n/a", None)
-    queue.claim(100)
-    told = standing(state, request().id)
-    assert told["words"] == "running"
-    assert told["seconds_left"] > 0
-    queue.cancel(request().id)
-    assert standing(state, request().id)["words"] == "stopping"
-    queue.finish(request().id, JobOutcome(state="failed", ended=1.0, error={"message": "at /secret/x", "hint": "h", "kind": "data"}))
-    told = standing(state, request().id)
-    assert (told["error"], told["seconds_left"]) == ({"message": "at x", "hint": "h", "kind": "data"}, None)
-
-
-@pytest.mark.parametrize(("kind", "answer"), [("probe", f"/rankings/{request().id}"), ("verify", "/stores/ls1-x")])
-def test_a_job_that_is_done_leads_to_its_answer(queue: Queue, kind: str, answer: str) -> None:
-    queue.submit(request(kind=kind))
-    queue.claim(100)
-    assert standing(state_of(queue), request().id)["answer"] is None
-    queue.finish(request().id, JobOutcome(state="done", ended=1.0))
-    assert standing(state_of(queue), request().id)["answer"] == answer
+def test_leases_are_confirmed_now_and_then_and_at_once_when_something_was_cancelled(runner: Runner) -> None:
+    runner._turn()
+    runner.queue.cancel(request().id)
+    runner._confirmed = 1e18  # a moment ago
+    runner._turn()
+    assert only(runner).stopped is None
+    runner.wake()
+    runner._turn()
+    assert only(runner).stopped is not None
