@@ -154,11 +154,11 @@ def normal(name: str) -> str:
 
 
 def test_every_package_that_is_imported_is_declared():
-    owners = packages_distributions()
+    owners, known = packages_distributions(), declared()
     undeclared = defaultdict(list)
     for file in SOURCES:
         for package in set(imported(file)) - {"layerscout"} - set(sys.stdlib_module_names):
-            if not {normal(owner) for owner in owners.get(package, [package])} & declared():
+            if not {normal(owner) for owner in owners.get(package, [package])} & known:
                 undeclared[package].append(str(file.relative_to(PACKAGE)))
     assert dict(undeclared) == {}
 

@@ -38,6 +38,7 @@ class TestMemory(StoreContract):
         return ObjectBackend(ObjectPlace("memory://", MemoryStore()), tmp_path)
 
 
+@pytest.mark.slow  # the others hold the same laws without a server
 class TestS3(StoreContract):
     @pytest.fixture
     def backend(self, server, tmp_path) -> Backend:
