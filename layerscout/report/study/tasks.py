@@ -98,7 +98,7 @@ class TrainedTask:
         """Judge whether the task was learned, by the returns of this analysis."""
         found = [self.returns(cell, metric, updates) for cell in self.cells]
         finished = [values[np.isfinite(values)] for values in found]
-        return judge_learning([cell.name for cell in self.cells], finished, self.references, self.record.algorithm)
+        return judge_learning([cell.name for cell in self.cells], finished, self.references, self.record.algorithm, self.record.mode)
 
 
 def control_ranks(bits: Float[np.ndarray, " cell"], state: Float[np.ndarray, " cell"]) -> Float[np.ndarray, " cell"]:

@@ -15,7 +15,7 @@ from layerscout.report.numbers.statistics import seed_warning
 from layerscout.report.numbers.within import TaskCells
 from layerscout.report.study.rows import failed_runs
 from layerscout.report.study.tasks import TrainedTask
-from layerscout.report.tables import format_estimate
+from layerscout.report.tables import format_estimate, p_words
 from layerscout.showing import counted
 
 
@@ -52,17 +52,13 @@ def study_outcome(main: StudyMeasure, gates: Sequence[Gate]) -> tuple[StudyVerdi
             f"Over {where} {main.name} shows {found}. The unit of a test is the task, and it takes at least {FEWEST_TASKS} of them: "
             f"layers of one backbone are no independent witnesses. {cost}".strip(),
         )
-    tests = f"{found}, t test over tasks p {_told(main.p)}, sign flips p {_told(main.p_flip)}"
+    tests = f"{found}, t test over tasks {p_words(main.p)}, sign flips {p_words(main.p_flip)}"
     if main.finding == "undecided":
         bound = "" if main.needed is None else f"; with the tasks' own spread a mean of {main.needed:.2f} would have been needed"
         return "not supported", f"Over {where}, it was not shown that {main.name} goes with return: {tests}{bound}. {cost}".strip()
     if main.finding == "goes with return":
         return "supported", f"Over {where}, {main.name} goes with return: {tests}. {cost}".strip()
     return "contradicted", f"Over {where}, {main.name} goes against return: {tests}. {cost}".strip()
-
-
-def _told(p: float) -> str:
-    return f"= {p:.3g}" if p else "< 0.0001"  # the limit where all tasks agree to the last bit; no test gives 0
 
 
 def advice_of_gates(gates: Sequence[Gate]) -> str:
