@@ -105,7 +105,7 @@ class ControlSuite:
         if self._goal is not None:
             terminated = is_reached(self._environment.physics, self._goal)
             total = float(terminated)
-        return total, terminated, truncated or (self._clock == self._limit and not terminated)
+        return total, terminated, not terminated and (truncated or self._clock == self._limit)
 
     def frame(self) -> NDArray[np.uint8]:
         """What the camera sees now, uint8 ``[size, size, 3]``."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from layerscout.errors import DataError, UsageError
+from layerscout.rl.economics import wages
 from layerscout.rl.economics.episode_log import NAMES, EpisodeLog, episode_row, read_episodes
 from layerscout.rl.economics.lagrangian import Curriculum, ascend, hinged_violation, penalise, time_constant, violation
 from layerscout.rl.economics.ledger import COLUMNS, Terms, WorkLedger
@@ -124,6 +125,20 @@ def test_a_file_that_is_no_log_is_told_so_whatever_is_wrong_with_it(tmp_path, na
 
 
 # --- the constraint
+
+
+def test_the_wage_index_and_what_a_customer_keeps_are_the_formulas():
+    assert wages.wage_index(20.0, 30.0) == pytest.approx(0.1 * 30 + 0.9 * 20)
+    assert wages.wage_index(20.0, 30.0, inflation=0.05, weight=0.25) == pytest.approx((0.25 * 30 + 0.75 * 20) / 1.05)
+    assert wages.wage_index(20.0, 30.0, weight=0.0) == 20.0
+    assert wages.wage_index(20.0, 30.0, weight=1.0) == 30.0
+    assert wages.consumer_surplus(12.5, 18.0) == 5.5
+    assert wages.customer_price(15.0, 4.0, 18.0, base_fee=2.0) == 13.0
+    for weight in (-0.1, 1.1, math.nan):
+        with pytest.raises(UsageError, match="weight is"):
+            wages.wage_index(20.0, 30.0, weight=weight)
+    with pytest.raises(UsageError, match=r"error is 1\.2"):
+        wages.implied_wage(0.3, 10.0, 1.2, 1.0)
 
 
 def test_the_next_multiplier_of_the_log_is_a_step_of_ascent():
