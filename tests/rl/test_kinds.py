@@ -13,18 +13,22 @@ from layerscout.rl import plan as comparing
 from layerscout.rl.config import TrainConfig
 from layerscout.rl.differences import SETTINGS_NAME
 from layerscout.rl.economics import plan as working
-from layerscout.rl.kinds import kind_of, require_same_kind
+from layerscout.rl.kinds import kind_in, kind_of, require_same_kind
+from layerscout.rl.transfer import plan as teaching
+from layerscout.rl.transfer.config import TransferConfig
 from layerscout.rl.transfer.pvdr import stage
 
 SAID = {
     "comparison": {},
     "work": {"work": {"episodes": 1}},
     "goals": {"algorithm": "pvdr", "mode": "online"},
+    "students": {},
 }
 
 
-def config(kind: str, **more) -> TrainConfig:
-    return TrainConfig.model_validate({"environment": "layerscout/Dishwashing-v0"} | SAID[kind] | more)
+def config(kind: str, **more):
+    model = TransferConfig if kind == "students" else TrainConfig
+    return model.model_validate({"environment": "layerscout/Dishwashing-v0"} | SAID[kind] | more)
 
 
 @pytest.mark.parametrize("there", SAID)
@@ -39,23 +43,26 @@ def test_a_folder_of_one_kind_is_never_taken_by_another(tmp_path, there, asked):
     with pytest.raises(UsageError, match="and the same place was named for") as caught:
         require_same_kind(wanted)
     assert f"--out {tmp_path}-2" in caught.value.hint
+    assert ("layerscout transfer" if asked == "students" else "layerscout train") in caught.value.hint
 
 
 def test_a_folder_that_tells_nothing_belongs_to_nobody(tmp_path):
     require_same_kind(config("work", out=tmp_path))
     (tmp_path / SETTINGS_NAME).write_text("{")
     require_same_kind(config("goals", out=tmp_path))
+    assert kind_in(tmp_path) is None
 
 
 @pytest.mark.parametrize(
-    ("there", "asked", "plan"), [("work", "comparison", comparing), ("comparison", "work", working), ("comparison", "goals", stage)]
+    ("there", "asked", "plan"),
+    [("work", "comparison", comparing), ("comparison", "work", working), ("comparison", "goals", stage), ("goals", "students", teaching)],
 )
 def test_a_plan_looks_before_anything_is_written(tmp_path, there, asked, plan):
     records.save_settings(config(there, out=tmp_path), tmp_path / SETTINGS_NAME)
     selection = tmp_path / "selection.json"
     selection.write_text("{}")
     with pytest.raises(UsageError, match=f"{tmp_path} holds"):
-        plan.plan(config(asked, out=tmp_path, selection=selection))
+        plan.plan(config(asked, out=tmp_path, **({} if asked == "students" else {"selection": selection})))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["selection.json", SETTINGS_NAME]
 
 

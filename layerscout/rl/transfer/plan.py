@@ -14,6 +14,7 @@ from layerscout.errors import DataError, UsageError
 from layerscout.extract.device import check_device
 from layerscout.paths import expand
 from layerscout.rl.differences import differing, elsewhere, kept_settings, told_differences
+from layerscout.rl.kinds import require_same_kind
 from layerscout.rl.transfer.config import BESIDE, ArmName, RepaintConfig, TransferConfig, transfer_key
 from layerscout.rl.transfer.tasks import Eyes, TransferTask, layer_eyes, state_eyes, task_in
 from layerscout.rl.transfer.teacher import Teacher
@@ -102,11 +103,12 @@ def plan(config: TransferConfig) -> TransferPlan:
     ------
     UsageError
         An arm needs a teacher and there is none; a teacher is of another observation or other actions; ``out`` holds results of other
-        settings; or the environment or an option is unknown.
+        settings or another kind of training; or the environment or an option is unknown.
     DataError
         A teacher's file is missing, damaged or pickled, or the store does not fit.
     """
     check_device(config.device)
+    require_same_kind(config)
     eyes, teacher_eyes, store = _eyes(config)
     task = task_in(config.environment, config.options, eyes, teacher_eyes)
     read = [_read_teacher(expand(path), config) for path in config.teachers]
