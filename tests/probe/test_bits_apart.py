@@ -51,6 +51,7 @@ def test_what_is_left_of_the_action_is_its_regression_on_the_features_that_live(
         np.testing.assert_allclose(left - left.mean(axis=0), expected - expected.mean(axis=0), atol=2e-4)
         np.testing.assert_allclose(fit.covariance, covariance, atol=1e-6)
     assert not alone.right.any()
+    assert len(both.right) == live[-1] + 1
     assert found.columns == 2
     dead = np.setdiff1d(np.arange(WIDTH), live)
     assert not alone.left[dead].any()
@@ -62,6 +63,20 @@ def test_bits_are_the_fall_of_what_is_left_less_what_chance_gives(monkeypatch: p
     found = measured(made_up(COUNT, WIDTH))
     alone, both = (np.linalg.slogdet(fit.covariance)[1] for fit in found.residuals)
     assert found.action == pytest.approx((alone - both - 0.25) / (2 * math.log(2)))
+
+
+@pytest.mark.parametrize("predictors", [1, 1.4, 0.3])
+def test_one_predictor_gains_by_chance_what_a_beta_variable_does(predictors: float) -> None:
+    """-ln of one minus R² of 3 targets on 50 degrees of freedom: R² is a beta variable of 3 / 2 and 48 / 2."""
+    mean, deviation = information._by_chance(50, predictors, 3)
+    drawn = -np.log(1 - np.random.default_rng(0).beta(1.5, 24, 200_000))
+    assert mean == pytest.approx(drawn.mean(), rel=0.01)
+    assert deviation == pytest.approx(drawn.std(), rel=0.01)
+
+
+def test_one_column_of_a_level_alone_tells_nothing() -> None:
+    rows = made_up(COUNT, WIDTH)
+    assert measured(Rows(rows.z, rows.actions[:, :1], rows.following, rows.scalars), discrete=True).action is None
 
 
 def test_of_actions_by_level_the_last_column_is_left_out() -> None:

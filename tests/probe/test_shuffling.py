@@ -94,6 +94,19 @@ def test_the_random_numbers_of_steps_are_those_of_the_named_function_on_every_ma
     assert _hashed(seed, copy, episode[:, None]).tolist() == expected
 
 
+def test_step_t_gets_what_another_episode_got_so_many_steps_later_on_a_circle() -> None:
+    lengths, cycle = [4, 7, 5], np.arange(16.0)
+    copies = ExchangedRewards(cycle, np.array([0, 4, 11, 16]), np.array([1, 2, 1]), seed=3)
+    begins = [0, 4, 11]
+    found = copies.values(np.arange(16))
+    for episode, length in enumerate(lengths):
+        for copy, by in enumerate(copies.by):
+            other = (episode + by) % 3
+            roll = mixed((episode << 20) + copy + (3 << 32)) % lengths[other]
+            for step in range(length):
+                assert found[begins[episode] + step, copy] == begins[other] + (step + roll) % lengths[other]
+
+
 def test_episodes_of_one_step_are_shifted_and_too_few_shifts_are_said() -> None:
     copies, notes = shuffle_rewards(np.arange(9.0), np.ones(9, dtype=int), 20, seed=0)
     assert isinstance(copies, ShiftedRewards)
