@@ -70,6 +70,7 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.And: ast.Or,
     ast.Or: ast.And,
 }
+CHANGED = (ast.Compare, ast.BinOp, ast.BoolOp, ast.Constant, ast.UnaryOp, ast.Call, ast.Return, ast.Expr, ast.Raise, ast.AugAssign)
 CALLS = {"min": "max", "max": "min", "any": "all", "all": "any"}
 LIBRARIES = (
     "numpy",
@@ -98,8 +99,8 @@ class Mutant:
 
 def mutants(source: str) -> Iterator[Mutant]:
     """Every mutant of a source text, in order of its place; texts and docstrings are left alone."""
-    count = sum(1 for _ in ast.walk(ast.parse(source)))
-    for place in range(count):
+    places = [place for place, node in enumerate(ast.walk(ast.parse(source))) if isinstance(node, CHANGED)]
+    for place in places:
         for variant in (0, 1):
             tree = ast.parse(source)
             node = list(ast.walk(tree))[place]

@@ -91,6 +91,8 @@ def test_a_layer_whose_bits_have_no_interval_leaves_no_chance_to_any(plain: Laye
     found = ranked([layer(plain, "a", 0, 1.0), alone])
     assert [(one.name, one.p_top_k) for one in found] == [("b", None), ("a", None)]
     assert (found[1].behind_best.low, found[1].behind_best.high) == (None, None)
+    both = ranked([alone, layer(plain, "a", 0, 1.0).model_copy(update={"bits_action_left": None})])
+    assert [(one.name, one.p_top_k) for one in both] == [("b", None), ("a", None)]
 
 
 def test_ties_share_their_mean_rank_and_one_layer_is_best(plain: LayerEvidence) -> None:
