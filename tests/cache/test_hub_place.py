@@ -21,6 +21,7 @@ from layerscout.cache.remote.transfer import plan_pull, plan_push, pull, push
 from layerscout.cache.store import Store
 from layerscout.cache.testing import made_up
 from layerscout.errors import DataError, UsageError
+from layerscout.progress import Reporter
 
 URL = "hf://datasets/lab/layers"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of the hub's own library
@@ -53,7 +54,7 @@ def test_a_store_goes_to_the_hub_and_comes_back_and_its_manifest_is_last(hub, st
     assert len(hub.commits) == len(files) + 1
 
 
-def test_a_push_that_was_cut_continues_and_sends_nothing_twice(hub, store, monkeypatch):
+def test_a_push_that_was_cut_continues_and_sends_nothing_twice(hub, store, monkeypatch, tmp_path):
     monkeypatch.setattr(hub_place, "FILES_A_COMMIT", 8)
     hub.fail_after = 2
     with pytest.raises(DataError, match="the hub answered 400"):
@@ -61,8 +62,10 @@ def test_a_push_that_was_cut_continues_and_sends_nothing_twice(hub, store, monke
     assert list_remote(URL) == []  # without its manifest it is no store
     hub.fail_after = 10**9
     assert plan_push(store, URL).present_objects == 16
-    done = push(store, URL)
+    done = push(store, URL, Reporter(quiet=True, events=tmp_path / "events"))
     assert (done.outcome, done.present_objects) == ("published", 16)
+    (ended,) = [told for told in map(json.loads, (tmp_path / "events").read_text().splitlines()) if told["event"] == "end"]
+    assert ended["done"] == done.bytes  # what was there counts as done
     sent = [path for group in hub.commits for path in group]
     assert len(sent) == len(set(sent)) == len(store.manifest.objects) + 3
 

@@ -316,3 +316,22 @@ def test_progress_is_told_in_bytes(store, published, tmp_path, workers):
     heard.clear()
     push(store, tmp_path / "again", Listener(), workers)
     assert (heard[0], sum(heard[1:])) == (-total, total)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "present", "counted"),
+    [
+        ("planned", 0, (4, 37, 0, 0)),
+        ("planned", 3, (4, 37, 3, 30)),  # every file is there, and the manifest is not
+        ("published", 3, (4, 37, 3, 30)),
+        ("present", 3, (4, 37, 4, 37)),
+        ("present", 2, (4, 37, 2, 20)),  # of a store that lost a file there
+        ("another", 0, (4, 37, 0, 0)),
+    ],
+)
+def test_the_manifest_is_counted_with_the_files_and_is_there_only_with_all_of_them(outcome, present, counted):
+    moved = Transfer("ls1-0", "here", "there", ("a",), 3, 30, present, 10 * present, "sha256:aa", outcome, manifest_bytes=7)
+    told = moved.describe()
+    assert tuple(told[name] for name in ("objects", "bytes", "present_objects", "present_bytes")) == counted
+    assert "manifest_bytes" not in told
+    assert (told["layers"], told["outcome"]) == (["a"], outcome)
