@@ -71,6 +71,7 @@ def _work(place: Path, config: TrainConfig, command: str | None) -> Standing:
     if not (place / WORK_NAME).is_file():
         return Standing("train", "begun", str(place), f"work: {there} arms finished", CONTINUES, True, command)
     arms = len(load(WorkRecord, place / WORK_NAME, warn=False).arms)
-    if arms < max(1, len(config.work.arms)) or any(place.glob("*/checkpoint*.npz")):
+    wanted = max(1, len(config.work.arms)) + sum(map(len, config.work.sweep.values()))
+    if arms < wanted or any(place.glob("*/checkpoint*.npz")):
         return Standing("train", "begun", str(place), f"work: {arms} arms", f"more were asked for, {CONTINUES}", True, command)
     return Standing("train", "done", str(place), f"work: {arms} arms", alone=True)
