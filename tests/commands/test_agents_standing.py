@@ -10,10 +10,13 @@ from layerscout.cache import records
 from layerscout.cache.records import RunRecord, Selection
 from layerscout.cache.records.goals import GOALS_NAME
 from layerscout.cache.records.making import COMMAND_NAME
+from layerscout.cache.records.transfer import TRANSFER_NAME, TransferRecord
 from layerscout.cache.records.work import WORK_NAME, WageHour, WorkArm, WorkJudgement, WorkRecord
 from layerscout.commands.study.agents import agents_standing, is_agents
+from layerscout.commands.study.alone import alone_standings
 from layerscout.commands.study.standing import CONTINUES
 from layerscout.rl.config import KEY_NAME, TrainConfig, comparison_key
+from layerscout.rl.transfer.config import TransferConfig
 
 SELECTION = Selection(ranking="ranking.json", store_id="ls1-" + "0" * 32, dataset_digest="sha256:00", backbone="any", choices=())
 COMMAND = "layerscout train any"
@@ -190,3 +193,61 @@ def test_a_folder_of_agents_has_settings_and_the_command_that_made_it(tmp_path):
     (place / COMMAND_NAME).write_text(COMMAND + "\n")
     (place / "settings.json").unlink()
     assert not is_agents(place)
+
+
+STUDENT = {
+    "settings": {},
+    "untrained": (0.0,),
+    "scores": (),
+    "sampled": (),
+    "kept": (),
+    "effective": (),
+    "student_steps": (),
+    "teacher_steps": (),
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "there", "state"),
+    [
+        ({"arms": ["baseline"]}, ["baseline"], "done"),
+        ({"arms": ["baseline", "ks"]}, ["baseline", "ks"], "done"),
+        ({"arms": ["baseline", "ks"]}, ["baseline"], "begun"),
+        ({"arms": ["baseline", "ks"], "sweep": {"beta": [2.0, 3.0]}}, ["baseline", "ks"], "begun"),
+        ({"arms": ["baseline", "ks"], "sweep": {"beta": [2.0, 3.0]}}, ["baseline", "ks", "ks", "ks"], "done"),
+        ({"arms": ["ks"], "teachers": ["a.npz"]}, ["ks"], "begun"),  # one of its two teachers
+    ],
+)
+def test_students_are_done_when_every_arm_with_every_teacher_and_value_was_trained(tmp_path, said, there, state):
+    config = TransferConfig.model_validate({"environment": "any", "teacher_options": {}, "out": tmp_path} | said)
+    records.save_settings(config, tmp_path / "settings.json")
+    (tmp_path / COMMAND_NAME).write_text("layerscout transfer any\n")
+    arms = [{"name": f"{kind} {number}", "kind": kind} | STUDENT for number, kind in enumerate(there)]
+    record = {
+        "environment": "any",
+        "eyes": "the state",
+        "width": 4,
+        "seeds": 1,
+        "iterations": 3,
+        "unverified": (),
+        "teachers": (),
+        "arms": arms,
+    }
+    records.save(TransferRecord.model_validate(record), tmp_path / TRANSFER_NAME)
+    found = {one.stage: one for one in alone_standings(tmp_path)}
+    assert found["transfer"].state == state
+    if state == "begun":
+        assert found["transfer"].why == f"more arms were asked for, {CONTINUES}"
+        assert "report" not in found
+
+
+@pytest.mark.parametrize("arms", [["baseline"], ["ks", "baseline", "it"], ["repaint"]])
+@pytest.mark.parametrize("teachers", [[], ["one.npz", "two.npz"]])
+@pytest.mark.parametrize("sweep", [{}, {"beta": [2.0], "zeta": [0.5, 1.5]}])
+def test_as_many_arms_are_asked_for_as_are_planned(arms, teachers, sweep):
+    from layerscout.rl.transfer.plan import TRAINED, _arms
+
+    config = TransferConfig.model_validate(
+        {"environment": "any", "arms": arms, "teachers": teachers, "sweep": sweep, "teacher_options": {}, "target": 1.0}
+    )
+    assert len(_arms(config, [*teachers, TRAINED])) == config.arms_asked

@@ -48,7 +48,7 @@ def _students(place: Path) -> list[Standing]:
     if record is None:
         return [Standing("transfer", "begun", str(place), f"{finished} arms finished", CONTINUES, command=command)]
     what = f"{len(record.arms)} arms, {record.seeds} seeds"
-    if finished > len(record.arms) or not {arm.kind for arm in record.arms} >= set(config.arms):
+    if max(finished, config.arms_asked) > len(record.arms) or not {arm.kind for arm in record.arms} >= set(config.arms):
         return [Standing("transfer", "begun", str(place), what, f"more arms were asked for, {CONTINUES}", command=command)]
     shown = page_standing(page, [place / TRANSFER_NAME], shell("report", place))
     return [Standing("transfer", "done", str(place), what), shown]

@@ -160,6 +160,12 @@ class TransferConfig(ArmSettings):
         """Names and values of all further settings."""
         return tuple((name, value) for name in SWEPT for value in getattr(self.sweep, name))
 
+    @property
+    def arms_asked(self) -> int:
+        """How many arms these settings ask for: the baseline once, every other with every teacher, and the swept ones."""
+        learning, teachers = len(set(self.arms) - {"baseline"}), len(self.teachers) + self.trains_a_teacher
+        return ("baseline" in self.arms) + teachers * (learning + (len(self.swept) if learning else 0))
+
 
 def transfer_key(config: TransferConfig, files: tuple[str, ...]) -> str:
     """Return the digest of everything that decides an arm's numbers: settings, teachers' files (their digests), version; places are left out."""
