@@ -208,6 +208,15 @@ def test_a_hunter_aims_at_the_first_place_where_it_can_be_in_time():
         assert advice[copy] == (STAY if max(abs(down), abs(right)) < 0.5 * HUNTER_SPEED else expected), copy
 
 
+def test_a_hunter_that_nothing_brings_there_in_time_goes_where_its_prey_is_last():
+    world = begun(Hunt)
+    world.step_limit = 3
+    world.hunter[0], world.prey[0], world.speed[0] = (27.0, 5.0), (5.0, 20.0), (0.0, 1.0)
+    place = world._meeting()[0]
+    assert place.tolist() == [5.0, 23.0]
+    assert world.expert().tolist() == [UP]
+
+
 @pytest.mark.parametrize(
     ("down", "right", "action"), [(5.0, 5.0, DOWN), (-5.0, 5.0, UP), (0.39, 0.39, STAY), (0.41, 0.0, DOWN), (0.0, -0.41, LEFT)]
 )

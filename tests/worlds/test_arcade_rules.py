@@ -48,6 +48,12 @@ def test_a_world_that_was_never_reset_stands_still(kind):
 
 
 @pytest.mark.parametrize("kind", GAMES)
+def test_a_scripted_player_is_called_optimal_only_where_no_policy_earns_more(kind):
+    """References of agents' returns rest on this: how to catch every prey is not known."""
+    assert kind(1).optimal_expert is (kind is not Hunt)
+
+
+@pytest.mark.parametrize("kind", GAMES)
 def test_starting_one_copy_again_leaves_the_others_where_they_are(kind):
     world, other = begun(kind, 3), begun(kind, 3)
     for _ in range(4):
