@@ -46,6 +46,7 @@ def test_one_number_a_row_is_a_column_without_an_axis_of_its_own(values):
 @pytest.mark.parametrize("rows", [0, 1])
 def test_a_column_of_no_row_or_one_keeps_its_shape(rows):
     assert column([[1.0, 2.0]] * rows, (2,), pa.list_(pa.float32())).shape == (rows, 2)
+    assert column([[1.0, 2.0]] * rows, None, pa.list_(pa.float32())).shape == ((1, 2) if rows else (0,))
     assert column([1.0] * rows, (), pa.float32()).shape == (rows,)
 
 
@@ -90,6 +91,8 @@ def test_flags_are_numbers_and_packed_bytes_are_objects_only_where_they_are_aske
     found = column([b"\x00a", b""], (), packed=True)
     assert (found.dtype, found.tolist()) == (np.dtype(object), [b"\x00a", b""])
     np.testing.assert_array_equal(column([1.5, 2.5], (), packed=True), [1.5, 2.5])
+    with pytest.raises(DataError, match="expected 1 numbers"):
+        column_values(pa.table({"a": [b"x"]}), ["a"], (), "here", OUT)
 
 
 def test_a_column_in_several_chunks_or_cut_out_of_a_table_is_the_rows_that_the_table_shows():
@@ -146,6 +149,16 @@ def test_a_damaged_file_or_none_is_refused_and_named(tmp_path, suffix, content):
     path.write_bytes(content)
     with pytest.raises(DataError, match="here cannot be read"):
         read_table([path], "here")
+
+
+def test_offsets_that_lead_elsewhere_are_refused_before_they_are_followed(tmp_path):
+    offsets, numbers = pa.py_buffer(np.array([0, 2, 1, 4], np.int32)), pa.array([1.0, 2.0, 3.0, 4.0])
+    torn = pa.Array.from_buffers(pa.list_(pa.float64()), 3, [None, offsets], children=[numbers])
+    table = pa.table({"a": torn})
+    with pa.OSFile(str(tmp_path / "x.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(DataError, match="here cannot be read"):
+        read_table([tmp_path / "x.arrow"], "here")
 
 
 # rows of episodes

@@ -335,3 +335,5 @@ def test_the_manifest_is_counted_with_the_files_and_is_there_only_with_all_of_th
     assert tuple(told[name] for name in ("objects", "bytes", "present_objects", "present_bytes")) == counted
     assert "manifest_bytes" not in told
     assert (told["layers"], told["outcome"]) == (["a"], outcome)
+    assert replace(moved, manifest_bytes=0).describe()["bytes"] == 30
+    assert Transfer("ls1-0", "here", "there", ("a",), 3, 30, 0, 0, "sha256:aa").manifest_bytes == 0

@@ -71,7 +71,14 @@ def test_a_container_without_times_misses_more_than_those_that_were_cut_off():
 
 def test_packets_without_a_picture_that_is_shown_are_not_held():
     count = PictureCount(stream("vp8"))
-    for packet in (Packet(0), Packet(1, size=0), Packet(2, discard=True), Packet(3, first=0x00), Packet(4, first=0xFF)):
+    for packet in (
+        Packet(0),
+        Packet(1, size=0),
+        Packet(2, discard=True),
+        Packet(3, first=0x00),
+        Packet(4, first=0xEF),
+        Packet(5, first=0xFF),
+    ):
         count.take(packet)
     assert count.held == 2
     other = PictureCount(stream("vp9"))
@@ -97,6 +104,7 @@ def test_a_picture_without_time_comes_after_the_one_before_as_long_as_that_is_sh
     assert times([picture(0), picture(None), picture(None)]) == pytest.approx([0, 0.1, 0.2])
     assert times([picture(0, duration=30), picture(None), picture(None)]) == pytest.approx([0, 0.3, 0.4])
     assert times([picture(None), picture(None)]) == pytest.approx([0, 0.1])
+    assert times([picture(0), picture(None), picture(20)]) == pytest.approx([0, 0.1, 0.2]), "and moves no later one"
     assert times([picture(0), picture(None)], rate=None) == pytest.approx([0, 1.0]), "without any rate, a second each"
 
 
@@ -104,14 +112,16 @@ def test_time_never_goes_back_and_a_new_beginning_goes_on_where_the_last_one_end
     assert times([picture(time) for time in (0, 50, 20, 60)]) == pytest.approx([0, 0.5, 0.5, 0.6])
     restarted = [picture(time) for time in (300, 310, 0, 10, 20)]
     assert times(restarted) == pytest.approx([3.0, 3.1, 3.2, 3.3, 3.4])
+    later = [picture(time) for time in (300, 310, 50, 60)]
+    assert times(later) == pytest.approx([3.0, 3.1, 3.2, 3.3]), "wherever the new beginning counts from"
     twice = [picture(time) for time in (200, 0, 150, 0)]
     assert times(twice) == pytest.approx([2.0, 2.1, 3.6, 3.7])
     assert times([picture(150), picture(50)]) == pytest.approx([1.5, 1.5]), "a second back is still the same beginning"
 
 
 def test_a_container_that_knows_only_decoding_gives_its_times_in_turn():
-    assert times([picture(900), picture(0), picture(5)], "avi", (0, 10, 20)) == pytest.approx([0, 0.1, 0.2])
-    assert times([picture(0)] * 3, "avi", (0, 10)) == pytest.approx([0, 0.1, 0.2]), "one more picture than packets follows the last"
+    assert times([picture(900), picture(0), picture(5)], "avi", (0, 30, 40)) == pytest.approx([0, 0.3, 0.4])
+    assert times([picture(0)] * 3, "avi", (0, 30)) == pytest.approx([0, 0.3, 0.4]), "one more picture than packets follows the last"
 
 
 def test_how_long_a_picture_is_shown_is_told_only_where_the_file_says():
@@ -157,6 +167,40 @@ def test_an_element_that_is_none_is_told_by_its_place_in_the_segment_and_in_a_cl
     assert told(file_of(element(TIMECODE, b"\1"))) is not None, "a time code stands in a cluster only"
     hole = file_of(element(INFO, b"ab") + b"\0\0\0")
     assert told(hole) == f"it holds no element of Matroska at byte {len(hole) - 3:,}"
+
+
+IN_SEGMENT = {
+    "114d9b74": "SeekHead",
+    "1549a966": "Info",
+    "1654ae6b": "Tracks",
+    "1c53bb6b": "Cues",
+    "1254c367": "Tags",
+    "1043a770": "Chapters",
+    "1941a469": "Attachments",
+    "ec": "Void",
+    "bf": "CRC-32",
+}
+IN_CLUSTER = {
+    "e7": "Timestamp",
+    "a7": "Position",
+    "ab": "PrevSize",
+    "a3": "SimpleBlock",
+    "a0": "BlockGroup",
+    "af": "EncryptedBlock",
+    "5854": "SilentTracks",
+    "ec": "Void",
+    "bf": "CRC-32",
+}
+
+
+@pytest.mark.parametrize("name", IN_SEGMENT)
+def test_every_element_of_a_segment_is_known(name):
+    assert told(file_of(element(name, b"data"), WHOLE[0])) is None
+
+
+@pytest.mark.parametrize("name", IN_CLUSTER)
+def test_every_element_of_a_cluster_is_known(name):
+    assert told(file_of(element(CLUSTER, element(name, b"data") + element(TIMECODE, b"\1")))) is None
 
 
 def test_an_element_that_ends_behind_the_one_around_it_is_told():
