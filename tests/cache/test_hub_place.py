@@ -17,7 +17,7 @@ from layerscout.cache.remote import hub as hub_place
 from layerscout.cache.remote.hub import HubPlace
 from layerscout.cache.remote.place import open_place, split_url
 from layerscout.cache.remote.published import content_folder, list_remote
-from layerscout.cache.remote.transfer import plan_pull, plan_push, pull, push
+from layerscout.cache.remote.transfer import place_card, plan_pull, plan_push, pull, push
 from layerscout.cache.store import Store
 from layerscout.cache.testing import made_up
 from layerscout.errors import DataError, UsageError
@@ -164,3 +164,37 @@ def test_a_bucket_of_the_hub_is_a_place_too(store, tmp_path):
     assert [one.store_id for one in list_remote(place)] == [store.id]
     back = pull(place, tmp_path / "there")
     np.testing.assert_array_equal(back.layer("blocks.1").all(), store.layer("blocks.1").all())
+
+
+def repository(stores: list[str], rankings: list[str], readme: bytes | None = None, prefix: str = "") -> SimpleNamespace:
+    """What a card asks of a repository of the hub."""
+    held = {"stores": stores, "rankings": rankings}
+    return SimpleNamespace(url=URL, prefix=prefix, names=held.__getitem__, read=lambda name, most: readme)
+
+
+def test_a_card_names_every_store_and_ranking_once_the_new_ranking_first_with_its_picture(store):
+    other = made_up(seed=1).id
+    text = place_card(repository([other, "notes", store.id], ["old", "new"]), store, ["new", "newer"]).decode()
+    assert [line for line in text.splitlines() if line.startswith("- `")] == [
+        f"- `layerscout store pull {URL}/{name}`" for name in sorted([store.id, other])
+    ]
+    ranked = [line for line in text.splitlines() if line.startswith("- [")]
+    assert ranked == [f"- [{name}](rankings/{name}/README.md)" for name in ("new", "newer", "old")]
+    assert text.count("![Score of every layer by depth](rankings/new/") == text.count("![") == 1
+    assert text.startswith((store.path / "README.md").read_text(encoding="utf-8"))
+
+
+def test_a_card_of_one_store_alone_has_no_rankings_and_one_without_its_own_card_a_title(store):
+    text = place_card(repository([], []), store).decode()
+    assert f"{URL}/{store.id}" in text
+    assert "Rankings" not in text
+    assert "![" not in text
+    (store.path / "README.md").unlink()
+    assert place_card(repository([], []), store).decode().startswith(f"# Activations\n\nStore {store.id}.\n")
+
+
+def test_a_card_that_somebody_else_wrote_stays_as_it_is(store):
+    own = place_card(repository([], []), store)
+    assert place_card(repository([], [], readme=own), store) == own
+    assert place_card(repository([], [], readme=b"# Ours"), store) is None
+    assert place_card(repository([], [], prefix="folder"), store) is None

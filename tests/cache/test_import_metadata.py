@@ -63,6 +63,11 @@ def test_a_tree_of_spaces_has_a_leaf_a_path_and_a_space_alone_the_name_of_its_ro
         (box("int64", [-(2**63)], [2**63 - 1]), 0, 0, None),
         (box("int16", [-(2**15)], [2**15 - 1]), 0, 0, 2**15),
         (box("int64", [0], [10**9]), 0, 0, 10**9),
+        (box("int32", [0], [2**31 - 1]), 0, 0, None),
+        (box("int32", [0], [2**31 - 2]), 0, 0, 2**31 - 2),
+        ({"type": "Box", "dtype": "uint8", "shape": [2], "low": [0, 0]}, 0, 0, np.inf),
+        ({"type": "MultiDiscrete", "nvec": [3, 4]}, 0, 0, 4),
+        ({"type": "MultiDiscrete"}, 0, 0, None),
         (box("float32", [-1.0], [1.0]), 0, 0, None),
         ({"type": "Box", "dtype": "uint8", "shape": [4, 4, 3]}, 0, 0, np.inf),
         ({"type": "MultiBinary", "n": [2, 3]}, 0, 0, None),
@@ -84,10 +89,16 @@ def test_a_leaf_tells_how_many_whole_numbers_there_are_where_they_begin_and_how_
         ({"type": "MultiBinary", "n": 4}, (4,)),
         ({"type": "MultiBinary", "n": [2, 3]}, (2, 3)),
         ({"type": "Discrete", "n": 9}, ()),
+        ({"type": "Box", "dtype": "float32", "shape": [0, 3]}, (0, 3)),
     ],
 )
 def test_a_leaf_has_the_shape_of_one_member(space, shape):
     assert leaf(**space).shape == shape
+
+
+def test_a_leaf_is_told_by_its_type_and_shape_or_its_kind():
+    assert str(leaf(**box("float32", [0.0], [1.0]))) == "float32 (1,)"
+    assert str(leaf(type="Text")) == "Text ()"
 
 
 @pytest.mark.parametrize(
