@@ -148,7 +148,8 @@ def predict(features: Float[np.ndarray, "row feature"], wanted: Float[np.ndarray
     offset = wanted[known].mean()
     values, vectors, projected = decompose(scaled[known], wanted[known] - offset)
     best, fitted = np.inf, np.zeros(len(values))
-    for penalty in PENALTIES * float(np.mean(values)) if len(values) else ():  # features that never vary tell the mean alone
+    scale = float(np.mean(values)) if len(values) else 1.0  # features that never vary tell the mean alone
+    for penalty in PENALTIES * scale:
         shrunk = values / (values + penalty)
         error = np.sum((wanted[known] - offset) ** 2) - np.sum((2 * shrunk - shrunk**2) * projected**2)
         score = error / max(known.sum() - 1 - shrunk.sum(), 1e-9) ** 2

@@ -39,7 +39,8 @@ class Notes:
                 note = Note(str(fields["who"]), float(fields["when"]), str(fields["text"]))
             except (ValueError, KeyError, TypeError):
                 continue
-            found += [note] if 0 <= note.when < LATEST else []
+            if 0 <= note.when < LATEST:
+                found.append(note)
         return found
 
     def add(self, subject: str, who: str, text: str) -> Note:
