@@ -13,8 +13,6 @@ from pydantic import ValidationError
 
 from layerscout.cache.dataset.recording import FORMAT
 from layerscout.errors import DataError, UsageError
-from layerscout.extract import run as extracting
-from layerscout.extract.config import ExtractConfig
 from layerscout.rl.loops.checkpoint import save_checkpoint
 from layerscout.rl.memory.sequences import SequenceReplay
 from layerscout.rl.transfer.apv.action_free import new_action_free
@@ -29,14 +27,7 @@ from layerscout.rl.transfer.pvdr.experience import Experience
 from layerscout.rl.transfer.pvdr.rounds import HeldActions, Round
 from layerscout.rl.transfer.pvdr.tokens import TokenStream, pictures
 from layerscout.rl.transfer.repaint import in_unit
-from layerscout.rl.transfer.tasks import layer_eyes
 from layerscout.rl.transfer.videos import begun, count_parameters, parted
-from layerscout.worlds import collect as collecting
-from layerscout.worlds.config import CollectConfig
-from layerscout.worlds.pixels import make_world
-from layerscout.worlds.playing import episode_seed
-
-GRID = "layerscout/Grid-v0"
 
 SIZES = [
     {"size": 16, "stages": 2, "depth": 2, "latents": 3, "classes": 4, "deter": 8, "hidden": 6},
@@ -269,39 +260,6 @@ def test_a_memory_that_just_holds_a_window_gives_that_window():
     windows = replay.sample(0, 3, 5, np.random.default_rng(0))
     assert windows.frames[..., 0, 0, 0].tolist() == [[4, 5, 6, 7, 8]] * 3
     assert windows.first.tolist() == [[True, False, False, False, False]] * 3
-
-
-# --- what students see
-
-
-@pytest.fixture(scope="module")
-def smaller(tmp_path_factory):
-    """A few rows of blocks.1 of tiny, which takes 32 x 32 pixels, from frames of 16 x 16."""
-    folder = tmp_path_factory.mktemp("smaller")
-    collected = CollectConfig(environment=GRID, steps=40, size=16, policy="random", out=folder / "data.h5")
-    data = collecting.run(collecting.plan(collected))
-    settings = {"backbone": "tiny", "data": data, "root": folder / "root", "layers": ["blocks.1"], "passport_clips": 0, "threads": 1}
-    return extracting.run(extracting.plan(ExtractConfig.model_validate(settings)))
-
-
-def test_a_layer_whose_model_has_a_size_of_its_own_is_seen_as_its_store_holds_it(smaller):
-    eyes = layer_eyes(GRID, {}, smaller, "blocks.1", threads=1)
-    world = make_world(GRID, 1, eyes.size)
-    world.reset(np.array([0]), np.array([episode_seed(0, 0)]))
-    observer = eyes.make_observer(np.zeros(1, np.int64))
-    observer.start(np.array([0]), world.frames())
-    first = eyes.scale(next(iter(smaller.layer("blocks.1").chunks()))[1][:1])
-    np.testing.assert_allclose(observer.observe(np.ones(1, bool)), first, atol=0.02)
-    assert (eyes.size, eyes.width, world.frame_shape) == (16, first.shape[1], (16, 16, 3))
-
-
-def test_options_that_change_the_pictures_are_refused_and_so_are_other_layers_and_worlds(smaller):
-    with pytest.raises(DataError, match=r"shows \(16, 16, 2\) with these options, and store ls1-\w+ was made from \(16, 16, 3\)"):
-        layer_eyes(GRID, {"observation": "planes"}, smaller, "blocks.1")
-    with pytest.raises(UsageError, match=r"has no layer 'blocks.2'; did you mean 'blocks.1'"):
-        layer_eyes(GRID, {}, smaller, "blocks.2")
-    with pytest.raises(UsageError, match="was made from 'layerscout/Grid-v0', not from 'layerscout/Dot-v0'"):
-        layer_eyes("layerscout/Dot-v0", {}, smaller, "blocks.1")
 
 
 # --- learning from a teacher
