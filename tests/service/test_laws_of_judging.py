@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from example_records import example_ranking, example_runs, example_selection, layer_score
 
-from layerscout.cache.records import Estimate, LayerScore, Ranking, save
+from layerscout.cache.records import Estimate, Ranking, save
 from layerscout.service.data.experiments import Experiments
 from layerscout.service.data.judging import (
     BestLayer,
@@ -24,9 +24,7 @@ from layerscout.service.data.judging import (
     lies_beside,
     ranking_beside,
 )
-from layerscout.service.data.measured import difference, evidence_of, read_weights, reweighted
 from layerscout.service.data.results import FoundResult, Results
-from layerscout.service.web.ranking_tables import flags_cell, pairs_table, versions_table
 
 pytestmark = pytest.mark.usefixtures("_no_waiting_for_the_disk")
 ABOVE, BELOW, OPEN = (Estimate(value=one, low=one - 0.02, high=one + 0.02) for one in (0.05, -0.05, 0.01))
@@ -226,6 +224,38 @@ def test_a_layer_is_held_against_its_own_twin_the_best_twin_and_the_pixels(tmp_p
     assert judge.best_of(found) is best  # worked out once
 
 
+def test_layers_are_tied_with_the_first_where_their_interval_holds_nothing_or_there_is_none(tmp_path: Path) -> None:
+    behind = {"b.1": ABOVE, "b.2": OPEN, "b.3": Estimate(value=0.1, low=0.0, high=0.2), "b.4": BARE, "b.5": None}
+    ranking = with_twins({name: 0.9 - 0.1 * int(name[-1]) for name in ("b.0", *behind)}, {})
+    layers = tuple(one.model_copy(update={"behind_best": behind.get(one.name)}) for one in ranking.layers)
+    kept(tmp_path, ranking.model_copy(update={"layers": layers}), "a")
+    judge = judge_of(tmp_path)
+    best = judge.best_of(next(iter(judge.state.results.all().values())))
+    assert best
+    assert (best.tied, best.next, best.over_next, best.surely_first) == (("b.2", "b.3", "b.4"), "b.2", OPEN, False)
+
+
+def test_a_layer_is_held_against_the_pixels_of_its_own_store_where_they_are_known(tmp_path: Path) -> None:
+    ranking = with_twins({"b.0": 0.6}, {}, pixels=0.2)
+    (layer, pixels) = ranking.layers
+    other = layer_score("pixels", "control", 0, 0.4, 0.5).model_copy(update={"store_id": "other"})
+    layer, mine = layer.model_copy(update={"store_id": "s"}), pixels.model_copy(update={"store_id": "s"})
+    for place, (controls, over) in enumerate((((other, mine), 0.4), ((mine, other), 0.4), ((other,), 0.2), ((other, pixels), 0.4))):
+        kept(tmp_path / str(place), ranking.model_copy(update={"layers": (layer, *controls)}), "abcd"[place], float(place))
+        judge = judge_of(tmp_path / str(place))
+        best = judge.best_of(next(iter(judge.state.results.all().values())))
+        assert best
+        assert bare(best.over_pixels) == pytest.approx(0.45 * over)
+
+
+def test_a_store_belongs_to_whoever_owns_its_files() -> None:
+    judge = judge_of()
+    shelf = [SimpleNamespace(id=name, by=by) for name, by in (("ls1-x", "eve"), ("ls1-y", "ada"))]
+    judge.state.catalogue.all = lambda: shelf  # type: ignore[method-assign]
+    assert judge.owner_of(best_layer(found=found_result(stores=("ls1-z", "ls1-y")))) == "ada"
+    assert judge.owner_of(best_layer(found=found_result(stores=("ls1-z",)))) == ""
+
+
 def test_a_ranking_without_layers_decides_nothing_and_breaks_no_page(tmp_path: Path) -> None:
     kept(tmp_path / "empty", example_ranking().model_copy(update={"layers": ()}), "a", 2.0)
     judge = judge_of(tmp_path)
@@ -266,75 +296,3 @@ def test_runs_count_for_the_dataset_of_the_ranking_beside_them(tmp_path: Path) -
     assert beside
     assert lies_beside(every[True], beside)
     assert ranking_beside(judge.state.results, every[False]) is None
-
-
-# --- what was measured
-
-
-@pytest.mark.parametrize(
-    ("words", "weights"),
-    [
-        (("1", "1", "2"), (0.25, 0.25, 0.5)),
-        (("0", "0", "1e-9"), (0.0, 0.0, 1.0)),
-        ((" 3 ", "0", "0"), (1.0, 0.0, 0.0)),
-        (("1000", "1000", "1000"), (0.333333, 0.333333, 0.333333)),
-        (("1001", "1", "1"), None),
-        (("0", "0", "0"), None),
-        (("-0.1", "1", "1"), None),
-        (("nan", "1", "1"), None),
-        (("inf", "1", "1"), None),
-        (("1", "1"), None),
-        (("1", "1", "1", "1"), None),
-        (("", "1", "1"), None),
-        ((), None),
-    ],
-)
-def test_weights_are_three_sizes_whose_sum_is_one(words: tuple[str, ...], weights: Any) -> None:
-    assert read_weights(words) == weights
-
-
-def test_without_evidence_other_weights_order_by_the_records_own_parts(tmp_path: Path) -> None:
-    ranking = with_twins({"b.0": 0.9, "b.1": 0.1}, {})
-    assert evidence_of(found_result(), ranking, {}) == {}
-    assert [one.layer.name for one in reweighted(ranking, (1.0, 0.0, 0.0), {})] == ["b.0", "b.1"]
-    by_rank = reweighted(ranking, (0.0, 0.0, 1.0), {})
-    assert [(one.layer.name, one.place) for one in by_rank] == [("b.1", 1), ("b.0", 2)]
-    assert bare(by_rank[0].score) == pytest.approx(0.13)
-    equal = reweighted(with_twins({"b.3": 0.4, "b.1": 0.4}, {}), (1.0, 0.0, 0.0), {})
-    assert [one.layer.name for one in equal] == ["b.1", "b.3"]  # of equals the shallower one
-
-
-def test_without_evidence_a_difference_has_no_interval_and_without_a_score_is_none() -> None:
-    ranking = with_twins({"b.0": 0.9, "b.1": 0.1}, {})
-    first, second = ranking.candidates
-    assert bare(difference(ranking, first, second, {})) == pytest.approx(0.36 - 0.001)
-    assert difference(ranking, first, second.model_copy(update={"score": None}), {}) is None
-
-
-def test_pairs_are_told_apart_only_by_an_interval_without_zero() -> None:
-    table = pairs_table(with_twins({"b.0": 0.9, "b.1": 0.1}, {}), {})
-    assert [column.name for column in table.heads] == ["Row minus column", "b.0", "b.1"]
-    assert [[cell if isinstance(cell, str) else (cell.text, cell.small) for cell in row] for row in table.rows] == [
-        [("b.0", ""), ("–", ""), ("+0.359", "")],
-        [("b.1", ""), ("-0.359", ""), ("–", "")],
-    ]
-
-
-def test_every_score_that_is_known_names_its_own_best_layer() -> None:
-    def scored(name: str, depth: int, skill: float | None) -> LayerScore:
-        return layer_score(name, "layer", depth, 0.5, 0.5).model_copy(update={"skill_score": Estimate(value=skill) if skill else None})
-
-    layers = (scored("b.1", 1, 0.2), scored("b.0", 0, 0.7), scored("b.2", 2, 0.7), scored("b.3", 3, None))
-    rows = versions_table(example_ranking().model_copy(update={"layers": layers})).rows
-    assert [[cell.text for cell in row][:2] for row in rows] == [["S", "b.3"], ["S-skill", "b.0"]]  # type: ignore[union-attr]
-    assert [row[3].text for row in rows] == ["b.2", "b.2"]  # type: ignore[union-attr]
-    assert rows[0][0].small == "orders this ranking"  # type: ignore[union-attr]
-
-
-def test_every_flag_says_what_it_means_and_none_says_nothing() -> None:
-    assert flags_cell(()).text == "–"
-    cell: Any = flags_cell(("DEAD_DIMS", "OF_ANOTHER_VERSION"))
-    assert cell.tips == (
-        ("DEAD_DIMS", "Some features never change."),
-        ("OF_ANOTHER_VERSION", "Set by the probe; see the reference of the probe stage."),
-    )
