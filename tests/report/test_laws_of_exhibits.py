@@ -231,6 +231,19 @@ def test_a_control_is_compared_by_the_test_that_its_seeds_allow() -> None:
     assert rows[0][4:8] == ("1.000 [1.000, 1.000]", "0.031", "0.031", "1.00 [1.00, 1.00]")
 
 
+def test_prose_is_no_column_of_figures() -> None:
+    """To the left, and not sorted; figures are."""
+    record, experiment = example_runs(seeds=2), SimpleNamespace(ranking=example_ranking(), records=())
+    prose = (exhibits.failed_runs_table(record), exhibits.settings_table({}), exhibits.provenance_table(experiment))  # type: ignore[arg-type]
+    figures = (
+        exhibits.returns_table(record),
+        exhibits.speed_table(record),
+        exhibits.budget_table(record),
+        exhibits.ranking_table(example_ranking()),
+    )
+    assert [table.words for table in (*prose, *figures)] == [True] * 3 + [False] * 4
+
+
 def test_settings_are_told_by_their_whole_names() -> None:
     table = exhibits.settings_table({"a": {"b": {"c": None}, "d": {}}, "e": [1, 2], "f": False})
     assert table.rows == (("a.b.c", "n/a"), ("a.d", "{}"), ("e", "[1, 2]"), ("f", "False"))
