@@ -56,6 +56,8 @@ class Resized:
     def __getattr__(self, name: str) -> Any:
         if name == "goals" and hasattr(self._world, "goals"):  # a world without goals keeps having none
             return self._goals
+        if name == "pictures" and hasattr(self._world, "pictures"):  # what people see keeps its own size and colours
+            return self._world.pictures
         raise AttributeError(f"'{type(self).__name__}' has no attribute '{name}'")
 
     def _goals(self, which: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:

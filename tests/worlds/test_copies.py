@@ -9,6 +9,7 @@ import pytest
 
 from layerscout.errors import DataError, UsageError
 from layerscout.worlds.action_spaces import DiscreteAdapter, VectorAdapter, check_vectors
+from layerscout.worlds.pixels import make_world
 from layerscout.worlds.resized import Resized
 from layerscout.worlds.simulators.copies import Copies
 
@@ -267,3 +268,15 @@ def test_goals_are_shown_only_by_environments_that_have_them():
     assert world.goals(np.array([2]))[:, 0, 0, 0].tolist() == [102]
     smaller = Resized(world, 1)
     assert smaller.goals().shape == (3, 1, 1, 1)
+
+
+def test_a_world_of_another_size_shows_people_the_inner_worlds_pictures():
+    """The grid's planes are two channels that nobody can film; what a person sees keeps its own size and colours."""
+    world = make_world("layerscout/Grid-v0", 2, 4, {"observation": "planes"})
+    plain = make_world("layerscout/Grid-v0", 2, None, {"observation": "planes"})
+    for one in (world, plain):
+        one.reset(np.arange(2), np.arange(2))
+    assert world.frames().shape == (2, 4, 4, 2)
+    np.testing.assert_array_equal(world.pictures(), plain.pictures())
+    np.testing.assert_array_equal(world.pictures(np.array([1])), plain.pictures()[1:])
+    assert not hasattr(Resized(Copies(Counter(), 1), 1), "pictures"), "a world without pictures keeps having none"
