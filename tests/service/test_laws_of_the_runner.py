@@ -136,6 +136,18 @@ def test_what_a_process_says_of_its_end_counts(runner: Runner) -> None:
     assert (found.state, found.ended, found.error) == ("failed", 7.0, error)
 
 
+@pytest.mark.parametrize("torn", [b"", b'{"format": "layerscout', b"[]", b"\xff\xfe"])
+def test_what_cannot_be_read_of_an_end_is_as_if_nothing_was_said(runner: Runner, torn: bytes) -> None:
+    """The job would be running for ever."""
+    runner._turn()
+    outcome_of(runner.queue, 1).write_bytes(torn)
+    process: Any = only(runner).process
+    process.returncode = 1
+    job = turned(runner)
+    assert job.error
+    assert (job.state, job.error["message"]) == ("failed", "the job's process ended with code 1")
+
+
 def test_a_job_that_another_process_still_does_waits_uncounted(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     runner._turn()
     process: Any = only(runner).process

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from layerscout.cache import records
-from layerscout.errors import LayerscoutError
+from layerscout.errors import DataError, LayerscoutError
 from layerscout.service.jobs.child import BUSY, error_fields
 from layerscout.service.jobs.question import ProbeQuestion
 from layerscout.service.jobs.queue import LEASE_SECONDS, Queue
@@ -155,8 +155,11 @@ class Runner:
             self._not_before = time.time() + BUSY_SECONDS
             self.queue.put_back(job.id, counted=False)
             return
-        if path.exists():
-            outcome = records.load(JobOutcome, path, warn=False)
+        kept = None
+        with suppress(DataError):  # it wrote nothing, or what cannot be read: then its code alone tells how it ended
+            kept = records.load(JobOutcome, path, warn=False) if path.exists() else None
+        if kept is not None:
+            outcome = kept
         elif running.stopped is not None:
             outcome = JobOutcome(state="cancelled", ended=round(time.time(), 3))
             records.save(outcome, path)
@@ -174,8 +177,6 @@ class Runner:
 
 
 def _another_question(job: ServiceJob) -> LayerscoutError:
-    from layerscout.errors import DataError
-
     return DataError(f"store {job.store} is not what it was when job {job.id} was submitted", hint="ask again")
 
 
