@@ -59,7 +59,9 @@ def _apart(real: np.ndarray, imagined: np.ndarray) -> np.ndarray:
 
 
 def _as_bytes(pictures: np.ndarray) -> UInt8[np.ndarray, "*any height width 3"]:
-    return np.round(255 * (np.repeat(pictures, 3, axis=-1) if pictures.shape[-1] == 1 else pictures[..., :3])).astype(np.uint8)
+    colours = np.repeat(pictures, 3, axis=-1) if pictures.shape[-1] == 1 else pictures[..., :3]
+    missing = [(0, 0)] * (colours.ndim - 1) + [(0, 3 - colours.shape[-1])]  # of two colours the third is dark
+    return np.round(255 * np.pad(colours, missing)).astype(np.uint8)
 
 
 def _strip(frames: np.ndarray) -> np.ndarray:
