@@ -177,8 +177,9 @@ def _alive(claim: dict[str, Any]) -> bool:
 def claimed_age(claim: dict[str, Any]) -> float:
     """Return how many seconds ago a lease says that it was written; negative when its machine's clock is ahead."""
     heartbeat = claim.get("time")
-    known = isinstance(heartbeat, int | float) and abs(heartbeat) < 1e12  # no NaN, and no number of hundreds of digits
-    return time.time() - heartbeat if known else float("inf")
+    if not isinstance(heartbeat, int | float) or not abs(heartbeat) < 1e12:  # no NaN, and no number of hundreds of digits
+        return float("inf")
+    return time.time() - heartbeat
 
 
 def _names(folder: Path) -> list[str]:
