@@ -2,7 +2,7 @@
 
     python benchmarks/repaint.py [--quick] [--json]           two arms, 3 seeds, 20 iterations, against the bars
     python benchmarks/repaint.py --real FOLDER --out FILE     the bars of the whole comparison, its students scored on Reacher-v5
-    python benchmarks/repaint.py --savings FOLDER             what each arm of any finished comparison saved, as JSON
+    python benchmarks/repaint.py --savings FOLDER             what each arm of any finished comparison saved to each target, as JSON
 
 The comparison itself is `layerscout transfer --config experiments/repaint_reacher.toml --out FOLDER`: eight seeds of all arms with three teachers,
 which `benchmarks/reacher_teachers.py` makes. Scores are of greedy episodes; the real Reacher-v5 is Gymnasium's, on MuJoCo. One torch thread, or as many as OMP_NUM_THREADS says.
@@ -128,15 +128,23 @@ def last_scores(record: TransferRecord) -> dict[str, tuple[float, float, float]]
     return found
 
 
-def saved(record: TransferRecord) -> dict[str, dict[str, Any]]:
-    """Return what every arm saved to the baseline's best, its best and last score, and its CPU seconds."""
+def saved(record: TransferRecord, place: int = 0) -> dict[str, dict[str, Any]]:
+    """Return what every arm saved to one of the targets, the first when not told, its best and last score, and its CPU seconds."""
     found = {}
-    savings = savings_at(record)
+    savings = savings_at(record, place)
     for arm in record.arms:
         one = savings[arm.name]
         figures = {"k": one.iterations, "reduced": one.reduced, "low": one.low, "high": one.high, "steps": one.steps}
         found[arm.name] = figures | {"reduced_steps": one.reduced_steps, "best": one.best, "last": one.last, "cpu_seconds": arm.cpu_seconds}
     return found
+
+
+def to_every_target(record: TransferRecord) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return ``saved`` by target, which is told as a number unless it is the baseline's best."""
+    names = [f"to {target:g}" for target in targets_of(record)]
+    if record.target is None:
+        names[0] = "to the baseline's best"
+    return {name: saved(record, place) for place, name in enumerate(names)}
 
 
 def whole(folder: Path, out: Path | None) -> None:
@@ -167,12 +175,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the short form, which is what there is without --real")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--real", type=Path, help="folder of a finished comparison")
-    parser.add_argument("--savings", type=Path, help="folder of any finished comparison: what its arms saved, as JSON")
+    parser.add_argument("--savings", type=Path, help="folder of any finished comparison: what its arms saved to each target, as JSON")
     parser.add_argument("--out", type=Path, help="where the figures of a finished comparison go")
     chosen = parser.parse_args()
     torch.set_num_threads(harness.threads_told())
     if chosen.savings is not None:
-        print(json.dumps(saved(records.load(TransferRecord, chosen.savings / "transfer.json"))))
+        print(json.dumps(to_every_target(records.load(TransferRecord, chosen.savings / "transfer.json"))))
     elif chosen.real is not None:
         whole(chosen.real, chosen.out)
     else:

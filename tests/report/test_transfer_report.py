@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +179,16 @@ def test_a_record_without_teachers_or_target_still_has_a_page() -> None:
     )
     page = render_transfer(record(short, iterations=1), {}, "layerscout report outputs/transfer")
     assert "No arm learned from a teacher" in page
+
+
+def test_what_arms_saved_is_printed_to_each_target_of_a_finished_folder(tmp_path: Path) -> None:
+    made = record(arm(1.0, 40), arm(1.0, 20, "ks", "mild"), stricter=(-5.0,))
+    records.save(made, tmp_path / "transfer.json")
+    program = Path(__file__).parents[2] / "benchmarks" / "repaint.py"
+    answer = subprocess.run([sys.executable, str(program), "--savings", str(tmp_path)], capture_output=True, text=True, check=True)
+    found = json.loads(answer.stdout)
+    assert list(found) == ["to the baseline's best", "to -5"]
+    for place, (name, arms) in enumerate(found.items()):
+        expected = savings_at(made, place)
+        assert {arm: figures["k"] for arm, figures in arms.items()} == {arm: one.iterations for arm, one in expected.items()}, name
+    assert found["to -5"]["ks"]["k"] < found["to the baseline's best"]["ks"]["k"]
