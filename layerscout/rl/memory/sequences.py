@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
+from layerscout.errors import DataError
 from layerscout.rl.memory.sampling import aligned
 
 
@@ -84,8 +85,23 @@ class SequenceReplay:
         return {"columns": {name: column[:, :most] for name, column in self._columns.items()}, "added": self._added.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put a saved memory back."""
-        self._added[:] = state["added"]
+        """Put a saved memory back; one in which nothing has made room yet fits into any that holds it.
+
+        Raises
+        ------
+        DataError
+            The state is of another shape, or of another capacity at which frames made room.
+        """
+        added = state["added"]
+        for name, column in self._columns.items():
+            saved = state["columns"][name].shape
+            fits = (saved[0], *saved[2:]) == (len(column), *column.shape[2:]) and saved[1] <= self.capacity
+            if not fits or (saved[1] < self.capacity and int(added.max(initial=0)) > saved[1]):  # where room was made, all places are held
+                raise DataError(
+                    f"saved memory holds {name!r} {saved}, expected {column.shape}",
+                    hint="continue with the same arms, seeds and replay capacity",
+                )
+        self._added[:] = added
         for name, column in self._columns.items():
             column[:, : state["columns"][name].shape[1]] = state["columns"][name]
 
