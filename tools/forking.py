@@ -66,7 +66,7 @@ def write_shims(folder: Path, address: str) -> Path:
 
 
 def serve(address: str) -> None:
-    """Fork a child for every command that comes, until the parent's end of standard input closes."""
+    """Fork a child for every command that comes, until it is ended."""
     import layerscout.probe.run
     import layerscout.report.plan
     import layerscout.rl.run  # noqa: F401

@@ -88,8 +88,10 @@ def format_p(p: float | None, digits: int = 4) -> str:
     return f"< {10.0**-digits:.{digits}f}" if p is not None and p < 0.5 * 10.0**-digits else format_number(p, digits)
 
 
-def p_words(p: float) -> str:
-    """Return a p value for a sentence: "p = 0.0123"; where all tasks agree to the last bit its limit is 0, which no test gives."""
+def p_words(p: float | None) -> str:
+    """Return a p value for a sentence: "p = 0.0123", "p n/a"; where all tasks agree to the last bit its limit is 0, which no test gives."""
+    if p is None:
+        return f"p {UNDEFINED}"
     return f"p = {p:.3g}" if p else "p < 0.0001"
 
 

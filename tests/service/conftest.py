@@ -5,10 +5,20 @@ from __future__ import annotations
 import pytest
 from team import Browser, World, make_world, served
 
+from layerscout.service.jobs.queue import Queue
+
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory, _no_waiting_for_the_disk) -> World:
     return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def queue(tmp_path):
+    """A queue that knows no results yet."""
+    made = Queue(tmp_path, lambda asked: False)
+    yield made
+    made.database.close()
 
 
 @pytest.fixture(scope="module")

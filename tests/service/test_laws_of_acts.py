@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from asked import request
+from asked import request, written
 
 from layerscout.service.acts import change_job, keep_note, submit_verification
 from layerscout.service.data.notes import Notes
 from layerscout.service.following import standing
 from layerscout.service.jobs.queue import Queue
-from layerscout.service.jobs.records import EVENTS, JobOutcome, job_folder
+from layerscout.service.jobs.records import JobOutcome, job_folder
 from layerscout.service.problems import HttpProblem
 
 pytestmark = pytest.mark.usefixtures("_no_waiting_for_the_disk")
-
-
-@pytest.fixture
-def queue(tmp_path):
-    made = Queue(tmp_path, lambda asked: False)
-    yield made
-    made.database.close()
-
-
-def written(folder: Path, *events: dict[str, Any]) -> Path:
-    (folder / EVENTS).write_text("".join(json.dumps(one) + "\n" for one in events), encoding="utf-8")
-    return folder
 
 
 BEGIN = {"time": 100.0, "event": "begin", "total": 10, "unit": "files"}

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from asked import request
+from asked import outcome_of, request, written
 
 from layerscout.cache import records
 from layerscout.service.jobs.database import Database
 from layerscout.service.jobs.progress import TAIL, progress_of, read_events, read_log
 from layerscout.service.jobs.queue import LEASE_SECONDS, Queue, as_plain, started
-from layerscout.service.jobs.records import EVENTS, LOG, OUTCOME, REQUEST, JobOutcome, JobRequest, ServiceJob, job_folder
+from layerscout.service.jobs.records import EVENTS, LOG, REQUEST, JobOutcome, JobRequest, ServiceJob, job_folder
 from layerscout.service.problems import HttpProblem
 
 pytestmark = pytest.mark.usefixtures("_no_waiting_for_the_disk")
-
-
-@pytest.fixture
-def queue(tmp_path):
-    made = Queue(tmp_path, lambda asked: False)
-    yield made
-    made.database.close()
-
-
-def outcome_of(queue: Queue, number: int) -> Path:
-    return job_folder(queue.service, request(number).id) / OUTCOME
 
 
 # --- the queue
@@ -230,11 +218,6 @@ def test_a_database_of_another_version_is_filled_from_the_files(tmp_path: Path) 
 
 
 # --- progress and logs
-
-
-def written(folder: Path, *events: dict[str, Any]) -> Path:
-    (folder / EVENTS).write_text("".join(json.dumps(one) + "\n" for one in events), encoding="utf-8")
-    return folder
 
 
 BEGIN = {"time": 100.0, "event": "begin", "total": 10, "unit": "files"}

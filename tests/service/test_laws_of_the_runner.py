@@ -11,34 +11,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from asked import request
+from asked import outcome_of, request
 
 from layerscout.cache import records
 from layerscout.errors import BudgetError, DataError
 from layerscout.service.jobs import child
 from layerscout.service.jobs.queue import Queue
 from layerscout.service.jobs.quotes import Limits
-from layerscout.service.jobs.records import EVENTS, OUTCOME, JobOutcome, ServiceJob, job_folder
+from layerscout.service.jobs.records import OUTCOME, JobOutcome, ServiceJob, job_folder
 from layerscout.service.jobs.runner import STOP_SECONDS, Runner, Running
 from layerscout.service.problems import HttpProblem
 
 pytestmark = pytest.mark.usefixtures("_no_waiting_for_the_disk")
-
-
-@pytest.fixture
-def queue(tmp_path):
-    made = Queue(tmp_path, lambda asked: False)
-    yield made
-    made.database.close()
-
-
-def outcome_of(queue: Queue, number: int) -> Path:
-    return job_folder(queue.service, request(number).id) / OUTCOME
-
-
-def written(folder: Path, *events: dict[str, Any]) -> Path:
-    (folder / EVENTS).write_text("".join(json.dumps(one) + "\n" for one in events), encoding="utf-8")
-    return folder
 
 
 BEGIN = {"time": 100.0, "event": "begin", "total": 10, "unit": "files"}

@@ -116,7 +116,9 @@ def _choice_rule(correlations: Sequence[float], regrets: Mapping[str, OverTasks 
         return "cannot be tested", _too_few(whole)
     goes = whole.p < SIGNIFICANCE and whole.mean.value > 0
     worse = [rival for rival, one in regrets.items() if not _below(one)]
-    figures = f"mean ρ = {format_estimate(whole.mean, 2)} over {whole.tasks} tasks, t test {p_words(whole.p)}, sign flips {p_words(1.0 if whole.p_flip is None else whole.p_flip)}"
+    figures = (
+        f"mean ρ = {format_estimate(whole.mean, 2)} over {whole.tasks} tasks, t test {p_words(whole.p)}, sign flips {p_words(whole.p_flip)}"
+    )
     given = "; ".join(f"regret@1 against {rival} {_difference_in_words(one)}" for rival, one in regrets.items())
     if _refuted(whole.mean):
         return "refuted", f"Refuted: the interval ends below +{REFUTED_BELOW:.1f} ({figures}; {given})."
@@ -134,7 +136,7 @@ def _difference_rule(differences: Sequence[float]) -> tuple[HypothesisVerdict, s
     whole = over_tasks(differences)
     if whole is None or whole.p is None or whole.tasks < FEWEST_TASKS:
         return "cannot be tested", _too_few(whole)
-    figures = f"difference {format_estimate(whole.mean, 2, '+')} over {whole.tasks} tasks, t test {p_words(whole.p)}, sign flips {p_words(1.0 if whole.p_flip is None else whole.p_flip)}"
+    figures = f"difference {format_estimate(whole.mean, 2, '+')} over {whole.tasks} tasks, t test {p_words(whole.p)}, sign flips {p_words(whole.p_flip)}"
     if whole.p < SIGNIFICANCE and whole.mean.value > 0:
         return "supported", f"Supported: {figures}."
     return "not supported", f"Not supported: {figures}."

@@ -169,11 +169,11 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return once
 
 
-def _host_of(origin: str) -> str:
+def _host_of(origin: str) -> str | None:
     try:
         return urlsplit(origin).netloc
-    except ValueError:  # half a pair of brackets
-        return ""
+    except ValueError:  # half a pair of brackets: no host, and so not this one
+        return None
 
 
 def _cookie(header: str) -> str:
