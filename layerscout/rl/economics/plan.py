@@ -192,7 +192,9 @@ def _arms_of_selection(path: Path) -> dict[str, dict[str, Any]]:
         wanted = (choice.kind == "ranked" and choice.rank in (1, None)) or choice.kind in ("twin", "pixels")
         if wanted and choice.layer not in known:
             name = f"{choice.layer} (untrained)" if choice.kind == "twin" else choice.layer
-            arms.setdefault(name, {"encoder": {"kind": "store", "store": choice.store_id, "layer": choice.layer}})
+            if name in arms:  # a layer of another store by the same name
+                name = f"{name} of {choice.store_id}"
+            arms[name] = {"encoder": {"kind": "store", "store": choice.store_id, "layer": choice.layer}}
     scratch = {"kind": "store", "store": selection.store_id, "layer": "pixels", "hidden": [256, 64]}
     return arms | {"scratch": {"encoder": scratch}}
 

@@ -145,6 +145,20 @@ def test_a_layer_that_is_chosen_twice_works_once_and_one_without_a_rank_works_to
     ]
 
 
+def test_layers_of_two_stores_by_one_name_both_work_and_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Stores(monkeypatch)
+    both = (("ranked", "ls1-a", "b.3", 1), ("ranked", "ls1-b", "b.3", None), ("twin", "ls1-t", "b.3", None), ("twin", "ls1-u", "b.3", None))
+    planned = plan(config(tmp_path / "out", selection=selection(tmp_path / "s.json", *both)))
+    assert [(one.name, one.config.encoder.store) for one in planned.arms] == [
+        ("state", None),
+        ("b.3", "id-of-ls1-a"),
+        ("b.3 of ls1-b", "id-of-ls1-b"),
+        ("b.3 (untrained)", "id-of-ls1-t"),
+        ("b.3 (untrained) of ls1-u", "id-of-ls1-u"),
+        ("scratch", "id-of-ls1-a"),
+    ]
+
+
 def test_arms_that_are_said_go_before_those_of_a_selection_and_without_either_there_is_one(tmp_path: Path) -> None:
     chosen = tmp_path / "there is no such file"
     assert [one.name for one in plan(config(tmp_path, selection=chosen, arms={"own": {}})).arms] == ["own"]
