@@ -137,6 +137,7 @@ print(store.layer("blocks.0").all().tobytes().hex())
 """
 
 
+@pytest.mark.slow
 def test_processes_that_fetch_the_same_layer_at_once_agree(url, tmp_path):
     arguments = [sys.executable, "-c", READER, str(tmp_path / "root"), url]
     readers = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(3)]

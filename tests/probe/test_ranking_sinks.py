@@ -13,6 +13,7 @@ from layerscout.probe.page.page import write_page
 from layerscout.probe.page.tables import as_text, write_ranking_tables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("stores", [1, 2])
 def test_every_output_of_a_ranking(name: str, stores: int, tmp_path: Path) -> None:

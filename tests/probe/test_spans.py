@@ -103,6 +103,7 @@ class EndlessReader:
         return np.random.default_rng(start).standard_normal((stop - start, self.shape[1]), dtype=np.float32).astype(np.float16)
 
 
+@pytest.mark.slow
 def test_memory_of_sixteen_spans_is_that_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spans, "LEAST_SPAN_ROWS", 512)
     peaks = []

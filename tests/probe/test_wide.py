@@ -82,6 +82,7 @@ def test_dual_without_actions_or_rewards() -> None:
     assert found.transition_r2_without_action == pytest.approx(found.transition_r2, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_sketch")
 def test_a_sketch_is_near_the_exact_answer_and_shows_how_near() -> None:
     layer, columns = layer_and_columns(episodes=100, width=600)

@@ -32,6 +32,7 @@ COLUMNS = (*(column for column, _ in PANELS), "rebate", "captured")
 PRICES = {"price": 1.0, "human_wage": 20.0, "energy": 0.1, "damage": 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_every_file_of_a_report_and_a_study(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storable = name.replace("\udc80", "")  # JSON holds no lone surrogate; names of folders and settings may
@@ -61,6 +62,7 @@ def worked(name: str, *profits: float, **changes: Any) -> WorkArm:
     return arm.model_copy(update={"judgements": tuple(one.model_copy(update=places) for one in arm.judgements)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_every_file_of_pages_about_labour_goals_and_teachers(name: str, tmp_path: Path) -> None:
     storable = name.replace("\udc80", "")

@@ -181,6 +181,7 @@ def test_a_record_without_teachers_or_target_still_has_a_page() -> None:
     assert "No arm learned from a teacher" in page
 
 
+@pytest.mark.slow
 def test_what_arms_saved_is_printed_to_each_target_of_a_finished_folder(tmp_path: Path) -> None:
     made = record(arm(1.0, 40), arm(1.0, 20, "ks", "mild"), stricter=(-5.0,))
     records.save(made, tmp_path / "transfer.json")
