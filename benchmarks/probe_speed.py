@@ -195,7 +195,7 @@ def gemm_share(root: Path, rounds: int) -> dict[str, float]:
 
 def main() -> None:
     chosen = harness.options(__doc__)
-    episodes, layers, rounds = (15, 2, 3) if chosen.quick else (100, 12, 3)
+    episodes, layers, rounds = (15, 2, 2) if chosen.quick else (100, 12, 3)
     seconds: dict[str, list[float]] = {}
 
     def timed(name: str, work: Callable[[], Any], times: int = 1) -> None:
