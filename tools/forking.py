@@ -108,6 +108,7 @@ def _child(connection: socket.socket) -> None:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
+        tempfile.tempdir = None  # where the command's own environment says
         code = 1
         try:
             _program(Path(words[0]).name, words[1:])

@@ -81,6 +81,7 @@ def environment(folder: Path, commands: Path) -> dict[str, str]:
         "PATH": f"{commands}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(Path(layerscout.__file__).parents[1]),
         "LAYERSCOUT_ROOT": str(folder / "stores"),
+        "TMPDIR": str(folder),
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
     }

@@ -25,6 +25,7 @@ def test_a_notebook_is_kept_without_what_it_printed(path):
 def test_the_first_look_does_the_whole_job_with_tables_and_figures(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(layerscout.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     (path,) = (path for path in NOTEBOOKS if path.name == "first_look.ipynb")
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
