@@ -84,7 +84,8 @@ def short_versions() -> str:
 def today() -> str:
     """Return the day on which a page is written, by ``SOURCE_DATE_EPOCH`` where that is set, as in 2026-05-31."""
     seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return datetime.datetime.fromtimestamp(int(seconds) if seconds.isdecimal() else time.time(), datetime.UTC).date().isoformat()
+    known = seconds.isdecimal() and len(seconds) < 12  # longer ones lie behind the last day that a date can be
+    return datetime.datetime.fromtimestamp(int(seconds) if known else time.time(), datetime.UTC).date().isoformat()
 
 
 def number_headings(body: str) -> tuple[str, str]:

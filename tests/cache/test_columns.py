@@ -101,7 +101,15 @@ def test_which_of_several_rewards_is_meant_is_asked(asked: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "expected"),
-    [("r", ("r", None)), ("r:0", ("r", 0)), ("a:b:12", ("a:b", 12)), ("a:b", ("a:b", None)), ("r:-1", ("r:-1", None))],
+    [
+        ("r", ("r", None)),
+        ("r:0", ("r", 0)),
+        ("a:b:12", ("a:b", 12)),
+        ("a:b", ("a:b", None)),
+        ("r:-1", ("r:-1", None)),
+        ("r:" + "9" * 5000, ("r:" + "9" * 5000, None)),
+    ],
+    ids=lambda value: str(value)[:20],
 )
 def test_a_column_is_named_behind_a_colon(asked: str, expected: tuple[str, int | None]) -> None:
     assert reward_column(asked) == expected

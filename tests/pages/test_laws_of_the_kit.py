@@ -184,7 +184,7 @@ def test_the_day_is_the_one_that_is_set(monkeypatch: pytest.MonkeyPatch, set_to:
     assert page.today() == day
 
 
-@pytest.mark.parametrize("set_to", ["", "yesterday", "-1", "1.5", "²"])
+@pytest.mark.parametrize("set_to", ["", "yesterday", "-1", "1.5", "²", "9" * 12, "9" * 5000])
 def test_a_day_that_is_no_number_of_seconds_is_today(monkeypatch: pytest.MonkeyPatch, set_to: str) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", set_to)
     monkeypatch.setattr(page.time, "time", lambda: 86400.0 * 365)

@@ -16,7 +16,7 @@ from layerscout.service.jobs.records import EVENTS, LOG, JobOutcome, job_folder
 from layerscout.service.settings import ServeConfig
 from layerscout.service.web.stores import _layers
 
-NOTHING = ["²", "-1", "1e9", "٣", "0", "%00", "x" * 300, "<b>", "'", "nan", ".", "=", "a:asc", "a:b:c"]
+NOTHING = ["²", "-1", "1e9", "9" * 4000, "٣", "0", "%00", "x" * 300, "<b>", "'", "nan", ".", "=", "a:asc", "a:b:c"]
 
 
 @pytest.fixture(scope="module")

@@ -228,4 +228,4 @@ def _alike(names: Iterable[str], words: frozenset[str]) -> list[str]:
 def reward_column(asked: str) -> tuple[str, int | None]:
     """Part NAME:COLUMN into both; no column where none is named."""
     name, colon, column = asked.rpartition(":")
-    return (name, int(column)) if colon and column.isdecimal() else (asked, None)
+    return (name, int(column)) if colon and column.isdecimal() and len(column) < 10 else (asked, None)
