@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from example_records import example_ranking, layer_score
 from plain_records import plain_arm, plain_record
+from plain_studies import plain_analysis, plain_task
 
 from layerscout.cache.records import Estimate, Ranking
 from layerscout.cache.records.study import StudyAnalysis, StudyMeasure, StudyPair, StudyRegistration, StudyTask
@@ -16,7 +17,16 @@ from layerscout.report.numbers.gate import Gate
 from layerscout.report.numbers.over_tasks import FEWEST_TASKS
 from layerscout.report.study.cells import cell_of, store_of_layer
 from layerscout.report.study.measures import BITS, BLIND, CTRL, MEASURES, SKILL, STATE, S, measure_names, measure_of, primary_of
-from layerscout.report.study.tables import format_saving, gate_table, mean_of, measures_table, noise_ceiling, savings_table, untrained_table
+from layerscout.report.study.tables import (
+    data_table,
+    format_saving,
+    gate_table,
+    mean_of,
+    measures_table,
+    noise_ceiling,
+    savings_table,
+    untrained_table,
+)
 from layerscout.report.study.untrained import TwinDifferences, twin_of_cell
 from layerscout.report.study.words import (
     advice_of_gates,
@@ -280,3 +290,11 @@ def test_the_measure_that_ordered_needs_no_correction_and_the_last_row_is_a_rand
     assert [row["p, flips"] for row in cells] == ["0.0156", "n/a", "–"]
     assert [row["Regret@1"] for row in cells] == ["12 %", "12 %", "25 %"]
     assert (cells[2]["Measure"], cells[2]["Regret@3"], cells[2]["MMRV"]) == ("a random pick", "n/a", "50 %")
+
+
+def test_what_a_task_was_done_on_is_told_as_far_as_it_is_known() -> None:
+    tasks = (plain_task("a", rows=12345, dataset_digest="sha256:ab", stores=("ls1-a", "ls1-b")), plain_task("b", stores=()))
+    assert [cell for _, cell in data_table(plain_analysis(tasks=tasks)).rows] == [
+        "out/a: Game-v0, 12,345 rows of sha256:ab, stores ls1-a, ls1-b",
+        "out/b: Game-v0, n/a rows of n/a, stores n/a",
+    ]

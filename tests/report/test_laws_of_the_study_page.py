@@ -104,6 +104,11 @@ def test_every_promise_stands_beside_what_came_out_at_every_budget() -> None:
     assert "caution" not in html
 
 
+def test_a_promise_about_the_end_names_no_number_of_updates() -> None:
+    html = promise_section(study(plain_analysis(hypotheses=(hypothesis(updates=None),)), registration=HELD))
+    assert re.findall(r"<dt>(.*?)</dt>", html) == ["H1 at the end: supported"]
+
+
 def test_a_broken_promise_is_a_caution_with_every_reason_folded_away() -> None:
     html = promise_section(study(registration=BROKEN))
     assert "<p class=caution>Not registered, although " in html

@@ -156,7 +156,7 @@ def test_more_values_than_anybody_needs_are_refused_before_anything_is_planned()
 
 def test_a_store_in_the_list_of_the_form_is_told_by_its_names_or_its_id() -> None:
     assert _called(("best", "new"), "ls1-" + "0" * 32, "tiny", 1200) == "best, new · tiny · 1,200 rows"
-    assert _called((), "ls1-" + "0" * 32, None, None) == "ls1-00000000 · n/a · 0 rows"
+    assert _called((), "ls1-" + "0" * 32, None, None) == "ls1-00000000 · n/a · n/a rows"
 
 
 # --- words

@@ -181,7 +181,10 @@ def promise_section(record: StudyRecord) -> str:
     if record.registration is None:
         return ""
     judged = [one for analysis in record.analyses for one in analysis.hypotheses]
-    found = [(f"{one.name} after {one.updates or 0:,} updates: {one.outcome}", (one.statement, one.sentence)) for one in judged]
+    found = [
+        (f"{one.name} {f'after {one.updates:,} updates' if one.updates else 'at the end'}: {one.outcome}", (one.statement, one.sentence))
+        for one in judged
+    ]
     caption = "Judged by rules that were fixed with the registration; everything else on this page is exploratory."
     return section(
         "What was promised, and what came out",

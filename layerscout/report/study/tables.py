@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from layerscout.cache.records import Estimate, ReferenceReturn, as_table_value
-from layerscout.cache.records.study import StudyAnalysis, StudyLayer, StudyRecord
+from layerscout.cache.records.study import StudyAnalysis, StudyLayer, StudyRecord, StudyTask
 from layerscout.pages.tables import UNDEFINED, Table, as_csv
 from layerscout.report.captions import blocks_words, percent, returns_column, trained_words
 from layerscout.report.numbers.gate import REFERENCE_WORDS
@@ -134,15 +134,15 @@ def hypotheses_table(study: StudyRecord) -> Table:
     return Table(("Hypothesis", "In words", "Updates", "Outcome", "Figures"), tuple(rows), words=True)
 
 
+def _done_on(task: StudyTask) -> str:
+    rows = UNDEFINED if task.rows is None else f"{task.rows:,}"
+    stores = ", ".join(task.stores) or UNDEFINED
+    return f"{task.folder}: {task.environment}, {rows} rows of {task.dataset_digest or UNDEFINED}, stores {stores}"
+
+
 def data_table(analysis: StudyAnalysis) -> Table:
     """Return on what every task was done, so that a re-creation can be checked: data, stores, rows."""
-    rows = tuple(
-        (
-            one.name,
-            f"{one.folder}: {one.environment}, {one.rows or 0:,} rows of {one.dataset_digest or UNDEFINED}, stores {', '.join(one.stores)}",
-        )
-        for one in analysis.tasks
-    )
+    rows = tuple((one.name, _done_on(one)) for one in analysis.tasks)
     return Table(("Task", "Measured and trained on"), rows, words=True)
 
 

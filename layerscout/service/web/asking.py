@@ -92,4 +92,4 @@ def form_view(state: ServiceState, given: dict[str, str], wrong: dict[str, str] 
 
 
 def _called(names: tuple[str, ...], store_id: str, backbone: str | None, rows: int | None) -> str:
-    return f"{', '.join(names) or short(store_id)} · {backbone or 'n/a'} · {rows or 0:,} rows"
+    return f"{', '.join(names) or short(store_id)} · {backbone or 'n/a'} · {'n/a' if rows is None else f'{rows:,}'} rows"
