@@ -1,8 +1,9 @@
 """What was looked at in a registered study after its test: its own figures once more, by world, by pooling, and how the last block fares.
 
-    python experiments/registered/exploratory.py [docs/experiments/registered/encoder.csv]
+    python experiments/registered/exploratory.py [docs/experiments/registered/encoder.csv [AGAIN.csv]]
 
-Reads a study's table of cells (default: study.csv there) and prints one figure a line. Nothing here was registered.
+Reads a study's table of cells (default: study.csv there) and prints one figure a line. Of AGAIN, the table of the same study run once more, it prints
+how far its returns lie from the first ones. Nothing here was registered.
 """
 
 from __future__ import annotations
@@ -75,11 +76,43 @@ def deepest_is_worst(tasks: Collection[Cells]) -> str:
     return f"{sum(int(column(cells, 'depth').argmax() == returns(cells).argmin()) for cells in tasks)} of {len(tasks)}"
 
 
-def figures(table: Path = TABLE) -> dict[str, str]:
-    """Return every figure of the learned tasks under its name."""
+def learned(table: Path) -> dict[str, Cells]:
+    """Return the cells of every task that was learned."""
     with table.open(encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["learned"] == "learned"]
-    tasks = {name: [row for row in rows if row["task"] == name] for name in sorted({row["task"] for row in rows})}
+    return {name: [row for row in rows if row["task"] == name] for name in sorted({row["task"] for row in rows})}
+
+
+def first_choice(cells: Cells) -> dict[str, str]:
+    """Return the cell that S-ctrl puts first; of equal ones the shallower."""
+    return cells[int(of_rank(cells).argmax())]
+
+
+def again(table: Path, other: Path) -> dict[str, str]:
+    """Return how far the returns of a study that was run once more lie from the first ones, over the cells of the tasks learned in both."""
+    one, two = learned(table), learned(other)
+    both = sorted(one.keys() & two.keys())
+
+    def named(cell: dict[str, str]) -> tuple[str, str, str]:
+        return cell["weights"], cell["layer"], cell["pooling"]
+
+    pairs = [(sorted(one[name], key=named), sorted(two[name], key=named)) for name in both]
+    if any(list(map(named, first)) != list(map(named, second)) for first, second in pairs):
+        raise SystemExit("the two tables are not of the same cells")
+    apart = np.concatenate([np.abs(returns(second) - returns(first)) for first, second in pairs])
+    same = sum(named(first_choice(first)) == named(first_choice(second)) for first, second in pairs)
+    orders = [float(stats.spearmanr(returns(first), returns(second))[0]) for first, second in pairs]
+    return {
+        "tasks learned in both": f"{len(both)}",
+        "a cell's mean return moved by": f"{apart.mean():.3f} in the mean, {apart.max():.3f} at most",
+        "ρ of the two orders of returns, by task": f"{min(orders):.2f} to {max(orders):.2f}",
+        "tasks with the same first choice": f"{same} of {len(both)}",
+    }
+
+
+def figures(table: Path = TABLE) -> dict[str, str]:
+    """Return every figure of the learned tasks under its name."""
+    tasks = learned(table)
     pretrained = {name: [cell for cell in cells if cell["weights"] == "pretrained"] for name, cells in tasks.items()}
     pooled, both = (
         {kind: [[cell for cell in cells if kind in cell["pooling"]] for cells in some.values()] for kind in ("grid", "mean")}
@@ -120,5 +153,6 @@ def figures(table: Path = TABLE) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    for what, figure in figures(*map(Path, sys.argv[1:2])).items():
+    told = figures(*map(Path, sys.argv[1:2]))
+    for what, figure in (told | (again(*map(Path, sys.argv[1:3])) if sys.argv[2:] else {})).items():
         print(f"{what}: {figure}")

@@ -13,6 +13,7 @@ PROJECT = Path(__file__).parents[2]
 EXPERIMENTS = PROJECT / "docs" / "experiments"
 SCRIPT = PROJECT / "experiments" / "registered" / "exploratory.py"
 STUDIES = [("registered.md", "study", 11), ("another-family.md", "encoder", 9), ("depth.md", "depth", 7)]
+AGAIN = [("depth.md", "depth", "depth-sse", 4)]  # a study that was run once more: the tables of both
 
 
 @pytest.mark.parametrize(("page", "name", "count"), STUDIES)
@@ -21,6 +22,34 @@ def test_every_figure_that_the_script_prints_stands_on_the_page(page: str, name:
     found = runpy.run_path(str(SCRIPT))["figures"](EXPERIMENTS / "registered" / f"{name}.csv")
     assert len(found) == count
     assert {name: figure for name, figure in found.items() if figure not in text} == {}
+
+
+@pytest.mark.parametrize(("page", "name", "other", "count"), AGAIN)
+def test_what_a_second_run_gave_stands_beside_the_first(page: str, name: str, other: str, count: int) -> None:
+    text = re.sub(r"\s+", " ", (EXPERIMENTS / page).read_text(encoding="utf-8"))
+    script = runpy.run_path(str(SCRIPT))
+    tables = [EXPERIMENTS / "registered" / f"{one}.csv" for one in (name, other)]
+    found = script["again"](*tables)
+    assert len(found) == count
+    said = [word for figure in found.values() for word in re.findall(r"\d\.\d+", figure)]
+    assert len(said) >= 4
+    assert [word for word in (*said, *script["figures"](tables[1]).values()) if word.rstrip("0") not in text] == []
+    outcomes = {
+        one["name"]: (one["outcome"], set(figures_in(one["sentence"].partition(",")[0])))
+        for analysis in json.loads(tables[1].with_suffix(".json").read_text(encoding="utf-8"))["analyses"]
+        for one in analysis["hypotheses"]
+    }
+    rows = {line.split("|")[1].strip(): line.split("|")[3] for line in text_lines(page, "## Once more")}
+    for one, (outcome, figures) in outcomes.items():
+        assert outcome in rows[one]
+        assert rows[one].count("**") == (2 if outcome == "not supported" else 0)
+        assert {figure.lstrip("+") for figure in figures} & set(re.findall(r"\d\.\d{2}", rows[one]))
+
+
+def text_lines(page: str, heading: str) -> list[str]:
+    """Return the rows of the table under a heading of a page."""
+    section = (EXPERIMENTS / page).read_text(encoding="utf-8").partition(heading)[2].partition("\n## ")[0]
+    return [line for line in section.splitlines() if line.startswith("|")]
 
 
 @pytest.mark.parametrize(("page", "name"), [study[:2] for study in STUDIES])
