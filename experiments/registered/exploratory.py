@@ -85,7 +85,7 @@ def learned(table: Path) -> dict[str, Cells]:
 
 def first_choice(cells: Cells) -> dict[str, str]:
     """Return the cell that S-ctrl puts first; of equal ones the shallower."""
-    return cells[int(of_rank(cells).argmax())]
+    return max(zip(of_rank(cells), cells, strict=True), key=lambda pair: (pair[0], -float(pair[1]["depth"])))[1]
 
 
 def again(table: Path, other: Path) -> dict[str, str]:

@@ -46,6 +46,28 @@ def test_what_a_second_run_gave_stands_beside_the_first(page: str, name: str, ot
         assert {figure.lstrip("+") for figure in figures} & set(re.findall(r"\d\.\d{2}", rows[one]))
 
 
+def test_measures_of_both_runs_of_the_study_of_depth_are_those_of_the_reports() -> None:
+    rows = {
+        line.split("|")[1].strip(): [cell.replace("−", "-") for cell in line.split("|")[2:4]]
+        for line in text_lines("depth.md", "## Once more")
+    }
+    for place, name in enumerate(("depth", "depth-sse")):
+        record = json.loads((EXPERIMENTS / "registered" / f"{name}.json").read_text(encoding="utf-8"))
+        measures = {one["name"]: one for one in record["analyses"][0]["measures"]}
+        for row, measure in (("ρ of S-ctrl with return, mean over six learned tasks", "S-ctrl"), ("ρ of S", "S")):
+            mean = measures[measure]["spearman"]
+            assert rows[row][place].strip() == f"{mean['value']:.2f} [{mean['low']:.2f}, {mean['high']:.2f}]"
+        given_up = {
+            "given up by the first choice of S-ctrl": "S-ctrl",
+            "by the middle block": "nearness to the middle",
+            "by the deepest": "depth alone",
+            "by the first choice of bits of action alone": "bits of action",
+        }
+        for row, measure in given_up.items():
+            share = {part: 100 * measures[measure]["regret_1"][part] for part in ("value", "low", "high")}
+            assert rows[row][place].strip() == f"{share['value']:.0f} % [{share['low']:.0f}, {share['high']:.0f}]"
+
+
 def text_lines(page: str, heading: str) -> list[str]:
     """Return the rows of the table under a heading of a page."""
     section = (EXPERIMENTS / page).read_text(encoding="utf-8").partition(heading)[2].partition("\n## ")[0]

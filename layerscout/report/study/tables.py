@@ -135,9 +135,8 @@ def hypotheses_table(study: StudyRecord) -> Table:
 
 
 def _done_on(task: StudyTask) -> str:
-    rows = UNDEFINED if task.rows is None else f"{task.rows:,}"
     stores = ", ".join(task.stores) or UNDEFINED
-    return f"{task.folder}: {task.environment}, {rows} rows of {task.dataset_digest or UNDEFINED}, stores {stores}"
+    return f"{task.folder}: {task.environment}, {format_number(task.rows, 0)} rows of {task.dataset_digest or UNDEFINED}, stores {stores}"
 
 
 def data_table(analysis: StudyAnalysis) -> Table:

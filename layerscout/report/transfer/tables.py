@@ -47,7 +47,7 @@ def _row(arm: TransferArm, found: Saving | None, kinds: dict[str, str]) -> tuple
     if found is None:
         return (arm.name, teacher, *[UNDEFINED] * 7, *last)
     between = UNDEFINED if found.low is None and found.high is None else f"{percent(found.low)} to {percent(found.high)}"
-    steps = UNDEFINED if found.steps is None else f"{found.steps:,}"
+    steps = count(found.steps)
     scores = (f"{found.best:.2f}", f"{found.last:.2f}")
     return (
         arm.name,

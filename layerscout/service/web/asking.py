@@ -13,7 +13,7 @@ from layerscout.service.requests import apart, service_of
 from layerscout.service.state import ServiceState
 from layerscout.service.web.forms import fields_of, question_of, read_form
 from layerscout.service.web.view import PageView, respond
-from layerscout.service.words import cost_lines, short
+from layerscout.service.words import cost_lines, count, short
 
 ROUTES = APIRouter(include_in_schema=False)
 
@@ -92,4 +92,4 @@ def form_view(state: ServiceState, given: dict[str, str], wrong: dict[str, str] 
 
 
 def _called(names: tuple[str, ...], store_id: str, backbone: str | None, rows: int | None) -> str:
-    return f"{', '.join(names) or short(store_id)} · {backbone or 'n/a'} · {'n/a' if rows is None else f'{rows:,}'} rows"
+    return f"{', '.join(names) or short(store_id)} · {backbone or 'n/a'} · {count(rows)} rows"
