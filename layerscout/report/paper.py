@@ -9,7 +9,7 @@ from layerscout.cache.durable import write_atomic
 from layerscout.cache.records import Ranking, RunRecord, as_table_value
 from layerscout.pages.flags import explain_flag
 from layerscout.pages.page import versions_table
-from layerscout.pages.ranking import best_twin, has_state, labelled_name, ordering, short_kind
+from layerscout.pages.ranking import best_twin, has_state, labelled_name, ordering, short_kind, twin_of
 from layerscout.pages.template import fill_template
 from layerscout.report import exhibits
 from layerscout.report.by_hand import BY_HAND, stage_commands
@@ -137,9 +137,8 @@ def ranking_sentences(ranking: Ranking) -> str:
     sentences = [
         f"{markdown_code(labelled_name(ranking, best))} is ranked first with a score of {as_table_value(ordering(ranking, best))}."
     ]
-    twins = {layer.depth: layer for layer in ranking.layers if layer.role == "twin" and layer.label == best.label}
-    if best.depth in twins:
-        sentences.append(f"The same block with random weights scores {as_table_value(ordering(ranking, twins[best.depth]))}.")
+    if (twin := twin_of(ranking, best)) is not None:
+        sentences.append(f"The same block with random weights scores {as_table_value(ordering(ranking, twin))}.")
     if (rival := best_twin(ranking)) is not None:
         behind = "" if rival.behind_best is None else f", {as_table_value(rival.behind_best)} behind, paired by group of episodes"
         sentences.append(

@@ -40,7 +40,7 @@ def example_ranking(rewards: bool = True) -> Ranking:
         for depth, reward in enumerate(REWARD)
     ]
     scored.sort(key=lambda layer: -(layer.score.value if layer.score else 0.0))
-    twins = [layer_score(f"twin/blocks.{depth}", "twin", depth, 0.04 + 0.01 * depth if rewards else None, 0.8) for depth in range(8)]
+    twins = [layer_score(f"blocks.{depth}", "twin", depth, 0.04 + 0.01 * depth if rewards else None, 0.8) for depth in range(8)]
     pixels = layer_score("pixels", "control", 0, 0.02 if rewards else None, 0.9, ("REWARD_NULL", "UNDERSAMPLED"))
     return Ranking(
         store_id="sha256-1f2e3d4c",
@@ -64,7 +64,7 @@ LEVELS = {
     "blocks.4": 0.58,
     "blocks.7 (middle)": 0.4,
     "blocks.0 (worst)": -0.1,
-    "twin/blocks.5": 0.12,
+    "blocks.5 (untrained)": 0.12,
     "pixels": 0.05,
     "scratch": 0.3,
 }
@@ -113,7 +113,7 @@ def example_runs(
                 layer=layer,
                 store_id=store,
                 head="mlp-256-64" if kind == "scratch" else "mlp-64",
-                score=scores.get(layer),
+                score=None if kind == "twin" else scores.get(layer),
                 width=1024,
                 budget=budget,
             )

@@ -123,11 +123,11 @@ def test_the_page_holds_the_winner_against_the_best_untrained_block(tmp_path) ->
         if layer.role == "twin"
     ]
     ranking = ranking.model_copy(update={"layers": (*(layer for layer in ranking.layers if layer.role != "twin"), *twins)})
-    assert best_twin(ranking).name == "twin/blocks.7"  # not the winner's own, blocks.5
-    assert "best untrained twin/blocks.7" in reasons(ranking)
+    assert best_twin(ranking).name == "blocks.7"  # not the winner's own, blocks.5
+    assert "best untrained blocks.7" in reasons(ranking)
     assert "behind by 0.100 [-0.020, 0.200] (not told apart)" in reasons(ranking)
     write_report(experiment(tmp_path, ranking))
-    assert "The best untrained block is twin/blocks.7" in (tmp_path / "paper.md").read_text()
+    assert "The best untrained block is blocks.7" in (tmp_path / "paper.md").read_text()
 
 
 def test_no_pair_of_arms_has_two_p_values_on_one_page(tmp_path) -> None:

@@ -194,10 +194,10 @@ def test_a_layers_store_is_its_own_or_the_rankings_or_the_twins() -> None:
 
 
 def test_a_cells_twin_is_the_same_block_in_the_same_pooling() -> None:
-    block, twin, written = cell("b.1"), cell("b.1", "twin"), cell("twin/b.2", "twin")
-    trained: Any = SimpleNamespace(cells=(block, cell("b.2"), twin, written, cell("b.1@grid"), cell("b.3", "twin")))
+    block, twin, other = cell("b.1"), cell("b.1", "twin"), cell("b.2", "twin")
+    trained: Any = SimpleNamespace(cells=(block, cell("b.2"), twin, other, cell("b.1@grid"), cell("b.3", "twin")))
     assert twin_of_cell(trained, block) is twin
-    assert twin_of_cell(trained, cell("b.2")) is written
+    assert twin_of_cell(trained, cell("b.2")) is other
     assert twin_of_cell(trained, cell("b.1@grid")) is None
     assert twin_of_cell(trained, twin) is None  # an untrained block has none itself
 

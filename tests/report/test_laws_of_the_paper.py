@@ -73,11 +73,20 @@ def test_a_state_that_was_asked_for_is_half_of_what_orders() -> None:
     assert "and its rank by the $R^2$ of the dataset's state, half and half." in text
 
 
+def test_the_twin_that_is_told_is_the_same_block_in_the_same_pooling() -> None:
+    ranking = example_ranking()
+    best, twin = ranking.candidates[0], next(one for one in ranking.layers if one.role == "twin" and one.name == "blocks.5")
+    other = twin.model_copy(update={"name": "blocks.5@future-mean", "score": Estimate(value=0.111)})
+    for layers in ((best, twin, other), (best, other, twin)):
+        assert "The same block with random weights scores 0.418 [" in ranking_sentences(ranking.model_copy(update={"layers": layers}))
+    assert "The same block" not in ranking_sentences(ranking.model_copy(update={"layers": (best, other)}))
+
+
 def test_the_order_is_told_with_its_controls_and_its_doubts() -> None:
     told = ranking_sentences(example_ranking())
     assert told.startswith("`blocks.5` is ranked first with a score of 0.602 [")
     assert "The same block with random weights scores 0.418 [" in told  # 0.45 · 0.09 + 0.45 · 0.8 + 0.1 · 0.17
-    assert "The best untrained block is twin/blocks.7 with 0.429 [" in told
+    assert "The best untrained block is blocks.7 with 0.429 [" in told
     assert "The control pixels scores 0.426 [" in told
     assert "undefined" not in told
     assert "flags" not in told  # its first layer carries none

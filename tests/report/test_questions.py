@@ -17,10 +17,8 @@ BEST = "blocks.5"
 
 
 def runs_of(levels: dict[str, float] = LEVELS, **keys: Any) -> RunRecord:
-    """Eight seeds an arm; the twin has its layer's name, as in a record of `train`."""
-    record = example_runs(levels, **({"seeds": 8} | keys))
-    arms = tuple(arm.model_copy(update={"layer": arm.layer.removeprefix("twin/")}) for arm in record.arms)
-    return record.model_copy(update={"arms": arms})
+    """Eight seeds an arm."""
+    return example_runs(levels, **({"seeds": 8} | keys))
 
 
 def all_trained() -> Ranking:
@@ -38,7 +36,7 @@ def words(levels: dict[str, float] | None = None, **keys) -> dict[str, str]:
 def test_the_questions_are_answered_one_by_one() -> None:
     all_hold = dict.fromkeys((PRETRAINING, FROZEN, RANKING), "supported")
     assert words() == all_hold
-    assert words({"twin/blocks.5": 0.9}) == all_hold | {PRETRAINING: "not supported"}
+    assert words({"blocks.5 (untrained)": 0.9}) == all_hold | {PRETRAINING: "not supported"}
     assert words({"pixels": 0.9}) == all_hold | {FROZEN: "not supported"}
     assert words({"scratch": 0.72}, noise=0.2) == all_hold | {FROZEN: "not supported"}
     others = dict.fromkeys(("blocks.6", "blocks.4", "blocks.7 (middle)", "blocks.0 (worst)"), 0.9)
@@ -78,7 +76,7 @@ def without(name: str) -> RunRecord:
 @pytest.mark.parametrize(
     ("left_out", "question", "reason"),
     [
-        ("twin/", PRETRAINING, "the untrained twin of this layer"),
+        ("(untrained)", PRETRAINING, "the untrained twin of this layer"),
         ("pixels", FROZEN, "the raw pixels"),
         ("scratch", FROZEN, "a network from scratch"),
         ("blocks.4", RANKING, "4 of the 5 ranked layers have agents"),

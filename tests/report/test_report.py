@@ -205,9 +205,9 @@ def test_a_difference_in_the_last_bits_puts_nobody_ahead() -> None:
 
 
 def test_verdict_on_a_loss_names_the_winner() -> None:
-    judged = judge_record(example_runs({**LEVELS, "blocks.5": -0.2, "twin/blocks.5": 0.9}, seeds=10), example_ranking())
+    judged = judge_record(example_runs({**LEVELS, "blocks.5": -0.2, "blocks.5 (untrained)": 0.9}, seeds=10), example_ranking())
     assert judged.outcome == "not supported"
-    assert "twin/blocks.5" in judged.sentence
+    assert "blocks.5 (untrained)" in judged.sentence
     assert "did better at 5 % after Holm" in judged.sentence
 
 
@@ -215,7 +215,7 @@ def test_a_headline_that_fails_still_names_the_controls_that_lie_clearly_below()
     judged = judge_record(example_runs({**LEVELS, "scratch": 0.71}), example_ranking())
     assert judged.outcome == "not supported"
     below = judged.sentence.partition("not corrected for their number, put it above ")[2]
-    assert "twin/blocks.5" in below
+    assert "blocks.5 (untrained)" in below
     assert "scratch" not in below
 
 

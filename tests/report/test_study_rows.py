@@ -12,6 +12,7 @@ from layerscout.cache.records import Arm, Budget, Cost, Run, RunRecord
 from layerscout.report.experiment import Experiment
 from layerscout.report.numbers.within import TaskCells
 from layerscout.report.study.cells import cell_of, store_of_layer
+from layerscout.pages.ranking import layer_title
 from layerscout.report.study.contrasts import RANDOM, contrasts_of, regret_of
 from layerscout.report.study.measures import CTRL, DEPTH, MIDDLE, S, measure_names
 from layerscout.report.study.rows import failed_runs, probing_seconds, settings_digests, training_seconds
@@ -19,7 +20,7 @@ from layerscout.report.study.tasks import TrainedTask
 from layerscout.report.study.untrained import twin_differences, twin_pairs
 
 RANKING = example_ranking()
-LAYERS = {layer.name: layer for layer in RANKING.layers}
+LAYERS = {layer_title(RANKING, layer): layer for layer in RANKING.layers}
 NAMES = measure_names(())
 
 
@@ -41,10 +42,10 @@ def trained(
     costs: tuple[float | None, ...] = (7.0,),
     **settings: object,
 ) -> TrainedTask:
-    """A task whose arms are named like their layers; None is a run that failed. Arms without such a layer are no cells."""
+    """A task whose arms are named like their layers' titles; None is a run that failed. Arms without such a layer are no cells."""
     spent = seconds or (1.0,) * len(finals)
     arms = [
-        Arm(name=name, kind="ranked", layer=name, store_id=None, head="linear", score=None, width=4, budget=budget(cpu))
+        Arm(name=name, kind="ranked", layer=name.partition(" ")[0], store_id=None, head="linear", score=None, width=4, budget=budget(cpu))
         for name, cpu in zip(finals, spent, strict=True)
     ]
     runs = [
@@ -53,7 +54,7 @@ def trained(
         for seed, final in enumerate(own)
     ]
     record = RunRecord(environment="here", mode="offline", selection=None, random_policy_return=None, arms=tuple(arms), runs=tuple(runs))
-    cells = tuple(cell_of(LAYERS[arm.layer], RANKING, record, arm) for arm in arms if arm.layer in LAYERS)
+    cells = tuple(cell_of(LAYERS[arm.name], RANKING, record, arm) for arm in arms if arm.name in LAYERS)
     known = [None if cost is None else Cost(wall_seconds=1.0, cpu_seconds=cost) for cost in costs]
     written = (("settings.json", dict(settings)),)
     experiments = tuple(Experiment(Path(f"out{k}"), RANKING, None, (("runs.json", record),), written, cost) for k, cost in enumerate(known))
@@ -65,7 +66,7 @@ def trained(
     [
         ("blocks.0", 0.0, "pretrained"),
         ("blocks.2", 2 / 7, "pretrained"),
-        ("twin/blocks.7", 1.0, "untrained"),
+        ("blocks.7 (untrained)", 1.0, "untrained"),
         ("pixels", 0.5, "pretrained"),
     ],
 )
@@ -77,13 +78,13 @@ def test_a_place_is_a_share_of_depth_among_the_layers_of_one_store_and_role(name
 
 
 def test_a_layer_of_a_store_of_its_own_lies_there_whatever_its_role():
-    assert store_of_layer(LAYERS["twin/blocks.1"].model_copy(update={"store_id": "own"}), RANKING) == "own"
-    assert store_of_layer(LAYERS["twin/blocks.1"], RANKING.model_copy(update={"twin_store_id": None})) == ""
+    assert store_of_layer(LAYERS["blocks.1 (untrained)"].model_copy(update={"store_id": "own"}), RANKING) == "own"
+    assert store_of_layer(LAYERS["blocks.1 (untrained)"], RANKING.model_copy(update={"twin_store_id": None})) == ""
 
 
 def test_a_block_is_compared_with_the_same_block_untrained_and_seeds_count_where_every_pair_finished():
     task = trained(
-        {"blocks.1": (3.0, 5.0), "blocks.2": (1.0, None), "twin/blocks.2": (0.0, 4.0), "twin/blocks.1": (1.0, 1.0), "blocks.3": (9.0, 9.0)}
+        {"blocks.1": (3.0, 5.0), "blocks.2": (1.0, None), "blocks.2 (untrained)": (0.0, 4.0), "blocks.1 (untrained)": (1.0, 1.0), "blocks.3": (9.0, 9.0)}
     )
     found = twin_differences(task, "final")
     assert found.layers == ("blocks.1", "blocks.2")
@@ -99,13 +100,13 @@ def test_a_block_is_compared_with_the_same_block_untrained_and_seeds_count_where
 
 
 def test_the_means_over_blocks_are_tested_by_seeds_and_corrected_over_tasks():
-    better = {"blocks.1": (3.0, 5.0, 4.0), "blocks.2": (2.0, 2.0, 2.0), "twin/blocks.1": (1.0, 1.0, 1.0), "twin/blocks.2": (0.0, 1.0, 0.0)}
+    better = {"blocks.1": (3.0, 5.0, 4.0), "blocks.2": (2.0, 2.0, 2.0), "blocks.1 (untrained)": (1.0, 1.0, 1.0), "blocks.2 (untrained)": (0.0, 1.0, 0.0)}
     rows = [row for row in twin_pairs([trained(better), trained(better)], "final") if row.layer is None]
     assert [(row.p, row.p_holm) for row in rows] == [(0.25, 0.5), (0.25, 0.5)]  # 2 / 2³ signs, times two tasks
 
 
 def test_training_on_every_layer_is_estimated_from_those_that_were_trained_on():
-    task = trained({"blocks.1": (1.0,), "blocks.2": (1.0,), "twin/blocks.1": (1.0,)}, seconds=(2.0, 4.0, 100.0))
+    task = trained({"blocks.1": (1.0,), "blocks.2": (1.0,), "blocks.1 (untrained)": (1.0,)}, seconds=(2.0, 4.0, 100.0))
     assert training_seconds(task) == 3.0 * len(RANKING.candidates)
 
 

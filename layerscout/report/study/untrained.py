@@ -31,11 +31,7 @@ class TwinDifferences:
 def twin_of_cell(trained: TrainedTask, cell: StudyCell) -> StudyCell | None:
     """Return the cell of the same block without training; None where none was trained on."""
     same = [one for one in trained.cells if one.weights == "untrained" and (one.backbone, one.pooling) == (cell.backbone, cell.pooling)]
-    return next((one for one in same if cell.weights == "pretrained" and _block(one) == _block(cell)), None)
-
-
-def _block(cell: StudyCell) -> str:
-    return cell.score.name.rpartition("/")[2]  # some rankings write where a twin's layer comes from before its name
+    return next((one for one in same if cell.weights == "pretrained" and one.score.name == cell.score.name), None)
 
 
 def twin_differences(trained: TrainedTask, metric: str, updates: int | None = None) -> TwinDifferences | None:
