@@ -9,10 +9,10 @@ import pytest
 from example_records import example_ranking
 
 from layerscout.cache.records import Arm, Budget, Cost, Run, RunRecord
+from layerscout.pages.ranking import layer_title
 from layerscout.report.experiment import Experiment
 from layerscout.report.numbers.within import TaskCells
 from layerscout.report.study.cells import cell_of, store_of_layer
-from layerscout.pages.ranking import layer_title
 from layerscout.report.study.contrasts import RANDOM, contrasts_of, regret_of
 from layerscout.report.study.measures import CTRL, DEPTH, MIDDLE, S, measure_names
 from layerscout.report.study.rows import failed_runs, probing_seconds, settings_digests, training_seconds
@@ -84,7 +84,13 @@ def test_a_layer_of_a_store_of_its_own_lies_there_whatever_its_role():
 
 def test_a_block_is_compared_with_the_same_block_untrained_and_seeds_count_where_every_pair_finished():
     task = trained(
-        {"blocks.1": (3.0, 5.0), "blocks.2": (1.0, None), "blocks.2 (untrained)": (0.0, 4.0), "blocks.1 (untrained)": (1.0, 1.0), "blocks.3": (9.0, 9.0)}
+        {
+            "blocks.1": (3.0, 5.0),
+            "blocks.2": (1.0, None),
+            "blocks.2 (untrained)": (0.0, 4.0),
+            "blocks.1 (untrained)": (1.0, 1.0),
+            "blocks.3": (9.0, 9.0),
+        }
     )
     found = twin_differences(task, "final")
     assert found.layers == ("blocks.1", "blocks.2")
@@ -100,7 +106,12 @@ def test_a_block_is_compared_with_the_same_block_untrained_and_seeds_count_where
 
 
 def test_the_means_over_blocks_are_tested_by_seeds_and_corrected_over_tasks():
-    better = {"blocks.1": (3.0, 5.0, 4.0), "blocks.2": (2.0, 2.0, 2.0), "blocks.1 (untrained)": (1.0, 1.0, 1.0), "blocks.2 (untrained)": (0.0, 1.0, 0.0)}
+    better = {
+        "blocks.1": (3.0, 5.0, 4.0),
+        "blocks.2": (2.0, 2.0, 2.0),
+        "blocks.1 (untrained)": (1.0, 1.0, 1.0),
+        "blocks.2 (untrained)": (0.0, 1.0, 0.0),
+    }
     rows = [row for row in twin_pairs([trained(better), trained(better)], "final") if row.layer is None]
     assert [(row.p, row.p_holm) for row in rows] == [(0.25, 0.5), (0.25, 0.5)]  # 2 / 2³ signs, times two tasks
 
