@@ -4,8 +4,10 @@
     python benchmarks/across_settings.py --keep '_score$' python benchmarks/repaint.py --quick --json
 
 COMMAND prints JSON, at last; it runs on one thread, on two, and on one thread with AVX2 and with SSE instructions, each time in a process of its own. ``{folder}`` in it is an
-empty folder of that run, ``{threads}`` the number of threads; several commands are one as ``bash -c 'FIRST && SECOND'``. With ``--read``, figures come from files that it wrote (JSON or CSV) instead of what it prints; ``--rows`` names the
-columns that tell rows of a CSV apart. Printed is every number that PATTERN finds by its path, lowest to highest; ``--out`` keeps them, the command and the settings as JSON.
+empty folder of that run, ``{threads}`` the number of threads, ``{-setting}`` a dash and the setting's name, and nothing on one thread: ``cat kept{-setting}.json`` makes ranges of
+what was run before. Several commands are one as ``bash -c 'FIRST && SECOND'``. With ``--read``, figures come from files that it wrote (JSON or CSV) instead of what it prints;
+``--rows`` names the columns that tell rows of a CSV apart. Printed is every number that PATTERN finds by its path, lowest to highest; ``--out`` keeps them, the command and the
+settings as JSON.
 """
 
 from __future__ import annotations
@@ -29,13 +31,24 @@ Leaf = float | str | None
 
 
 def leaves(value: Any, path: str = "") -> dict[str, Leaf]:
-    """Return every number, word and missing figure inside a JSON value by its path; a truth value is a word, for it has no range."""
+    """Return every number, word and missing figure inside a JSON value by its path; a truth value is a word, for it has no range.
+
+    Items of a list go by their ``name``, else by their ``updates``, where each has its own; else by their place.
+    """
     if isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
+        items = value.items() if isinstance(value, dict) else zip(_names(value), value, strict=True)
         return {name: leaf for key, inner in items for name, leaf in leaves(inner, f"{path}.{key}" if path else str(key)).items()}
     if isinstance(value, bool):
         return {path: str(value).lower()}
     return {path: float(value) if isinstance(value, int | float) else value}
+
+
+def _names(items: list[Any]) -> list[str]:
+    for key in ("name", "updates"):
+        names = [str(item[key]) for item in items if isinstance(item, dict) and item.get(key) is not None]
+        if len(set(names)) == len(items):
+            return names
+    return [str(place) for place in range(len(items))]
 
 
 def rows_of(text: str, columns: list[str]) -> dict[str, Leaf]:
@@ -64,11 +77,17 @@ def _number(cell: str) -> Leaf:
         return None if cell in ("", "n/a") else cell
 
 
+def _filled(part: str, setting: str, folder: str) -> str:
+    suffix = "" if setting == "one thread" else f"-{setting.replace(' ', '-').lower()}"
+    for place, meant in (("{folder}", folder), ("{threads}", str(harness.SETTINGS[setting][0])), ("{-setting}", suffix)):
+        part = part.replace(place, meant)
+    return part
+
+
 def run(command: list[str], setting: str, files: list[str], columns: list[str]) -> dict[str, Leaf]:
     """Run the command in one setting; return its figures by path. Raises SystemExit with what it printed where there are none."""
-    threads, _ = harness.SETTINGS[setting]
     with tempfile.TemporaryDirectory() as folder:
-        words = [part.replace("{folder}", folder).replace("{threads}", str(threads)) for part in (*command, *files)]
+        words = [_filled(part, setting, folder) for part in (*command, *files)]
         files = words[len(command) :]
         answer = subprocess.run(words[: len(command)], capture_output=True, text=True, env=os.environ | harness.environment_of(setting))
         try:

@@ -90,3 +90,22 @@ def test_what_gives_no_figures_ends_with_what_it_printed(tmp_path, words, messag
     assert answer.returncode != 0
     assert message in answer.stderr
     assert found == {}
+
+
+def test_what_was_kept_of_each_setting_becomes_ranges_and_items_go_by_their_names(tmp_path):
+    for suffix, value in (("", 1.0), ("-two-threads", 2.0), ("-sse", 0.5)):
+        measures = [{"name": "S", "rho": value, "unnamed": [{"a": 1}, {"b": 2}]}, {"name": "R", "rho": -value}]
+        text = json.dumps({"analyses": [{"updates": 3000, "measures": measures}, {"updates": 12000, "measures": []}]})
+        (tmp_path / f"kept{suffix}.json").write_text(text)
+    named = [word for name in ("one thread", "two threads", "SSE") for word in ("--setting", name)]
+    answer, found = measured(*named, "cat", tmp_path / "kept{-setting}.json", folder=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert found["figures"]["analyses.3000.measures.S.rho"] == {"lowest": 0.5, "highest": 2.0, "seen": [1.0, 2.0, 0.5]}
+    assert found["figures"]["analyses.3000.measures.R.rho"] == {"lowest": -2.0, "highest": -0.5, "seen": [-1.0, -2.0, -0.5]}
+    assert "analyses.3000.measures.S.unnamed.1.b" in found["figures"]
+
+
+def test_items_of_one_name_go_by_their_place(tmp_path):
+    (tmp_path / "kept.json").write_text(json.dumps([{"name": "one", "x": 1}, {"name": "one", "x": 2}, {"x": 3}]))
+    _, found = measured("--setting", "one thread", "cat", tmp_path / "kept{-setting}.json", folder=tmp_path)
+    assert {path: one["seen"] for path, one in found["figures"].items()} == {"0.x": [1], "1.x": [2], "2.x": [3]}
