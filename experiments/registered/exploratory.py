@@ -3,7 +3,7 @@
     python experiments/registered/exploratory.py [docs/experiments/registered/encoder.csv [AGAIN.csv]]
 
 Reads a study's table of cells (default: study.csv there) and prints one figure a line. Of AGAIN, the table of the same study run once more, it prints
-how far its returns lie from the first ones. Nothing here was registered.
+how far its returns lie from the first ones, at the largest budget that both have. Nothing here was registered.
 """
 
 from __future__ import annotations
@@ -76,10 +76,17 @@ def deepest_is_worst(tasks: Collection[Cells]) -> str:
     return f"{sum(int(column(cells, 'depth').argmax() == returns(cells).argmin()) for cells in tasks)} of {len(tasks)}"
 
 
-def learned(table: Path) -> dict[str, Cells]:
-    """Return the cells of every task that was learned."""
+def budgets(table: Path) -> set[str]:
+    """Return the columns of a table that hold returns at a budget of updates."""
     with table.open(encoding="utf-8") as lines:
-        rows = [row for row in csv.DictReader(lines) if row["learned"] == "learned"]
+        return {name for name in next(csv.reader(lines)) if name.startswith(BUDGET)}
+
+
+def learned(table: Path, kept: Collection[str] | None = None) -> dict[str, Cells]:
+    """Return the cells of every task that was learned, with returns at all budgets or those that are named."""
+    left_out = set() if kept is None else budgets(table).difference(kept)
+    with table.open(encoding="utf-8") as lines:
+        rows = [{name: row[name] for name in row if name not in left_out} for row in csv.DictReader(lines) if row["learned"] == "learned"]
     return {name: [row for row in rows if row["task"] == name] for name in sorted({row["task"] for row in rows})}
 
 
@@ -90,7 +97,10 @@ def first_choice(cells: Cells) -> dict[str, str]:
 
 def again(table: Path, other: Path) -> dict[str, str]:
     """Return how far the returns of a study that was run once more lie from the first ones, over the cells of the tasks learned in both."""
-    one, two = learned(table), learned(other)
+    shared = budgets(table) & budgets(other)
+    if not shared:
+        raise SystemExit("the two tables have no budget of updates in common")
+    one, two = learned(table, shared), learned(other, shared)
     both = sorted(one.keys() & two.keys())
 
     def named(cell: dict[str, str]) -> tuple[str, str, str]:
