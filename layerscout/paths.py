@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from layerscout.errors import UsageError
+from layerscout.errors import DataError, UsageError
 
 ADDRESS = re.compile(r"(s3|gs|az|hf|file|https?|ftp):/", re.IGNORECASE)  # pathlib makes one stroke of two
 
@@ -31,6 +31,12 @@ def expand(path: Path | str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:  # neither HOME nor an entry in the list of users
         raise UsageError(f"{path}: there is no such home folder", hint="write the whole path instead of ~") from None
+
+
+def require_folder(path: Path, hint: str) -> None:
+    """Raise DataError where ``path`` is no folder; the message says whether it is a file or is not there, the hint what to do."""
+    if not path.is_dir():
+        raise DataError(f"{path} is a file, expected a folder" if path.is_file() else f"no folder {path}", hint=hint)
 
 
 def expand_word(text: str) -> str:

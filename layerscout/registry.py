@@ -92,7 +92,10 @@ def load_entry(kind: str, name: str) -> Any:
     if name not in known and ":" in name:
         return load_code(kind, name)
     if name not in known:
-        raise UsageError(f"unknown {kind} '{name}'{suggest(name, known)}", hint=f"known {kind}s: {', '.join(sorted(known))}")
+        hint = f"known {kind}s: {', '.join(sorted(known))}"
+        if os.path.exists(name):  # not Path.exists, which raises where a word is too long to be a path
+            raise UsageError(f"{name} is a {'folder' if os.path.isdir(name) else 'file'}, and no {kind}", hint=hint)
+        raise UsageError(f"unknown {kind} '{name}'{suggest(name, known)}", hint=hint)
     module, _, attribute = known[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 

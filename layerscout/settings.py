@@ -17,6 +17,7 @@ from layerscout.paths import expand
 
 # the tables that a settings file may have, beside [presets]
 STAGES = ("collect", "import", "pretrain", "extract", "probe", "train", "transfer")
+BEGUN = "a file of settings with every setting in it is begun by: layerscout init FOLDER"
 METHODS = ("apv", "pvdr")  # of pretraining: tables in the table of that stage
 
 
@@ -210,10 +211,10 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise DataError(f"no configuration file {file}", hint="check the path; layerscout init begins a study with such a file") from None
     except IsADirectoryError:
         raise DataError(f"{file} is a folder, expected a file of settings", hint="name the file in it, as study.toml") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{file} is not valid TOML: {error}", hint="a file of settings with every setting in it is begun by: layerscout init FOLDER"
-        ) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} is no file of settings: it holds other bytes than text in UTF-8", hint=BEGUN) from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file} is not valid TOML: {error}", hint=BEGUN) from None
 
 
 def check_tables(document: dict[str, Any], where: str, known: Iterable[str]) -> None:

@@ -114,9 +114,9 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where there is not one: "1 store", "3 stores", "1,200 cells"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def counted(count: int | None, noun: str) -> str:
+    """Return a number with its noun, in the plural where there is not one: "1 store", "3 stores", "1,200 cells", "n/a rows" where it is not known."""
+    return f"{'n/a' if count is None else f'{count:,}'} {noun}{'' if count == 1 else 's'}"
 
 
 def readable(key: str, value: Any) -> str:

@@ -19,7 +19,7 @@ from layerscout.cache.files import StoredObject, first_damaged_document, first_m
 from layerscout.cache.reader import REPAIR, LayerReader
 from layerscout.cache.root import ORIGIN_NAME
 from layerscout.errors import DataError, raise_shortage, suggest
-from layerscout.showing import Shown, size
+from layerscout.showing import Shown, counted, size
 
 __all__ = ["ColumnSpec", "LayerReader", "LayerSpec", "Store"]
 
@@ -97,7 +97,7 @@ class Store(Shown):
             The store has no such layer; the message names the nearest one.
         """
         if name not in self._layers:
-            message = f"layer '{name}' is not in store {self.id} ({len(self.specs)} layers){suggest(name, self.specs)}"
+            message = f"layer '{name}' is not in store {self.id} ({counted(len(self.specs), 'layer')}){suggest(name, self.specs)}"
             raise DataError(message, hint=f"layers: {', '.join(self.specs)}")
         return self._reader(name, self._layers[name])
 
@@ -177,10 +177,10 @@ class Store(Shown):
         rows: list[Sequence[object]] = [
             (row["name"], row["role"], row["depth"], row["width"], row["dtype"], size(row["bytes"])) for row in self.frame_rows()
         ]
-        return f"store {self.id}: {self.rows:,} rows of {backbone}", ("layer", "role", "depth", "width", "type", "size"), rows
+        return f"store {self.id}: {counted(self.rows, 'row')} of {backbone}", ("layer", "role", "depth", "width", "type", "size"), rows
 
     def __repr__(self) -> str:
-        return f"Store({self.id}, {self.rows} rows, {len(self.specs)} layers)"
+        return f"Store({self.id}, {counted(self.rows, 'row')}, {counted(len(self.specs), 'layer')})"
 
 
 def check_files(path: Path, manifest: manifests.Manifest, objects: Sequence[StoredObject]) -> identities.Identity:

@@ -8,6 +8,7 @@ import typer
 
 from layerscout.commands.console import Call, table
 from layerscout.commands.words import command
+from layerscout.showing import counted
 
 
 @command("layerscout layers tiny")
@@ -29,5 +30,5 @@ def layers(
         "layers": [{"name": layer.name, "width": layer.width, "parameters": layer.parameters} for layer in found.layers],
     }
     rows = [(layer.depth, layer.name, layer.width, f"{layer.parameters:,}") for layer in found.layers]
-    clip = f"clip of {len(found.clip.offsets)} frames {'x'.join(map(str, found.clip.frame_shape))}, default pooling {found.default_pooling}"
+    clip = f"clip of {counted(len(found.clip.offsets), 'frame')} {'x'.join(map(str, found.clip.frame_shape))}, default pooling {found.default_pooling}"
     call.emit(facts, f"{clip}\n{table(('depth', 'layer', 'width', 'parameters'), rows)}")

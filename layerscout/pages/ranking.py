@@ -10,6 +10,7 @@ from layerscout.pages.charts import Level, Panel, Plot, Point, Series, as_drawin
 from layerscout.pages.drawing import Drawing, Group, Words
 from layerscout.pages.palette import Look
 from layerscout.pages.rows import NARROW
+from layerscout.showing import counted
 
 STORES = ("blue", "green", "purple", "orange", "sky", "ink")  # red is the untrained blocks'
 STORE_SHAPES = ("circle", "square", "triangle", "diamond")
@@ -98,7 +99,7 @@ def draw_score_and_parts(ranking: Ranking, width: float) -> Drawing:
 def draw_file(ranking: Ranking, width: float, formula: str) -> Drawing:
     """Draw the figure that stands in a file of its own: the score and its parts under a line on what was measured."""
     drawing = draw_score_and_parts(ranking, width)
-    under = f"{ranking.rows:,} transitions, {ranking.episodes:,} episodes. {formula}"
+    under = f"{ranking.rows:,} transitions, {counted(ranking.episodes, 'episode')}. {formula}"
     head = Words(4, 14, shorten(under, int(width / LETTER)), kind="axis")
     body = Group(drawing.items, move=(12, 24))
     return Drawing(drawing.width + 24, drawing.height + 36, drawing.label, (head, body))
@@ -108,9 +109,9 @@ def answer_of(ranking: Ranking) -> str:
     """Return in words what the figure of scores shows."""
     scored = [layer for layer in ranking.candidates if ordering(ranking, layer) is not None]
     if not scored:
-        return f"Score by depth of {len(ranking.candidates)} layers: n/a for all of them"
+        return f"Score by depth of {counted(len(ranking.candidates), 'layer')}: n/a for all of them"
     best = scored[0]
-    answer = f"Score by depth of {len(ranking.candidates)} layers: {layer_title(ranking, best)} is first with {as_table_value(ordering(ranking, best))}"
+    answer = f"Score by depth of {counted(len(ranking.candidates), 'layer')}: {layer_title(ranking, best)} is first with {as_table_value(ordering(ranking, best))}"
     twin = twin_of(ranking, best)
     others = [("the same block untrained", twin)] if twin is not None else []
     highest = best_twin(ranking)

@@ -22,6 +22,7 @@ from layerscout.probe.questions.targets import REWARD
 from layerscout.probe.ranking.choose import choose
 from layerscout.probe.ranking.compare import rank_layers
 from layerscout.probe.ranking.score import VERSIONS, kind_of
+from layerscout.showing import counted
 
 
 def rank(plan: ProbePlan, evidence: Sequence[LayerEvidence]) -> tuple[Ranking, Selection]:
@@ -132,7 +133,7 @@ def _exceptions(plan: ProbePlan, evidence: Sequence[LayerEvidence]) -> tuple[str
         notes.append(f"float32 products gave no fit, {why}: measured with float64 products: {', '.join(without_fit)}")
     for job, item in zip(plan.jobs, evidence, strict=True):
         if item.nonfinite_rows:
-            notes.append(f"{_name(job)}: {item.nonfinite_rows} rows with a NaN or an infinity, left out with their transitions")
+            notes.append(f"{_name(job)}: {counted(item.nonfinite_rows, 'row')} with a NaN or an infinity, left out with their transitions")
     return tuple(notes)
 
 

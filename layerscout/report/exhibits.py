@@ -20,6 +20,7 @@ from layerscout.report.tables import (
     summary_cells,
 )
 from layerscout.report.verdict import Verdict
+from layerscout.showing import counted
 
 
 def ranking_table(ranking: Ranking) -> Table:
@@ -140,7 +141,7 @@ def provenance_table(experiment: Experiment) -> Table:
         ("score", f"{ranking.score_version}: {weights}, R² normalised by {ranking.normalisation}"),
     ]
     rows += [
-        (path, f"{record.environment}, {record.mode}, {len(record.arms)} arms, {len(record.runs)} runs")
+        (path, f"{record.environment}, {record.mode}, {counted(len(record.arms), 'arm')}, {counted(len(record.runs), 'run')}")
         for path, record in experiment.records
     ]
     return Table(("What", "Which"), tuple(rows), words=True)

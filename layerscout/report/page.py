@@ -32,6 +32,7 @@ from layerscout.report.numbers.speed import learned_level
 from layerscout.report.tables import seed_caution
 from layerscout.report.verdict import Verdict, judge_record
 from layerscout.report.world_models import world_models_section
+from layerscout.showing import counted
 
 COSTS = "Counts are for one run. Wall time is that of all runs trained side by side; CPU time is the arm's share, all its seeds together."
 CURVE = (
@@ -61,7 +62,7 @@ def render_report(experiment: Experiment, parts: Sequence[Chapter], studied: Seq
     """Return the page; ``studied`` are its sections on score against return."""
     ranking = experiment.ranking
     best = labelled_name(ranking, ranking.candidates[0]) if ranking.candidates else "none"
-    under = f"Ranked first: {best}, of {len(ranking.candidates)} layers, on {ranking.rows:,} clips of {ranking.episodes:,} episodes."
+    under = f"Ranked first: {best}, of {counted(len(ranking.candidates), 'layer')}, on {counted(ranking.rows, 'clip')} of {counted(ranking.episodes, 'episode')}."
     answers = [verdict_banner(part.verdict, part.title if len(parts) > 1 else "", part.gate) for part in parts] or [
         verdict_banner(judge_record(None), "")
     ]

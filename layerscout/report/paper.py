@@ -19,6 +19,7 @@ from layerscout.report.experiment import Experiment
 from layerscout.report.page import gate_sentence
 from layerscout.report.tables import seed_caution
 from layerscout.report.verdict import judge_record
+from layerscout.showing import counted
 from layerscout.text import markdown_code, markdown_text, visible
 
 DECIDED_BY = {
@@ -110,7 +111,7 @@ def describe_setup(experiment: Experiment) -> str:
     lines = [
         f"- Video model: {markdown_text(ranking.backbone)}",
         f"- Candidate layers: {', '.join(markdown_code(labelled_name(ranking, layer)) for layer in sorted(ranking.candidates, key=lambda layer: layer.depth))}",
-        f"- Probing data: {ranking.rows:,} clips of {ranking.episodes:,} episodes, {ranking.folds} folds by episode",
+        f"- Probing data: {counted(ranking.rows, 'clip')} of {counted(ranking.episodes, 'episode')}, {ranking.folds} folds by episode",
     ]
     lines += [f"- Environment: {markdown_text(describe_record(record))}" for _, record in experiment.records] or [
         "- Environment: not run yet"
@@ -126,7 +127,7 @@ def describe_record(record: RunRecord) -> str:
     ranges = [f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} to {values[-1]:,}" for values in (steps, updates) if values]
     budget = f"{ranges[0]} environment steps and {ranges[1]} updates a run" if len(ranges) == 2 else "no arms"
     wall = max((arm.budget.wall_seconds for arm in record.arms), default=0.0)
-    return f"{record.environment}, {record.mode}, {len(record.arms)} arms × {seeds} seeds, {budget}, {wall:,.0f} s of wall time for the longest group of runs"
+    return f"{record.environment}, {record.mode}, {counted(len(record.arms), 'arm')} × {counted(seeds, 'seed')}, {budget}, {wall:,.0f} s of wall time for the longest group of runs"
 
 
 def ranking_sentences(ranking: Ranking) -> str:

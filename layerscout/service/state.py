@@ -19,7 +19,7 @@ from layerscout.cache.records import load_object
 from layerscout.cache.root import SERVICE
 from layerscout.errors import DataError, LayerscoutError
 from layerscout.memory import available_memory
-from layerscout.paths import expand
+from layerscout.paths import expand, require_folder
 from layerscout.service.data.catalogue import Catalogue, Shelved
 from layerscout.service.data.datasets import Datasets
 from layerscout.service.data.experiments import Experiments
@@ -155,8 +155,7 @@ def checked_runs(folder: Path) -> Path:
         There is no such folder.
     """
     found = expand(folder).resolve()
-    if not found.is_dir():
-        raise DataError(f"there is no folder {found}", hint="--runs is the folder that probe, train and report wrote to")
+    require_folder(found, "--runs is the folder that probe, train and report wrote to")
     return found
 
 

@@ -14,6 +14,7 @@ from layerscout.cache.importers.base import Array
 from layerscout.cache.importers.columns import as_actions, as_columns, as_flags, as_rewards, column_names, exact_type
 from layerscout.cache.importers.config import ImportConfig
 from layerscout.errors import DataError
+from layerscout.showing import counted
 
 STATE = "state"
 
@@ -71,7 +72,7 @@ def assemble_episode(
     """
     count, recorded = len(frames), fields.steps
     if recorded not in (count - 1, count):
-        message = f"{where} has {count} frames and {recorded} steps, expected {recorded} or {recorded + 1} frames"
+        message = f"{where} has {counted(count, 'frame')} and {recorded} steps, expected {recorded} or {recorded + 1} frames"
         raise DataError(message, hint="the source is incomplete; fetch or record it again")
     flags = None if fields.terminated is None else as_flags(fields.terminated)
     steps, ending = ending_of(count, recorded, flags is not None and bool(flags[-1:].any()))
@@ -107,7 +108,7 @@ class _Lines:
         rows = len(values) if values.ndim else 0
         if rows != self.recorded:
             hint = self.config.again("--leave-out", role)
-            raise DataError(f"{self.where}: '{name}' has {rows} rows, expected {self.recorded}", hint=hint)
+            raise DataError(f"{self.where}: '{name}' has {counted(rows, 'row')}, expected {self.recorded}", hint=hint)
         return values[: self.steps]
 
     def flags(self, values: Array | None) -> Bool[np.ndarray, " row"]:
@@ -121,7 +122,7 @@ class _Lines:
             values = values[: self.frames]
             return np.concatenate([values, values[-1:]]) if self.repeats else values
         if rows != self.steps:
-            message = f"{self.where}: '{name}' has {rows} rows, expected {self.steps} or {self.frames}"
+            message = f"{self.where}: '{name}' has {counted(rows, 'row')}, expected {self.steps} or {self.frames}"
             raise DataError(message, hint=self.config.again("--leave-out", name))
         return values
 

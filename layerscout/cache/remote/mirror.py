@@ -26,6 +26,7 @@ from layerscout.cache.writing import staging
 from layerscout.cache.writing.checks import check_space
 from layerscout.errors import DataError, shell, suggest
 from layerscout.progress import SILENT, Reporter
+from layerscout.showing import counted
 
 WORKERS = 8
 
@@ -209,7 +210,7 @@ def layer_objects(manifest: manifests.Manifest, layers: Iterable[str]) -> list[S
     found = []
     for name in layers:
         if name not in arrays:
-            message = f"layer '{name}' is not in store {manifest.store_id} ({len(arrays)} layers){suggest(name, arrays)}"
+            message = f"layer '{name}' is not in store {manifest.store_id} ({counted(len(arrays), 'layer')}){suggest(name, arrays)}"
             raise DataError(message, hint=f"layers: {', '.join(arrays)}")
         found += [objects[arrays[name].path(chunk)] for chunk in range(arrays[name].chunks)]
     return found

@@ -13,6 +13,7 @@ from typing import Any
 from layerscout.cache.identity import Identity
 from layerscout.cache.layout import StoreLayout
 from layerscout.cache.records.making import safe_command
+from layerscout.showing import counted
 from layerscout.text import markdown_code, markdown_text, visible
 
 OURS = ("tiny", "tiny-2", "synthetic", "pixels")  # models whose weights come with layerscout, or are drawn
@@ -28,7 +29,7 @@ def store_card(store_id: str, identity: Identity, layout: StoreLayout, provenanc
     command = safe_command("extract", provenance.get("command"))
     made = f"```sh\n{command}\n```" if command else "The store does not say which command made it."
     about = (
-        f"Every layer's pooled output of a frozen video model, {layout.rows:,} rows: one row is one frame of the dataset with the frames before "
+        f"Every layer's pooled output of a frozen video model, {counted(layout.rows, 'row')}: one row is one frame of the dataset with the frames before "
         "it. Nothing ever changes a store; its id is a digest of everything that its numbers were computed from."
     )
     facts = {

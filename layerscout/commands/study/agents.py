@@ -14,6 +14,7 @@ from layerscout.commands.study.standing import CONTINUES, Standing
 from layerscout.errors import LayerscoutError
 from layerscout.misfits import describe_misfit
 from layerscout.rl.config import KEY_NAME, TrainConfig, comparison_key
+from layerscout.showing import counted
 
 OWN_PAGES = (WORK_NAME, GOALS_NAME)  # records of agents that need no ranking: each folder of them has a page of its own
 
@@ -42,7 +43,9 @@ def agents_standing(place: Path) -> Standing:
     what = config.mode if alone else f"{config.mode}: {len(finished)} groups finished"
     if record is not None:
         failed = sum(run.status == "failed" for run in record.runs)
-        what = f"{config.mode}: {len(record.arms)} arms, {len(record.runs)} runs" + (f", {failed} failed" if failed else "")
+        what = f"{config.mode}: {counted(len(record.arms), 'arm')}, {counted(len(record.runs), 'run')}" + (
+            f", {failed} failed" if failed else ""
+        )
     if selected is not None and groups:
         key = comparison_key(config, selected)
         if any((group / KEY_NAME).read_text(encoding="utf-8").strip() != key for group in groups):
@@ -73,5 +76,5 @@ def _work(place: Path, config: TrainConfig, command: str | None) -> Standing:
     arms = len(load(WorkRecord, place / WORK_NAME, warn=False).arms)
     wanted = max(1, len(config.work.arms)) + sum(map(len, config.work.sweep.values()))
     if arms < wanted or any(place.glob("*/checkpoint*.npz")):
-        return Standing("train", "begun", str(place), f"work: {arms} arms", f"more were asked for, {CONTINUES}", True, command)
-    return Standing("train", "done", str(place), f"work: {arms} arms", alone=True)
+        return Standing("train", "begun", str(place), f"work: {counted(arms, 'arm')}", f"more were asked for, {CONTINUES}", True, command)
+    return Standing("train", "done", str(place), f"work: {counted(arms, 'arm')}", alone=True)

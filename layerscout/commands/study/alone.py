@@ -18,6 +18,7 @@ from layerscout.errors import LayerscoutError, shell
 from layerscout.misfits import describe_misfit
 from layerscout.rl.transfer.config import TransferConfig
 from layerscout.rl.transfer.folders import CHECKPOINT, IMPORTED
+from layerscout.showing import counted
 
 MODELS = {"apv": "apv.json", "pvdr": "pvdr.json"}  # what is pretrained → what a finished model says about itself
 PAGES = ("study.html", "report.html")  # over several folders: of a study, of agents that plan towards a picture
@@ -47,7 +48,7 @@ def _students(place: Path) -> list[Standing]:
     finished = len(list(place.glob("arms/*/result.json")))
     if record is None:
         return [Standing("transfer", "begun", str(place), f"{finished} arms finished", CONTINUES, command=command)]
-    what = f"{len(record.arms)} arms, {record.seeds} seeds"
+    what = f"{counted(len(record.arms), 'arm')}, {counted(record.seeds, 'seed')}"
     if max(finished, config.arms_asked) > len(record.arms) or not {arm.kind for arm in record.arms} >= set(config.arms):
         return [Standing("transfer", "begun", str(place), what, f"more arms were asked for, {CONTINUES}", command=command)]
     shown = page_standing(page, [place / TRANSFER_NAME], shell("report", place))

@@ -16,6 +16,7 @@ from layerscout.commands.study.alone import alone_standings
 from layerscout.commands.study.ledger import LEDGER_NAME
 from layerscout.commands.study.standing import CONTINUES, Standing, page_standing
 from layerscout.errors import LayerscoutError, UsageError, shell
+from layerscout.showing import counted
 
 OWN_ROOTS = ("cache", "stores")  # folders of stores inside a folder of results: the demo's, and that of a study begun with init
 
@@ -76,7 +77,7 @@ class Study:
                 with Trajectories(path) as data:
                     self.datasets[data.stated_digest()] = path
                     steps = int(data.lengths.sum())
-                    found.append(Standing("collect", "done", str(path), f"{steps:,} steps of {len(data):,} episodes"))
+                    found.append(Standing("collect", "done", str(path), f"{steps:,} steps of {counted(len(data), 'episode')}"))
             except LayerscoutError as error:
                 found.append(Standing("collect", "stale", str(path), why=str(error)))
         for parts in sorted(self.folder.glob("*.h5.parts")):
@@ -99,7 +100,14 @@ class Study:
                 found.append(Standing("extract", "stale", entry.path, named, f"damaged: {entry.damage}"))
             elif mine:
                 self.stores[entry.store_id] = entry
-                found.append(Standing("extract", "done", entry.path, f"{named}: {entry.rows:,} rows, {entry.layers} layers"))
+                found.append(
+                    Standing(
+                        "extract",
+                        "done",
+                        entry.path,
+                        f"{named}: {counted(entry.rows, 'row')}, {counted(entry.layers, 'layer')}",
+                    )
+                )
             elif self._own(entry):
                 found.append(Standing("extract", "stale", entry.path, named, "it is of a dataset that is no longer here"))
         for root in self.roots:
@@ -129,7 +137,7 @@ class Study:
         except LayerscoutError as error:
             return Standing("probe", "stale", str(place), why=str(error))
         self.rankings[place] = ranking
-        summary = f"{len(ranking.candidates)} layers, best {ranking.candidates[0].name}"
+        summary = f"{counted(len(ranking.candidates), 'layer')}, best {ranking.candidates[0].name}"
         if self.datasets and ranking.dataset_digest not in self.datasets:
             return Standing("probe", "stale", str(place), summary, "the dataset is another one now")
         if selection.store_id != ranking.store_id:

@@ -17,7 +17,7 @@ from layerscout.commands.study.tasks import TaskSettings
 from layerscout.extract.config import ExtractConfig
 from layerscout.memory import give_back
 from layerscout.progress import Reporter
-from layerscout.showing import mean
+from layerscout.showing import counted, mean
 
 Tell = Callable[[str], None]
 
@@ -114,14 +114,14 @@ def _collect(config: Any, reporter: Reporter) -> str:
     from layerscout.worlds import collect as stage
 
     with Trajectories(stage.run(stage.plan(config), reporter)) as data:
-        return f"{int(data.lengths.sum()):,} steps of {len(data):,} episodes"
+        return f"{counted(int(data.lengths.sum()), 'step')} of {counted(len(data), 'episode')}"
 
 
 def _extract(config: Any, reporter: Reporter) -> str:
     from layerscout.extract import run as stage
 
     store = stage.run(stage.plan(config), reporter)
-    return f"{store.rows:,} rows, {len(store.specs)} arrays"
+    return f"{counted(store.rows, 'row')}, {counted(len(store.specs), 'array')}"
 
 
 def _probe(config: Any, reporter: Reporter) -> str:
@@ -129,7 +129,7 @@ def _probe(config: Any, reporter: Reporter) -> str:
 
     ranking = stage.run(stage.plan(config), reporter)
     best = ranking.candidates[0]
-    return f"{len(ranking.candidates)} layers, first {best.name}" + (f" of {best.label}" if best.label else "")
+    return f"{counted(len(ranking.candidates), 'layer')}, first {best.name}" + (f" of {best.label}" if best.label else "")
 
 
 def _train(config: Any, reporter: Reporter) -> str:
@@ -145,7 +145,7 @@ def returns_in_words(record: RunRecord) -> str:
     best = max(known, key=lambda name: known[name], default=None)
     best_words = "every run failed" if best is None else f"best {best} {known[best]:+.2f}"
     chance = "" if record.random_policy_return is None else f", random play {record.random_policy_return:+.2f}"
-    return f"{len(record.arms)} arms, {len(record.runs)} runs, {best_words}{chance}"
+    return f"{counted(len(record.arms), 'arm')}, {counted(len(record.runs), 'run')}, {best_words}{chance}"
 
 
 def save_settings(task: TaskSettings) -> None:

@@ -15,8 +15,8 @@ from layerscout.cache.records.making import load_command
 from layerscout.commands.console import Call, table
 from layerscout.commands.study.init import NAME
 from layerscout.commands.words import Root, command
-from layerscout.errors import DataError, shell
-from layerscout.paths import expand
+from layerscout.errors import shell
+from layerscout.paths import expand, require_folder
 
 if TYPE_CHECKING:
     from layerscout.commands.study.results import Study
@@ -37,8 +37,7 @@ def status(call: Call, folder: Folder = None, root: Root = None) -> None:
     from layerscout.commands.study.results import Study
 
     place = folder or _default()
-    if not place.is_dir():
-        raise DataError(f"no folder {place}", hint="give the folder that the stages wrote to; layerscout init begins one")
+    require_folder(place, "give the folder that the stages wrote to; layerscout init begins one")
     study = Study.at(place, root)
     found = study.standings()
     after = next_command(study, found)

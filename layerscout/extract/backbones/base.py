@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from layerscout.errors import UsageError, shell, suggest
+from layerscout.showing import counted
 
 if TYPE_CHECKING:
     from layerscout.extract.backbones.loaded import LoadedBackbone
@@ -129,6 +130,7 @@ class Backbone:
         known = {layer.name: layer for layer in self.layers}
         if name not in known:
             raise UsageError(
-                f"layer '{name}' is not in {self.name} ({len(known)} layers){suggest(name, known)}", hint=shell("layers", self.name)
+                f"layer '{name}' is not in {self.name} ({counted(len(known), 'layer')}){suggest(name, known)}",
+                hint=shell("layers", self.name),
             )
         return known[name]

@@ -12,6 +12,7 @@ from layerscout.pages.palette import Look
 from layerscout.pages.ranking import best_twin, layer_title, ordering, short_kind, twin_of
 from layerscout.pages.rows import NARROW, RowColumn, draw_rows, whisker
 from layerscout.probe.page.wording import weighted_parts
+from layerscout.showing import counted
 
 PARTS = ("green", "blue", "purple")
 MOST_NARROW = 16  # layers on a telephone; the table has all
@@ -45,7 +46,9 @@ def draw_order(ranking: Ranking, width: float) -> Drawing:
     keys.append((Look("ink", "whisker", ""), "95 % interval"))
     panel = draw_rows(names, columns, width, tall=22 if len(rows) <= 24 else 17, keys=keys)
     best, *others = ranking.candidates
-    label = f"The order of {len(ranking.candidates)} layers with the parts of their scores: {layer_title(ranking, best)} is first"
+    label = (
+        f"The order of {counted(len(ranking.candidates), 'layer')} with the parts of their scores: {layer_title(ranking, best)} is first"
+    )
     if others and others[0].behind_best is not None:
         label += f", {layer_title(ranking, others[0])} is next, behind by {as_table_value(others[0].behind_best)}"
     return as_drawing(panel, label)

@@ -22,6 +22,7 @@ from layerscout.probe.page.panels import FAINTEST, LOWEST, Measured, panels, pen
 from layerscout.probe.page.tables import PAGE_NAME
 from layerscout.probe.page.wording import formula, handed_over, reasons, told_of_twin
 from layerscout.settings import command_of
+from layerscout.showing import counted
 
 MOST_WITH_TWINS = 24  # layers; above, only the best one's untrained block has small pictures, so that a page stays light
 
@@ -63,7 +64,7 @@ def render(
         What the dataset was recorded in, where that is known.
     """
     layers = f"{len(ranking.candidates)} layer{'s' if len(ranking.candidates) > 1 else ''}"
-    under = f"{layers}, {ranking.rows:,} transitions of {ranking.episodes:,} episodes, {ranking.folds} folds split by episode"
+    under = f"{layers}, {ranking.rows:,} transitions of {counted(ranking.episodes, 'episode')}, {ranking.folds} folds split by episode"
     if ranking.confirmation_episodes:
         under += f"; {ranking.confirmation_episodes:,} more episodes held out for confirmation"
     named = ", ".join(dict.fromkeys(store.label or store.backbone for store in ranking.stores)) or ranking.backbone
@@ -133,7 +134,7 @@ def confirmation_caption(ranking: Ranking) -> str:
         else ""
     )
     return (
-        f"{ranking.confirmation_episodes:,} episodes had no part in the ranking. The best layers, fitted on all others, reach there what "
+        f"{counted(ranking.confirmation_episodes, 'episode')} had no part in the ranking. The best layers, fitted on all others, reach there what "
         "stands under “held out” (effective rank: of their rows alone). The best of many layers looks a little better in the ranking than "
         f"it is; here it does not.{few}"
     )

@@ -14,6 +14,7 @@ from layerscout.pages.ranking import UNTRAINED, has_state, layer_title, ordering
 from layerscout.pages.tables import as_csv, as_markdown
 from layerscout.probe.page.wording import formula, handed_over, reasons
 from layerscout.probe.questions.targets import STATE
+from layerscout.showing import counted
 from layerscout.text import markdown_text, visible
 
 CSV_NAME, TABLE_NAME, SELECTED_NAME, PAGE_NAME = "layer_analysis.csv", "layer_analysis.md", "selected_layer.txt", "probe.html"
@@ -110,7 +111,7 @@ def layer_markdown(ranking: Ranking, selection: Selection) -> str:
     lines = [
         f"# Layers of {markdown_text(backbones)}",
         "",
-        f"{ranking.rows:,} transitions of {ranking.episodes} episodes, {ranking.folds} folds split by episode.{held} Brackets: 95 % intervals (shuffled reward: range).",
+        f"{ranking.rows:,} transitions of {counted(ranking.episodes, 'episode')}, {ranking.folds} folds split by episode.{held} Brackets: 95 % intervals (shuffled reward: range).",
         "",
         f"{markdown_text(formula(ranking))}.",
         "",
@@ -156,7 +157,7 @@ def confirmation_table(ranking: Ranking) -> list[str]:
         "",
         "## Confirmation",
         "",
-        f"On {ranking.confirmation_episodes:,} episodes that had no part in the ranking.",
+        f"On {counted(ranking.confirmation_episodes, 'episode')} that had no part in the ranking.",
         "",
         as_markdown(("layer", *head), rows, words=True).rstrip(),
     ]

@@ -15,6 +15,7 @@ from layerscout.cache.opening import open_store
 from layerscout.cache.store import Store
 from layerscout.errors import DataError, suggest
 from layerscout.probe.config import ProbeConfig
+from layerscout.showing import counted
 
 CONTROLS = {"reinitialised": "untrained", "shuffled": "shuffled"}  # the option ``weights`` of a backbone, and what a control is called by
 
@@ -99,7 +100,7 @@ def _require_known(names: Sequence[str], chosen: Sequence[tuple[Store, LayerSpec
     where = f"store {stores[0].id}" if len(stores) == 1 else f"any of the {len(stores)} stores"
     for name in names:
         if name not in known:
-            message = f"layer '{name}' is not in {where} ({len(known)} layers){suggest(name, known)}"
+            message = f"layer '{name}' is not in {where} ({counted(len(known), 'layer')}){suggest(name, known)}"
             raise DataError(message, hint=f"layers: {', '.join(known)}")
 
 

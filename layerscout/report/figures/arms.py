@@ -24,6 +24,7 @@ from layerscout.report.numbers.gate import references_of
 from layerscout.report.numbers.profiles import common_levels, performance_profile
 from layerscout.report.numbers.statistics import bootstrap
 from layerscout.report.verdict import final_returns
+from layerscout.showing import counted
 
 MOST_MARKS = 24  # points of a curve that still get a mark each
 
@@ -164,7 +165,7 @@ def draw_score_and_return(
     if association is not None:
         rho = association.spearman
         found = f"Spearman {rho.value:.2f} [{rho.low:.2f}, {rho.high:.2f}]"
-    label = f"Score against return of {len(spots)} arms: {found}"
+    label = f"Score against return of {counted(len(spots), 'arm')}: {found}"
 
     def draw(width: float) -> Drawing:
         wide = width >= NARROW

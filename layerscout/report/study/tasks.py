@@ -19,6 +19,7 @@ from layerscout.report.numbers.within import TaskCells
 from layerscout.report.study.cells import StudyCell, cell_of, store_of_layer
 from layerscout.report.study.measures import BITS, CTRL, DEPTH, MIDDLE, STATE, measure_names, measure_of
 from layerscout.report.verdict import OWN_NETWORK
+from layerscout.showing import counted
 
 FEWEST = 3  # layers of a task: two have an order, but one that a coin gets right half the time
 METRICS = ("final", "evaluation")  # the first decides
@@ -210,7 +211,7 @@ def _require_same_data(name: str, rankings: Sequence[Ranking], records: Sequence
     for other in rankings[1:]:
         if (other.dataset_digest, other.rows) != (first.dataset_digest, first.rows):
             what = (
-                f"{first.rows:,} rows and {other.rows:,}"
+                f"{counted(first.rows, 'row')} and {other.rows:,}"
                 if other.rows != first.rows
                 else f"data {first.dataset_digest} and {other.dataset_digest}"
             )

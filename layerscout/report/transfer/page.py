@@ -32,6 +32,7 @@ from layerscout.report.transfer import figures, tables
 from layerscout.report.transfer.claims import transfer_claims
 from layerscout.report.transfer.markdown import transfer_markdown
 from layerscout.report.transfer.published import SOURCE, published_for
+from layerscout.showing import counted
 
 FILES = ("transfer.html", "transfer.md", "transfer.csv")
 CAPTIONS = {
@@ -75,9 +76,7 @@ def render_transfer(record: TransferRecord, settings: dict[str, Any], command: s
     """Return the page: one sentence a claim first, then tables, curves, the paper's table beside ours, sweeps, and how it was made."""
     claims, targets = transfer_claims(record), targets_of(record)
     teachers = ", ".join(one.name for one in record.teachers) or "none"
-    under = (
-        f"{len(record.arms)} arms of {record.seeds} seeds, {record.iterations} iterations in {record.environment}. Teachers: {teachers}."
-    )
+    under = f"{counted(len(record.arms), 'arm')} of {counted(record.seeds, 'seed')}, {counted(record.iterations, 'iteration')} in {record.environment}. Teachers: {teachers}."
     sections = [
         _claimed(claims),
         _savings(record, targets),

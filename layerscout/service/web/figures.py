@@ -12,6 +12,7 @@ from layerscout.pages.drawing import Drawing, DrawingItem, Group, Mark, Stroke, 
 from layerscout.pages.palette import Look
 from layerscout.service.data.comparing import SideBySide
 from layerscout.service.data.look import LayerLook
+from layerscout.showing import counted
 
 MOST_LINES, MOST_DOTS = 30, 1200
 COLOURS = ("blue", "sky", "grey", "orange", "red")  # from the lowest fifth to the highest
@@ -49,7 +50,7 @@ def draw_slopes(compared: SideBySide, width: float) -> Drawing:
                 Words(width - side + 10, y(rankings[-1].places[name]) + 4, f"{rankings[-1].places[name]} {shorten(name, letters)}")
             )
     firsts = "; ".join(f"{one.title}: {next(iter(one.places), 'none')} first" for one in rankings)
-    return Drawing(width, y(deepest) + 24, f"Places of {len(names)} layers in {len(rankings)} rankings. {firsts}", items)
+    return Drawing(width, y(deepest) + 24, f"Places of {counted(len(names), 'layer')} in {len(rankings)} rankings. {firsts}", items)
 
 
 def draw_episode(look: LayerLook, step: int, width: float) -> Drawing:
@@ -109,5 +110,5 @@ def draw_components(look: LayerLook, column: str, width: float) -> Drawing:
             if place[row] == number and np.isfinite(values[row])
         ]
         items.append(Group(dots, mark.colour, hint=words))
-    label = f"{len(chosen)} rows of {look.layer} along its first two directions ({look.shares[0]:.0%} and {look.shares[1]:.0%} of the variance), coloured by {column}"
+    label = f"{counted(len(chosen), 'row')} of {look.layer} along its first two directions ({look.shares[0]:.0%} and {look.shares[1]:.0%} of the variance), coloured by {column}"
     return Drawing(size, bottom + 40, label, items)

@@ -14,6 +14,7 @@ from layerscout.cache.importers.config import ImportConfig
 from layerscout.cache.importers.pictures.compressed import decode_pictures
 from layerscout.cache.importers.pictures.frames import choose_camera, resize
 from layerscout.errors import DataError
+from layerscout.showing import counted
 
 SUFFIXES = {".jpeg", ".jpg", ".png"}
 LARGEST_FILE = 2**28  # bytes
@@ -66,7 +67,7 @@ class Images(Importer):
         """
         names = self.files_of(item)
         if len(names) < 2:
-            raise SkippedEpisode(f"{item.name} gives {len(names)} frames, expected at least 2", hint="a smaller --stride")
+            raise SkippedEpisode(f"{item.name} gives {counted(len(names), 'frame')}, expected at least 2", hint="a smaller --stride")
         try:
             frames = decode_pictures((self._content(name) for name in names), len(names), f"{self.path}, {item.name}")
         except DataError as error:

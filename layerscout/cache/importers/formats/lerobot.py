@@ -23,6 +23,7 @@ from layerscout.cache.importers.parquet import EpisodeRows, last_values
 from layerscout.cache.importers.pictures.compressed import decode_pictures
 from layerscout.cache.importers.pictures.frames import Frames, choose_camera, resize
 from layerscout.cache.importers.video.decoding import pictures_at
+from layerscout.showing import counted
 
 ACTIONS, REWARD, DONE, TRUE_STATE = ("action", "actions"), "next.reward", "next.done", "observation.environment_state"
 BOOKKEEPING = ("timestamp", "frame_index", "episode_index", "index", "task_index")
@@ -94,7 +95,7 @@ class LeRobot(Importer):
         data = safety.path_inside(self.path, self._layout.data_name(row))
         table = self._rows.read(data, row["episode_index"], where)
         if len(table) != length:
-            raise safety.incomplete(f"{where} has {len(table)} rows, expected {length}")
+            raise safety.incomplete(f"{where} has {counted(len(table), 'row')}, expected {length}")
         columns = {name: self._column(table, name, where) for name in self._columns}
         self._layout.check_times(columns.pop("frame_index", None), columns.pop("timestamp", None), length, where)
         frames = self._frames(table, row, length, where)

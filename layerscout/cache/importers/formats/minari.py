@@ -21,6 +21,7 @@ from layerscout.cache.importers.hdf5 import find_array, find_member, open_hdf5, 
 from layerscout.cache.importers.pictures.compressed import decode_pictures
 from layerscout.cache.importers.pictures.frames import FieldKind, Frames, as_frames, choose_camera, find_cameras, resize
 from layerscout.errors import DataError
+from layerscout.showing import counted
 
 MAIN = "main_data.hdf5"
 ENDS = ("terminations", "truncations")
@@ -158,7 +159,7 @@ class Minari(Importer):
             return
         table = tables.read_table(_parts(safety.path_inside(self._folder, item.name), self._form), where)
         if len(table) != item.steps + 1:
-            raise DataError(f"{where} has {len(table)} rows, expected {item.steps + 1}", hint=AGAIN)
+            raise DataError(f"{where} has {counted(len(table), 'row')}, expected {item.steps + 1}", hint=AGAIN)
 
         def column(name: str, leaf: SpaceLeaf) -> Array:
             rows = len(table) if leaf.path[0] == "observations" else item.steps  # of steps, the last row is filling
@@ -192,7 +193,7 @@ class Minari(Importer):
             found = {path.name for path in self._folder.iterdir() if path.is_dir()}
         numbers = sorted(int(name) for name in found if name.isascii() and name.isdigit())
         if numbers != list(range(len(numbers))) or len(numbers) != stated:
-            raise DataError(f"{self._folder} holds {len(numbers)} episodes, its metadata.json states {stated}", hint=AGAIN)
+            raise DataError(f"{self._folder} holds {counted(len(numbers), 'episode')}, its metadata.json states {stated}", hint=AGAIN)
         return [f"episode_{number}" if self._form == "hdf5" else str(number) for number in numbers]
 
     def _steps(self, name: str) -> int:

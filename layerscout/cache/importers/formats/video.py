@@ -17,6 +17,7 @@ from layerscout.cache.importers.needs import require_memory
 from layerscout.cache.importers.pictures.frames import Frame, resize
 from layerscout.cache.importers.video.decoding import VideoHeader, pictures, read_video_header
 from layerscout.errors import DataError, UsageError
+from layerscout.showing import counted
 
 KINDS = ("3gp", "asf", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv")
 SUFFIXES = {f".{kind}" for kind in KINDS}
@@ -89,7 +90,7 @@ class Video(Importer):
             raise SkippedEpisode(str(error), hint=error.hint) from None
         if len(frames) < 2:
             hint = "a smaller --stride or a larger --fps"
-            raise SkippedEpisode(f"{item.name} gives {len(frames)} frames, expected at least 2", hint=hint)
+            raise SkippedEpisode(f"{item.name} gives {counted(len(frames), 'frame')}, expected at least 2", hint=hint)
         return assemble_episode(np.stack(frames), ForeignFields(len(frames) - 1), item.name, self.config)
 
     def _header(self, name: str) -> VideoHeader | DataError:
