@@ -2,6 +2,7 @@
 
     python -m tools.agents_against_sb3 [--seeds 8] [--only PPO] [--out docs/experiments]
     python -m tools.agents_against_sb3 --ours             prints layerscout's side alone as JSON, in a minute and a half, and writes nothing
+    python -m tools.agents_against_sb3 --theirs           prints Stable-Baselines3's, in nine minutes
 
 CartPole with DQN and PPO, Pendulum with SAC and PPO, on state vectors, with the same settings on both sides. ``--only`` measures one algorithm and keeps what is known of the others. After training, every seed plays the
 same 20 greedy episodes; the figure is the interquartile mean over seeds of their mean return, with a stratified bootstrap interval.
@@ -195,7 +196,7 @@ def compare(task: Task, seeds: int) -> dict[str, Any]:
     sides: dict[str, Any] = {}
     for name in ("layerscout", "stable_baselines3"):
         began = time.process_time()
-        returns = ours(task, seeds) if name == "layerscout" else [theirs(task, seed) for seed in range(seeds)]
+        returns = ours(task, seeds) if name == "layerscout" else theirs_of(task, seeds)
         spent = (time.process_time() - began) / seeds
         estimate = bootstrap([np.array(returns)])
         assert estimate is not None
@@ -208,11 +209,16 @@ def compare(task: Task, seeds: int) -> dict[str, Any]:
     return asdict(task) | {"sides": sides, "inside": bool(baseline["low"] <= sides["layerscout"]["iqm"] <= baseline["high"])}
 
 
-def estimates_of_ours(seeds: int) -> dict[str, Any]:
-    """Train our side alone; return every task's interquartile mean, its interval and the mean return of every seed."""
+def theirs_of(task: Task, seeds: int) -> list[float]:
+    """Train Stable-Baselines3's learner once a seed; return the mean return of every one."""
+    return [theirs(task, seed) for seed in range(seeds)]
+
+
+def estimates(side: Callable[[Task, int], list[float]], seeds: int) -> dict[str, Any]:
+    """Train one side alone; return every task's interquartile mean, its interval and the mean return of every seed."""
     found = {}
     for task in TASKS:
-        returns = ours(task, seeds)
+        returns = side(task, seeds)
         estimate = bootstrap([np.array(returns)])
         assert estimate is not None
         found[f"{task.environment} {task.algorithm}"] = {
@@ -276,10 +282,12 @@ def main() -> None:
         "--only", choices=sorted({task.algorithm for task in TASKS}), help="measure this one; keep the others as they are known"
     )
     parser.add_argument("--out", type=Path, default=Path("docs/experiments"))
-    parser.add_argument("--ours", action="store_true", help="train layerscout's side alone, print JSON, write nothing")
+    alone = parser.add_mutually_exclusive_group()
+    alone.add_argument("--ours", action="store_true", help="train layerscout's side alone, print JSON, write nothing")
+    alone.add_argument("--theirs", action="store_true", help="train Stable-Baselines3's side alone, print JSON, write nothing")
     chosen = parser.parse_args()
-    if chosen.ours:  # on as many threads as the environment says, which is what is asked then
-        print(json.dumps(estimates_of_ours(chosen.seeds)))
+    if chosen.ours or chosen.theirs:  # on as many threads as the environment says, which is what is asked then
+        print(json.dumps(estimates(ours if chosen.ours else theirs_of, chosen.seeds)))
         return
     torch.set_num_threads(1)
     versions = {"python": platform.python_version()} | {name: version(name) for name in ("torch", "gymnasium", "stable_baselines3")}
