@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import runpy
@@ -13,7 +14,11 @@ PROJECT = Path(__file__).parents[2]
 EXPERIMENTS = PROJECT / "docs" / "experiments"
 SCRIPT = PROJECT / "experiments" / "registered" / "exploratory.py"
 STUDIES = [("registered.md", "study", 11), ("another-family.md", "encoder", 9), ("depth.md", "depth", 7)]
-AGAIN = [("depth.md", "depth", "depth-sse", 4)]  # a study that was run once more: the tables of both
+AGAIN = [("depth.md", "depth", "depth-sse", 3, 4)]  # a study that was run once more: its table there, the column of the page
+OVER = "## Over three settings"
+RUNS = [  # page, the tasks of its means, records in the order of its columns, updates
+    ("depth.md", "six learned tasks", ("depth", "depth-two-threads", "depth-sse"), 3_000),
+]
 
 
 @pytest.mark.parametrize(("page", "name", "count"), STUDIES)
@@ -24,8 +29,8 @@ def test_every_figure_that_the_script_prints_stands_on_the_page(page: str, name:
     assert {name: figure for name, figure in found.items() if figure not in text} == {}
 
 
-@pytest.mark.parametrize(("page", "name", "other", "count"), AGAIN)
-def test_what_a_second_run_gave_stands_beside_the_first(page: str, name: str, other: str, count: int) -> None:
+@pytest.mark.parametrize(("page", "name", "other", "column", "count"), AGAIN)
+def test_what_a_second_run_gave_stands_beside_the_first(page: str, name: str, other: str, column: int, count: int) -> None:
     text = re.sub(r"\s+", " ", (EXPERIMENTS / page).read_text(encoding="utf-8"))
     script = runpy.run_path(str(SCRIPT))
     tables = [EXPERIMENTS / "registered" / f"{one}.csv" for one in (name, other)]
@@ -39,22 +44,21 @@ def test_what_a_second_run_gave_stands_beside_the_first(page: str, name: str, ot
         for analysis in json.loads(tables[1].with_suffix(".json").read_text(encoding="utf-8"))["analyses"]
         for one in analysis["hypotheses"]
     }
-    rows = {line.split("|")[1].strip(): line.split("|")[3] for line in text_lines(page, "## Once more")}
+    rows = {line.split("|")[1].strip(): line.split("|")[column + 1] for line in text_lines(page, OVER)}
     for one, (outcome, figures) in outcomes.items():
         assert outcome in rows[one]
         assert rows[one].count("**") == (2 if outcome == "not supported" else 0)
         assert {figure.lstrip("+") for figure in figures} & set(re.findall(r"\d\.\d{2}", rows[one]))
 
 
-def test_measures_of_both_runs_of_the_study_of_depth_are_those_of_the_reports() -> None:
-    rows = {
-        line.split("|")[1].strip(): [cell.replace("−", "-") for cell in line.split("|")[2:4]]
-        for line in text_lines("depth.md", "## Once more")
-    }
-    for place, name in enumerate(("depth", "depth-sse")):
+@pytest.mark.parametrize(("page", "tasks", "names", "budget"), RUNS)
+def test_measures_of_every_run_of_a_study_are_those_of_the_reports(page: str, tasks: str, names: tuple[str, ...], budget: int) -> None:
+    rows = {line.split("|")[1].strip(): [cell.replace("−", "-") for cell in line.split("|")[2:]] for line in text_lines(page, OVER)}
+    for place, name in enumerate(names):
         record = json.loads((EXPERIMENTS / "registered" / f"{name}.json").read_text(encoding="utf-8"))
-        measures = {one["name"]: one for one in record["analyses"][0]["measures"]}
-        for row, measure in (("ρ of S-ctrl with return, mean over six learned tasks", "S-ctrl"), ("ρ of S", "S")):
+        (analysis,) = [one for one in record["analyses"] if one["updates"] == budget]
+        measures = {one["name"]: one for one in analysis["measures"]}
+        for row, measure in ((f"ρ of S-ctrl with return, mean over {tasks}", "S-ctrl"), ("ρ of S", "S")):
             mean = measures[measure]["spearman"]
             assert rows[row][place].strip() == f"{mean['value']:.2f} [{mean['low']:.2f}, {mean['high']:.2f}]"
         given_up = {
@@ -66,6 +70,16 @@ def test_measures_of_both_runs_of_the_study_of_depth_are_those_of_the_reports() 
         for row, measure in given_up.items():
             share = {part: 100 * measures[measure]["regret_1"][part] for part in ("value", "low", "high")}
             assert rows[row][place].strip() == f"{share['value']:.0f} % [{share['low']:.0f}, {share['high']:.0f}]"
+
+
+def test_on_two_threads_every_agent_of_the_study_of_depth_is_the_same() -> None:
+    tables = [(EXPERIMENTS / "registered" / f"depth{suffix}.csv").read_text(encoding="utf-8") for suffix in ("", "-two-threads")]
+    one, two = (list(csv.DictReader(table.splitlines())) for table in tables)
+    agents = ("task", "layer", "weights", "mean_return_at_3000", "mean_return_last_50")
+    assert len(one) == 60
+    assert [[row[name] for name in agents] for row in one] == [[row[name] for name in agents] for row in two]
+    moved = max(abs(float(first["bits_action"]) - float(second["bits_action"])) for first, second in zip(one, two, strict=True))
+    assert f"at most {moved:.5f} " in (EXPERIMENTS / "depth.md").read_text(encoding="utf-8")
 
 
 def text_lines(page: str, heading: str) -> list[str]:
