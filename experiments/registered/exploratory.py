@@ -77,16 +77,21 @@ def deepest_is_worst(tasks: Collection[Cells]) -> str:
 
 
 def budgets(table: Path) -> set[str]:
-    """Return the columns of a table that hold returns at a budget of updates."""
+    """Return the columns of a table that hold returns at a budget of updates, of every cell."""
     with table.open(encoding="utf-8") as lines:
-        return {name for name in next(csv.reader(lines)) if name.startswith(BUDGET)}
+        rows = list(csv.DictReader(lines))
+    return {name for name in rows[0] if name.startswith(BUDGET) and all(row[name] != "n/a" for row in rows)}
 
 
 def learned(table: Path, kept: Collection[str] | None = None) -> dict[str, Cells]:
-    """Return the cells of every task that was learned, with returns at all budgets or those that are named."""
-    left_out = set() if kept is None else budgets(table).difference(kept)
+    """Return the cells of every task that was learned, with returns at all budgets that were reached or those that are named."""
+    stay = budgets(table) if kept is None else kept
     with table.open(encoding="utf-8") as lines:
-        rows = [{name: row[name] for name in row if name not in left_out} for row in csv.DictReader(lines) if row["learned"] == "learned"]
+        rows = [
+            {name: row[name] for name in row if name in stay or not name.startswith(BUDGET)}
+            for row in csv.DictReader(lines)
+            if row["learned"] == "learned"
+        ]
     return {name: [row for row in rows if row["task"] == name] for name in sorted({row["task"] for row in rows})}
 
 

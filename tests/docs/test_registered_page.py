@@ -14,9 +14,13 @@ PROJECT = Path(__file__).parents[2]
 EXPERIMENTS = PROJECT / "docs" / "experiments"
 SCRIPT = PROJECT / "experiments" / "registered" / "exploratory.py"
 STUDIES = [("registered.md", "study", 11), ("another-family.md", "encoder", 9), ("depth.md", "depth", 7)]
-AGAIN = [("depth.md", "depth", "depth-sse", 3, 4)]  # a study that was run once more: its table there, the column of the page
+AGAIN = [  # a study that was run once more: its table there, the column of the page
+    ("registered.md", "study", "study-avx2", 2, 4),
+    ("depth.md", "depth", "depth-sse", 3, 4),
+]
 OVER = "## Over three settings"
 RUNS = [  # page, the tasks of its means, records in the order of its columns, updates
+    ("registered.md", "nine learned tasks", ("study", "study-avx2"), 3_000),
     ("depth.md", "six learned tasks", ("depth", "depth-two-threads", "depth-sse"), 3_000),
 ]
 
