@@ -16,11 +16,13 @@ SCRIPT = PROJECT / "experiments" / "registered" / "exploratory.py"
 STUDIES = [("registered.md", "study", 11), ("another-family.md", "encoder", 9), ("depth.md", "depth", 7)]
 AGAIN = [  # a study that was run once more: its table there, the column of the page
     ("registered.md", "study", "study-avx2", 2, 4),
+    ("another-family.md", "encoder", "encoder-avx2", 2, 4),
     ("depth.md", "depth", "depth-sse", 3, 4),
 ]
 OVER = "## Over three settings"
 RUNS = [  # page, the tasks of its means, records in the order of its columns, updates
     ("registered.md", "nine learned tasks", ("study", "study-avx2"), 3_000),
+    ("another-family.md", "six learned tasks", ("encoder", "encoder-avx2"), 3_000),
     ("depth.md", "six learned tasks", ("depth", "depth-two-threads", "depth-sse"), 3_000),
 ]
 
@@ -71,6 +73,10 @@ def test_measures_of_every_run_of_a_study_are_those_of_the_reports(page: str, ta
             "by the deepest": "depth alone",
             "by the first choice of bits of action alone": "bits of action",
         }
+        inside = measures["S-ctrl"]["within_groups"]
+        if (row := "the same inside pretrained and inside untrained cells") in rows:
+            given_up["by that of S"] = "S"
+            assert rows[row][place].strip() == f"{inside['value']:.2f} [{inside['low']:.2f}, {inside['high']:.2f}]"
         for row, measure in given_up.items():
             share = {part: 100 * measures[measure]["regret_1"][part] for part in ("value", "low", "high")}
             assert rows[row][place].strip() == f"{share['value']:.0f} % [{share['low']:.0f}, {share['high']:.0f}]"
