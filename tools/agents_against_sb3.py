@@ -214,10 +214,10 @@ def theirs_of(task: Task, seeds: int) -> list[float]:
     return [theirs(task, seed) for seed in range(seeds)]
 
 
-def estimates(side: Callable[[Task, int], list[float]], seeds: int) -> dict[str, Any]:
-    """Train one side alone; return every task's interquartile mean, its interval and the mean return of every seed."""
+def estimates(side: Callable[[Task, int], list[float]], seeds: int, only: str | None = None) -> dict[str, Any]:
+    """Train one side alone, of all algorithms or one; return every task's interquartile mean, its interval and the mean return of every seed."""
     found = {}
-    for task in TASKS:
+    for task in (task for task in TASKS if only in (None, task.algorithm)):
         returns = side(task, seeds)
         estimate = bootstrap([np.array(returns)])
         assert estimate is not None
@@ -287,7 +287,7 @@ def main() -> None:
     alone.add_argument("--theirs", action="store_true", help="train Stable-Baselines3's side alone, print JSON, write nothing")
     chosen = parser.parse_args()
     if chosen.ours or chosen.theirs:  # on as many threads as the environment says, which is what is asked then
-        print(json.dumps(estimates(ours if chosen.ours else theirs_of, chosen.seeds)))
+        print(json.dumps(estimates(ours if chosen.ours else theirs_of, chosen.seeds, chosen.only)))
         return
     torch.set_num_threads(1)
     versions = {"python": platform.python_version()} | {name: version(name) for name in ("torch", "gymnasium", "stable_baselines3")}
