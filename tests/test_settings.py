@@ -201,7 +201,7 @@ def test_mistakes_are_told(sources, message, hint):
         ("[presets.fast.tran]\nseeds = 1\n", "unknown table 'tran'; did you mean 'train'"),
         ("[presets]\nfast = 1\n", "'fast' is 1, expected a table"),
         ("[train]\nlearner = 3\n", "'train.learner'"),
-        (b"\xff\xfe\x00", "is not valid TOML"),
+        (b"\xff\xfe\x00", "is no file of settings"),
     ],
 )
 def test_files_that_nobody_would_read_right_are_refused(tmp_path, content, message):

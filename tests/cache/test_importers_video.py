@@ -86,7 +86,7 @@ def break_video(kind: str, path: Path) -> Path:
     ("kind", "reason"),
     [
         ("not a video", "cannot be opened as a video"),
-        ("one frame", "gives 1 frames, expected at least 2"),
+        ("one frame", "gives 1 frame, expected at least 2"),
         ("ends early, mp4", "ends after|does not decode|is damaged"),
         ("ends early, mkv", r"ends after \d\.\d+ of 4.00 seconds|is damaged"),
         ("a hole, mp4", "is damaged|does not decode"),

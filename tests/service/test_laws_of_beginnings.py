@@ -141,7 +141,7 @@ def test_texts_for_readers_hold_no_place_of_the_server(tmp_path: Path) -> None:
 
 def test_a_folder_of_results_must_be_there(tmp_path: Path) -> None:
     assert checked_runs(tmp_path / "x" / "..") == tmp_path.resolve()
-    with pytest.raises(DataError, match="there is no folder"):
+    with pytest.raises(DataError, match="no folder"):
         checked_runs(tmp_path / "none")
 
 

@@ -79,7 +79,7 @@ def test_a_dot_stands_for_every_row_up_to_so_many() -> None:
     for rows in (10, MOST_DOTS, 3 * MOST_DOTS):
         points = np.random.default_rng(0).standard_normal((rows, 2))
         drawn = draw_components(look_of(components=points, columns={"c": np.arange(float(rows))}), "c", 600.0)
-        assert drawn.label.startswith(f"{min(rows, MOST_DOTS)} rows of")
+        assert drawn.label.startswith(f"{min(rows, MOST_DOTS):,} rows of")
 
 
 def beside(title: str, *names: str) -> Any:
@@ -101,7 +101,7 @@ def test_slopes_are_drawn_of_few_and_many(rankings: tuple[Any, ...]) -> None:
     compared = SideBySide(rankings, ())
     for width in (280.0, 1060.0):
         drawn = draw_slopes(compared, width)
-        assert (drawn.width, f"Places of {min(len(compared.names), MOST_LINES)} layers" in drawn.label) == (width, True)
+        assert (drawn.width, f"Places of {min(len(compared.names), MOST_LINES)} layer" in drawn.label) == (width, True)
         assert drawn.height < 44 + 19 * 100 + 40
         file(drawn)
 
