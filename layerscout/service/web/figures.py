@@ -50,7 +50,9 @@ def draw_slopes(compared: SideBySide, width: float) -> Drawing:
                 Words(width - side + 10, y(rankings[-1].places[name]) + 4, f"{rankings[-1].places[name]} {shorten(name, letters)}")
             )
     firsts = "; ".join(f"{one.title}: {next(iter(one.places), 'none')} first" for one in rankings)
-    return Drawing(width, y(deepest) + 24, f"Places of {counted(len(names), 'layer')} in {counted(len(rankings), 'ranking')}. {firsts}", items)
+    return Drawing(
+        width, y(deepest) + 24, f"Places of {counted(len(names), 'layer')} in {counted(len(rankings), 'ranking')}. {firsts}", items
+    )
 
 
 def draw_episode(look: LayerLook, step: int, width: float) -> Drawing:
