@@ -76,23 +76,25 @@ def deepest_is_worst(tasks: Collection[Cells]) -> str:
     return f"{sum(int(column(cells, 'depth').argmax() == returns(cells).argmin()) for cells in tasks)} of {len(tasks)}"
 
 
-def budgets(table: Path) -> set[str]:
-    """Return the columns of a table that hold returns at a budget of updates, of every cell."""
+def learned(table: Path) -> dict[str, Cells]:
+    """Return the cells of every task that was learned, with returns at the budgets that all of them reached."""
     with table.open(encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    return {name for name in rows[0] if name.startswith(BUDGET) and all(row[name] != "n/a" for row in rows)}
+        rows = [row for row in csv.DictReader(lines) if row["learned"] == "learned"]
+    tasks = {name: [row for row in rows if row["task"] == name] for name in sorted({row["task"] for row in rows})}
+    return at_budgets(tasks, {name for name in rows[0] if name.startswith(BUDGET) and all(row[name] != "n/a" for row in rows)})
 
 
-def learned(table: Path, kept: Collection[str] | None = None) -> dict[str, Cells]:
-    """Return the cells of every task that was learned, with returns at all budgets that were reached or those that are named."""
-    stay = budgets(table) if kept is None else kept
-    with table.open(encoding="utf-8") as lines:
-        rows = [
-            {name: row[name] for name in row if name in stay or not name.startswith(BUDGET)}
-            for row in csv.DictReader(lines)
-            if row["learned"] == "learned"
-        ]
-    return {name: [row for row in rows if row["task"] == name] for name in sorted({row["task"] for row in rows})}
+def budgets(tasks: dict[str, Cells]) -> set[str]:
+    """Return the columns that hold returns at a budget of updates."""
+    return {name for cells in tasks.values() for name in cells[0] if name.startswith(BUDGET)}
+
+
+def at_budgets(tasks: dict[str, Cells], kept: Collection[str]) -> dict[str, Cells]:
+    """Return the same cells with returns at these budgets alone."""
+    return {
+        task: [{name: cell[name] for name in cell if name in kept or not name.startswith(BUDGET)} for cell in cells]
+        for task, cells in tasks.items()
+    }
 
 
 def first_choice(cells: Cells) -> dict[str, str]:
@@ -102,10 +104,11 @@ def first_choice(cells: Cells) -> dict[str, str]:
 
 def again(table: Path, other: Path) -> dict[str, str]:
     """Return how far the returns of a study that was run once more lie from the first ones, over the cells of the tasks learned in both."""
-    shared = budgets(table) & budgets(other)
+    tables = learned(table), learned(other)
+    shared = budgets(tables[0]) & budgets(tables[1])
     if not shared:
         raise SystemExit("the two tables have no budget of updates in common")
-    one, two = learned(table, shared), learned(other, shared)
+    one, two = (at_budgets(tasks, shared) for tasks in tables)
     both = sorted(one.keys() & two.keys())
 
     def named(cell: dict[str, str]) -> tuple[str, str, str]:

@@ -99,7 +99,7 @@ def draw_score_and_parts(ranking: Ranking, width: float) -> Drawing:
 def draw_file(ranking: Ranking, width: float, formula: str) -> Drawing:
     """Draw the figure that stands in a file of its own: the score and its parts under a line on what was measured."""
     drawing = draw_score_and_parts(ranking, width)
-    under = f"{ranking.rows:,} transitions, {counted(ranking.episodes, 'episode')}. {formula}"
+    under = f"{counted(ranking.rows, 'transition')}, {counted(ranking.episodes, 'episode')}. {formula}"
     head = Words(4, 14, shorten(under, int(width / LETTER)), kind="axis")
     body = Group(drawing.items, move=(12, 24))
     return Drawing(drawing.width + 24, drawing.height + 36, drawing.label, (head, body))

@@ -128,3 +128,9 @@ def test_readme_says_how_much_less_a_probe_takes_as_the_benchmark_measured_it() 
     assert f"{alone[0]} and {alone[1]} times without what stands beside the score" in said
     bars = re.findall(r"\| at least (\d+) / (\d+): not held \|", table)
     assert f"below its bars of {bars[0][0]} and {bars[0][1]}" in said
+
+
+def test_the_page_of_learners_is_written_from_its_records() -> None:
+    from tools.agents_against_sb3 import NAME, RECORDS, page
+
+    assert (RECORDS / f"{NAME}.md").read_text(encoding="utf-8") == page(json.loads((RECORDS / f"{NAME}.json").read_text(encoding="utf-8")))

@@ -72,7 +72,7 @@ def assemble_episode(
     """
     count, recorded = len(frames), fields.steps
     if recorded not in (count - 1, count):
-        message = f"{where} has {counted(count, 'frame')} and {recorded} steps, expected {recorded} or {recorded + 1} frames"
+        message = f"{where} has {counted(count, 'frame')} and {counted(recorded, 'step')}, expected {recorded} or {recorded + 1} frames"
         raise DataError(message, hint="the source is incomplete; fetch or record it again")
     flags = None if fields.terminated is None else as_flags(fields.terminated)
     steps, ending = ending_of(count, recorded, flags is not None and bool(flags[-1:].any()))

@@ -14,7 +14,8 @@ from layerscout.cache.identity import STORE_PREFIX
 from layerscout.cache.remote.address import FORMS, SCHEMES, check_address, check_variables
 from layerscout.cache.remote.bucket import BLOCK_BYTES, ObjectPlace, explained_failures, missing_file_error, too_large_error
 from layerscout.cache.remote.hub import HubPlace, open_hub
-from layerscout.errors import DataError, MissingExtraError, UsageError, install, shell
+from layerscout.errors import MissingExtraError, UsageError, install, shell
+from layerscout.paths import require_folder
 
 RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 TIMEOUTS = {"connect_timeout": "5s", "timeout": "5m"}  # the second is for one request, that is for one part
@@ -59,10 +60,9 @@ class FolderPlace:
         DataError
             The place itself is no folder.
         """
-        if not self.folder.is_dir():
-            near = self.folder.parent
-            known = f"{near} has stores, named by their ids: {shell('store', 'ls', near)}" if (near / "stores").is_dir() else ""
-            raise DataError(f"no folder {self.folder}", hint=known or "check the address")
+        near = self.folder.parent
+        known = f"{near} has stores, named by their ids: {shell('store', 'ls', near)}" if (near / "stores").is_dir() else ""
+        require_folder(self.folder, known or "check the address")
         folder = self.folder / path
         return sorted(item.name for item in folder.iterdir() if item.is_dir()) if folder.is_dir() else []
 

@@ -77,7 +77,7 @@ class Study:
                 with Trajectories(path) as data:
                     self.datasets[data.stated_digest()] = path
                     steps = int(data.lengths.sum())
-                    found.append(Standing("collect", "done", str(path), f"{steps:,} steps of {counted(len(data), 'episode')}"))
+                    found.append(Standing("collect", "done", str(path), f"{counted(steps, 'step')} of {counted(len(data), 'episode')}"))
             except LayerscoutError as error:
                 found.append(Standing("collect", "stale", str(path), why=str(error)))
         for parts in sorted(self.folder.glob("*.h5.parts")):

@@ -63,8 +63,10 @@ def render(
     played
         What the dataset was recorded in, where that is known.
     """
-    layers = f"{len(ranking.candidates)} layer{'s' if len(ranking.candidates) > 1 else ''}"
-    under = f"{layers}, {ranking.rows:,} transitions of {counted(ranking.episodes, 'episode')}, {ranking.folds} folds split by episode"
+    layers = counted(len(ranking.candidates), "layer")
+    under = (
+        f"{layers}, {counted(ranking.rows, 'transition')} of {counted(ranking.episodes, 'episode')}, {ranking.folds} folds split by episode"
+    )
     if ranking.confirmation_episodes:
         under += f"; {ranking.confirmation_episodes:,} more episodes held out for confirmation"
     named = ", ".join(dict.fromkeys(store.label or store.backbone for store in ranking.stores)) or ranking.backbone

@@ -111,7 +111,7 @@ def layer_markdown(ranking: Ranking, selection: Selection) -> str:
     lines = [
         f"# Layers of {markdown_text(backbones)}",
         "",
-        f"{ranking.rows:,} transitions of {counted(ranking.episodes, 'episode')}, {ranking.folds} folds split by episode.{held} Brackets: 95 % intervals (shuffled reward: range).",
+        f"{counted(ranking.rows, 'transition')} of {counted(ranking.episodes, 'episode')}, {ranking.folds} folds split by episode.{held} Brackets: 95 % intervals (shuffled reward: range).",
         "",
         f"{markdown_text(formula(ranking))}.",
         "",

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from layerscout.errors import DataError
+from layerscout.showing import counted
 
 CONFIRMATION = -1  # the fold of groups that have no part in the ranking
 FEWEST_CONFIRMATION = 3  # episodes; an interval from two would be 6 times their standard error to either side
@@ -96,9 +97,11 @@ def split_episodes(lengths: Int[np.ndarray, " episode"], groups: int, folds: int
         There are fewer episodes than folds.
     """
     if len(lengths) < folds:
-        have = "1 episode" if len(lengths) == 1 else f"{len(lengths)} episodes"
         fewer = f" or set probe.folds={len(lengths)}" if len(lengths) >= 3 else ""
-        raise DataError(f"{have} with transitions; {folds} folds need at least {folds} episodes", hint=f"collect more episodes{fewer}")
+        raise DataError(
+            f"{counted(len(lengths), 'episode')} with transitions; {folds} folds need at least {folds} episodes",
+            hint=f"collect more episodes{fewer}",
+        )
     held = held_out(len(lengths), confirmation, folds)
     group_of_episode = np.empty(len(lengths), dtype=np.int64)
     ranking = _deal(lengths[~held], groups)

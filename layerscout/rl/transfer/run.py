@@ -21,6 +21,7 @@ from layerscout.rl.transfer.plan import KEY_NAME, TRAINED, PlannedArm, TransferP
 from layerscout.rl.transfer.students import TEACHING, ArmCurves, train_arm
 from layerscout.rl.transfer.tasks import TransferTask
 from layerscout.rl.transfer.teacher import Teacher, read_own_file
+from layerscout.showing import counted
 
 __all__ = ["TransferPlan", "plan", "run"]
 
@@ -77,7 +78,7 @@ def notes_of(arm: TransferArm) -> tuple[str, ...]:
         nothing = sum(row is not None and max(row) == 0.0 for row in arm.kept)
         if nothing:
             found.append(
-                f"{arm.name}: in {nothing} iteration{'s' if nothing > 1 else ''} no step of the teacher was kept, and nothing was learned from its steps"
+                f"{arm.name}: in {counted(nothing, 'iteration')} no step of the teacher was kept, and nothing was learned from its steps"
             )
         elif not SHARES[0] <= shares[0] <= shares[1] <= SHARES[1]:
             wide = f"{100 * shares[0]:.0f} % to {100 * shares[1]:.0f} %"
