@@ -334,9 +334,9 @@ def test_types_that_the_first_episode_found_are_those_of_the_next() -> None:
     assert exact == {"x": "int64"}
 
 
-@pytest.mark.parametrize("steps", [1, 5])
-def test_frames_and_steps_that_do_not_go_together_are_refused(steps: int) -> None:
-    with pytest.raises(DataError, match=f"here has 3 frames and {steps} steps, expected {steps} or {steps + 1} frames"):
+@pytest.mark.parametrize(("steps", "said"), [(1, "1 step"), (5, "5 steps")])
+def test_frames_and_steps_that_do_not_go_together_are_refused(steps: int, said: str) -> None:
+    with pytest.raises(DataError, match=f"here has 3 frames and {said}, expected {steps} or {steps + 1} frames"):
         episode(3, steps)
 
 

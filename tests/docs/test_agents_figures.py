@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sb3_page
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -131,6 +132,5 @@ def test_readme_says_how_much_less_a_probe_takes_as_the_benchmark_measured_it() 
 
 
 def test_the_page_of_learners_is_written_from_its_records() -> None:
-    from tools.agents_against_sb3 import NAME, RECORDS, page
-
-    assert (RECORDS / f"{NAME}.md").read_text(encoding="utf-8") == page(json.loads((RECORDS / f"{NAME}.json").read_text(encoding="utf-8")))
+    document = json.loads((sb3_page.RECORDS / f"{sb3_page.NAME}.json").read_text(encoding="utf-8"))
+    assert (sb3_page.RECORDS / f"{sb3_page.NAME}.md").read_text(encoding="utf-8") == sb3_page.page(document)
