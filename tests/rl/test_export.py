@@ -84,6 +84,8 @@ def test_wrong_frames_and_layers_are_refused(selection, small):
 
 @pytest.mark.parametrize("algorithm", ["DQN", "PPO"])
 def test_stable_baselines_trains_on_the_layer_and_saves_without_it(selection, small, tmp_path, algorithm):
+    from stable_baselines3.common.logger import Logger
+
     from layerscout.rl.export.sb3 import FrozenLayerExtractor
 
     environment = gymnasium.wrappers.FrameStackObservation(gymnasium.make("layerscout.worlds.registered:layerscout/Intercept-v0"), 3)
@@ -92,6 +94,7 @@ def test_stable_baselines_trains_on_the_layer_and_saves_without_it(selection, sm
     options = {"DQN": {"buffer_size": 200, "learning_starts": 20}, "PPO": {"n_steps": 32, "batch_size": 16, "n_epochs": 1}}[algorithm]
     kind = getattr(stable_baselines3, algorithm)
     model = kind("MlpPolicy", environment, policy_kwargs=kwargs, device="cpu", seed=0, **options)
+    model.set_logger(Logger(None, []))  # its own would leave a folder behind
     model.learn(40)
     width = model.policy.observation_space.shape
     assert width[0] == 3
