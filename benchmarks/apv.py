@@ -3,6 +3,7 @@
     python benchmarks/apv.py --quick [--sheeprl FOLDER]        60 updates of pretraining and the cost of updates; fails outside its bars
     python benchmarks/apv.py [--seeds 3] [--out FOLDER]        400 updates, read-outs, then 100 updates of every arm's world model
     python benchmarks/apv.py --curves outputs/apv-distance/train [--kept FILE]   what the agents of experiments/apv_distance.toml earned
+    python benchmarks/apv.py --areas FILE                      the same as one JSON object, from what was kept
 
 sheeprl is measured beside ours where its unpacked wheel is (``pip download sheeprl==0.8.4 --no-deps``): the same sizes at 64 x 64 pixels, the same batch. Times are
 CPU seconds of one thread.
@@ -223,38 +224,57 @@ def whole(folder: Path, seeds: int) -> bool:
 
 
 def compare(folder: Path, kept: Path | None) -> None:
-    """Print every arm's area under the curve (mean return over all evaluations) less scratch's, paired by seed, and the reward losses at equal updates."""
-    record = records.load(RunRecord, folder / "runs.json")
+    """Print every arm's area under the curve less scratch's, and the reward losses at equal updates."""
+    curves = curves_of(records.load(RunRecord, folder / "runs.json"), reward_losses_of(folder))
     if kept is not None:
-        kept.write_text(json.dumps(curves_of(record), indent=1) + "\n")
-    areas = {
-        arm.name: {
-            run.seed: float(np.mean([np.mean(values) for _, values in run.evaluations])) for run in record.runs if run.arm == arm.name
-        }
-        for arm in record.arms
+        kept.write_text(json.dumps(curves, indent=1) + "\n")
+    for arm, found in areas_of(curves).items():
+        apart = found["less_scratch"]
+        told = "n/a" if apart is None else f"{apart['value']:+.2f} [{apart['low']:+.2f}, {apart['high']:+.2f}]"
+        print(f"{arm:26} area {found['area']:8.2f}   less scratch {told}, {found['seeds']} seeds, last episodes {found['last']:.2f}")
+    for arm, losses in curves["reward_losses"].items():
+        print(f"{arm:26} reward loss, seeds' means: {'  '.join(map(str, losses.values()))}")
+
+
+def reward_losses_of(folder: Path) -> dict[str, dict[str, float]]:
+    """Return every arm's mean reward loss at equal updates, by how many these were."""
+    table = losses_table([records.load(WorldModelRecord, path) for path in sorted(folder.glob(f"*/{WORLD_MODEL_NAME}"))])
+    marks = [column.removeprefix("to ").removesuffix(" updates") for column in table.columns[2:]]
+    return {
+        str(row[0]): {at: float(str(cell)) for at, cell in zip(marks, row[2:], strict=True)} for row in table.rows if row[1] == "reward"
     }
-    scratch = areas[NAMES["none"]]
-    for arm, mine in areas.items():
-        apart = mean_interval(np.array([mine[seed] - scratch[seed] for seed in mine if seed in scratch]))
-        told = (
-            "n/a"
-            if apart is None or apart.low is None or apart.high is None
-            else f"{apart.value:+.2f} [{apart.low:+.2f}, {apart.high:+.2f}]"
-        )
-        print(f"{arm:26} area {np.mean(list(mine.values())):8.2f}   less scratch {told}, {len(mine)} seeds")
-    models = [records.load(WorldModelRecord, path) for path in sorted(folder.glob(f"*/{WORLD_MODEL_NAME}"))]
-    for row in losses_table(models).rows:
-        if row[1] == "reward":
-            print(f"{row[0]:26} reward loss, seeds' means: {'  '.join(map(str, row[2:]))}")
 
 
-def curves_of(record: RunRecord) -> dict[str, object]:
-    """Return what the references earn, and of every seed of every arm the mean return of each evaluation and the final return."""
+def curves_of(record: RunRecord, losses: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Return what the references earn, of every seed of every arm the mean return of each evaluation and the final return, and the reward losses."""
     arms: dict[str, dict[str, dict[str, object]]] = {arm.name: {"curves": {}, "final": {}} for arm in record.arms}
     for run in record.runs:
         arms[run.arm]["curves"][str(run.seed)] = [[at, round(float(np.mean(values)), 4)] for at, values in run.evaluations]
         arms[run.arm]["final"][str(run.seed)] = None if run.final is None else round(run.final, 4)
-    return {"references": [one.model_dump(include={"name", "mean", "low", "high"}) for one in record.references], "arms": arms}
+    references = [one.model_dump(include={"name", "mean", "low", "high"}) for one in record.references]
+    return {"references": references, "arms": arms, "reward_losses": losses}
+
+
+def areas_of(curves: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return of every arm its area (mean return over all evaluations), the area less scratch's, paired by seed with a 95 % interval, and the mean final return."""
+    areas = {
+        arm: {seed: float(np.mean([value for _, value in curve])) for seed, curve in found["curves"].items()}
+        for arm, found in curves["arms"].items()
+    }
+    scratch = areas[NAMES["none"]]
+    told: dict[str, dict[str, Any]] = {}
+    for arm, mine in areas.items():
+        last = [value for value in curves["arms"][arm]["final"].values() if value is not None]
+        apart = mean_interval(np.array([mine[seed] - scratch[seed] for seed in mine if seed in scratch]))
+        whole = apart is not None and apart.low is not None and arm != NAMES["none"]
+        told[arm] = {
+            "area": float(np.mean(list(mine.values()))),
+            "less_scratch": apart.model_dump() if whole and apart is not None else None,
+            "last": float(np.mean(last)),
+            "seeds": len(mine),
+            "reward_losses": curves["reward_losses"].get(arm, {}),
+        }
+    return told
 
 
 def main() -> None:
@@ -262,6 +282,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true", help="with --quick: print one JSON object instead of the table")
     parser.add_argument("--curves", type=Path, help="folder of agents that experiments/apv_distance.toml trained: compare their arms")
+    parser.add_argument("--areas", type=Path, help="a file that --kept wrote: compare its arms, and print JSON")
     parser.add_argument("--kept", type=Path, help="with --curves: write every seed's evaluations there as JSON")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
@@ -272,6 +293,9 @@ def main() -> None:
     torch.set_num_threads(1)
     if chosen.curves is not None:
         compare(chosen.curves, chosen.kept)
+        return
+    if chosen.areas is not None:
+        print(json.dumps(areas_of(json.loads(chosen.areas.read_text(encoding="utf-8")))))
         return
     holds = quick(chosen.sheeprl, chosen.json) if chosen.quick else whole(chosen.out, chosen.seeds)
     if not chosen.quick:
