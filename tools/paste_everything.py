@@ -3,7 +3,8 @@
 Collected are the ``next:`` lines, the command at the end of every hint, the commands on the pages and in the papers, and the hints of a few deliberate
 mistakes. They run in the order in which they were printed, in the same folder, as a user would paste them. What holds a place for a word of the user's
 own (in capital letters) is only checked to be a command that exists. A ``train`` that was offered before agents were trained with smaller settings is
-tried as it was offered, where no agents are, and as a dry run: at full size it would take an hour. The commands fork from one process that has
+tried as it was offered, where no agents are, and as a dry run: at full size it would take an hour. A study that is begun is followed by its own next lines to its
+report. The commands fork from one process that has
 imported everything (``tools.forking``); ``--real`` starts each as a user does.
 
     python -m tools.paste_everything            # everything; the demo takes minutes
@@ -32,6 +33,8 @@ MARKED = re.compile(r"<!-- ci: run -->\n```sh\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"(?:^|: )((?:cd \S+ && )?layerscout [^\n]*)$")
 PLACE = re.compile(r"\b[A-Z][A-Z_]+\b")  # STORE, FOLDER, NAME: a word that the user chooses
 DEMO = "layerscout demo --preset quick --out first-look"
+BEGUN = "layerscout init a-study"
+STUDY = ("init", "collect", "extract", "extract", "probe", "train", "report")  # what a study that was begun comes to by its own next lines
 LARGEST = {"report.html": 1_000_000, "probe.html": 400_000}  # bytes of a page that reads well
 MISTAKES = (
     "layerscout extract outputs/data.h5 tiny",
@@ -95,6 +98,22 @@ def collect(folder: Path, demo: bool) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(found)), failures
 
 
+def follow(folder: Path) -> tuple[list[str], list[str]]:
+    """Begin a study and paste what each command names as the next, to the end; return the commands and what is wrong."""
+    command, place, done = BEGUN, ".", []
+    while len(done) < len(STUDY) and not command.startswith("layerscout status"):
+        into, goes, command = command.rpartition(" && ")
+        place = into.removeprefix("cd ") if goes else place
+        command += " --preset small" if command.startswith("layerscout collect") else ""
+        ended = run(f"cd {place} && {command}", folder)
+        done.append(command)
+        if ended.returncode:
+            return done, [f"{command}: exit code {ended.returncode}: {ended.stderr.strip()[-300:]}"]
+        command = next(printed(ended.stdout), "layerscout status")
+    stages = tuple(shlex.split(one)[1] for one in done)
+    return done, [] if stages == STUDY else [f"a study that was begun came to {', '.join(stages)}, not {', '.join(STUDY)}"]
+
+
 def paste(command: str, folder: Path) -> str | None:
     """Run one command, or check that it exists where a word of the user's own is missing; return what is wrong."""
     if PLACE.search(re.sub(r"'[^']*'", "", command)):
@@ -119,10 +138,14 @@ def main() -> None:
         if not arguments.real:
             os.environ["PATH"] = f"{stack.enter_context(forking.programs())}{os.pathsep}{os.environ['PATH']}"
         commands, failures = collect(folder, demo=not arguments.tutorial)
+        followed, unfinished = follow(folder)
         for command in commands:
             wrong = paste(command, folder)
             print(f"{'FAILED' if wrong else 'ok    '}  {command}", flush=True)
             failures += [wrong] if wrong else []
+        for command in followed:
+            print(f"{'FAILED' if unfinished and command == followed[-1] else 'ok    '}  {command}   (a study by its next lines)")
+    commands, failures = commands + followed, failures + unfinished
     print(f"{len(commands)} commands, {len(failures)} failures")
     for failure in failures:
         print(f"  {failure}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from layerscout.commands.console import Call
-from layerscout.commands.words import command
+from layerscout.commands.study.by_file import after_data
+from layerscout.commands.words import Sources, command
 from layerscout.worlds.config import CollectConfig
 
 
 @command("layerscout collect layerscout/Intercept-v0 --steps 30000 --policy random:4", dry_run=True, measure=True)
-def collect(config: CollectConfig, call: Call) -> None:
+def collect(config: CollectConfig, call: Call, sources: Sources) -> None:
     """Play with an exploratory policy and keep the episodes.
 
     Options of the environment are a table: --set options.observation=planes.
@@ -25,4 +26,4 @@ def collect(config: CollectConfig, call: Call) -> None:
 
     with Trajectories(path) as data:
         facts = {"data": str(path), "episodes": len(data.lengths), "steps": int(data.lengths.sum()), "bytes": path.stat().st_size}
-        call.emit(facts | {"next": looking_command(path, data.frame_shape)})
+        call.emit(facts | {"next": after_data(sources, path) or looking_command(path, data.frame_shape)})

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from layerscout.commands.console import Call
 from layerscout.commands.following import after_store
-from layerscout.commands.words import command
+from layerscout.commands.study import by_file
+from layerscout.commands.words import Sources, command
 from layerscout.errors import UsageError, shell
 from layerscout.extract.config import ExtractConfig
 
 
 @command("layerscout extract tiny outputs/data.h5", dry_run=True, measure=True)
-def extract(config: ExtractConfig, call: Call) -> None:
+def extract(config: ExtractConfig, call: Call, sources: Sources) -> None:
     """Run a frozen video model over a dataset, store every layer.
 
     The model runs once. The same command continues after a kill, and finds a store that is there already.
@@ -34,4 +35,5 @@ def extract(config: ExtractConfig, call: Call) -> None:
         "layers": list(store.specs),
         "bytes": store.total_bytes,
     }
-    call.emit(facts | {"next": after_store(store, config.root, config.name)})
+    following = by_file.after_store(sources, store.id, config.root) or after_store(store, config.root, config.name)
+    call.emit(facts | {"next": following})

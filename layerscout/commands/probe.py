@@ -11,8 +11,9 @@ import typer
 
 from layerscout.commands.console import Call, terminal_width
 from layerscout.commands.following import after_ranking, after_selection
+from layerscout.commands.study import by_file
 from layerscout.commands.team.asking import ask_server
-from layerscout.commands.words import command
+from layerscout.commands.words import Sources, command
 from layerscout.probe.config import ProbeConfig
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ Server = Annotated[
 
 
 @command("layerscout probe STORE --twin TWIN", dry_run=True, measure=True)
-def probe(config: ProbeConfig, call: Call, server: Server = None) -> None:
+def probe(config: ProbeConfig, call: Call, sources: Sources, server: Server = None) -> None:
     """Rank layers by what a linear map reads from them; no GPU.
 
     Writes the ranking, the selection for agents, tables, and the page probe.html. Needs no torch. With --server another machine does the work.
@@ -34,7 +35,8 @@ def probe(config: ProbeConfig, call: Call, server: Server = None) -> None:
     if server is not None:
         asked = ask_server(config, call, server)
         if asked is not None:
-            _tell(config, call, asked.ranking, after_selection(config.out, asked.environment, config.root))
+            following = by_file.after_ranking(sources, config.out, config.root)
+            _tell(config, call, asked.ranking, following or after_selection(config.out, asked.environment, config.root))
         return
     from layerscout.probe import run as stage
 
@@ -47,7 +49,8 @@ def probe(config: ProbeConfig, call: Call, server: Server = None) -> None:
         call.emit(stage.run_shard(planned, call.reporter()))
     else:
         ranking = stage.run(planned, call.reporter())
-        _tell(config, call, ranking, after_ranking(config.out, planned.store, config.root))
+        following = by_file.after_ranking(sources, config.out, config.root)
+        _tell(config, call, ranking, following or after_ranking(config.out, planned.store, config.root))
 
 
 def _tell(config: ProbeConfig, call: Call, ranking: Ranking, following: str) -> None:

@@ -11,7 +11,7 @@ from calling import call
 
 from layerscout.cache.records.making import save_words
 from layerscout.commands.following import after_agents, after_model, after_selection, results_folder
-from layerscout.commands.study.init import NAME
+from layerscout.commands.study.init import NAME, settings_file
 from layerscout.commands.study.results import Study, whole_of
 from layerscout.commands.study.standing import Standing, page_standing
 from layerscout.commands.study.status import _default as default_folder
@@ -100,12 +100,33 @@ def test_without_one_folder_of_stores_none_is_named(study):
 
 
 def test_a_settings_file_says_the_rest_but_for_the_page(study, monkeypatch):
-    (study.folder / NAME).write_text("")
+    (study.folder / NAME).write_text(settings_file())
     found = [done("collect"), missing("extract"), missing("probe")]
     assert next_command(study, found) == f"cd {study.folder} && layerscout extract --config study.toml"
     monkeypatch.chdir(study.folder)
     assert next_command(study, found) == "layerscout extract --config study.toml"
     assert next_command(study, [done("train"), missing("report", "here/report.html")]) == "layerscout report here"
+    (study.folder / NAME).write_text("")
+    assert next_command(study, found) == f"layerscout extract tiny x --root {study.folder / 'stores'}", "a file that says nothing of it"
+
+
+@pytest.mark.parametrize(
+    ("twin", "command"), [('"untrained"', "extract tiny-untrained --config study.toml --name untrained"), ("", "probe --config")]
+)
+def test_the_twin_that_the_study_waits_for_comes_before_its_probe(study, monkeypatch, twin, command, small, tiny_store):
+    """The probe was named next, and refused by itself: its twin was not there."""
+    monkeypatch.chdir(study.folder)
+    text = settings_file().replace('"trained"', f'"{tiny_store.id}"').replace('root = "stores"', f'root = "{small.root}"')
+    (study.folder / NAME).write_text(text.replace('twin = "untrained"', f"twin = {twin}" if twin else "#"))
+    said = next_command(study, [done("collect"), done("extract"), missing("probe")])
+    assert said is not None
+    assert said.startswith(f"layerscout {command}")
+
+
+def test_stores_that_are_not_there_yet_are_missed_where_the_settings_file_wants_them(study):
+    (study.folder / NAME).write_text(settings_file())
+    (found,) = [one for one in Study.at(study.folder, None).standings() if one.stage == "extract"]
+    assert (found.state, found.path) == ("missing", str(study.folder / "stores"))
 
 
 def test_a_pretrained_model_looks_before_anybody_else_is_asked(study):

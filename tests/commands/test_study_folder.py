@@ -91,12 +91,15 @@ def test_the_commands_of_a_new_file_run_in_order_and_status_names_each_of_them(b
     listed = [line.removeprefix("#   layerscout ").split() for line in text.splitlines() if line.startswith("#   layerscout ")]
     assert [words[0] for words in listed] == ["collect", "extract", "extract", "probe", "train", "report"]
     del listed[2]  # the twin, which the small game's model lacks
+    said = None
     for words in listed:
         _, after = standing()
         assert after == " ".join(["layerscout", *words])
-        small = [] if words[0] == "report" else ["--preset", "small", "-q"]
-        done = call(*words, *small)
+        small = [] if words[0] == "report" else ["--preset", "small"]
+        assert said in (None, " ".join(["layerscout", *words, *small])), "what one stage names as the next is the study's own"
+        done = call(*words, *small, "-q")
         assert done.exit_code == 0, done.stderr
+        said = done.stdout.rpartition("next: ")[2].strip()
     states, after = standing()
     assert after is None
     assert states == {stage: ["done"] for stage in ("collect", "extract", "probe", "train", "report")}

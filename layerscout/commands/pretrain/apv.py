@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from layerscout.commands.console import Call
 from layerscout.commands.following import after_model
-from layerscout.commands.words import command
+from layerscout.commands.study import by_file
+from layerscout.commands.words import Sources, command
 from layerscout.rl.transfer.apv.config import PretrainAPVConfig
 
 
 @command("layerscout pretrain apv outputs/data.h5 --updates 400", dry_run=True, section="pretrain.apv")
-def apv(config: PretrainAPVConfig, call: Call) -> None:
+def apv(config: PretrainAPVConfig, call: Call, sources: Sources) -> None:
     """APV: learn a model of videos without actions, for agents and probes.
 
     The video loss is printed beside the loss of the mean picture: what stands there has learned nothing that moves. The same command
@@ -23,4 +24,4 @@ def apv(config: PretrainAPVConfig, call: Call) -> None:
         call.emit(planned.describe())
         return
     result = stage.run(planned, call.reporter(events=config.out / "events.jsonl"), read_out)
-    call.emit(result | {"next": after_model("apv", config.out, config.data)})
+    call.emit(result | {"next": by_file.after_model(sources, "apv", config.out) or after_model("apv", config.out, config.data)})

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from layerscout.commands.console import Call
+from layerscout.commands.study.by_file import model_of
 from layerscout.commands.words import command
 from layerscout.errors import UsageError, shell
 from layerscout.paths import expand
@@ -68,13 +69,7 @@ def init(call: Call, folder: Annotated[Path, typer.Argument(metavar="FOLDER", pa
 
 def settings_file() -> str:
     """Return the text of a settings file: every stage's table, every setting with what it means and its default."""
-    from layerscout.extract.config import ExtractConfig
-    from layerscout.probe.config import ProbeConfig
-    from layerscout.rl.config import TrainConfig
-    from layerscout.worlds.config import CollectConfig
-
-    models = {"collect": CollectConfig, "extract": ExtractConfig, "probe": ProbeConfig, "train": TrainConfig}
-    tables = (f"\n[{stage}]\n" + "\n".join(_lines(model, CHOSEN[stage])) + "\n" for stage, model in models.items())
+    tables = (f"\n[{stage}]\n" + "\n".join(_lines(model_of(stage), chosen)) + "\n" for stage, chosen in CHOSEN.items())
     return HEAD + "".join(tables) + SMALL
 
 

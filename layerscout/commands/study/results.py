@@ -13,8 +13,11 @@ from layerscout.cache.root import STAGING, STORES, default_root, store_folders
 from layerscout.commands.following import after_agents, results_folder
 from layerscout.commands.study.agents import OWN_PAGES, agents_standing, is_agents
 from layerscout.commands.study.alone import alone_standings
+from layerscout.commands.study.by_file import settings_of
+from layerscout.commands.study.init import NAME
 from layerscout.commands.study.ledger import LEDGER_NAME
 from layerscout.commands.study.standing import CONTINUES, Standing, page_standing
+from layerscout.commands.words import Sources
 from layerscout.errors import LayerscoutError, UsageError, shell
 from layerscout.showing import counted
 
@@ -45,7 +48,7 @@ class Study:
         ]
         own = [place for place in places if any(any(store_folders(place / part)) for part in (STORES, STAGING))]
         try:
-            roots = [root] if root else own or [default_root()]
+            roots = [root] if root else own or [_said_root(folder) or default_root()]
         except UsageError:  # no home folder, so nobody's
             roots = []
         return Study(folder, tuple(roots))
@@ -163,6 +166,12 @@ class Study:
         if self.rankings or not own:
             found.append(page_standing(self.folder / "report.html", inputs))
         return found
+
+
+def _said_root(folder: Path) -> Path | None:
+    """Return the folder of stores that the study's settings file names."""
+    said = settings_of(Sources(Path(NAME)), "extract", folder)
+    return None if said is None or said.root is None else folder / said.root
 
 
 def whole_of(folder: Path) -> Path:

@@ -13,8 +13,9 @@ import typer
 from layerscout.cache.identity import STORE_ID
 from layerscout.cache.records.making import load_command
 from layerscout.commands.console import Call, table
+from layerscout.commands.study import by_file
 from layerscout.commands.study.init import NAME
-from layerscout.commands.words import Root, command
+from layerscout.commands.words import Root, Sources, command
 from layerscout.errors import shell
 from layerscout.paths import expand, require_folder
 
@@ -64,9 +65,8 @@ def next_command(study: Study, found: Sequence[Standing]) -> str | None:
         return first.command  # to the letter: what one command was told stands nowhere else
     if first.stage == "extract" and (model := next((one.command for one in found if one.stage == "pretrain" and one.command), None)):
         return model
-    settings = study.folder / NAME
-    if settings.is_file() and first.stage != "report":  # it says the rest
-        return _into(study.folder) + shell(first.stage, "--config", NAME)
+    if (said := _by_file(first.stage, study.folder)) is not None:
+        return _into(study.folder) + said
     data = next(iter(study.datasets.values()), Path(first.path))
     roots = () if len(study.roots) != 1 else root_words(study.roots[0])
     trained = [one for one in study.stores.values() if "untrained" not in (one.backbone or "")] or list(study.stores.values())
@@ -80,6 +80,16 @@ def next_command(study: Study, found: Sequence[Standing]) -> str | None:
         "report": ("report", Path(first.path).parent),
     }
     return shell(*commands[first.stage])
+
+
+def _by_file(stage: str, folder: Path) -> str | None:
+    """Return the command for a stage by the study's own settings file, which says the rest; a probe waits for the stores that it names."""
+    if stage not in by_file.MODELS or not (folder / NAME).is_file():
+        return None
+    sources = Sources(Path(NAME))
+    if stage == "probe":
+        return by_file.probing(sources, folder)
+    return None if by_file.settings_of(sources, stage, folder) is None else shell(stage, *sources.as_words())
 
 
 def _needless(standing: Standing, found: Sequence[Standing]) -> bool:
