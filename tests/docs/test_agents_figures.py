@@ -131,6 +131,24 @@ def test_readme_says_how_much_less_a_probe_takes_as_the_benchmark_measured_it() 
     assert f"below its bars of {bars[0][0]} and {bars[0][1]}" in said
 
 
+def test_the_page_of_pretrained_world_models_says_what_was_kept_of_every_setting() -> None:
+    text = (ROOT / "docs" / "experiments" / "apv-distance.md").read_text(encoding="utf-8").partition("## Over three settings")[2]
+    runs = kept("apv-distance")
+    rows = {
+        tuple(cells[:2]): cells[2:] for line in text.splitlines() if len(cells := [cell.strip() for cell in line.split("|")[1:-1]]) == 5
+    }
+    for arm in ("APV", "APV without bonus", "naive fine-tuning", "DreamerV2 from scratch"):
+        for place, setting in enumerate(runs["settings"]):
+            figures = {
+                path.removeprefix(f"{arm}."): one["seen"][place] for path, one in runs["figures"].items() if path.startswith(f"{arm}.")
+            }
+            area, apart, last = rows.pop((arm, setting))
+            assert (area, last) == (shown(figures["area"], "0.0"), shown(figures["last"], "0.0"))
+            less = [shown(figures.get(f"less_scratch.{part}"), "0.00") for part in ("value", "low", "high")]
+            assert re.findall(r"−?\d+\.\d+", apart) == ([] if "n/a" in less else less)
+    assert [arm for arm, _ in rows] == ["arm", "---"]
+
+
 def test_the_page_of_learners_is_written_from_its_records() -> None:
     document = json.loads((sb3_page.RECORDS / f"{sb3_page.NAME}.json").read_text(encoding="utf-8"))
     assert (sb3_page.RECORDS / f"{sb3_page.NAME}.md").read_text(encoding="utf-8") == sb3_page.page(document)
