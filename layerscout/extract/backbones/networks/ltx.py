@@ -71,7 +71,7 @@ class Ltx(LatentBackbone):
         else:
             noised = torch.cat([latents, noise[:, :, reading.past :]], dim=2)
         self.module(
-            hidden_states=noised.flatten(2).transpose(1, 2).to(self.dtype),  # channels last: one latent cell a token
+            hidden_states=noised.flatten(2).transpose(1, 2).contiguous().to(self.dtype),  # channels last: one latent cell a token
             encoder_hidden_states=self._text.expand(many, -1, -1),
             timestep=self._times.expand(many, -1),
             encoder_attention_mask=self._mask.expand(many, -1),
