@@ -31,7 +31,7 @@ from layerscout.extract.device import torch_threads
 from layerscout.probe.solve.read_out import read_out
 from layerscout.progress import SILENT, Reporter
 from layerscout.report.numbers.statistics import mean_interval
-from layerscout.report.world_models import losses_table
+from layerscout.report.world_models import losses_at_marks
 from layerscout.rl.agents.dreamer import on_device
 from layerscout.rl.comparison.dreamers import NAMES
 from layerscout.rl.memory.sequences import SequenceReplay, StepWindows
@@ -238,10 +238,11 @@ def compare(folder: Path, kept: Path | None) -> None:
 
 def reward_losses_of(folder: Path) -> dict[str, dict[str, float]]:
     """Return every arm's mean reward loss at equal updates, by how many these were."""
-    table = losses_table([records.load(WorldModelRecord, path) for path in sorted(folder.glob(f"*/{WORLD_MODEL_NAME}"))])
-    marks = [column.removeprefix("to ").removesuffix(" updates") for column in table.columns[2:]]
+    marks, found = losses_at_marks([records.load(WorldModelRecord, path) for path in sorted(folder.glob(f"*/{WORLD_MODEL_NAME}"))])
     return {
-        str(row[0]): {at: float(str(cell)) for at, cell in zip(marks, row[2:], strict=True)} for row in table.rows if row[1] == "reward"
+        arm: {str(at): round(value, 4) for at, value in zip(marks, values, strict=True) if value is not None}
+        for (arm, part), values in found.items()
+        if part == "reward"
     }
 
 
@@ -265,11 +266,11 @@ def areas_of(curves: dict[str, Any]) -> dict[str, dict[str, Any]]:
     told: dict[str, dict[str, Any]] = {}
     for arm, mine in areas.items():
         last = [value for value in curves["arms"][arm]["final"].values() if value is not None]
-        apart = mean_interval(np.array([mine[seed] - scratch[seed] for seed in mine if seed in scratch]))
-        whole = apart is not None and apart.low is not None and arm != NAMES["none"]
+        others = [] if arm == NAMES["none"] else [mine[seed] - scratch[seed] for seed in mine if seed in scratch]
+        apart = mean_interval(np.array(others))
         told[arm] = {
             "area": float(np.mean(list(mine.values()))),
-            "less_scratch": apart.model_dump() if whole and apart is not None else None,
+            "less_scratch": None if apart is None or apart.low is None else apart.model_dump(),
             "last": float(np.mean(last)),
             "seeds": len(mine),
             "reward_losses": curves["reward_losses"].get(arm, {}),

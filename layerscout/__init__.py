@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# oneDNN's bfloat16 kernels for AMX give wrong numbers for a strided Conv3d of 8 channels (torch 2.13: 73 % off), which a video model's VAE has. It reads the
-# variable once, before its first product, so it is said here; who says another value has chosen it.
+# oneDNN's bfloat16 kernels for AMX give wrong numbers for a strided convolution to one column (torch 2.13), which a video model's VAE can have. It reads this
+# variable once, before its first product, so it is said here; where that was too late, extract.device.check_convolutions refuses.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 # name → module and the name in it

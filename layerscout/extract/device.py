@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+from torch.nn import functional
 
 from layerscout.errors import UsageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+KERNELS = "ONEDNN_MAX_CPU_ISA"  # tells oneDNN which instructions it may use at most
+WRONG = 0.05  # of its own size that a product in bfloat16 differs by; rounding takes a tenth of it
 
 
 def check_device(name: str) -> None:
@@ -34,6 +37,31 @@ def check_device(name: str) -> None:
         )
     if device.type not in {"cpu", "cuda"}:
         raise UsageError(f"device '{name}' is not supported", hint="cpu, cuda or cuda:0")
+
+
+def check_convolutions(device: str, dtype: torch.dtype) -> None:
+    """Refuse to compute in bfloat16 on a processor whose convolutions are wrong in it.
+
+    With AMX, oneDNN's strided convolution to one column reads what was never written (torch 2.13): its numbers are off by their own size, or infinite.
+    It is tried on one of a few hundred numbers, of which bfloat16 rounds 0.3 % away.
+
+    Raises
+    ------
+    UsageError
+        They are wrong: torch was at work before layerscout could choose its kernels, or ``ONEDNN_MAX_CPU_ISA`` chose others.
+    """
+    if dtype != torch.bfloat16 or torch.device(device).type != "cpu":
+        return
+    generator = torch.Generator().manual_seed(0)
+    frames, weights = (torch.randn(shape, generator=generator) for shape in ((1, 8, 7, 4, 2), (8, 8, 3, 3, 3)))
+    exact, rounded = (
+        functional.conv3d(frames.to(kind), weights.to(kind), stride=2, padding=(0, 1, 1)).float() for kind in (torch.float32, dtype)
+    )
+    if not (rounded - exact).norm() < WRONG * exact.norm():
+        raise UsageError(
+            "bfloat16 is wrong on this processor: a convolution of torch's differs from the same in float32",
+            hint=f"--compute float32, or start Python with {KERNELS}=AVX512_CORE_BF16",
+        )
 
 
 def cores(threads: int | None = None) -> int:

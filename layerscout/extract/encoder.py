@@ -12,6 +12,7 @@ from layerscout.cache.store import Store
 from layerscout.errors import DataError, shell
 from layerscout.extract.backbones.base import Backbone
 from layerscout.extract.backbones.finding import find_backbone
+from layerscout.extract.device import check_convolutions
 from layerscout.extract.passes.capture import Capture
 from layerscout.extract.passes.pooling import layer_of, pixel_features
 from layerscout.extract.plan import PIXELS
@@ -60,6 +61,7 @@ class Encoder:
         self._stored = {name: getattr(torch, store.specs[name].dtype) for name in layers}
         wanted = [self.backbone.layer(name) for name in dict.fromkeys(layer_of(name) for name in layers if name != PIXELS)]
         dtype = getattr(torch, store.identity["recipe"]["compute_dtype"])
+        check_convolutions(device, dtype)
         self._capture = (
             Capture(self.backbone.load(torch.device(device), dtype), wanted, self.backbone.grid, store.identity["pooling"])
             if wanted

@@ -25,7 +25,7 @@ from layerscout.extract.backbones.loaded import scale_pixels
 from layerscout.extract.checkpoints.checking import check_weights
 from layerscout.extract.clips import ClipTable, fit
 from layerscout.extract.config import ExtractConfig
-from layerscout.extract.device import check_device
+from layerscout.extract.device import check_convolutions, check_device
 from layerscout.extract.index import RowIndex, unusual
 from layerscout.extract.passes.noise_gap import check_denoiser, recipe
 from layerscout.extract.passes.pilot import seconds_of_passes
@@ -158,12 +158,13 @@ def plan(config: ExtractConfig, data: BoundDataset | None = None) -> ExtractPlan
     Raises
     ------
     UsageError
-        Unknown backbone, layer or pooling; a device that is not there; latents of a model that has none.
+        Unknown backbone, layer or pooling; a device that is not there, or that is wrong in this type; latents of a model that has none.
     DataError
         The dataset cannot be read or its frames do not fit the backbone; or the checkpoint's weights are incomplete, in a format
         that is not read, or not those of its configuration.
     """
     check_device(config.device)
+    check_convolutions(config.device, getattr(torch, config.compute))
     if config.name:
         check_name(config.name)
     return _planned(config, find_backbone(config.backbone, config.backbone_options), data)

@@ -66,15 +66,17 @@ def _pretrained_sentence(facts: dict[str, Any]) -> str:
 
 def losses_table(records: list[WorldModelRecord]) -> Table:
     """Return every part of every arm at shares of the updates that the arms have in common."""
+    marks, found = losses_at_marks(records)
+    rows = tuple((arm, part, *("n/a" if value is None else f"{value:.4g}" for value in values)) for (arm, part), values in found.items())
+    return Table(("Arm", "Loss", *(f"to {mark:,} updates" for mark in marks)), rows)
+
+
+def losses_at_marks(records: list[WorldModelRecord]) -> tuple[list[int], dict[tuple[str, str], list[float | None]]]:
+    """Return the numbers of updates that losses are compared at, and of every arm and part that has any the mean over seeds at each."""
     last = min(max((one.updates for one in record.losses), default=0) for record in records)
     marks = sorted({max(1, round(share * last)) for share in AT}) if last else []
-    rows = []
-    for record in records:
-        for part in PARTS:
-            cells = [_mean(record, part, mark) for mark in marks]
-            if any(cell is not None for cell in cells):
-                rows.append((record.arm, part, *("n/a" if cell is None else f"{cell:.4g}" for cell in cells)))
-    return Table(("Arm", "Loss", *(f"to {mark:,} updates" for mark in marks)), tuple(rows))
+    found = {(record.arm, part): [_mean(record, part, mark) for mark in marks] for record in records for part in PARTS}
+    return marks, {which: values for which, values in found.items() if any(value is not None for value in values)}
 
 
 def _mean(record: WorldModelRecord, part: str, mark: int) -> float | None:

@@ -149,6 +149,27 @@ def test_the_page_of_pretrained_world_models_says_what_was_kept_of_every_setting
     assert [arm for arm, _ in rows] == ["arm", "---"]
 
 
+def test_the_page_of_pvdr_says_what_was_kept_of_every_setting() -> None:
+    text = (ROOT / "docs" / "reference" / "pvdr.md").read_text(encoding="utf-8").partition("## What was measured")[2]
+    rows = {cells[0]: cells[-1] for line in text.splitlines() if len(cells := [cell.strip() for cell in line.split("|")[1:-1]]) == 4}
+    for begins, name, figures in (
+        ("dynamics, 4,000", "pvdr-gates", [("dynamics: held-out cross-entropy, nats", "0.0")]),
+        ("sampled plans", "pvdr-gates", [("dynamics: sampled plans that show exactly one disc", "0.000")]),
+        ("going straight", "pvdr-gates", [("servo to the chosen plan: success", "0.00")]),
+        ("alignment on", "pvdr-gates", [("alignment: R² of actions, steps of other episodes", "0.000")]),
+        ("planner minus", "pvdr-gates", [("planner minus random: success", "0.00")]),
+        ("with and without pre", "pvdr-gates", [("pretrained: held-out nats", "0"), ("from scratch: held-out nats", "0")]),
+        ("alignment with and", "pvdr-arms", [("pvdr: success", "0.00"), ("supervised: success", "0.00")]),
+        ("the other arms", "pvdr-arms", [("cloning: success", "0.00"), ("random-plans: success", "0.00"), ("scratch: success", "0.00")]),
+        ("horizon", "pvdr-future-2", [("planner: success", "0.00")]),
+        ("horizon", "pvdr-future-4", [("planner: success", "0.00")]),
+        ("horizon", "pvdr-future-8", [("planner: success", "0.00")]),
+    ):
+        (told,) = [cell.replace("**", "") for row, cell in rows.items() if row.startswith(begins)]
+        for figure, like in figures:
+            assert ", ".join(shown(value, like) for value in kept(name)["figures"][f"figures.{figure}"]["seen"]) in told, (begins, figure)
+
+
 def test_the_page_of_learners_is_written_from_its_records() -> None:
     document = json.loads((sb3_page.RECORDS / f"{sb3_page.NAME}.json").read_text(encoding="utf-8"))
     assert (sb3_page.RECORDS / f"{sb3_page.NAME}.md").read_text(encoding="utf-8") == sb3_page.page(document)

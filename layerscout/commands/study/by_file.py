@@ -64,9 +64,7 @@ def after_model(sources: Sources, kind: str, folder: Path) -> str | None:
 def after_store(sources: Sources, store_id: str, root: Path | None) -> str | None:
     """Return what probes a store of the file's, else what makes the first of the others that is not here yet."""
     said: ProbeConfig | None = settings_of(sources, "probe")
-    if said is None or not _same(said.root, root):
-        return None
-    return probing(sources) if store_id in _held(said, said.root).values() else None
+    return None if said is None or not _same(said.root, root) else _probing(sources, said, store_id)
 
 
 def after_ranking(sources: Sources, out: Path, root: Path | None) -> str | None:
@@ -79,9 +77,14 @@ def after_ranking(sources: Sources, out: Path, root: Path | None) -> str | None:
 def probing(sources: Sources, folder: Path = Path()) -> str | None:
     """Return what probes the stores that the file names, or makes the first that is not here; None where the file does not tell how."""
     said: ProbeConfig | None = settings_of(sources, "probe", folder)
-    if said is None:
-        return None
+    return None if said is None else _probing(sources, said, folder=folder)
+
+
+def _probing(sources: Sources, said: ProbeConfig, made: str | None = None, folder: Path = Path()) -> str | None:
+    """The same; None too where a store that was just ``made`` is not one of the file's."""
     held = _held(said, None if said.root is None else folder / said.root)
+    if made is not None and made not in held.values():
+        return None
     missing = next((word for word in (said.store, *said.others, said.twin) if word is not None and word not in held), None)
     return _command(sources, "probe") if missing is None else _making(sources, missing, missing == said.twin, folder)
 
